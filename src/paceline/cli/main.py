@@ -1,0 +1,51 @@
+"""The command line: one thin file a command group. Heavy modules are imported inside the commands."""
+
+import sys
+
+import typer
+
+from paceline import __version__
+from paceline.cli import compare, data, study, train
+from paceline.errors import UserError
+
+app = typer.Typer(
+    name="paceline",
+    help="Train a study of LoRA runs at once over one frozen base, and learn which differences are real.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.command("train")(train.train)
+app.command("rehearse")(study.rehearse)
+app.command("compare")(compare.compare)
+app.command("chat")(train.chat)
+app.command("presets")(train.presets)
+app.add_typer(study.app, name="study")
+app.add_typer(data.app, name="data")
+
+
+@app.callback(invoke_without_command=True)
+def version(show: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+    """Train a study of LoRA runs at once over one frozen base, and learn which differences are real."""
+    if show:
+        print(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Runs the command line. Bad input: one line and exit 2; `--debug` anywhere shows the traceback. Ctrl-C: exit 130."""
+    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        app(arguments)
+    except UserError as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        print("interrupted; nothing of the steps that were saved is lost, the same command goes on", file=sys.stderr)
+        sys.exit(130)

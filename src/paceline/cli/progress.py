@@ -1,0 +1,103 @@
+"""What a person sees while runs train: a bar a run on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+if TYPE_CHECKING:
+    from paceline.train.cohort import Cohort
+
+PLAIN_SECONDS = 10.0
+
+
+def clock(seconds: float) -> str:
+    """1:02:03 or 2:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Watch:
+    """Follows a cohort: progress, loss, tokens/s, time left. Turns Ctrl-C into an orderly stop."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.interrupted = False
+        self._began = self._printed = time.perf_counter()
+        self._first: dict[str, tuple[float, int]] = {}
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[figures]}"))
+        self._bars = Progress(*columns, console=console, refresh_per_second=4) if console.is_terminal else None
+        self._tasks: dict[str, Any] = {}
+
+    def say(self, line: str) -> None:
+        self.console.print(line, style="dim")
+
+    def __call__(self, cohort: Cohort) -> None:
+        cohort.stopping = self.interrupted
+        if not self._first:
+            self._began = time.perf_counter()
+            self._first = {run.name: (run.done, run.progress.tokens) for run in cohort.runs}
+        if self._bars is not None:
+            self._update_bars(cohort)
+        elif time.perf_counter() - self._printed > PLAIN_SECONDS:
+            self._printed = time.perf_counter()
+            for run in cohort.active:
+                self.console.print(f"{run.name}: {self._figures(run)}", highlight=False)
+            self.console.print(self._overall(cohort), highlight=False)
+
+    def _update_bars(self, cohort: Cohort) -> None:
+        assert self._bars is not None
+        for run in cohort.runs:
+            if run.name not in self._tasks:
+                self._tasks[run.name] = self._bars.add_task(run.name, total=run.plan.total_steps, figures="")
+            self._bars.update(self._tasks[run.name], completed=run.progress.step, figures=self._figures(run))
+        if "" not in self._tasks:
+            self._tasks[""] = self._bars.add_task("all", total=1.0, figures="")
+        done = sum(run.done for run in cohort.runs) / len(cohort.runs)
+        self._bars.update(self._tasks[""], completed=done, figures=self._overall(cohort))
+
+    @staticmethod
+    def _figures(run: Any) -> str:
+        step = f"{run.progress.step:>5}/{run.plan.total_steps}"
+        if run.state != "running":
+            loss = f"eval loss {run.eval_summary['loss']:.4f}" if run.eval_summary and run.state == "finished" else ""
+            return f"{step} {run.state} {loss}"
+        return f"{step} loss {run.last['loss']:.4f}" if run.last else step
+
+    def _overall(self, cohort: Cohort) -> str:
+        took = time.perf_counter() - self._began
+        tokens = sum(run.progress.tokens - self._first[run.name][1] for run in cohort.runs)
+        done = sum((run.done - self._first[run.name][0]) * run.plan.total_steps * run.recipe.effective_batch for run in cohort.runs)
+        left = sum((1 - run.done) * run.plan.total_steps * run.recipe.effective_batch for run in cohort.active)
+        rate = f"{tokens / took:,.0f} tokens/s" if took > 1 and tokens else "starting"
+        return f"{rate}, {clock(left / done * took)} left" if done and took > 1 else rate
+
+
+@contextmanager
+def watching() -> Iterator[Watch]:
+    """A `Watch` with its bars shown and Ctrl-C caught: the first asks the cohort to save and stop, a second one ends at once."""
+    watch = Watch(Console(stderr=True))
+
+    def ask(signum: int, frame: object) -> None:
+        watch.interrupted = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        watch.say("stopping after this step; Ctrl-C again ends at once")
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        if watch._bars is not None:
+            watch._bars.start()
+        yield watch
+    finally:
+        if watch._bars is not None:
+            watch._bars.stop()
+        signal.signal(signal.SIGINT, before)
+        sys.stderr.flush()

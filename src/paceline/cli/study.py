@@ -1,0 +1,58 @@
+"""Studies: run them, show them, rehearse them."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from paceline.cli.train import Json, Runs
+
+app = typer.Typer(help="Run or show a whole study.", no_args_is_help=True)
+File = Annotated[Path, typer.Argument(help="Study file (YAML).")]
+
+
+@app.command("run")
+def run(file: File, runs: Runs = Path("runs"), as_json: Json = False) -> None:
+    """Train all runs of a study; those that share a base train together. Finished runs are skipped, stopped ones go on."""
+    from paceline.cli.run import train_and_compare
+    from paceline.config.load import load_study
+
+    study = load_study(file)
+    train_and_compare(study, runs / study.name, as_json)
+
+
+@app.command("show")
+def show(file: File, as_json: Json = False) -> None:
+    """Print each run as its difference from the baseline, with effective batch, steps and coverage, before anything is spent."""
+    import json
+
+    from paceline.cli.tables import output, print_study
+    from paceline.config.load import load_study
+    from paceline.train.lengths import run_length
+
+    study = load_study(file)
+    lengths: list[dict[str, Any]] = [run_length(run.recipe) for run in study.runs]
+    if not as_json:
+        print_study(study, lengths, output())
+        return
+    said = [
+        {
+            "name": run.name,
+            "hypothesis": run.hypothesis,
+            "differences": study.differences(run),
+            "effective_batch": run.recipe.effective_batch,
+            **length,
+        }
+        for run, length in zip(study.runs, lengths, strict=True)
+    ]
+    print(json.dumps({"study": study.name, "runs": said}, indent=1))
+
+
+def rehearse(file: File, runs: Runs = Path("runs"), as_json: Json = False) -> None:
+    """Walk a study's every step in minutes: the embedded base and sample in place of its own, fewer steps."""
+    from paceline.cli.run import train_and_compare
+    from paceline.config.load import load_study
+    from paceline.config.rehearse import rehearsal
+
+    study = rehearsal(load_study(file))
+    train_and_compare(study, runs / study.name, as_json)

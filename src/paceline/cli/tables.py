@@ -1,0 +1,100 @@
+"""Comparison and study as tables."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from paceline.cli.progress import clock
+from paceline.config.study import Study, flatten
+
+if TYPE_CHECKING:
+    from paceline.compare.table import Comparison
+
+_COLOUR = {"better": "green", "worse": "red", "tie": "yellow"}
+
+
+def print_comparison(comparison: Comparison, console: Console) -> None:
+    """The table of a study and what follows from it."""
+    table = Table("run", box=box.SIMPLE_HEAD)
+    for heading in ("eval loss", "token acc.", "steps", "tokens", "time", "Δ from baseline, 95% interval", "verdict"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_row("(base)", f"{comparison.base_loss:.4f}", style="dim")
+    for row in comparison.rows:
+        d = row.difference
+        change = "" if d is None else f"{d.delta:+.4f} \\[{d.low:+.4f}, {d.high:+.4f}]"
+        verdict = "baseline" if d is None else f"[{_COLOUR[d.verdict]}]{d.verdict}[/]"
+        name = f"[bold]{row.name}[/]" if row.name in comparison.best else row.name
+        figures = (f"{row.eval_loss:.4f}", f"{row.token_accuracy:.1%}", f"{row.steps}", short(row.tokens), clock(row.seconds))
+        table.add_row(name, *figures, change, verdict)
+    console.print(table)
+    for name, state in comparison.missing.items():
+        console.print(f"{name}: {state}, no result", style="dim")
+    differences = [row.difference for row in comparison.rows if row.difference]
+    if differences:
+        left_out = max(d.left_out for d in differences)
+        note = f"; {left_out} not shared by both runs left out" if left_out else ""
+        console.print(
+            f"Δ: paired over {min(d.examples for d in differences):,} held-out examples{note}; a tie's interval holds zero. It covers the choice of examples, not of the seed.",
+            style="dim",
+        )
+    console.print(comparison.conclusion())
+
+
+def output() -> Console:
+    """Standard output: as wide as the terminal, or wide enough for a table where there is none."""
+    return Console(width=None if sys.stdout.isatty() else 160)
+
+
+def short(count: int) -> str:
+    """1,234 as 1.2k."""
+    return f"{count / 1e6:.1f}M" if count >= 1e6 else f"{count / 1e3:.1f}k" if count >= 1e3 else str(count)
+
+
+def comparison_json(comparison: Comparison) -> dict[str, Any]:
+    """The same for scripts."""
+    rows = []
+    for row in comparison.rows:
+        fields = asdict(row)
+        if row.difference:
+            fields["difference"]["verdict"] = row.difference.verdict
+        rows.append(fields)
+    return {
+        "base_loss": comparison.base_loss, "runs": rows, "best": comparison.best, "missing": comparison.missing, "conclusion": comparison.conclusion(),
+    }  # fmt: skip
+
+
+def print_study(study: Study, lengths: list[dict[str, Any]], console: Console) -> None:
+    """Every run as its difference from the baseline, with its length."""
+    console.print(f"[bold]{study.name}[/]  {study.objective}")
+    first = flatten(study.runs[0].recipe)
+    shown = (
+        "base",
+        "data.source",
+        "data.n",
+        "epochs",
+        "lr",
+        "lr_scheduler",
+        "warmup_ratio",
+        "batch_size",
+        "grad_accum",
+        "lora_r",
+        "lora_alpha",
+        "lora_dropout",
+        "max_length",
+    )
+    console.print("baseline: " + ", ".join(f"{key} {first[key]}" for key in shown), highlight=False)
+    table = Table("run", "difference from the baseline", "hypothesis")
+    for heading in ("batch", "steps", "coverage"):
+        table.add_column(heading, justify="right")
+    for run, length in zip(study.runs, lengths, strict=True):
+        changes = "\n".join(f"{key}: {old} → {new}" for key, (old, new) in study.differences(run).items())
+        steps = "?" if length["steps"] is None else f"{length['steps']:,}"
+        coverage = "?" if length["coverage"] is None else f"{length['coverage']:.0%}"
+        table.add_row(run.name, changes or "(baseline)", run.hypothesis, str(run.recipe.effective_batch), steps, coverage)
+    console.print(table)

@@ -1,0 +1,76 @@
+"""One run: train it, talk to it; and the presets."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from paceline.cli.flags import recipe_flags
+
+Runs = Annotated[Path, typer.Option("--runs", help="Folder of the run directories.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result for a script.")]
+
+
+@recipe_flags
+def train(
+    recipe: Annotated[Path | None, typer.Argument(help="Recipe file (YAML); flags go over its fields.")] = None,
+    preset: Annotated[str | None, typer.Option(help="Named, partial recipe; see `paceline presets`.")] = None,
+    run_name: Annotated[str, typer.Option(help="Name of the run and of its directory.")] = "run",
+    runs: Runs = Path("runs"),
+    as_json: Json = False,
+    flags: dict[str, Any] = {},  # noqa: B006 - filled in by recipe_flags
+) -> None:
+    """Train one run. Any recipe field is a flag: preset < file < flag."""
+    from paceline.cli.run import train_and_compare
+    from paceline.config.load import make_recipe, merge, preset_fields, read_yaml
+    from paceline.config.study import Run, Study
+
+    fields = read_yaml(recipe) if recipe else {}
+    preset = preset or fields.pop("preset", None)
+    made = make_recipe(merge(preset_fields(preset), fields, flags), str(recipe) if recipe else "recipe")
+    train_and_compare(Study(name=run_name, runs=[Run(name=run_name, recipe=made)]), runs, as_json)
+
+
+def presets(as_json: Json = False) -> None:
+    """List the presets and their fields."""
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from paceline.config.presets import PRESETS, PURPOSE
+
+    if as_json:
+        print(json.dumps(PRESETS, indent=1))
+        return
+    table = Table("preset", "for", "fields")
+    for name, fields in PRESETS.items():
+        table.add_row(name, PURPOSE[name], ", ".join(f"{key} {value}" for key, value in fields.items()))
+    Console().print(table)
+
+
+def chat(
+    run: Annotated[Path, typer.Argument(help="Run directory, or an adapter in PEFT's format.")],
+    temperature: Annotated[float, typer.Option(min=0, help="0: greedy.")] = 0.0,
+    top_p: Annotated[float, typer.Option(min=0, max=1)] = 0.9,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 512,
+    system: Annotated[str | None, typer.Option(help="System message.")] = None,
+    thinking: Annotated[bool, typer.Option(help="Let a base that can think before its answer.")] = True,
+    seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
+) -> None:
+    """Talk to an adapter. Reads prompts line by line; an empty line or Ctrl-D ends."""
+    import sys
+
+    from paceline.evaluate.chat import Sampling, open_chat
+
+    session = open_chat(run, system, Sampling(temperature, top_p, max_new_tokens, thinking, seed))
+    interactive = sys.stdin.isatty()
+    while True:
+        if interactive:
+            print("you> ", end="", flush=True)
+        line = sys.stdin.readline().strip()
+        if not line:
+            break
+        for text in session.answer(line):
+            print(text, end="", flush=True)
+        print(flush=True)

@@ -1,0 +1,86 @@
+"""The comparison of a study: figures of every run, its difference from the baseline, and which run won, if one did."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paceline.compare.paired import Difference, paired_difference
+from paceline.config.load import read_yaml
+from paceline.errors import UserError
+from paceline.train.heldout import ExampleLosses
+from paceline.train.rundir import RunDirectory
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run's figures. `difference` is None for the baseline. Times are in seconds, losses in nats a token."""
+
+    name: str
+    eval_loss: float
+    perplexity: float
+    token_accuracy: float
+    steps: int
+    tokens: int
+    seconds: float
+    tasks: dict[str, Any]
+    difference: Difference | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`rows` in the study's order, the baseline first; `best` are the runs that nothing beats: one winner, or the runs that tie.
+
+    `base_loss` is the bare base's held-out loss; `missing` names runs with no result yet, and why.
+    """
+
+    rows: list[Row]
+    best: list[str]
+    base_loss: float
+    missing: dict[str, str]
+
+    def conclusion(self) -> str:
+        """One sentence that says which run won, or that none did."""
+        if len(self.rows) == 1:
+            return f"{self.rows[0].name} lowers the base's held-out loss from {self.base_loss:.4f} to {self.rows[0].eval_loss:.4f}."
+        if len(self.best) == 1:
+            return f"{self.best[0]} has the lowest held-out loss, and its lead over every other run is real (95%)."
+        return f"No single winner: {', '.join(self.best)} cannot be told apart on these held-out examples (95%)."
+
+
+def run_directories(paths: list[Path]) -> list[RunDirectory]:
+    """The run directories that the paths name: runs themselves, or a study's folder with runs in it, in the study's order."""
+    found: list[RunDirectory] = []
+    for path in paths:
+        if (path / "recipe.yaml").is_file():
+            found.append(RunDirectory(path))
+        elif (path / "study.yaml").is_file():
+            found += [RunDirectory(path / run["name"]) for run in read_yaml(path / "study.yaml")["runs"]]
+        else:
+            raise UserError(f"{path}: neither a run directory (recipe.yaml) nor a study's (study.yaml)")
+    return found
+
+
+def compare(directories: list[RunDirectory]) -> Comparison:
+    """Compares finished runs with the first of them.
+
+    Raises:
+        UserError: no run has finished, or two have no held-out example in common.
+    """
+    missing = {d.name: d.status()["state"] for d in directories if not (d.eval / "final.parquet").is_file()}
+    done = [d for d in directories if d.name not in missing]
+    if not done:
+        raise UserError(f"no finished run to compare ({', '.join(f'{name}: {state}' for name, state in missing.items())})")
+    losses = {d.name: ExampleLosses.read(d.eval / "final.parquet") for d in done}
+    rows = [_row(d, losses[d.name], None if d is done[0] else paired_difference(losses[d.name], losses[done[0].name])) for d in done]
+    leader = min(rows, key=lambda row: row.eval_loss).name
+    rivals = [row.name for row in rows if row.name != leader and paired_difference(losses[row.name], losses[leader]).verdict != "worse"]
+    base = ExampleLosses.read(done[0].eval / "base.parquet").summary()["loss"]
+    return Comparison(rows, [leader, *rivals], base, missing)
+
+
+def _row(directory: RunDirectory, losses: ExampleLosses, difference: Difference | None) -> Row:
+    status, summary = directory.status(), losses.summary()
+    return Row(
+        directory.name, summary["loss"], summary["perplexity"], summary["token_accuracy"], status["step"], status["tokens"], status["seconds"],
+        summary["tasks"], difference,
+    )  # fmt: skip

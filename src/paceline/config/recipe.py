@@ -1,0 +1,86 @@
+"""A recipe: the whole configuration of one run."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Scheduler = Literal["cosine", "linear", "constant", "constant_with_warmup", "cosine_with_restarts"]
+Format = Literal["auto", "messages", "prompt-completion", "alpaca", "sharegpt", "strandset", "codeforces", "twix"]
+
+ALL_PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+class Strict(BaseModel):
+    """A model that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(Strict):
+    """Where the examples come from, how many are used, and which are held out."""
+
+    source: str = Field(description="hub data set id, or a JSONL, JSON, Parquet or CSV file or folder")
+    split: str = Field("train", description="split of the source")
+    format: Format = Field("auto", description="format of the rows; auto: recognised from the columns")
+    n: int | None = Field(None, gt=0, description="rows to use, train and eval together; default: all")
+    eval_ratio: float = Field(0.1, gt=0, lt=1, description="share of the distinct examples that is held out")
+    seed: int = Field(42, ge=0, description="seed of the sample and of the split, the same for every run of a study")
+
+
+def _data_from_text(value: Any) -> Any:
+    return {"source": value} if isinstance(value, str) else value
+
+
+class Recipe(Strict):
+    """All that decides what a run learns. Batch, loss, schedule and optimizer mean what they mean in TRL and transformers."""
+
+    base: str = Field(description="base model: hub id or folder")
+    data: Annotated[Data, BeforeValidator(_data_from_text)] = Field(description="the data, or just its source")
+    max_length: int = Field(1024, ge=8, description="longest example in tokens; longer ones are cut at the end")
+
+    lora_r: int = Field(16, gt=0, description="rank of the adapter")
+    lora_alpha: int = Field(32, gt=0, description="scale of the adapter: alpha / r, with rsLoRA alpha / sqrt(r)")
+    lora_dropout: float = Field(0.05, ge=0, lt=1, description="dropout on the adapter's input")
+    target_modules: list[str] | str = Field(
+        ALL_PROJECTIONS, description="module names, or one regular expression over full names", union_mode="left_to_right"
+    )
+    use_rslora: bool = Field(False, description="rank-stabilised scale (arXiv:2312.03732)")
+
+    epochs: float = Field(1, gt=0, description="passes over the training data")
+    max_steps: int | None = Field(None, gt=0, description="optimizer steps; overrides epochs")
+    batch_size: int = Field(4, gt=0, description="examples in a batch")
+    grad_accum: int = Field(4, gt=0, description="batches in an optimizer step")
+
+    lr: float = Field(2e-5, gt=0, description="peak learning rate")
+    lr_scheduler: Scheduler = Field("cosine", description="shape of the learning rate")
+    num_cycles: int = Field(1, gt=0, description="cycles of cosine_with_restarts")
+    warmup_ratio: float = Field(0.1, ge=0, le=1, description="share of the steps that warm up")
+    warmup_steps: int | None = Field(None, ge=0, description="steps that warm up; overrides warmup_ratio")
+    weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay")
+    adam_beta1: float = Field(0.9, ge=0, lt=1, description="decay of the first moment")
+    adam_beta2: float = Field(0.999, ge=0, lt=1, description="decay of the second moment")
+    adam_epsilon: float = Field(1e-8, gt=0, description="term that keeps the division finite")
+    max_grad_norm: float = Field(1.0, ge=0, description="gradients are clipped to this norm; 0: never")
+
+    logging_steps: int = Field(10, gt=0, description="steps between logged lines")
+    eval_steps: int | None = Field(None, gt=0, description="steps between evaluations; default: only before and after")
+    save_steps: int = Field(100, gt=0, description="steps between checkpoints")
+    save_limit: int = Field(2, gt=0, description="checkpoints kept")
+    load_best: bool = Field(False, description="keep the adapter with the lowest eval loss, not the last")
+    seed: int = Field(42, ge=0, description="seed of weights, order and dropout")
+
+    @model_validator(mode="after")
+    def _agree(self) -> "Recipe":
+        if self.load_best and self.eval_steps is None:
+            raise ValueError("load_best needs eval_steps: with no evaluation on the way there is no best step to keep")
+        return self
+
+    @property
+    def effective_batch(self) -> int:
+        """Examples in an optimizer step."""
+        return self.batch_size * self.grad_accum
+
+    @property
+    def lora_scale(self) -> float:
+        """Factor of B·A·x."""
+        return self.lora_alpha / (self.lora_r**0.5 if self.use_rslora else self.lora_r)

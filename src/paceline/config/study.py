@@ -1,0 +1,49 @@
+"""A study: a named list of runs, each a recipe as a difference from the first."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from paceline.config.recipe import Recipe
+
+
+class Run(BaseModel):
+    """One run of a study, its recipe resolved."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    hypothesis: str = ""
+    recipe: Recipe
+
+
+class Study(BaseModel):
+    """Runs to be trained and compared; `runs[0]` is the baseline."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    objective: str = ""
+    runs: list[Run] = Field(min_length=1)
+    published: dict[str, Any] = {}
+
+    def differences(self, run: Run) -> dict[str, tuple[Any, Any]]:
+        """{field: (baseline's value, this run's value)} where the two differ."""
+        return recipe_differences(self.runs[0].recipe, run.recipe)
+
+
+def flatten(recipe: Recipe) -> dict[str, Any]:
+    """The recipe's fields with nested ones under dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in recipe.model_dump().items():
+        if isinstance(value, dict):
+            flat |= {f"{key}.{inner}": item for inner, item in value.items()}
+        else:
+            flat[key] = value
+    return flat
+
+
+def recipe_differences(first: Recipe, second: Recipe) -> dict[str, tuple[Any, Any]]:
+    """{dotted field: (value in first, value in second)} where the two recipes differ."""
+    left, right = flatten(first), flatten(second)
+    return {key: (left.get(key), right.get(key)) for key in {**left, **right} if left.get(key) != right.get(key)}

@@ -1,0 +1,1 @@
+"""Task rows in Strandset-Rust's schema, made out of Rust code."""

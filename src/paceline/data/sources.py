@@ -1,0 +1,87 @@
+"""Rows from a hub data set or from local files, through `datasets`."""
+
+import json
+from pathlib import Path
+
+import datasets
+from datasets import Dataset
+
+from paceline import embedded
+from paceline.config.recipe import Data
+from paceline.errors import UserError, nearest
+
+_READERS = {".jsonl": "json", ".json": "json", ".ndjson": "json", ".parquet": "parquet", ".csv": "csv"}
+EMBEDDED = {"embedded:rust": embedded.RUST}
+
+
+def load_rows(data: Data) -> Dataset:
+    """All rows of the source's split, memory-mapped.
+
+    Raises:
+        UserError: not found, not readable (with file and line where there is one), no such split, or empty.
+    """
+    datasets.disable_progress_bars()
+    source = EMBEDDED.get(data.source, Path(data.source))
+    rows = _local(source, data) if source.exists() else _hub(data)
+    if len(rows) == 0:
+        raise UserError(f"data {data.source!r}: split {data.split!r} has no rows")
+    return rows
+
+
+def _local(path: Path, data: Data) -> Dataset:
+    files = sorted(p for p in path.rglob("*") if p.suffix in _READERS) if path.is_dir() else [path]
+    if not files:
+        raise UserError(f"data {path}: no {', '.join(_READERS)} file in this folder")
+    if path.is_dir() and (named := [p for p in files if p.stem.split("-")[0] == data.split]):
+        files = named
+    suffixes = {p.suffix for p in files}
+    if len(suffixes) > 1 or not suffixes <= set(_READERS):
+        raise UserError(f"data {path}: files of type {', '.join(sorted(suffixes))}; expected one of {', '.join(_READERS)}")
+    for file in files:
+        if file.stat().st_size == 0:
+            raise UserError(f"data {file}: the file is empty")
+    try:
+        return datasets.load_dataset(_READERS[suffixes.pop()], data_files=[str(p) for p in files], split="train")
+    except Exception as error:
+        for file in files:
+            _explain_json(file)
+        cause = error.__cause__ or error
+        raise UserError(f"data {path}: cannot be read: {str(cause).splitlines()[0]}") from error
+
+
+def _explain_json(file: Path) -> None:
+    """Finds the line that a JSON reader stumbled over."""
+    if _READERS.get(file.suffix) != "json":
+        return
+    text = file.read_text(errors="replace")
+    if text.lstrip().startswith("["):
+        try:
+            json.loads(text)
+        except json.JSONDecodeError as error:
+            raise UserError(f"data {file} line {error.lineno}: broken JSON ({error.msg})") from error
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            fine = not line.strip() or isinstance(json.loads(line), dict)
+        except json.JSONDecodeError as error:
+            raise UserError(f"data {file} line {number}: broken JSON ({error.msg} at column {error.colno})") from error
+        if not fine:
+            raise UserError(f"data {file} line {number}: expected an object with the row's fields")
+
+
+def _hub(data: Data) -> Dataset:
+    if data.source.startswith((".", "/", "~")) or Path(data.source).suffix in _READERS:
+        raise UserError(f"data {data.source!r}: no such file or folder")
+    try:
+        return datasets.load_dataset(data.source, split=data.split)
+    except ValueError as error:
+        if "split" in str(error):
+            known = datasets.get_dataset_split_names(data.source)
+            raise UserError(
+                f"data {data.source!r}: no split {data.split!r}{nearest(data.split, known)}; there are {', '.join(known)}"
+            ) from error
+        raise UserError(f"data {data.source!r}: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # the hub's client raises many kinds, for the network and for the id alike
+        raise UserError(
+            f"data {data.source!r}: neither a local file nor a data set that the hub gives ({type(error).__name__}: {str(error).splitlines()[0]})"
+        ) from error

@@ -1,0 +1,88 @@
+"""Strandset-Rust rows as conversations: one instruction for each kind of task, fields under headings."""
+
+import ast
+import json
+from typing import Any
+
+SYSTEM = "You are an expert Rust programmer. Answer precisely and write idiomatic, safe Rust."
+
+# task category: (what is asked, the answer's fields in the order in which they are written)
+TASKS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "code_explanation": ("Explain what this Rust code does and how it works.", ("explanation",)),
+    "code_summarization": ("Summarize this Rust code in a sentence or two.", ("summary",)),
+    "code_review": ("Review this Rust code: name its weaknesses and give an improved version.", ("review_comment", "code_after")),
+    "bug_detection": ("Find the bug in this Rust code, describe it and fix it.", ("bug_description", "fixed_code")),
+    "docstring_generation": ("Write the doc comment for this Rust item.", ("docstring",)),
+    "comment_generation": ("Add helpful inline comments to this Rust code.", ("commented_code",)),
+    "function_naming": ("Suggest a name for the function whose name is replaced by a placeholder.", ("function_name",)),
+    "variable_naming": ("Suggest a name for the variable that is replaced by a placeholder.", ("variable_name",)),
+    "code_generation": ("Write the Rust code that is described.", ("code",)),
+    "code_completion": ("Complete the Rust code between prefix and suffix.", ("completion",)),
+    "code_refactoring": ("Refactor this Rust code without changing what it does, and say why.", ("code_after", "rationale")),
+    "code_optimization": ("Make this Rust code faster or leaner, and say why.", ("code_after", "rationale")),
+    "test_generation": ("Write unit tests for this Rust code.", ("test_cases",)),
+    "code_search": ("Find the code in the context that answers the query.", ("code_snippet",)),
+    "api_usage_prediction": ("Predict the next API call of this Rust code.", ("next_api_call",)),
+}
+PHASES = {
+    "understanding": ("code_explanation", "code_summarization", "code_review", "bug_detection"),
+    "annotation": ("docstring_generation", "comment_generation", "function_naming", "variable_naming"),
+    "generation": (
+        "code_generation", "code_completion", "code_refactoring", "code_optimization", "test_generation", "code_search", "api_usage_prediction",
+    ),
+}  # fmt: skip
+
+_CODE = {
+    "code", "code_before", "code_after", "code_context", "buggy_code", "fixed_code", "commented_code", "prefix", "suffix", "completion",
+    "code_to_test", "test_context", "test_cases", "code_snippet", "next_api_call", "docstring",
+}  # fmt: skip
+
+
+def parse_fields(text: Any) -> dict[str, str]:
+    """The fields in `input_data` or `output_data`: JSON, or the repr of a Python dict, or plain text under the key `text`."""
+    if isinstance(text, dict):
+        found: Any = text
+    else:
+        found = _literal(str(text or ""))
+    if not isinstance(found, dict):
+        return {"text": str(found)} if found else {}
+    return {str(key): _text(value) for key, value in found.items() if value not in (None, "", [], {})}
+
+
+def _literal(text: str) -> Any:
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+    return text
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return "\n\n".join(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def to_messages(row: dict[str, Any]) -> list[dict[str, str]]:
+    """System, user and assistant turn of a row. An unknown task category gets a generic instruction made of its name."""
+    task = str(row["task_category"])
+    given, wanted = parse_fields(row["input_data"]), parse_fields(row["output_data"])
+    ask, order = TASKS.get(task, (f"Task: {task.replace('_', ' ')}.", ()))
+    answer = [wanted[key] for key in order if key in wanted] + [text for key, text in wanted.items() if key not in order]
+    keys = [key for key in order if key in wanted] + [key for key in wanted if key not in order]
+    return [
+        {"role": "system", "content": SYSTEM},
+        {"role": "user", "content": "\n\n".join([ask, *(_section(key, text) for key, text in given.items())])},
+        {"role": "assistant", "content": "\n\n".join(_fenced(key, text) for key, text in zip(keys, answer, strict=True))},
+    ]
+
+
+def _section(key: str, text: str) -> str:
+    return f"{key.replace('_', ' ').capitalize()}:\n{_fenced(key, text)}"
+
+
+def _fenced(key: str, text: str) -> str:
+    return f"```rust\n{text.strip(chr(10))}\n```" if key in _CODE and "```" not in text else text

@@ -1,0 +1,7 @@
+"""What the package carries to work offline: a small base and sample data."""
+
+from pathlib import Path
+
+HERE = Path(__file__).parent
+BASE = HERE / "base"
+RUST = HERE / "rust.parquet"

@@ -1,0 +1,83 @@
+"""A flat batch: the sequences of all runs end to end in one token dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from paceline.model.adapter import Adapter
+
+# A CPU's GEMM gives a row the same bits whatever rows stand beside it only from 16 rows up; shorter batches are filled up to this.
+MIN_TOKENS = 32
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The tokens `start:stop` of a flat batch: one piece of one run.
+
+    `adapter` is None for tokens that see the bare base. `dropout_key` makes the dropout masks; None while evaluating.
+    """
+
+    start: int
+    stop: int
+    adapter: Adapter | None
+    dropout_key: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class FlatBatch:
+    """Tokens of many sequences with no padding between them.
+
+    Shapes: `input_ids`, `positions` and `labels` are (1, T). A label is the id of the next token, or -100 where it is not supervised.
+    `lengths` are the lengths of the sequences, in order; they sum to T.
+    """
+
+    input_ids: Tensor
+    positions: Tensor
+    labels: Tensor
+    lengths: list[int]
+    slices: list[Slice]
+    boundaries: Tensor  # (sequences + 1,) int32: cumulative lengths, where the CUDA attention kernel reads them
+
+
+_current: FlatBatch | None = None
+
+
+def current() -> FlatBatch | None:
+    """The batch whose forward or backward is under way; None outside the engine, where the model behaves as it came."""
+    return _current
+
+
+@contextmanager
+def using(batch: FlatBatch) -> Iterator[None]:
+    """Makes `batch` the current one. A plain global: autograd's own threads must see it when they recompute a layer."""
+    global _current
+    before, _current = _current, batch
+    try:
+        yield
+    finally:
+        _current = before
+
+
+def flat_batch(sequences: list[tuple[Tensor, Tensor]], slices: list[Slice], device: torch.device) -> FlatBatch:
+    """Lays (input ids, labels) of whole sequences end to end and fills up to `MIN_TOKENS`."""
+    lengths = [len(ids) for ids, _ in sequences]
+    missing = MIN_TOKENS - sum(lengths)
+    if missing > 0:
+        sequences = [*sequences, (torch.zeros(missing, dtype=torch.int64), torch.full((missing,), -100))]
+        lengths.append(missing)
+    boundaries = torch.tensor([0, *lengths]).cumsum(0).to(torch.int32)
+    return FlatBatch(
+        input_ids=torch.cat([ids for ids, _ in sequences])[None].to(device),
+        positions=torch.cat([torch.arange(length) for length in lengths])[None].to(device),
+        labels=torch.cat([labels for _, labels in sequences])[None].to(device),
+        lengths=lengths,
+        slices=slices,
+        boundaries=boundaries.to(device),
+    )

@@ -1,0 +1,47 @@
+"""Checkpoints: an adapter, its moments, a step number, and what the log had counted so far."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from paceline.config.recipe import Recipe
+from paceline.model.adapter import Adapter
+from paceline.train.files import read_json, whole_folder, write_json
+
+
+@dataclass
+class Progress:
+    """All that a run counts. `window_*` are sums since the last logged line."""
+
+    step: int = 0
+    tokens: int = 0
+    supervised: int = 0
+    seconds: float = 0.0
+    window_steps: int = 0
+    window_loss: float = 0.0
+    window_supervised: int = 0
+    window_correct: int = 0
+    best_loss: float | None = None
+    best_step: int | None = None
+    events_bytes: int = field(default=0)
+
+
+def save_checkpoint(folder: Path, recipe: Recipe, adapter: Adapter, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    """Writes a checkpoint whole or not at all."""
+    with whole_folder(folder) as scratch:
+        adapter.save(scratch, recipe)
+        state = optimizer.state_dict()["state"]
+        save_file({name: tensor.contiguous() for name, tensor in state[0].items()} if state else {}, scratch / "optimizer.safetensors")
+        write_json(scratch / "progress.json", asdict(progress))
+
+
+def load_checkpoint(folder: Path, adapter: Adapter, optimizer: torch.optim.Optimizer) -> Progress:
+    """Restores adapter and optimizer in place and returns the progress."""
+    adapter.load(folder)
+    moments = load_file(folder / "optimizer.safetensors")
+    if moments:
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": {0: moments}, "param_groups": groups})
+    return Progress(**read_json(folder / "progress.json"))
