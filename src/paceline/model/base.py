@@ -22,6 +22,7 @@ from paceline.model.adapter import Adapter
 from paceline.model.flat import FlatBatch, Slice, current, flat_batch, using
 from paceline.model.lora import Group, GroupLinear
 from paceline.model.norm import fuse_norms
+from paceline.model.trim import trim_last_layer
 
 
 @dataclass
@@ -38,7 +39,10 @@ class Base:
     device: torch.device
 
     def hidden(self, batch: FlatBatch) -> Tensor:
-        """Final hidden states (T, hidden size) of a flat batch. The batch must be current (`using`) during this and its backward."""
+        """Final hidden states (T, hidden size) of a flat batch, which must be current (`using`) during this and its backward.
+
+        Only the rows of supervised positions mean anything (see `trim`).
+        """
         out = self.model.base_model(input_ids=batch.input_ids, position_ids=batch.positions, use_cache=False)
         return out.last_hidden_state[0]  # type: ignore[no-any-return]
 
@@ -120,6 +124,7 @@ def adopt(model: PreTrainedModel, name: str) -> Base:
     groups = _find_groups(model, head, device)
     for group in groups:
         _hook(group)
+    trim_last_layer(model)
     base = Base(name, model, groups, head.weight, device)
     _check_head(base)
     return base

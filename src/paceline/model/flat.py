@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -44,6 +45,31 @@ class FlatBatch:
     lengths: list[int]
     slices: list[Slice]
     boundaries: Tensor  # (sequences + 1,) int32: cumulative lengths, where the CUDA attention kernel reads them
+
+    @cached_property
+    def kept(self) -> Kept:
+        """The rows that a loss can read, and the batch that they make for layers that look at single rows only."""
+        needed = self.labels[0] >= 0
+        chosen = torch.ones_like(needed)
+        slices, length = [], 0
+        for piece in self.slices:
+            part = needed[piece.start : piece.stop]
+            # never fewer than MIN_TOKENS rows of a piece, by a rule that looks at the piece alone: its bits must not depend on the rest
+            missing = MIN_TOKENS - int(part.sum())
+            part = part | ((~part).cumsum(0) <= missing)
+            chosen[piece.start : piece.stop] = part
+            rows = int(part.sum())
+            slices.append(replace(piece, start=length, stop=length + rows))
+            length += rows
+        return Kept(chosen.nonzero()[:, 0], replace(self, slices=slices))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Rows of a flat batch, in order, and the same batch with slices that count only these rows."""
+
+    rows: Tensor
+    batch: FlatBatch
 
 
 _current: FlatBatch | None = None
