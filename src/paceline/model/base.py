@@ -21,6 +21,7 @@ from paceline.model import attention
 from paceline.model.adapter import Adapter
 from paceline.model.flat import FlatBatch, Slice, current, flat_batch, using
 from paceline.model.lora import Group, GroupLinear
+from paceline.model.memory import keep_freed_memory
 from paceline.model.norm import fuse_norms
 from paceline.model.trim import trim_last_layer
 
@@ -103,6 +104,8 @@ def load_base(name: str, device: torch.device | None = None) -> Base:
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     read_config(name)
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    if device.type == "cpu":
+        keep_freed_memory()
     logging.getLogger("transformers").setLevel(logging.ERROR)
     try:
         model = AutoModelForCausalLM.from_pretrained(base_path(name), dtype=dtype)
