@@ -213,7 +213,7 @@ def measure(folder: Path, args: argparse.Namespace) -> dict:
             seconds[name].append(took)
             peaks[name] = max(peak, peaks.get(name, 0))
             print(f"{name}: {took:.1f} s, peak {peak:.0f} MiB", flush=True)
-    alone, alone_peak = timed((folder, "paceline", ["r64"]))
+    _, alone_peak = timed((folder, "paceline", ["r64"]))
     if not args.skip_defaults:
         seconds["TRL defaults, one after another"] = [timed((folder, "trl", names))[0]]
     rate, tokens = gemm_rate(), facts["tokens"] * len(RUNS)

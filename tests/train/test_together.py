@@ -57,7 +57,7 @@ def test_neighbours_that_fail_or_stop_change_nothing(alone, recipe, study, tmp_p
 
 
 def test_out_of_memory_halves_the_budget_and_changes_nothing(alone, recipe, study, tmp_path, monkeypatch):
-    """A device that has room for 3,000 tokens: larger forwards fail, some of them half-way through the backward."""
+    """A device that has room for 3,000 tokens: larger forwards fail, every other one of them at the start of its backward."""
     monkeypatch.setitem(cohort_module.BUDGET, "cpu", 20_000)
     plain, calls = Base.hidden, []
 

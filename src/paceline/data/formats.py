@@ -37,16 +37,16 @@ def _sharegpt(row: Row) -> Messages:
 
 
 def _prompt_completion(row: Row) -> Messages:
-    prompt, completion = row["prompt"], row["completion"]
+    prompt, completion = _need(row, "prompt"), _need(row, "completion")
     before = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
     after = [{"role": "assistant", "content": completion}] if isinstance(completion, str) else completion
     return [_turn(m.get("role"), m.get("content")) for m in [*before, *after]]
 
 
 def _alpaca(row: Row) -> Messages:
-    question = "\n\n".join(part for part in (row["instruction"], row.get("input")) if part)
+    question = "\n\n".join(part for part in (_need(row, "instruction"), row.get("input")) if part)
     system = [_turn("system", row["system"])] if row.get("system") else []
-    return [*system, _turn("user", question), _turn("assistant", row["output"])]
+    return [*system, _turn("user", question), _turn("assistant", _need(row, "output"))]
 
 
 def _codeforces(row: Row) -> Messages:
@@ -75,8 +75,14 @@ def _strip(text: Any) -> str:
     return str(text).strip("\n")
 
 
+def _need(row: Row, column: str) -> Any:
+    if row.get(column) is None:
+        raise UserError(f"column {column!r} is missing or null")
+    return row[column]
+
+
 def _list(row: Row, column: str) -> list[dict[str, Any]]:
-    turns = row[column]
+    turns = _need(row, column)
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
         raise UserError(f"column {column!r} is not a list of turns")
     return turns

@@ -1,6 +1,7 @@
 """Rows from a hub data set or from local files, through `datasets`."""
 
 import json
+from logging import CRITICAL
 from pathlib import Path
 
 import datasets
@@ -21,6 +22,7 @@ def load_rows(data: Data) -> Dataset:
         UserError: not found, not readable (with file and line where there is one), no such split, or empty.
     """
     datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(CRITICAL)  # its error log holds a traceback; what it raises is told in a line
     source = EMBEDDED.get(data.source, Path(data.source))
     rows = _local(source, data) if source.exists() else _hub(data)
     if len(rows) == 0:

@@ -4,6 +4,8 @@ import ast
 import json
 from typing import Any
 
+from paceline.errors import UserError
+
 SYSTEM = "You are an expert Rust programmer. Answer precisely and write idiomatic, safe Rust."
 
 # task category: (what is asked, the answer's fields in the order in which they are written)
@@ -68,6 +70,9 @@ def _text(value: Any) -> str:
 
 def to_messages(row: dict[str, Any]) -> list[dict[str, str]]:
     """System, user and assistant turn of a row. An unknown task category gets a generic instruction made of its name."""
+    for column in ("task_category", "input_data", "output_data"):
+        if row.get(column) is None:
+            raise UserError(f"column {column!r} is missing or null")
     task = str(row["task_category"])
     given, wanted = parse_fields(row["input_data"]), parse_fields(row["output_data"])
     ask, order = TASKS.get(task, (f"Task: {task.replace('_', ' ')}.", ()))

@@ -88,9 +88,7 @@ def load_tokens(data: Data, chat: Chat) -> TokenDataset:
         features=_FEATURES,
         new_fingerprint=key,
     )
-    dropped = sorted(
-        set(picked.tolist()) - set(np.asarray(table.data.column("row").to_numpy()).tolist()) if len(table) else set(picked.tolist())
-    )
+    dropped = np.setdiff1d(picked, table.data.column("row").to_numpy()).tolist()
     if len(dropped) > MAX_DROPPED * len(picked):
         raise UserError(
             f"data {data.source!r}: {len(dropped)} of {len(picked)} conversations have no assistant turn to learn from (first: row {dropped[0] + 1}); at most 5% are dropped silently"

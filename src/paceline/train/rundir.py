@@ -84,9 +84,9 @@ def check_room(folder: Path, needed: int) -> None:
     Args:
         needed: bytes that the runs will have on disk at most.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     probe = folder / ".writable"
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"x" * 4096)
         probe.unlink()
     except OSError as error:

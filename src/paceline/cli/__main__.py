@@ -1,0 +1,5 @@
+"""`python -m paceline.cli`."""
+
+from paceline.cli.main import main
+
+main()

@@ -1,0 +1,40 @@
+"""The split holds out the same distinct examples for every run, and never shows one to both sides."""
+
+from types import SimpleNamespace
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paceline.data.split import split
+
+
+def dataset(digests):
+    columns = {"digest": np.asarray(digests), "first": np.zeros(len(digests), dtype=np.int64)}
+
+    class Fake(SimpleNamespace):
+        def __len__(self):
+            return len(digests)
+
+    return Fake(column=columns.__getitem__)
+
+
+def test_ten_thousand_rows_give_nine_thousand_and_one_thousand():
+    parts = split(dataset(range(10_000)), 0.1, 100)
+    assert (len(parts.train), len(parts.eval)) == (9000, 1000)
+
+
+@given(st.lists(st.integers(0, 30), min_size=40, max_size=120), st.sampled_from([0.1, 0.2, 0.25, 0.5]))
+def test_copies_are_never_on_both_sides_and_nothing_is_lost(digests, ratio):
+    digests = [*range(100, 130), *digests]
+    parts = split(dataset(digests), ratio, 100)
+    seen = np.asarray(digests)
+    assert not set(seen[parts.train]) & set(seen[parts.eval])
+    assert sorted([*parts.train, *parts.eval]) == list(range(len(digests)))
+
+
+@given(st.integers(100, 400), st.integers(50, 99))
+def test_a_smaller_sample_never_trains_on_what_a_larger_one_holds_out(large, small):
+    whole, part = split(dataset(range(large)), 0.1, 100), split(dataset(range(small)), 0.1, 100)
+    assert set(part.eval) <= set(whole.eval)
+    assert set(part.train) <= set(whole.train)

@@ -1,0 +1,154 @@
+"""The command line from end to end, in processes of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from paceline.config.presets import PRESETS
+
+ROOT = Path(__file__).parents[2]
+
+
+def paceline(*arguments, code=0, stdin=""):
+    command = [sys.executable, "-m", "paceline.cli", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, input=stdin, cwd=ROOT)
+    assert done.returncode == code, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A short study on the embedded base: three runs, the last a copy of the first in all but its seed."""
+    folder = tmp_path_factory.mktemp("study")
+    content = {
+        "study": "short",
+        "recipe": {"base": "embedded", "data": {"source": "embedded:rust", "n": 200, "eval_ratio": 0.3}, "lr": 1e-3, "max_steps": 6, "logging_steps": 2},
+        "runs": [{"name": "base-rate"}, {"name": "frozen", "lr": 1e-9, "hypothesis": "too low to learn"}, {"name": "tenfold", "preset": "small-batch", "lr": 3e-3}],
+    }  # fmt: skip
+    (folder / "short.yaml").write_text(yaml.safe_dump(content))
+    said = paceline("study", "run", folder / "short.yaml", "--runs", folder, "--json")
+    return folder, json.loads(said)
+
+
+def test_help_needs_neither_torch_nor_transformers():
+    code = "import sys; sys.argv = ['paceline', '--help']\ntry:\n    from paceline.cli.main import main; main()\nexcept SystemExit: pass\nprint(sorted({'torch', 'transformers', 'datasets', 'peft', 'numpy', 'scipy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_study_trains_and_says_which_differences_are_real(trained):
+    _, result = trained
+    runs = {run["name"]: run for run in result["runs"]}
+    assert runs["base-rate"]["eval_loss"] < result["base_loss"] - 0.05
+    assert runs["frozen"]["eval_loss"] == pytest.approx(result["base_loss"], abs=1e-3)
+    assert runs["frozen"]["difference"]["verdict"] == "worse"
+    assert runs["base-rate"]["difference"] is None
+    assert len(runs["base-rate"]["tasks"]) >= 8
+    assert set(runs["base-rate"]["tasks"]) <= {
+        row["task_category"] for row in pq.read_table(ROOT / "src/paceline/embedded/rust.parquet").to_pylist()
+    }
+
+
+def test_the_run_directory_holds_what_the_design_promises(trained):
+    folder, result = trained
+    run = folder / "short" / "tenfold"
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    assert (recipe["batch_size"], recipe["lr"], recipe["lora_dropout"]) == (2, 3e-3, 0.1)
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    assert [e["event"] for e in events] == ["start", "eval", "train", "train", "train", "eval"]
+    assert {"step", "tokens", "loss", "lr", "grad_norm", "seconds"} <= set(events[2])
+    state = json.loads((run / "trainer_state.json").read_text())
+    assert [entry["step"] for entry in state["log_history"] if "loss" in entry] == [2, 4, 6]
+    table = pq.read_table(run / "eval" / "final.parquet")
+    assert table.column_names == ["row", "task", "tokens", "loss", "correct"]
+    assert sum(table.column("loss").to_pylist()) / sum(table.column("tokens").to_pylist()) == pytest.approx(result["runs"][2]["eval_loss"])
+    assert (run / "adapter" / "adapter_config.json").is_file()
+    assert yaml.safe_load((folder / "short" / "study.yaml").read_text())["runs"][1]["hypothesis"] == "too low to learn"
+
+
+def test_running_a_finished_study_again_changes_nothing(trained):
+    folder, result = trained
+    before = {path: path.stat().st_mtime_ns for path in (folder / "short").rglob("*") if path.is_file()}
+    assert json.loads(paceline("study", "run", folder / "short.yaml", "--runs", folder, "--json")) == result
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_the_written_recipe_trains_the_same_run_again(trained):
+    folder, _ = trained
+    paceline("train", folder / "short" / "tenfold" / "recipe.yaml", "--run-name", "again", "--runs", folder)
+    first, again = (folder / name / "adapter" / "adapter_model.safetensors" for name in ("short/tenfold", "again"))
+    assert first.read_bytes() == again.read_bytes()
+
+
+def test_compare_takes_runs_or_a_study(trained):
+    folder, result = trained
+    assert json.loads(paceline("compare", folder / "short", "--json"))["best"] == result["best"]
+    pair = json.loads(paceline("compare", folder / "short" / "frozen", folder / "short" / "tenfold", "--json"))
+    assert pair["runs"][1]["difference"]["verdict"] == "better"
+    table = paceline("compare", folder / "short")
+    assert "tenfold" in table
+    assert "95%" in table
+
+
+def test_chat_answers_from_a_pipe(trained):
+    folder, _ = trained
+    greedy = [paceline("chat", folder / "short" / "tenfold", "--max-new-tokens", 12, stdin="Explain gcd.\n") for _ in range(2)]
+    assert greedy[0] == greedy[1]
+    assert greedy[0].strip()
+    sampled = {
+        paceline("chat", folder / "short" / "tenfold", "--max-new-tokens", 12, "--temperature", 1.5, "--seed", seed, stdin="Explain gcd.\n")
+        for seed in (1, 2)
+    }
+    assert len(sampled) == 2
+
+
+def test_the_seeds_own_flags(tmp_path):
+    paceline(
+        "train", "--preset", "small-batch", "-n", 60, "--run-name", "exp", "--base", "embedded", "--data", "embedded:rust", "--lr", "3e-5", "--batch-size", 3,
+        "--grad-accum", 1, "--warmup-ratio", 0.2, "--lora-r", 4, "--lora-alpha", 8, "--lora-dropout", 0.2, "--max-length", 300, "--epochs", 0.2,
+        "--lr-scheduler", "linear", "--seed", 7, "--runs", tmp_path,
+    )  # fmt: skip
+    recipe = yaml.safe_load((tmp_path / "exp" / "recipe.yaml").read_text())
+    expected = {"lr": 3e-5, "batch_size": 3, "grad_accum": 1, "warmup_ratio": 0.2, "lora_r": 4, "lora_alpha": 8, "lora_dropout": 0.2, "max_length": 300,
+                "epochs": 0.2, "lr_scheduler": "linear", "seed": 7}  # fmt: skip
+    assert {key: recipe[key] for key in expected} == expected
+    assert recipe["data"]["n"] == 60
+
+
+def test_study_show_tells_differences_steps_and_coverage_before_anything_is_spent():
+    shown = json.loads(paceline("study", "show", "studies/rust-five-recipes.yaml", "--json"))["runs"]
+    assert [run["steps"] for run in shown] == [563, 1126, 563, 563, 2250]
+    assert [run["effective_batch"] for run in shown] == [16, 16, 16, 16, 4]
+    assert shown[1]["differences"] == {"epochs": [1.0, 2.0], "lr": [2e-5, 1e-5]}
+    assert "hypothesis" in paceline("study", "show", "studies/rust-five-recipes.yaml")
+
+
+def test_presets_are_listed():
+    assert json.loads(paceline("presets", "--json")) == PRESETS
+    assert all(name in paceline("presets") for name in PRESETS)
+
+
+def test_data_show_counts_lengths_and_renders_an_example():
+    facts = json.loads(paceline("data", "show", "embedded:rust", "-n", 300, "--json"))
+    assert (facts["rows"], facts["format"]) == (300, "strandset")
+    assert set(facts["length"]) == {"p50", "p95", "p99", "max"}
+    assert facts["fits"]["2048"] == 1.0
+    assert "<|im_start|>assistant" in paceline("data", "show", "embedded:rust", "-n", 300)
+
+
+def test_rehearse_walks_a_study_on_the_embedded_base(tmp_path):
+    study = {
+        "study": "real",
+        "recipe": {"base": "Qwen/Qwen3-4B", "data": "some/dataset", "max_steps": 200, "eval_steps": 100},
+        "runs": [{"name": "one"}, {"name": "two", "lr": 1e-4}],
+    }
+    (tmp_path / "real.yaml").write_text(yaml.safe_dump(study))
+    result = json.loads(paceline("rehearse", tmp_path / "real.yaml", "--runs", tmp_path, "--json"))
+    assert [run["steps"] for run in result["runs"]] == [10, 10]
+    recipe = yaml.safe_load((tmp_path / "rehearsal-real" / "two" / "recipe.yaml").read_text())
+    assert (recipe["base"], recipe["data"]["source"]) == ("embedded", "embedded:rust")

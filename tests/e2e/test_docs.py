@@ -1,0 +1,36 @@
+"""Every command in the docs runs as it stands there, page by page, in a folder of its own."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [page for page in sorted((ROOT / "docs").glob("*.md")) if "```console" in page.read_text()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_of(page, tmp_path):
+    text = page.read_text()
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    for block in re.findall(r"```yaml\n(study: (\w+)\n.*?)```", text, re.DOTALL):
+        (tmp_path / f"{block[1]}.yaml").write_text(block[0])
+    commands = re.findall(r"^\$ paceline (.*)$", text, re.MULTILINE)
+    assert commands
+    for command in commands:
+        done = subprocess.run(
+            [sys.executable, "-m", "paceline.cli", *command.split()], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+def test_the_readme_names_every_page_and_every_command_exists():
+    readme = (ROOT / "README.md").read_text()
+    assert all(f"docs/{page.name}" in readme for page in (ROOT / "docs").glob("*.md"))
+    for command in set(re.findall(r"^paceline ([a-z]+(?: (?:show|run)\b)?)", readme, re.MULTILINE)):
+        done = subprocess.run(
+            [sys.executable, "-m", "paceline.cli", *command.split(), "--help"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, command

@@ -1,0 +1,155 @@
+"""Bad input: one clear line, exit 2, no traceback, nothing half-written."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+from transformers import BertConfig, BertModel
+
+from paceline.cli import main as cli
+
+GOOD = {"prompt": "Question?", "completion": "Answer."}
+
+
+@pytest.fixture
+def paceline(monkeypatch, capsys, tmp_path):
+    """Runs the command line in this process; returns (exit code, standard error)."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["paceline", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        return caught.value.code, capsys.readouterr().err
+
+    return run
+
+
+@pytest.fixture
+def train(paceline, tiny_base, tmp_path):
+    """`paceline train` on given rows; fails unless it is refused in one line with nothing written."""
+
+    def run(rows, *flags, base=None, said=None):
+        data = rows
+        if isinstance(rows, list):
+            data = tmp_path / "rows.jsonl"
+            data.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+        runs = tmp_path / "runs"
+        code, errors = paceline("train", "--base", base or tiny_base("qwen3"), "--data", data, "--runs", runs, *flags)
+        lines = [line for line in errors.splitlines() if line.startswith("error: ")]
+        assert code == 2, errors
+        assert len(lines) == 1, errors
+        assert "Traceback" not in errors
+        assert not (runs / "run").exists()
+        assert said in lines[0]
+
+    return run
+
+
+def test_missing_file(train):
+    train(Path("nowhere.jsonl"), said="data 'nowhere.jsonl': no such file or folder")
+
+
+def test_broken_json_names_the_line(train):
+    train([GOOD, GOOD, '{"prompt": "x", ', GOOD], said="rows.jsonl line 3: broken JSON")
+
+
+def test_empty_file(train, tmp_path):
+    (tmp_path / "empty.jsonl").write_text("")
+    train(tmp_path / "empty.jsonl", said="the file is empty")
+
+
+def test_columns_of_no_format(train):
+    train([{"foo": 1}], said="no format has the columns foo (known: strandset: ")
+
+
+def test_a_row_without_its_column_is_numbered(train):
+    train([GOOD, GOOD, {"prompt": "x"}], said="row 3: column 'completion' is missing or null")
+
+
+def test_unknown_role(train):
+    rows = [{"messages": [{"role": "robot", "content": "x"}]}]
+    train(rows, said="row 1: unknown role 'robot'; known: assistant, system, tool, user")
+
+
+def test_too_many_conversations_without_an_answer(train):
+    talk = {"messages": [{"role": "user", "content": "x"}]}
+    whole = {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}
+    train([whole] * 8 + [talk] * 2, said="2 of 10 conversations have no assistant turn to learn from (first: row 9)")
+
+
+def test_all_rows_too_long(train, sums):
+    train(Path(sums), "--max-length", 8, said="examples are longer than max_length 8 (the shortest has")
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        ("--lora-r", 0, "field 'lora_r' is 0"),
+        ("--lora-alpha", -2, "field 'lora_alpha' is -2"),
+        ("--lora-dropout", 1.0, "field 'lora_dropout' is 1.0: input should be less than 1"),
+        ("--lr-scheduler", "cosin", "field 'lr_scheduler' is 'cosin'"),
+        ("--preset", "smal-batch", "unknown preset 'smal-batch', did you mean 'small-batch'?"),
+        ("--target-modules", "qproj", "no linear 'qproj'"),
+        ("--format", "alpaca", "format alpaca needs column 'instruction'"),
+    ],
+)
+def test_bad_recipe(train, sums, flag, value, said):
+    train(Path(sums), flag, value, said=said)
+
+
+def test_tokenizer_without_chat_template(train, sums, tiny_base, tmp_path):
+    bare = tmp_path / "bare"
+    shutil.copytree(tiny_base("qwen3"), bare)
+    (bare / "chat_template.jinja").unlink()
+    train(Path(sums), base=bare, said="has no chat template; put a `chat_template.jinja`")
+
+
+def test_base_that_is_no_causal_lm(train, sums, tmp_path):
+    BertModel(BertConfig(vocab_size=10, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)).save_pretrained(
+        tmp_path / "bert"
+    )
+    train(Path(sums), base=tmp_path / "bert", said="is a BertModel, not a causal language model")
+
+
+def test_base_that_does_not_exist(train, sums):
+    train(Path(sums), base="nobody/nothing", said="base 'nobody/nothing'")
+
+
+def test_directory_of_another_recipe_shows_the_difference(paceline, tiny_base, sums, tmp_path):
+    arguments = ("train", "--base", tiny_base("qwen3"), "--data", sums, "--max-steps", 1, "--runs", tmp_path)
+    assert paceline(*arguments)[0] == 0
+    before = (tmp_path / "run" / "recipe.yaml").read_bytes()
+    code, errors = paceline(*arguments, "--lr", "1e-3")
+    assert code == 2
+    assert "belongs to another recipe (lr: 2e-05 there, 0.001 now)" in errors
+    assert (tmp_path / "run" / "recipe.yaml").read_bytes() == before
+
+
+def test_directory_that_is_something_else(paceline, tiny_base, sums, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("precious")
+    code, errors = paceline("train", "--base", tiny_base("qwen3"), "--data", sums, "--runs", tmp_path)
+    assert (code, "is no run directory" in errors) == (2, True)
+
+
+def test_full_disk_is_noticed_before_training(train, sums, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 1000, 1000))
+    train(Path(sums), said="MB free on this disk")
+
+
+def test_place_that_cannot_be_written(paceline, tiny_base, sums):
+    code, errors = paceline("train", "--base", tiny_base("qwen3"), "--data", sums, "--runs", "/proc/paceline")
+    assert code == 2
+    assert "error: /proc/paceline: cannot be written" in errors
+
+
+def test_debug_shows_the_traceback(tiny_base):
+    command = [sys.executable, "-m", "paceline.cli", "train", "--base", "b", "--data", "nowhere.jsonl", "--debug"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Traceback" in done.stderr
+    assert "UserError" in done.stderr

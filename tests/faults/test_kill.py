@@ -1,0 +1,110 @@
+"""Nothing is lost: killed at any instant, the same command ends with the same bits and a log without gaps or repeats."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+from conftest import adapter_bytes
+from paceline.train.events import read_events
+from paceline.train.rundir import RunDirectory
+
+TIMES = ("seconds",)
+
+
+@pytest.fixture
+def study_file(tiny_base, sums, tmp_path):
+    content = {
+        "study": "killed",
+        "recipe": {"base": tiny_base("qwen3"), "data": sums, "max_length": 256, "lr": 1e-3, "save_steps": 2, "logging_steps": 3, "eval_steps": 5, "load_best": True},
+        "runs": [{"name": "a", "epochs": 3}, {"name": "b", "batch_size": 2, "grad_accum": 2, "lora_r": 8, "lora_dropout": 0.1}],
+    }  # fmt: skip
+    path = tmp_path / "killed.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def start(study_file, runs):
+    command = [sys.executable, "-m", "paceline.cli", "study", "run", str(study_file), "--runs", str(runs)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+
+
+def finish(study_file, runs):
+    process = start(study_file, runs)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors.decode()
+
+
+def log(folder):
+    return [{key: value for key, value in event.items() if key not in TIMES} for event in read_events(folder / "events.jsonl")]
+
+
+def assert_same(left, right):
+    for name in ("a", "b"):
+        assert adapter_bytes(left / name) == adapter_bytes(right / name)
+        assert log(left / name) == log(right / name)
+        assert (left / name / "eval" / "final.parquet").read_bytes() == (right / name / "eval" / "final.parquet").read_bytes()
+
+
+def wait_for_training(runs, process):
+    while process.poll() is None and not (runs / "killed" / "b" / "events.jsonl").exists():
+        time.sleep(0.02)
+
+
+def test_killed_at_ten_random_moments(study_file, tmp_path):
+    finish(study_file, tmp_path / "whole")
+    rng = random.Random(3)
+    kills = 0
+    while kills < 10:
+        process = start(study_file, tmp_path / "killed")
+        if rng.random() < 0.8:
+            wait_for_training(tmp_path / "killed", process)
+        time.sleep(rng.uniform(0.0, 1.0))
+        if process.poll() is None:
+            process.kill()
+            kills += 1
+        process.communicate()
+        if all(RunDirectory(tmp_path / "killed" / "killed" / n).status()["state"] == "finished" for n in "ab"):
+            break
+    finish(study_file, tmp_path / "killed")
+    assert kills >= 3, "the study ended before it could be killed a few times"
+    assert_same(tmp_path / "whole" / "killed", tmp_path / "killed" / "killed")
+
+
+def test_interrupted_saves_says_how_to_go_on_and_goes_on(study_file, tmp_path):
+    finish(study_file, tmp_path / "whole")
+    process = start(study_file, tmp_path / "stopped")
+    wait_for_training(tmp_path / "stopped", process)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors.decode()
+    assert "the same command goes on" in errors.decode()
+    assert "Traceback" not in errors.decode()
+    assert RunDirectory(tmp_path / "stopped" / "killed" / "b").status()["state"] == "stopped"
+    finish(study_file, tmp_path / "stopped")
+    assert_same(tmp_path / "whole" / "killed", tmp_path / "stopped" / "killed")
+
+
+def test_a_torn_line_and_a_torn_checkpoint_are_not_read(study_file, tmp_path):
+    """What a power cut can leave: half a line in the log, and a checkpoint folder that never got its name."""
+    finish(study_file, tmp_path / "whole")
+    process = start(study_file, tmp_path / "torn")
+    while process.poll() is None and not list((tmp_path / "torn").glob("killed/a/checkpoints/step-*")):
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    run = tmp_path / "torn" / "killed" / "a"
+    with (run / "events.jsonl").open("a") as file:
+        file.write('{"event": "train", "step": 99')
+    partial = run / "checkpoints" / ".step-40.partial"
+    partial.mkdir()
+    (partial / "progress.json").write_text("{")
+    finish(study_file, tmp_path / "torn")
+    assert_same(tmp_path / "whole" / "killed", tmp_path / "torn" / "killed")
