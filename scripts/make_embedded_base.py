@@ -1,9 +1,9 @@
 """Pretrain the small Qwen3-architecture base that the package carries.
 
-    apt-get install rust-src libpython3-stdlib
+    apt-get install rust-src libpython3-stdlib gimp-help-ru developers-reference-ru
     python scripts/make_embedded_base.py --out src/paceline/embedded/base
 
-The corpus is the project's own text and the Rust and Python library sources that the two Debian packages install.
+The corpus is the project's own text, the Rust and Python library sources and two Russian handbooks, as the Debian packages install them.
 Part of it is cut into question and answer and rendered with the chat template, so that the base knows turns.
 The order of the files, the split into batches and the initial weights come from --seed: the same sources give the same base.
 """
@@ -17,6 +17,8 @@ import random
 import re
 import time
 from collections.abc import Iterator
+from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -29,13 +31,56 @@ WORD = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+
 CONTEXT = 512
 
 
-def source_files(rust: Path, python: Path) -> list[Path]:
+def source_files(rust: Path, python: Path, russian: list[Path]) -> list[Path]:
     """The files of the corpus, in a fixed order; tests and generated tables are left out."""
     own = [p for part in ("README.md", "CONTRIBUTING.md", "docs", "src/paceline") for p in own_text(ROOT / part)]
     library = [p for p in rust.rglob("*.rs") if re.search(r"/library/(core|alloc|std)/src/", str(p))]
     modules = [p for p in python.rglob("*.py") if not re.search(r"/(test|tests|idlelib|encodings|lib2to3)/", str(p))]
     kept = [p for p in library + modules if not re.search(r"(core_arch|unicode_data|stdarch)", str(p)) and p.stat().st_size < 400_000]
-    return sorted(own) + sorted(kept)
+    return sorted(own) + sorted(kept) + sorted(p for folder in russian for p in folder.rglob("*.html"))
+
+
+class _Paragraphs(HTMLParser):
+    """The texts of a page's headings and paragraphs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, str]] = []
+        self._tag = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in ("h1", "h2", "h3", "p"):
+            self._tag = tag
+            self.found.append((tag, ""))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == self._tag:
+            self._tag = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._tag:
+            self.found[-1] = (self._tag, self.found[-1][1] + data)
+
+
+def russian_paragraphs(html: str) -> list[tuple[str, str]]:
+    """(tag, text) of headings and paragraphs that are mostly Cyrillic."""
+    reader = _Paragraphs()
+    reader.feed(html)
+    tidy = [(tag, " ".join(text.split())) for tag, text in reader.found]
+    return [(tag, text) for tag, text in tidy if len(re.findall(r"[а-яё]", text.lower())) > 0.5 * len(text)]
+
+
+def russian_turns(html: str) -> Iterator[tuple[str, str]]:
+    """(question, answer) for each heading with a paragraph after it."""
+    found = russian_paragraphs(html)
+    for (tag, title), (after, text) in pairwise(found):
+        if tag != "p" and after == "p" and 20 < len(text) < 400:
+            yield f"Расскажи коротко: {title.lower()}", text
+
+
+def read_text(path: Path) -> str:
+    text = path.read_text(errors="replace")
+    return "\n".join(dict.fromkeys(part for _, part in russian_paragraphs(text))) if path.suffix == ".html" else text
 
 
 def own_text(path: Path) -> list[Path]:
@@ -82,11 +127,14 @@ def rust_turns(text: str) -> Iterator[tuple[str, str]]:
 def documents(files: list[Path], tokenizer: PreTrainedTokenizerFast | None, rng: random.Random) -> Iterator[str]:
     """Every file as it is; with a tokenizer, its functions as conversations too."""
     for path in files:
-        text = path.read_text(errors="replace")
+        text = read_text(path)
         yield text
         if tokenizer is None:
             continue
-        turns = list(python_turns(text) if path.suffix == ".py" else rust_turns(text))
+        if path.suffix == ".html":
+            turns = list(russian_turns(path.read_text(errors="replace")))
+        else:
+            turns = list(python_turns(text) if path.suffix == ".py" else rust_turns(text))
         for question, answer in rng.sample(turns, min(len(turns), 12)):
             messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
             yield str(tokenizer.apply_chat_template(messages, tokenize=False))
@@ -178,8 +226,8 @@ A Qwen3-architecture causal LM of {parameters:,} parameters (bf16) with its own 
 that treats `<think>` as Qwen3 does. It exists so that a study can be rehearsed and tested with no hub and no GPU; it is no assistant.
 
 Made by `scripts/make_embedded_base.py --steps {steps} --batch {batch} --seed {seed}`, torch {torch}.
-Corpus: {files} files of the project's own text and of Debian's `rust-src` and `libpython3-stdlib`, {tokens:,} tokens
-(SHA-256 of the corpus: `{corpus}`); {seen:,} tokens seen. Held-out loss: {loss:.3f} nats a token
+Corpus: {files} files of the project's own text and of Debian's `rust-src`, `libpython3-stdlib`, `gimp-help-ru` and
+`developers-reference-ru`, {tokens:,} tokens (SHA-256 of the corpus: `{corpus}`); {seen:,} tokens seen. Held-out loss: {loss:.3f} nats a token
 (a uniform guess: {uniform:.3f}).
 """
 
@@ -189,14 +237,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--rust", type=Path, default=Path("/usr/src"))
     parser.add_argument("--python", type=Path, default=Path("/usr/lib/python3.11"))
+    parser.add_argument(
+        "--russian", type=Path, nargs="+", default=[Path("/usr/share/gimp/2.0/help/ru"), Path("/usr/share/developers-reference/ru")]
+    )
     parser.add_argument("--vocab", type=int, default=4096)
-    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--steps", type=int, default=3200)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
 
     torch.manual_seed(args.seed)
-    files = source_files(args.rust, args.python)
+    files = source_files(args.rust, args.python, args.russian)
     corpus = hashlib.sha256(b"".join(p.read_bytes() for p in files)).hexdigest()
     tokenizer = train_tokenizer(files, args.vocab)
     rows, held_out = encode(files, tokenizer, args.seed)

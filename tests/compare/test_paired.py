@@ -17,7 +17,8 @@ def losses(values, tokens=None, rows=None):
     count = len(values)
     tokens = np.full(count, 10) if tokens is None else np.asarray(tokens)
     rows = np.arange(count) if rows is None else np.asarray(rows)
-    return ExampleLosses(rows, ["t"] * count, tokens, np.asarray(values, dtype=np.float64), np.zeros(count, dtype=np.int64))
+    zeros = np.zeros(count)
+    return ExampleLosses(["s"] * count, rows, ["t"] * count, tokens, np.asarray(values, dtype=np.float64), zeros.astype(np.int64), zeros)
 
 
 def noisy(rng, count, shift, spread=3.0):

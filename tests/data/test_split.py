@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 from paceline.data.split import split
 
 
-def dataset(digests):
-    columns = {"digest": np.asarray(digests), "first": np.zeros(len(digests), dtype=np.int64)}
+def dataset(digests, parts=None):
+    columns = {"digest": np.asarray(digests)}
+    nothing = np.zeros(len(digests), dtype=np.int64)
 
     class Fake(SimpleNamespace):
         def __len__(self):
             return len(digests)
 
-    return Fake(column=columns.__getitem__)
+    return Fake(column=columns.__getitem__, first=nothing, parts=nothing if parts is None else np.asarray(parts))
 
 
 def test_ten_thousand_rows_give_nine_thousand_and_one_thousand():
@@ -38,3 +39,10 @@ def test_a_smaller_sample_never_trains_on_what_a_larger_one_holds_out(large, sma
     whole, part = split(dataset(range(large)), 0.1, 100), split(dataset(range(small)), 0.1, 100)
     assert set(part.eval) <= set(whole.eval)
     assert set(part.train) <= set(whole.train)
+
+
+def test_a_second_part_does_not_move_what_the_first_one_holds_out():
+    alone = split(dataset(range(200)), 0.1, 100)
+    mixed = split(dataset(range(260), [0] * 200 + [1] * 60), 0.1, 100)
+    assert [i for i in mixed.eval if i < 200] == alone.eval.tolist()
+    assert len(mixed.eval) == 26

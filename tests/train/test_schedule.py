@@ -7,7 +7,7 @@ import torch
 from transformers import get_scheduler
 
 from paceline.config.load import make_recipe
-from paceline.train.order import make_plan, step_examples
+from paceline.train.order import DataOrder, make_plan
 from paceline.train.schedule import learning_rate
 
 
@@ -41,7 +41,7 @@ def test_steps_are_counted_as_transformers_counts_them(examples, batch, accum, e
 def test_an_epoch_shows_every_example_once_and_epochs_differ():
     recipe = make_recipe({"base": "b", "data": "d", "batch_size": 2, "grad_accum": 4, "epochs": 2}, "r")
     plan = make_plan(recipe, 37)
-    epochs = [[i for s in range(e * 5, e * 5 + 5) for i in step_examples(recipe, plan, s).tolist()] for e in range(2)]
+    epochs = [[i for s in range(e * 5, e * 5 + 5) for i in DataOrder(recipe, plan)(s).tolist()] for e in range(2)]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(37))
     assert epochs[0] != epochs[1]
-    assert len(step_examples(recipe, plan, 4)) == 5, "the last step of an epoch takes what is left"
+    assert len(DataOrder(recipe, plan)(4)) == 5, "the last step of an epoch takes what is left"

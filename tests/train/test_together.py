@@ -53,7 +53,7 @@ def test_neighbours_that_fail_or_stop_change_nothing(alone, recipe, study, tmp_p
     assert outcome.states() == {"r16": "finished", "explodes": "failed", "short": "finished"}
     assert adapter_bytes(tmp_path / "r16") == alone["r16"]
     assert not (tmp_path / "explodes" / "adapter").exists()
-    assert "not finite" in (tmp_path / "explodes" / "events.jsonl").read_text()
+    assert "not-finite" in (tmp_path / "explodes" / "events.jsonl").read_text()
 
 
 def test_out_of_memory_halves_the_budget_and_changes_nothing(alone, recipe, study, tmp_path, monkeypatch):

@@ -3,67 +3,73 @@
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, get_args
 
 import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
-from paceline.config.recipe import Data, Recipe
+from paceline.config.recipe import Recipe
 
-# Flags whose name is not just the field's.
-_DATA_FLAGS = {
-    "source": ("--data",), "split": ("--split",), "format": ("--format",), "n": ("-n", "--num-examples"),
-    "eval_ratio": ("--eval-ratio",), "seed": ("--data-seed",),
+# Flags whose name is not just the field's own, or its parent's and its own.
+_NAMES = {
+    "base": ("--base", "--model"), "lr": ("--lr", "--learning-rate"), "batch_size": ("--batch-size", "--batch"),
+    "grad_accum": ("--grad-accum", "--grad-acc"), "max_length": ("--max-length", "--max-seq-length"), "kl.tail": ("--kl-tail", "--kl-limit-seq"),
+    "data.source": ("--data",), "data.n": ("-n", "--num-examples"), "data.seed": ("--data-seed",), "data.config": ("--data-config",), "data.mix_reasoning_ratio": ("--mix-reasoning-ratio",),
 }  # fmt: skip
-_ALIASES = {"base": ("--base", "--model"), "lr": ("--lr", "--learning-rate"), "batch_size": ("--batch-size", "--batch"),
-            "grad_accum": ("--grad-accum", "--grad-acc"), "max_length": ("--max-length", "--max-seq-length")}  # fmt: skip
 
 
-def _option(kind: Any, names: tuple[str, ...], text: str | None, panel: str) -> Any:
+def _leaves(model: type[BaseModel], parents: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+    """Every field that holds a value, with its path; lists of mappings have no flag."""
+    for name, field in model.model_fields.items():
+        kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)]
+        nested = next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
+        if nested is not None:
+            yield from _leaves(nested, (*parents, name))
+        elif not any(
+            isinstance(inner, type) and issubclass(inner, BaseModel) for kind in get_args(field.annotation) for inner in get_args(kind)
+        ):
+            yield (*parents, name), field
+
+
+def _option(path: tuple[str, ...], field: FieldInfo) -> Any:
+    kind = field.annotation
     plain = next((t for t in (kind, *get_args(kind)) if t in (int, float, bool)), str)
+    own = path[1:] if path[0] == "data" else path
+    names = _NAMES.get(".".join(path)) or (f"--{'-'.join(own).replace('_', '-')}",)
     if plain is bool:
         names = (f"{names[0]}/--no-{names[0].removeprefix('--')}",)
-    return Annotated[plain | None, typer.Option(*names, help=text, rich_help_panel=panel, show_default=False)]
-
-
-def _parameters() -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, field in Data.model_fields.items():
-        found[f"data_{name}"] = _option(field.annotation, _DATA_FLAGS[name], field.description, "Data")
-    for name, field in Recipe.model_fields.items():
-        if name != "data":
-            flags = _ALIASES.get(name, (f"--{name.replace('_', '-')}",))
-            found[f"recipe_{name}"] = _option(field.annotation, flags, field.description, "Recipe")
-    return found
+    panel = "Recipe" if len(path) == 1 else {"kl": "KL anchor", "distill": "Distillation", "data": "Data"}[path[0]]
+    return Annotated[plain | None, typer.Option(*names, help=field.description, rich_help_panel=panel, show_default=False)]
 
 
 def recipe_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Adds a flag for every recipe field to a command, which gets the given ones as the mapping `flags`."""
-    parameters = _parameters()
+    leaves = {"__".join(path): (path, field) for path, field in _leaves(Recipe)}
 
     @functools.wraps(command)
     def wrapped(**values: Any) -> None:
-        given = {name: values.pop(name) for name in parameters}
+        given = [(path, values.pop(name)) for name, (path, _) in leaves.items()]
         command(**values, flags=_as_fields(given))
 
-    own = [p for p in inspect.signature(command).parameters.values() if p.name != "flags"]
-    extra = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind) for name, kind in parameters.items()]
-    keyword = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
-    wrapped.__signature__ = inspect.Signature(keyword + extra)  # type: ignore[attr-defined]
-    wrapped.__annotations__ = {p.name: p.annotation for p in keyword + extra}
+    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in inspect.signature(command).parameters.values() if p.name != "flags"]
+    extra = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(*leaf)) for name, leaf in leaves.items()
+    ]
+    wrapped.__signature__ = inspect.Signature(own + extra)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {p.name: p.annotation for p in own + extra}
     return wrapped
 
 
-def _as_fields(given: dict[str, Any]) -> dict[str, Any]:
+def _as_fields(given: list[tuple[tuple[str, ...], Any]]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
-    for name, value in given.items():
+    for path, value in given:
         if value is None:
             continue
-        where, field = name.split("_", 1)
-        if where == "data":
-            fields.setdefault("data", {})[field] = value
-        elif field == "target_modules" and re.fullmatch(r"[\w,]+", value):
-            fields[field] = value.split(",")
-        else:
-            fields[field] = value
+        place = fields
+        for name in path[:-1]:
+            place = place.setdefault(name, {})
+        is_list = path == ("train_tasks",) or (path == ("target_modules",) and re.fullmatch(r"[\w,]+", value))
+        place[path[-1]] = value.split(",") if is_list else value
     return fields

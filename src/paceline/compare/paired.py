@@ -65,6 +65,7 @@ def _ratio(gaps: NDArray[np.float64], tokens: NDArray[np.float64], axis: int = -
 
 def _common(run: ExampleLosses, other: ExampleLosses) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Places of the examples that both runs hold out with the same number of supervised tokens."""
-    _, mine, theirs = np.intersect1d(run.row, other.row, assume_unique=True, return_indices=True)
+    left, right = ([f"{row} {source}" for row, source in zip(side.row, side.source, strict=True)] for side in (run, other))
+    _, mine, theirs = np.intersect1d(np.asarray(left), np.asarray(right), assume_unique=True, return_indices=True)
     same = run.tokens[mine] == other.tokens[theirs]
     return mine[same], theirs[same]

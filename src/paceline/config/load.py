@@ -103,6 +103,9 @@ def load_study(path: Path, flags: Mapping[str, Any] | None = None) -> Study:
     names = [run.name for run in runs]
     if twice := {name for name in names if names.count(name) > 1}:
         raise UserError(f"{path}: run name {twice.pop()!r} is used twice; every run has a directory of its own")
+    for place, run in enumerate(runs):
+        if run.recipe.init_from in names[place:]:
+            raise UserError(f"{path}: run {run.name} starts from {run.recipe.init_from!r}, which must stand before it in the file")
     name = content.get("study", path.stem)
     return Study(name=name, objective=content.get("objective", ""), runs=runs, published=content.get("published") or {})
 

@@ -2,29 +2,22 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-Scheduler = Literal["cosine", "linear", "constant", "constant_with_warmup", "cosine_with_restarts"]
-Format = Literal["auto", "messages", "prompt-completion", "alpaca", "sharegpt", "strandset", "codeforces", "twix"]
+from paceline.config.parts import KL, Data, Distill, Quantize, Strict
+
+Scheduler = Literal[
+    "cosine",
+    "linear",
+    "constant",
+    "constant_with_warmup",
+    "cosine_with_restarts",
+    "polynomial",
+    "cosine_with_min_lr",
+    "warmup_stable_decay",
+]
 
 ALL_PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-
-
-class Strict(BaseModel):
-    """A model that refuses keys it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Data(Strict):
-    """Where the examples come from, how many are used, and which are held out."""
-
-    source: str = Field(description="hub data set id, or a JSONL, JSON, Parquet or CSV file or folder")
-    split: str = Field("train", description="split of the source")
-    format: Format = Field("auto", description="format of the rows; auto: recognised from the columns")
-    n: int | None = Field(None, gt=0, description="rows to use, train and eval together; default: all")
-    eval_ratio: float = Field(0.1, gt=0, lt=1, description="share of the distinct examples that is held out")
-    seed: int = Field(42, ge=0, description="seed of the sample and of the split, the same for every run of a study")
 
 
 def _data_from_text(value: Any) -> Any:
@@ -37,6 +30,17 @@ class Recipe(Strict):
     base: str = Field(description="base model: hub id or folder")
     data: Annotated[Data, BeforeValidator(_data_from_text)] = Field(description="the data, or just its source")
     max_length: int = Field(1024, ge=8, description="longest example in tokens; longer ones are cut at the end")
+    loss_on: Literal["assistant", "all"] = Field("assistant", description="which tokens are supervised")
+    train_tasks: list[str] | None = Field(None, min_length=1, description="train on these tasks or task groups only; all are held out")
+    order: Literal["random", "tasks", "length", "base-loss"] = Field("random", description="order of the examples in an epoch")
+    init_from: str | None = Field(None, description="start from this run of the study, or from this adapter's folder")
+
+    quantize: Quantize = Field("none", description="how the frozen base is stored (needs the extra `quant`)")
+    compute_dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="type that 4-bit weights are multiplied in"
+    )
+    llm_int8_threshold: float = Field(6.0, ge=0, description="int8: inputs beyond this are multiplied unquantized; 0: none")
+    gradient_checkpointing: bool = Field(False, description="recompute layers in the backward pass: less memory, same result")
 
     lora_r: int = Field(16, gt=0, description="rank of the adapter")
     lora_alpha: int = Field(32, gt=0, description="scale of the adapter: alpha / r, with rsLoRA alpha / sqrt(r)")
@@ -53,17 +57,30 @@ class Recipe(Strict):
 
     lr: float = Field(2e-5, gt=0, description="peak learning rate")
     lr_scheduler: Scheduler = Field("cosine", description="shape of the learning rate")
-    num_cycles: int = Field(1, gt=0, description="cycles of cosine_with_restarts")
+    num_cycles: Annotated[int, Field(gt=0)] | Literal["epochs"] = Field(
+        1, description="cycles of cosine_with_restarts; epochs: restart at each epoch's end"
+    )
+    min_lr_ratio: float = Field(
+        0.0, ge=0, lt=1, description="where cosine_with_min_lr, warmup_stable_decay and polynomial end, as a share of lr"
+    )
+    decay_ratio: float = Field(0.1, gt=0, le=1, description="share of the steps in which warmup_stable_decay decays")
+    power: float = Field(1.0, gt=0, description="exponent of polynomial")
     warmup_ratio: float = Field(0.1, ge=0, le=1, description="share of the steps that warm up")
     warmup_steps: int | None = Field(None, ge=0, description="steps that warm up; overrides warmup_ratio")
+    optim: Literal["adamw", "adamw8bit"] = Field("adamw", description="optimizer; adamw8bit keeps its moments in 8 bits (extra `quant`)")
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay")
     adam_beta1: float = Field(0.9, ge=0, lt=1, description="decay of the first moment")
     adam_beta2: float = Field(0.999, ge=0, lt=1, description="decay of the second moment")
     adam_epsilon: float = Field(1e-8, gt=0, description="term that keeps the division finite")
     max_grad_norm: float = Field(1.0, ge=0, description="gradients are clipped to this norm; 0: never")
 
+    kl: KL | None = Field(None, description="KL anchor to the base")
+    distill: Distill | None = Field(None, description="teacher to learn from")
+
     logging_steps: int = Field(10, gt=0, description="steps between logged lines")
     eval_steps: int | None = Field(None, gt=0, description="steps between evaluations; default: only before and after")
+    early_stop_patience: int | None = Field(None, gt=0, description="stop after so many evaluations without a better loss")
+    early_stop_min_delta: float = Field(0.0, ge=0, description="how much lower counts as better, in nats")
     save_steps: int = Field(100, gt=0, description="steps between checkpoints")
     save_limit: int = Field(2, gt=0, description="checkpoints kept")
     load_best: bool = Field(False, description="keep the adapter with the lowest eval loss, not the last")
@@ -73,6 +90,8 @@ class Recipe(Strict):
     def _agree(self) -> "Recipe":
         if self.load_best and self.eval_steps is None:
             raise ValueError("load_best needs eval_steps: with no evaluation on the way there is no best step to keep")
+        if self.early_stop_patience is not None and self.eval_steps is None:
+            raise ValueError("early_stop_patience needs eval_steps: with no evaluation on the way there is nothing to lose patience with")
         return self
 
     @property

@@ -1,4 +1,4 @@
-"""A rehearsal: the same study on the embedded base and sample, small enough for a laptop."""
+"""A rehearsal: the same study on the embedded base and samples, small enough for a laptop."""
 
 from typing import Any
 
@@ -8,33 +8,53 @@ from paceline.config.study import Run, Study
 
 ROWS = 800
 EVAL_RATIO = 0.25
-STEP_SHARE = 0.05
+LARGEST_BATCH = 16
+STEP_SHARE = 0.02
 # The embedded base is a few hundred times smaller than the real ones and sees a few dozen steps: at their learning rates it would not move.
-LR_FACTOR = 40.0
+LR_FACTOR, HIGHEST_LR = 40.0, 4e-3
+_SAMPLES = {"twix": "embedded:twix", "codeforces": "embedded:codeforces"}
 
 
 def rehearsal(study: Study) -> Study:
-    """Swaps in what the package carries: base, data, at most 800 rows (a quarter held out), fewer steps, learning rates times 40.
+    """Swaps in what the package carries: base, data (at most 800 rows, a quarter held out), fewer steps, smaller batches, higher rates.
 
-    All that tells the runs apart stays: batch, rank, schedule, dropout, epochs, and the ratios between their learning rates.
+    All that tells the runs apart stays: learning rates and effective batches keep their ratios, since one factor holds for the whole study;
+    a number of steps becomes as many passes over the data as in the real run where its number of rows is known; rank, schedule, dropout,
+    mixture, anchor, quantization and the rest are as they are. A teacher is the embedded base itself.
     """
-    runs = [Run(name=run.name, hypothesis=run.hypothesis, recipe=_rehearse(run.recipe, run.name)) for run in study.runs]
+    lr_factor = min(LR_FACTOR, HIGHEST_LR / max(run.recipe.lr for run in study.runs))
+    shrink = max(1, max(run.recipe.effective_batch for run in study.runs) // LARGEST_BATCH)
+    runs = [Run(name=r.name, hypothesis=r.hypothesis, recipe=_rehearse(r.recipe, r.name, lr_factor, shrink)) for r in study.runs]
     return Study(name=f"rehearsal-{study.name}", objective=study.objective, runs=runs, published=study.published)
 
 
-def _rehearse(recipe: Recipe, name: str) -> Recipe:
-    fields: dict[str, Any] = recipe.model_dump()
+def _rehearse(recipe: Recipe, name: str, lr_factor: float, shrink: int) -> Recipe:
+    fields: dict[str, Any] = recipe.model_dump(mode="json")
+    source = _SAMPLES.get(recipe.data.format, "embedded:rust")
+    fields["data"] |= {"source": source, "config": None, "split": "train", "format": "auto", "eval_ratio": EVAL_RATIO}
+    if recipe.data.sample_ratio is None:
+        fields["data"]["n"] = min(recipe.data.n or ROWS, ROWS)
     fields["base"] = "embedded"
-    fields["data"] |= {
-        "source": "embedded:rust",
-        "split": "train",
-        "format": "auto",
-        "n": min(recipe.data.n or ROWS, ROWS),
-        "eval_ratio": EVAL_RATIO,
-    }
-    fields["lr"] = recipe.lr * LR_FACTOR
-    for steps in ("max_steps", "warmup_steps", "eval_steps"):
+    fields["lr"] = recipe.lr * lr_factor
+    fields["grad_accum"] = max(1, recipe.grad_accum // shrink)
+    share = STEP_SHARE
+    if recipe.max_steps:
+        share = _same_coverage(recipe, fields) if recipe.data.n else STEP_SHARE
+        fields["max_steps"] = max(10, round(recipe.max_steps * share))
+    for steps in ("warmup_steps", "eval_steps"):
         if fields[steps]:
-            fields[steps] = max(10, round(fields[steps] * STEP_SHARE))
+            fields[steps] = max(2, round(fields[steps] * share))
+    for steps in ("start_step", "warmup_steps"):
+        if recipe.kl and fields["kl"][steps]:
+            fields["kl"][steps] = max(1, round(fields["kl"][steps] * STEP_SHARE))
+    if recipe.distill:
+        fields["distill"]["teacher"] = "embedded"
     fields["logging_steps"] = 5
     return make_recipe(fields, f"rehearsal of {name}")
+
+
+def _same_coverage(recipe: Recipe, fields: dict[str, Any]) -> float:
+    """Share of the steps that passes over the rehearsal's rows as often as all steps over the real ones."""
+    real: float = (recipe.data.n or ROWS) * (1 - recipe.data.eval_ratio) / recipe.effective_batch
+    small: float = fields["data"]["n"] * (1 - EVAL_RATIO) / (recipe.batch_size * fields["grad_accum"])
+    return small / real

@@ -8,11 +8,11 @@ import datasets
 from datasets import Dataset
 
 from paceline import embedded
-from paceline.config.recipe import Data
+from paceline.config.parts import Data
 from paceline.errors import UserError, nearest
 
 _READERS = {".jsonl": "json", ".json": "json", ".ndjson": "json", ".parquet": "parquet", ".csv": "csv"}
-EMBEDDED = {"embedded:rust": embedded.RUST}
+EMBEDDED = {"embedded:rust": embedded.RUST, "embedded:twix": embedded.TWIX, "embedded:codeforces": embedded.CODEFORCES}
 
 
 def load_rows(data: Data) -> Dataset:
@@ -75,10 +75,10 @@ def _hub(data: Data) -> Dataset:
     if data.source.startswith((".", "/", "~")) or Path(data.source).suffix in _READERS:
         raise UserError(f"data {data.source!r}: no such file or folder")
     try:
-        return datasets.load_dataset(data.source, split=data.split)
+        return datasets.load_dataset(data.source, data.config, split=data.split)
     except ValueError as error:
         if "split" in str(error):
-            known = datasets.get_dataset_split_names(data.source)
+            known = datasets.get_dataset_split_names(data.source, data.config)
             raise UserError(
                 f"data {data.source!r}: no split {data.split!r}{nearest(data.split, known)}; there are {', '.join(known)}"
             ) from error

@@ -18,22 +18,25 @@ class Split:
 
 
 def split(dataset: TokenDataset, eval_ratio: float, max_length: int) -> Split:
-    """Holds out every 1/eval_ratio-th distinct example of the seeded sample; copies of an example go where the first one goes.
+    """Holds out every 1/eval_ratio-th distinct example of each part of the seeded sample; copies of an example go where the first one goes.
 
-    The place of an example in the sample decides, so a smaller sample's held-out examples are among a larger one's and never among
-    its training examples: runs on 5,000 and on 20,000 rows of one source can be compared. Examples whose whole answer lies beyond
-    max_length are on neither side.
+    The place of an example in its part's sample decides, so a smaller sample's held-out examples are among a larger one's and never among
+    its training examples: runs on 5,000 and on 20,000 rows of one source, or with and without a second part, can be compared. Examples whose
+    whole answer lies beyond max_length are on neither side.
     """
     _, first, copy_of = np.unique(dataset.column("digest"), return_index=True, return_inverse=True)
+    part = dataset.parts[first]
+    in_order = np.lexsort((first, part))
     rank = np.empty(len(first), dtype=np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
+    starts = np.searchsorted(part[in_order], part[in_order])
+    rank[in_order] = np.arange(len(first)) - starts
     number = rank[copy_of]
     held_out = np.floor((number + 1) * eval_ratio + 1e-9) > np.floor(number * eval_ratio + 1e-9)
     if held_out.all() or not held_out.any():
         raise UserError(
             f"{len(dataset)} rows with {len(first)} distinct examples cannot be split at eval_ratio {eval_ratio}: one side is empty"
         )
-    usable = dataset.column("first") < max_length
+    usable = dataset.first < max_length
     parts = Split(np.flatnonzero(~held_out & usable), np.flatnonzero(held_out & usable))
     if not len(parts.train) or not len(parts.eval):
         raise UserError(

@@ -9,21 +9,21 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-from datasets import Dataset, Features, List, Value
+from datasets import Dataset, Features, List, Value, concatenate_datasets
 from numpy.typing import NDArray
 
 from paceline import __version__
-from paceline.config.recipe import Data
+from paceline.config.parts import Data
 from paceline.data.chat import Chat
 from paceline.data.formats import FORMATS, recognise
-from paceline.data.sources import load_rows
+from paceline.data.mixture import Part, choose_rows
 from paceline.errors import UserError
 
 MAX_DROPPED = 0.05
 _FEATURES = Features(
     {
         "input_ids": List(Value("int32")), "mask": List(Value("uint8")), "row": Value("int64"), "task": Value("string"),
-        "digest": Value("int64"), "first": Value("int64"),
+        "digest": Value("int64"), "first": Value("int64"), "answer": Value("int64"),
     }
 )  # fmt: skip
 
@@ -32,28 +32,33 @@ _FEATURES = Features(
 class TokenDataset:
     """Tokenized examples in the order of the seeded sample. Nothing is cut here: `max_length` belongs to a run.
 
-    `table` has the columns input_ids (list of int32), mask (list of uint8, 1 = supervised), row (place in the source), task, digest
-    (64-bit hash of the ids), first (place of the first supervised token). `dropped` are the source's rows that held no assistant turn. `format` is the row format that was read.
+    `table` has the columns input_ids (list of int32), mask (list of uint8, 1 = the assistant's), row (place in the source), task, digest
+    (64-bit hash of the ids), first (place of the assistant's first token). `parts` says of which part of the mixture each example is,
+    `counts` how many rows each part gave. `dropped` are rows that held no assistant turn. `format` names the row formats that were read.
     """
 
     table: Dataset
+    parts: NDArray[np.int64]
+    sources: list[str]
+    counts: dict[str, int]
     dropped: list[int]
     format: str
+    loss_on: str = "assistant"
 
     def __len__(self) -> int:
         return len(self.table)
 
     def example(self, index: int) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-        """(ids, mask) of one example, whole."""
+        """(ids, mask of supervised tokens) of one example, whole."""
         entry = self._numpy[int(index)]
-        return entry["input_ids"], entry["mask"]
+        return entry["input_ids"], entry["mask"] if self.loss_on == "assistant" else np.ones_like(entry["mask"])
 
     @cached_property
     def _numpy(self) -> Dataset:
         return self.table.select_columns(["input_ids", "mask"]).with_format("numpy")
 
     def column(self, name: str) -> NDArray[Any]:
-        """One of the small columns (row, task, digest, first) as an array."""
+        """One of the small columns (row, task, digest) as an array."""
         return np.asarray(self.table.data.column(name).to_numpy())
 
     @cached_property
@@ -62,43 +67,66 @@ class TokenDataset:
         return np.asarray(pc.list_value_length(self.table.data.column("input_ids")).to_numpy())
 
     @property
+    def first(self) -> NDArray[np.int64]:
+        """Place of each example's first supervised token."""
+        return self.column("first") if self.loss_on == "assistant" else np.zeros(len(self), dtype=np.int64)
+
+    @cached_property
+    def supervised(self) -> NDArray[np.int64]:
+        """Supervised tokens of each example before any cut."""
+        return self.column("answer") if self.loss_on == "assistant" else self.lengths
+
+    @property
     def tasks(self) -> list[str]:
         return [str(task) for task in self.column("task")]
 
 
 def load_tokens(data: Data, chat: Chat) -> TokenDataset:
-    """Loads, samples and tokenizes a source; the result is cached under the source's fingerprint, the tokenizer and the options.
+    """Loads, samples and tokenizes a source or a mixture; the result is cached under the rows' fingerprint, the tokenizer and the options.
 
     Raises:
-        UserError: as `load_rows`; a row that its format cannot read (with its number); more than 5% without an assistant turn.
+        UserError: as `choose_rows`; a row that its format cannot read (with its number); more than 5% without an assistant turn.
     """
-    rows = load_rows(data)
-    format_name = recognise(rows.column_names, data.format, data.source)
-    picked = np.random.default_rng([data.seed, 0]).permutation(len(rows))[: data.n]
-    key = _fingerprint(rows, data, format_name, chat)
-    workers = min(os.cpu_count() or 1, 1 + len(picked) // 5000)
-    table = rows.select(picked).map(
+    parts = choose_rows(data)
+    tables, dropped, formats = [], [], []
+    for part in parts:
+        formats.append(recognise(part.rows.column_names, str(part.share.format), str(part.share.source)))
+        tables.append(_tokenize(part, formats[-1], data.seed, chat))
+        dropped += np.setdiff1d(part.picked, tables[-1].data.column("row").to_numpy()).tolist()
+    picked = sum(len(part.picked) for part in parts)
+    if len(dropped) > MAX_DROPPED * picked:
+        raise UserError(
+            f"data {data.source!r}: {len(dropped)} of {picked} conversations have no assistant turn to learn from (first: row {dropped[0] + 1}); at most 5% are dropped silently"
+        )
+    number = np.repeat(np.arange(len(parts)), [len(table) for table in tables])
+    sources = [f"{part.share.source}:{part.share.split}" for part in parts]
+    labels = [part.label for part in parts]
+    counts = {
+        label if labels.count(label) == 1 else f"{label} ({place})": len(part.picked)
+        for place, (label, part) in enumerate(zip(labels, parts, strict=True), 1)
+    }
+    table = concatenate_datasets(tables) if len(tables) > 1 else tables[0]
+    return TokenDataset(table, number, sources, counts, dropped, ", ".join(dict.fromkeys(formats)))
+
+
+def _tokenize(part: Part, format_name: str, seed: int, chat: Chat) -> Dataset:
+    workers = min(os.cpu_count() or 1, 1 + len(part.picked) // 5000)
+    return part.rows.select(part.picked).map(
         _encode_rows,
-        fn_kwargs={"chat": chat, "format_name": format_name, "source": data.source, "places": picked},
+        fn_kwargs={"chat": chat, "format_name": format_name, "source": part.share.source, "places": part.picked},
         with_indices=True,
         batched=True,
         batch_size=500,
         num_proc=workers if workers > 1 else None,
-        remove_columns=rows.column_names,
+        remove_columns=part.rows.column_names,
         features=_FEATURES,
-        new_fingerprint=key,
+        new_fingerprint=_fingerprint(part, format_name, seed, chat),
     )
-    dropped = np.setdiff1d(picked, table.data.column("row").to_numpy()).tolist()
-    if len(dropped) > MAX_DROPPED * len(picked):
-        raise UserError(
-            f"data {data.source!r}: {len(dropped)} of {len(picked)} conversations have no assistant turn to learn from (first: row {dropped[0] + 1}); at most 5% are dropped silently"
-        )
-    return TokenDataset(table, dropped, format_name)
 
 
-def _fingerprint(rows: Dataset, data: Data, format_name: str, chat: Chat) -> str:
+def _fingerprint(part: Part, format_name: str, seed: int, chat: Chat) -> str:
     tokenizer = chat.tokenizer.backend_tokenizer.to_str() + str(chat.tokenizer.chat_template)
-    said = json.dumps([__version__, rows._fingerprint, format_name, data.n, data.seed])
+    said = json.dumps([__version__, part.rows._fingerprint, part.share.subset, len(part.picked), seed, format_name])
     return hashlib.sha256((said + tokenizer).encode()).hexdigest()[:32]
 
 
@@ -127,5 +155,6 @@ def _encode_rows(
         "row": kept,
         "task": tasks,
         "digest": [int.from_bytes(hashlib.blake2b(e.ids.tobytes(), digest_size=8).digest(), "big", signed=True) for e in encoded],
+        "answer": [int(e.mask.sum()) for e in encoded],
         "first": [int(e.mask.argmax()) if e.mask.any() else len(e.mask) for e in encoded],
     }

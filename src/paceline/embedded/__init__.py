@@ -5,3 +5,5 @@ from pathlib import Path
 HERE = Path(__file__).parent
 BASE = HERE / "base"
 RUST = HERE / "rust.parquet"
+TWIX = HERE / "twix.parquet"
+CODEFORCES = HERE / "codeforces.parquet"

@@ -69,5 +69,5 @@ def open_chat(path: Path, system: str | None, sampling: Sampling) -> ChatSession
     device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     model = AutoModelForCausalLM.from_pretrained(base_path(base), dtype=dtype)
-    model.to(device)  # type: ignore[arg-type]
+    model.to(device)
     return ChatSession(PeftModel.from_pretrained(model, str(folder)).eval(), base, system, sampling)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
@@ -20,6 +21,7 @@ from paceline.errors import UserError, nearest
 from paceline.model import attention
 from paceline.model.adapter import Adapter
 from paceline.model.flat import FlatBatch, Slice, current, flat_batch, using
+from paceline.model.frozen import PLAIN, Storage, dense_weight
 from paceline.model.lora import Group, GroupLinear
 from paceline.model.memory import keep_freed_memory
 from paceline.model.norm import fuse_norms
@@ -46,6 +48,20 @@ class Base:
         """
         out = self.model.base_model(input_ids=batch.input_ids, position_ids=batch.positions, use_cache=False)
         return out.last_hidden_state[0]  # type: ignore[no-any-return]
+
+    def checkpoint_layers(self, wanted: bool) -> None:
+        """Recompute each layer in the backward pass instead of keeping its activations. The result has the same bits."""
+        layers = getattr(self.model.base_model, "layers", None)
+        for layer in layers if isinstance(layers, nn.ModuleList) else ():
+            layer.__dict__.pop("forward", None)
+            if wanted:
+                layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
+
+    @cached_property
+    def weight_norms(self) -> dict[str, float]:
+        """Frobenius norm of every linear's frozen weight."""
+        pairs = [pair for group in self.groups for pair in zip(group.names, group.linears, strict=True)]
+        return {name: float(torch.linalg.vector_norm(dense_weight(linear, torch.float32).float())) for name, linear in pairs}
 
     def new_adapter(self, recipe: Recipe) -> Adapter:
         """An adapter of zeros for a recipe's targets."""
@@ -95,8 +111,8 @@ def read_config(name: str) -> Any:
     return config
 
 
-def load_base(name: str, device: torch.device | None = None) -> Base:
-    """Loads a base frozen, in bf16 on a GPU and fp32 on a CPU, and hooks it up.
+def load_base(name: str, device: torch.device | None = None, storage: Storage = PLAIN) -> Base:
+    """Loads a base frozen, in bf16 on a GPU and fp32 on a CPU, or quantized, and hooks it up.
 
     Raises:
         UserError: not found, not a causal LM, or a model whose logits are not `hidden x head` (a soft cap or scale after the projection).
@@ -108,10 +124,11 @@ def load_base(name: str, device: torch.device | None = None) -> Base:
         keep_freed_memory()
     logging.getLogger("transformers").setLevel(logging.ERROR)
     try:
-        model = AutoModelForCausalLM.from_pretrained(base_path(name), dtype=dtype)
+        model = AutoModelForCausalLM.from_pretrained(
+            base_path(name), dtype=dtype, device_map={"": device}, quantization_config=storage.configuration(device)
+        )
     except (OSError, ValueError) as error:
         raise UserError(f"base {name!r}: its weights cannot be loaded: {str(error).splitlines()[0]}") from error
-    model.to(device)  # type: ignore[arg-type]
     return adopt(model, name)
 
 
@@ -121,6 +138,9 @@ def adopt(model: PreTrainedModel, name: str) -> Base:
     model.eval()
     attention.register()
     model.set_attn_implementation(attention.NAME)
+    for module in model.modules():
+        if type(getattr(module, "weight", None)).__name__ in ("Params4bit", "Int8Params"):
+            module.train()  # bitsandbytes repacks or requantizes weights in its inference mode
     device = next(model.parameters()).device
     head = model.get_output_embeddings()
     fuse_norms(model)
@@ -170,13 +190,13 @@ def _hook(group: Group) -> None:
     def first(x: Tensor) -> Tensor:
         batch = current()
         if batch is None:
-            return nn.Linear.forward(group.linears[0], x)
+            return type(group.linears[0]).forward(group.linears[0], x)
         outs: tuple[Tensor, ...] = GroupLinear.apply(x, anchor, group, batch)  # type: ignore[no-untyped-call]
         ready.update(enumerate(outs))
         return ready.pop(0)
 
     def later(place: int, x: Tensor) -> Tensor:
-        return ready.pop(place) if place in ready else nn.Linear.forward(group.linears[place], x)
+        return ready.pop(place) if place in ready else type(group.linears[place]).forward(group.linears[place], x)
 
     group.linears[0].forward = first  # type: ignore[method-assign, assignment]
     for place in range(1, len(group.linears)):

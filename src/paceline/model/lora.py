@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from paceline.model.dropout import keep_mask
 from paceline.model.flat import FlatBatch, Slice
+from paceline.model.frozen import base_product, dense_weight
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,6 @@ class _Saved:
     part: Part
     rows: slice
     scale: float
-    low: Tensor  # (rows, targets x r): dropped-out input times A
-    keep: Tensor | None
 
 
 class GroupLinear(torch.autograd.Function):
@@ -64,8 +63,9 @@ class GroupLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, anchor: Tensor, group: Group, batch: FlatBatch) -> tuple[Tensor, ...]:
         flat = x.view(-1, x.shape[-1])
-        outs = [_base_product(flat, linear) for linear in group.linears]
-        saved = []
+        outs = [base_product(flat, linear, batch) for linear in group.linears]
+        saved: list[_Saved] = []
+        tensors: list[Tensor | None] = []
         for piece in batch.slices:
             if piece.adapter is None or (part := piece.adapter.parts.get(group.index)) is None:
                 continue
@@ -74,47 +74,43 @@ class GroupLinear(torch.autograd.Function):
             low = _masked(flat[rows], keep) @ _as(part.a, x).t()
             for place, target in enumerate(part.targets):
                 outs[target][rows].addmm_(low[:, part.columns(place)], _as(part.b[place], x).t(), alpha=scale)
-            saved.append(_Saved(part, rows, scale, low, keep))
-        ctx.save_for_backward(flat)
+            saved.append(_Saved(part, rows, scale))
+            tensors += (low, keep)
+        ctx.save_for_backward(flat, *tensors)
         ctx.group, ctx.saved = group, saved
         return tuple(out.view(*x.shape[:-1], -1) for out in outs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None]:
-        (flat,) = ctx.saved_tensors
+        flat, *tensors = ctx.saved_tensors
         flats = [grad.reshape(flat.shape[0], -1) for grad in grads]
         dx = None
         if ctx.needs_input_grad[0]:
-            dx = flats[0] @ ctx.group.linears[0].weight
+            dx = flats[0] @ dense_weight(ctx.group.linears[0], flat.dtype)
             for grad, linear in zip(flats[1:], ctx.group.linears[1:], strict=True):
-                dx.addmm_(grad, linear.weight)
-        for item in ctx.saved:
-            _backward_part(item, flat, flats, dx)
+                dx.addmm_(grad, dense_weight(linear, flat.dtype))
+        for item, low, keep in zip(ctx.saved, tensors[::2], tensors[1::2], strict=True):
+            _backward_part(item, low, keep, flat, flats, dx)
         return None if dx is None else dx.view(*grads[0].shape[:-1], -1), None, None, None
 
 
-def _backward_part(item: _Saved, flat: Tensor, grads: list[Tensor], dx: Tensor | None) -> None:
-    """Adds one slice's gradients to its adapter's buffer and to dx."""
+def _backward_part(item: _Saved, low: Tensor, keep: Tensor | None, flat: Tensor, grads: list[Tensor], dx: Tensor | None) -> None:
+    """Adds one slice's gradients to its adapter's buffer and to dx. `low` (rows, targets x r) is the dropped-out input times A."""
     part, rows = item.part, item.rows
-    dlow = torch.empty_like(item.low)
+    dlow = torch.empty_like(low)
     for place, target in enumerate(part.targets):
         columns = part.columns(place)
         grad = grads[target][rows]
         torch.mm(grad, _as(part.b[place], flat), out=dlow[:, columns])
-        _accumulate(part.b_grad[place], grad.t(), item.low[:, columns], item.scale)
+        _accumulate(part.b_grad[place], grad.t(), low[:, columns], item.scale)
     dlow.mul_(item.scale)
-    _accumulate(part.a_grad, dlow.t(), _masked(flat[rows], item.keep), 1.0)
+    _accumulate(part.a_grad, dlow.t(), _masked(flat[rows], keep), 1.0)
     if dx is None:
         return
-    if item.keep is None:
+    if keep is None:
         dx[rows].addmm_(dlow, _as(part.a, flat))
     else:
-        dx[rows].addcmul_(dlow @ _as(part.a, flat), _factor(item.keep, flat))
-
-
-def _base_product(flat: Tensor, linear: nn.Linear) -> Tensor:
-    weight = linear.weight
-    return flat @ weight.t() if linear.bias is None else torch.addmm(linear.bias, flat, weight.t())
+        dx[rows].addcmul_(dlow @ _as(part.a, flat), _factor(keep, flat))
 
 
 def _dropout(piece: Slice, group: Group, width: int, device: torch.device) -> tuple[float, Tensor | None]:

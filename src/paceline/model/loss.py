@@ -1,6 +1,7 @@
-"""Linear cross-entropy in chunks, over supervised positions only: the logits of a batch never exist as a whole."""
+"""Linear cross-entropy and KL terms in chunks, over supervised positions only: the logits of a batch never exist as a whole."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -12,15 +13,36 @@ _CHUNK_ELEMENTS = {"cpu": 2**22, "cuda": 2**27}
 
 
 @dataclass(frozen=True)
+class SoftTarget:
+    """Another model's distribution at some of a slice's supervised positions, as hidden states that its `head` turns into logits.
+
+    `weight` is the factor of the summed KL divergence in the loss. `forward`: KL(target ‖ ours), else KL(ours ‖ target). Both
+    distributions are taken at `temperature`, and the divergence counts temperature² times (arXiv:1503.02531, section 2).
+
+    Shapes: `places` (n,), rising indices among the slice's supervised positions; `hidden` (n, hidden size of the other model); `head`
+    (vocabulary, hidden size of the other model), which may have a few more or fewer rows of padding than ours.
+    """
+
+    places: Tensor
+    hidden: Tensor
+    head: Tensor
+    weight: float
+    forward: bool
+    temperature: float = 1.0
+
+
+@dataclass(frozen=True)
 class TokenLosses:
     """What one slice's supervised positions gave.
 
-    Shapes: (supervised positions,) each. `loss` in nats; `correct` is whether the most likely token was the label.
+    Shapes: (supervised positions,) each. `loss` is the cross-entropy in nats; `correct` is whether the most likely token was the label;
+    `divergences` holds the KL divergence in nats at every place of each soft target.
     """
 
     positions: Tensor
     loss: Tensor
     correct: Tensor
+    divergences: list[Tensor] = field(default_factory=list)
 
 
 def chunk_rows(vocabulary: int, device: torch.device) -> int:
@@ -29,39 +51,84 @@ def chunk_rows(vocabulary: int, device: torch.device) -> int:
 
 
 def slice_losses(
-    hidden: Tensor, weight: Tensor, batch: FlatBatch, piece: Slice, gradient: Tensor | None = None, scale: float = 1.0
-) -> TokenLosses:
-    """Cross-entropy of one slice's supervised positions, and its gradient.
+    hidden: Tensor, weight: Tensor, batch: FlatBatch, piece: Slice, gradient: Tensor | None = None, scale: float = 1.0,
+    soft: Sequence[SoftTarget] = (),
+) -> TokenLosses:  # fmt: skip
+    """Losses of one slice's supervised positions, and their gradient.
 
     Args:
         hidden: (T, hidden size), the final hidden states of the whole flat batch.
         weight: (vocabulary, hidden size), the output projection.
-        gradient: (T, hidden size); where given, d(scale x summed loss)/d(hidden) is written into the slice's rows.
+        gradient: (T, hidden size); where given, d(scale x summed cross-entropy + weighted divergences)/d(hidden) is written into the slice's rows.
     """
     labels = batch.labels[0, piece.start : piece.stop]
     positions = (labels >= 0).nonzero()[:, 0]
     rows, labels = hidden[piece.start : piece.stop][positions], labels[positions]
     losses, corrects, grads = [], [], []
+    divergences: list[list[Tensor]] = [[] for _ in soft]
     step = chunk_rows(weight.shape[0], hidden.device)
-    for part, target in zip(rows.split(step), labels.split(step), strict=True):
-        loss, correct, grad = _chunk(part, target, weight, gradient is not None)
+    for start in range(0, len(rows), step):
+        part, target = rows[start : start + step], labels[start : start + step]
+        logits = _logits(part, weight)
+        terms = [_Term(s, start, start + step) for s in soft]
+        soft_grads = [term.apply(logits, found) for term, found in zip(terms, divergences, strict=True) if len(term.places)]
+        loss, correct, grad = _cross_entropy(logits, target, weight, gradient is not None)
         losses.append(loss)
         corrects.append(correct)
-        grads.append(grad)
+        if gradient is not None:
+            grad.mul_(scale)
+            for places, values in soft_grads:
+                grad.index_add_(0, places, values.to(weight.dtype) @ weight)
+            grads.append(grad)
     if gradient is not None and len(positions):
-        gradient[piece.start : piece.stop].index_copy_(0, positions, torch.cat(grads).mul_(scale).to(gradient.dtype))
+        gradient[piece.start : piece.stop].index_copy_(0, positions, torch.cat(grads).to(gradient.dtype))
     empty = hidden.new_zeros(0, dtype=torch.float32)
-    return TokenLosses(positions + piece.start, torch.cat([empty, *losses]), torch.cat([empty.bool(), *corrects]))
+    return TokenLosses(
+        positions + piece.start, torch.cat([empty, *losses]), torch.cat([empty.bool(), *corrects]),
+        [torch.cat([empty, *found]) for found in divergences],
+    )  # fmt: skip
 
 
-def _chunk(rows: Tensor, labels: Tensor, weight: Tensor, want_gradient: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """(loss, correct, d(summed loss)/d(rows)) of one chunk; the gradient uses softmax(z) W - W[label], the softmax left unnormalised."""
-    logits = (rows @ weight.t()).float()
+def _logits(rows: Tensor, weight: Tensor) -> Tensor:
+    logits = rows @ weight.t()
+    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor, weight: Tensor, want_gradient: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """(loss, correct, d(summed loss)/d(rows)) of one chunk, overwriting its logits; the gradient is softmax(z) W - W[label], the softmax left unnormalised."""
     top = logits.amax(1, keepdim=True)
     chosen = logits.gather(1, labels[:, None])
     total = logits.sub_(top).exp_().sum(1, keepdim=True)
     loss = (top + total.log() - chosen)[:, 0]
-    grad = rows.new_empty(0)
+    grad = logits.new_empty(0)
     if want_gradient:
-        grad = ((logits.to(weight.dtype) @ weight).float() / total).sub_(weight[labels])
+        grad = ((logits.to(weight.dtype) @ weight).to(logits.dtype) / total).sub_(weight[labels])
     return loss, (chosen == top)[:, 0], grad
+
+
+class _Term:
+    """The places of a soft target that fall into the chunk `start:stop`."""
+
+    def __init__(self, target: SoftTarget, start: int, stop: int) -> None:
+        self.target = target
+        self.inside = slice(int((target.places < start).sum()), int((target.places < stop).sum()))
+        self.places = target.places[self.inside] - start
+
+    def apply(self, logits: Tensor, found: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Adds the divergences to `found`; returns the places and d(weighted divergences)/d(logits) there."""
+        t = self.target
+        size = min(logits.shape[1], t.head.shape[0])
+        other = _logits(t.hidden[self.inside], t.head)[:, :size]
+        ours = (logits[self.places, :size] / t.temperature).log_softmax(1)
+        theirs = (other.to(ours.dtype) / t.temperature).log_softmax(1)
+        if t.forward:
+            divergence = (theirs.exp() * (theirs - ours)).sum(1)
+            slope = ours.exp() - theirs.exp()
+        else:
+            gap = ours - theirs
+            divergence = (ours.exp() * gap).sum(1)
+            slope = ours.exp() * (gap - divergence[:, None])
+        found.append(divergence)
+        factor = t.weight * t.temperature  # temperature² from the loss, 1 / temperature from z / temperature
+        slope = slope.mul_(factor)
+        return self.places, torch.nn.functional.pad(slope, (0, logits.shape[1] - size))

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from paceline.config.recipe import Recipe
 from paceline.model.adapter import Adapter
 from paceline.train.files import read_json, whole_folder, write_json
+from paceline.train.optimizer import moments, restore
 
 
 @dataclass
@@ -25,6 +26,10 @@ class Progress:
     window_correct: int = 0
     best_loss: float | None = None
     best_step: int | None = None
+    patience_loss: float | None = None
+    patience_used: int = 0
+    last_eval: float | None = None
+    zero_gradient: bool = False
     events_bytes: int = field(default=0)
 
 
@@ -32,16 +37,12 @@ def save_checkpoint(folder: Path, recipe: Recipe, adapter: Adapter, optimizer: t
     """Writes a checkpoint whole or not at all."""
     with whole_folder(folder) as scratch:
         adapter.save(scratch, recipe)
-        state = optimizer.state_dict()["state"]
-        save_file({name: tensor.contiguous() for name, tensor in state[0].items()} if state else {}, scratch / "optimizer.safetensors")
+        save_file(moments(optimizer), scratch / "optimizer.safetensors")
         write_json(scratch / "progress.json", asdict(progress))
 
 
 def load_checkpoint(folder: Path, adapter: Adapter, optimizer: torch.optim.Optimizer) -> Progress:
     """Restores adapter and optimizer in place and returns the progress."""
     adapter.load(folder)
-    moments = load_file(folder / "optimizer.safetensors")
-    if moments:
-        groups = optimizer.state_dict()["param_groups"]
-        optimizer.load_state_dict({"state": {0: moments}, "param_groups": groups})
+    restore(optimizer, load_file(folder / "optimizer.safetensors"))
     return Progress(**read_json(folder / "progress.json"))

@@ -21,10 +21,12 @@ Chosen = list[tuple[TrainingRun, Piece, tuple[int, ...]]]
 class Cohort:
     """Trains runs tick by tick. How many pieces share a tick changes the speed and never a bit (on a CPU, in fp32)."""
 
-    def __init__(self, base: Base, runs: Sequence[TrainingRun], budget: int | None = None) -> None:
-        self.base, self.runs = base, list(runs)
+    def __init__(self, base: Base, runs: Sequence[TrainingRun], begin: Callable[[TrainingRun], None], budget: int | None = None) -> None:
+        """`begin` starts a waiting run if what it starts from is ready."""
+        self.base, self.runs, self._begin = base, list(runs), begin
         self.budget = budget or BUDGET[base.device.type]
         self.stopping = False
+        base.checkpoint_layers(any(run.recipe.gradient_checkpointing for run in runs))
 
     @property
     def active(self) -> list[TrainingRun]:
@@ -32,7 +34,12 @@ class Cohort:
 
     def train(self, observe: Callable[["Cohort"], None] = lambda cohort: None) -> None:
         """Trains every run to its end, or until `stopping` is set: then each saves its last step. `observe` is called after every tick."""
-        while self.active and not self.stopping:
+        while not self.stopping:
+            for run in self.runs:
+                if run.state == "waiting":
+                    self._begin(run)
+            if not self.active:
+                break
             self.tick()
             observe(self)
         for run in self.active:
@@ -68,12 +75,13 @@ class Cohort:
     def _forward_backward(self, chosen: Chosen) -> None:
         pieces = [piece for _, piece, _ in chosen]
         slices = [Slice(start, stop, run.adapter, key) for (run, _, key), (start, stop) in zip(chosen, bounds(pieces), strict=True)]
+        soft = [run.soft_targets(piece) for run, piece, _ in chosen]
         batch = join(pieces, slices, self.base.device)
         with using(batch):
             hidden = self.base.hidden(batch)
             gradient = torch.zeros_like(hidden)
-            for (run, _, _), part in zip(chosen, slices, strict=True):
-                losses = slice_losses(hidden.detach(), self.base.head, batch, part, gradient, 1 / run.supervised)
+            for (run, _, _), part, targets in zip(chosen, slices, soft, strict=True):
+                losses = slice_losses(hidden.detach(), self.base.head, batch, part, gradient, run.scale, targets)
                 run.add(losses)
             hidden.backward(gradient)
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,13 +33,22 @@ def make_plan(recipe: Recipe, examples: int) -> Plan:
     return Plan(examples, steps_per_epoch, total, warmup)
 
 
-def epoch_order(seed: int, epoch: int, examples: int) -> NDArray[np.int64]:
-    """A permutation of range(examples), drawn from (seed, epoch)."""
-    return np.random.default_rng([seed, epoch, 1]).permutation(examples)
+def epoch_order(seed: int, epoch: int, examples: int, key: NDArray[Any] | None = None) -> NDArray[np.int64]:
+    """A permutation of range(examples), drawn from (seed, epoch); with a key, sorted by it, equal keys in drawn order."""
+    drawn = np.random.default_rng([seed, epoch, 1]).permutation(examples)
+    return drawn if key is None else drawn[np.argsort(key[drawn], kind="stable")]
 
 
-def step_examples(recipe: Recipe, plan: Plan, step: int) -> NDArray[np.int64]:
-    """Indices (into the training examples) of the effective batch of a step, counted from 0."""
-    epoch, place = divmod(step, plan.steps_per_epoch)
-    size = recipe.effective_batch
-    return epoch_order(recipe.seed, epoch, plan.examples)[place * size : (place + 1) * size]
+class DataOrder:
+    """step (from 0) -> indices into the training examples of its effective batch. A function of recipe, plan and key; keeps one epoch at hand."""
+
+    def __init__(self, recipe: Recipe, plan: Plan, key: NDArray[Any] | None = None) -> None:
+        self._recipe, self._plan, self._key = recipe, plan, key
+        self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
+
+    def __call__(self, step: int) -> NDArray[np.int64]:
+        epoch, place = divmod(step, self._plan.steps_per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, epoch_order(self._recipe.seed, epoch, self._plan.examples, self._key)
+        size = self._recipe.effective_batch
+        return self._order[place * size : (place + 1) * size]

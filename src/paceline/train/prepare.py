@@ -1,10 +1,16 @@
 """What is known of a run before anything is spent: its data, its split, its length."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from paceline.config.recipe import Data, Recipe
+import numpy as np
+
+from paceline.config.parts import Data
+from paceline.config.recipe import Recipe
 from paceline.data.chat import Chat, load_tokenizer
+from paceline.data.clean import clean
+from paceline.data.groups import choose_tasks
 from paceline.data.split import Split, split
 from paceline.data.tokens import TokenDataset, load_tokens
 from paceline.errors import UserError
@@ -21,32 +27,61 @@ class Prepared:
     plan: Plan
     facts: dict[str, Any]
 
+    def summary(self) -> str:
+        """The data in one line: what trains, what is held out, what was cut or removed."""
+        f = self.facts
+        mixture = ", ".join(f"{label} {count:,}" for label, count in f["train_mixture"].items())
+        parts = [f"{f['train']:,} examples train" + (f" ({mixture})" if len(f["train_mixture"]) > 1 else ""), f"{f['eval']:,} are held out"]
+        parts += [f"{f['truncated']:,} cut to {self.recipe.max_length} tokens"] if f["truncated"] else []
+        parts += [f"{f['answers_lost']:,} lose their whole answer"] if f["answers_lost"] else []
+        parts += [f"{f['dropped_no_assistant']:,} without an answer dropped"] if f["dropped_no_assistant"] else []
+        parts += [f"{count:,} removed: {rule}" for rule, count in f.get("removed", {}).items() if count]
+        return "data: " + "; ".join(parts)
+
 
 @dataclass
 class Preparer:
     """Prepares recipes; runs that share a tokenizer and data share the tokenized table."""
 
     _chats: dict[str, Chat] = field(default_factory=dict)
-    _tokens: dict[tuple[str, Data], TokenDataset] = field(default_factory=dict)
+    _tokens: dict[tuple[str, Data, str], TokenDataset] = field(default_factory=dict)
 
     def chat(self, base: str) -> Chat:
         if base not in self._chats:
             self._chats[base] = Chat(load_tokenizer(base))
         return self._chats[base]
 
-    def tokens(self, base: str, data: Data) -> TokenDataset:
-        # the split ratio does not change the tokens
-        key = (base, data.model_copy(update={"eval_ratio": 0.5}))
+    def tokens(self, base: str, data: Data, loss_on: str = "assistant") -> TokenDataset:
+        # the split and what is cleaned do not change the tokens
+        key = (base, data.model_copy(update={"eval_ratio": 0.5, "clean": None}), loss_on)
         if key not in self._tokens:
-            self._tokens[key] = load_tokens(data, self.chat(base))
+            if loss_on == "assistant":
+                self._tokens[key] = load_tokens(data, self.chat(base))
+            else:
+                self._tokens[key] = replace(self.tokens(base, data), loss_on=loss_on)
         return self._tokens[key]
 
-    def prepare(self, recipe: Recipe) -> Prepared:
-        """Raises UserError where the data cannot train this recipe."""
-        dataset = self.tokens(recipe.base, recipe.data)
+    def prepare(self, recipe: Recipe, tick: Callable[[int], None] = lambda count: None) -> Prepared:
+        """The recipe's examples, split and cleaned; `tick` is told how many examples cleaning has read.
+
+        Raises:
+            UserError: the data cannot train this recipe.
+        """
+        dataset = self.tokens(recipe.base, recipe.data, recipe.loss_on)
         _refuse_all_long(recipe, dataset)
         parts = split(dataset, recipe.data.eval_ratio, recipe.max_length)
-        facts = _facts(recipe, dataset, parts)
+        facts = _facts(recipe, dataset)
+        if recipe.data.clean is not None:
+            cleaned = clean(dataset, recipe.data.clean, parts, tick)
+            parts, facts["removed"] = cleaned.split, cleaned.removed
+        if recipe.train_tasks is not None:
+            tasks = dataset.tasks
+            chosen = choose_tasks([tasks[i] for i in parts.train], recipe.train_tasks)
+            parts = Split(parts.train[chosen], parts.eval)
+        for side, name in ((parts.train, "train"), (parts.eval, "hold out")):
+            if not len(side):
+                raise UserError(f"data {recipe.data.source!r}: no example is left to {name}; check data.clean and train_tasks")
+        facts |= {"train": len(parts.train), "eval": len(parts.eval), "train_mixture": _mixture(dataset, parts.train)}
         return Prepared(recipe, dataset, parts, make_plan(recipe, len(parts.train)), facts)
 
 
@@ -58,9 +93,13 @@ def _refuse_all_long(recipe: Recipe, dataset: TokenDataset) -> None:
         )
 
 
-def _facts(recipe: Recipe, dataset: TokenDataset, parts: Split) -> dict[str, Any]:
+def _facts(recipe: Recipe, dataset: TokenDataset) -> dict[str, Any]:
     return {
-        "examples": len(dataset), "train": len(parts.train), "eval": len(parts.eval), "dropped_no_assistant": len(dataset.dropped),
-        "truncated": int((dataset.lengths > recipe.max_length).sum()),
-        "answers_lost": int((dataset.column("first") >= recipe.max_length).sum()),
+        "examples": len(dataset), "mixture": dataset.counts, "dropped_no_assistant": len(dataset.dropped),
+        "truncated": int((dataset.lengths > recipe.max_length).sum()), "answers_lost": int((dataset.first >= recipe.max_length).sum()),
     }  # fmt: skip
+
+
+def _mixture(dataset: TokenDataset, examples: np.ndarray[Any, Any]) -> dict[str, int]:
+    counts = np.bincount(dataset.parts[examples], minlength=len(dataset.counts))
+    return {label: int(count) for label, count in zip(dataset.counts, counts, strict=True)}

@@ -2,79 +2,100 @@
 
 import math
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base
-from paceline.model.loss import TokenLosses
+from paceline.model.loss import SoftTarget, TokenLosses
 from paceline.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from paceline.train.diagnose import adapter_norms, eval_alerts, step_alerts
 from paceline.train.events import EventLog, write_trainer_state
 from paceline.train.files import whole_folder
 from paceline.train.heldout import ExampleLosses, held_out_losses
-from paceline.train.order import step_examples
+from paceline.train.objective import Objective
+from paceline.train.optimizer import make_optimizer
+from paceline.train.order import DataOrder
 from paceline.train.pieces import Piece, cut
 from paceline.train.prepare import Prepared
 from paceline.train.rundir import RunDirectory
 from paceline.train.schedule import learning_rate
+from paceline.train.states import FrozenStates
 
 
 class TrainingRun:
-    """One run of a cohort, between its steps and inside them."""
+    """One run of a cohort, between its steps and inside them.
 
-    def __init__(self, base: Base, prepared: Prepared, directory: RunDirectory) -> None:
+    `state` is waiting (for the run that it starts from), running, stopped, finished or failed.
+    """
+
+    def __init__(
+        self, base: Base, prepared: Prepared, directory: RunDirectory, anchor: FrozenStates, teacher: FrozenStates | None = None
+    ) -> None:
         self.base, self.prepared, self.directory = base, prepared, directory
         self.recipe, self.plan = prepared.recipe, prepared.plan
         self.name = directory.name
         self.adapter: Adapter = base.new_adapter(self.recipe)
         self.parameter = torch.nn.Parameter(self.adapter.parameters)
         self.parameter.grad = self.adapter.gradients
-        betas = (self.recipe.adam_beta1, self.recipe.adam_beta2)
-        self.optimizer = torch.optim.AdamW(
-            [self.parameter],
-            lr=self.recipe.lr,
-            betas=betas,
-            eps=self.recipe.adam_epsilon,
-            weight_decay=self.recipe.weight_decay,
-            fused=True,
-        )
+        self.optimizer = make_optimizer(self.recipe, self.parameter)
         self.learning_rate = learning_rate(self.recipe, self.plan)
         self.progress = Progress()
-        self.state = "running"
+        self.state = "waiting"
         self.last: dict[str, Any] = {}
+        self.alerts: list[str] = []
         self.eval_summary: dict[str, Any] | None = None
+        self._anchor = anchor if self.recipe.kl else None
+        self._objective = Objective(self.recipe, prepared.dataset, self._anchor, teacher)
+        self._order = DataOrder(self.recipe, self.plan)
         self._pieces: list[Piece] = []
         self._taken = 0
-        self._loss = 0.0
-        self._correct = 0
         self._log = EventLog(directory.events)
 
     # -- beginning ---------------------------------------------------------------------------------------------------------------------
 
-    def start(self, base_losses: ExampleLosses) -> None:
-        """Starts at step 0, or goes on from the newest checkpoint as if it had never stopped."""
+    def start(self, base_losses: ExampleLosses, order_key: NDArray[Any] | None, parent: Path | None) -> None:
+        """Starts at step 0, or goes on from the newest checkpoint as if it had never stopped.
+
+        Args:
+            order_key: what the examples of an epoch are sorted by; None: nothing.
+            parent: folder of the adapter to start from; None: a new one.
+        """
+        self._order = DataOrder(self.recipe, self.plan, order_key)
         checkpoint = self.directory.latest_checkpoint()
         if checkpoint is None:
-            self.adapter.initialize(self.recipe.seed)
-            self._log.cut(0)
-            self._log.write("start", total_steps=self.plan.total_steps, steps_per_epoch=self.plan.steps_per_epoch, **self.prepared.facts)
-            base_losses.save(self.directory.eval / "base.parquet")
-            self._log_eval(base_losses.summary(), 0.0, "base")
+            self._start_anew(base_losses, parent)
         else:
             self.progress = load_checkpoint(checkpoint, self.adapter, self.optimizer)
             self._log.cut(self.progress.events_bytes)
         self.directory.set_status("running")
+        self.state = "running"
         self._begin_step()
 
+    def _start_anew(self, base_losses: ExampleLosses, parent: Path | None) -> None:
+        if parent is None:
+            self.adapter.initialize(self.recipe.seed)
+        else:
+            self.adapter.load(parent)
+        self._log.cut(0)
+        self._log.write("start", total_steps=self.plan.total_steps, steps_per_epoch=self.plan.steps_per_epoch, **self.prepared.facts)
+        base_losses.save(self.directory.eval / "base.parquet")
+        self._log_eval(base_losses.summary(), 0.0, "base")
+        if parent is not None:
+            self._evaluate("start")
+
     def _begin_step(self) -> None:
-        chosen = self.prepared.split.train[step_examples(self.recipe, self.plan, self.progress.step)]
+        chosen = self.prepared.split.train[self._order(self.progress.step)]
         self._pieces = list(cut(self.prepared.dataset, chosen, self.recipe.max_length))
         self.restart_step()
 
     def restart_step(self) -> None:
         """Forgets what the step under way has summed; its pieces come again, in the same order."""
-        self._taken, self._loss, self._correct = 0, 0.0, 0
+        self._taken = 0
+        self._objective.begin(self.progress.step, self._pieces, self._logs(self.progress.step + 1))
         self.adapter.gradients.zero_()
 
     # -- inside a step -----------------------------------------------------------------------------------------------------------------
@@ -83,11 +104,6 @@ class TrainingRun:
     def done(self) -> float:
         """Share of the run that is behind it."""
         return (self.progress.step + self._taken / max(len(self._pieces), 1)) / self.plan.total_steps
-
-    @property
-    def supervised(self) -> int:
-        """Supervised tokens of the step: the denominator of its loss."""
-        return sum(piece.supervised for piece in self._pieces)
 
     def next_piece(self) -> Piece | None:
         """The next piece of the step under way; None when all are taken."""
@@ -99,33 +115,42 @@ class TrainingRun:
         self._taken += 1
         return key
 
+    @property
+    def scale(self) -> float:
+        """Factor of the summed cross-entropy in this step's loss."""
+        return self._objective.scale
+
+    def soft_targets(self, piece: Piece) -> list[SoftTarget]:
+        """What a piece of this step is compared with beside its labels."""
+        return self._objective.soft_targets(piece)
+
     def add(self, losses: TokenLosses) -> None:
         """Counts what a piece's forward gave."""
-        self._loss += float(losses.loss.double().sum())
-        self._correct += int(losses.correct.sum())
+        self._objective.add(losses)
 
     # -- between steps -----------------------------------------------------------------------------------------------------------------
 
     def finish_step(self) -> None:
         """Clips, updates, logs, evaluates and saves as the recipe says; ends the run after its last step."""
         began = time.perf_counter()
-        supervised = max(self.supervised, 1)
-        loss, rate = self._loss / supervised, self.learning_rate(self.progress.step)
+        figures, rate = self._objective.figures(), self.learning_rate(self.progress.step)
         grad_norm = float(torch.linalg.vector_norm(self.adapter.gradients))
-        if not math.isfinite(loss) or not math.isfinite(grad_norm):
-            self._fail(loss, grad_norm)
+        self._alert(step_alerts(self.progress, figures["loss"], grad_norm), self.progress.step + 1)
+        if not math.isfinite(figures["loss"]) or not math.isfinite(grad_norm):
+            self._fail(f"loss {figures['loss']}, grad_norm {grad_norm} at step {self.progress.step + 1}")
             return
         if self.recipe.max_grad_norm > 0:
             self.adapter.gradients.mul_(min(1.0, self.recipe.max_grad_norm / (grad_norm + 1e-6)))
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.step()
-        self._count(loss, supervised)
+        self._count(figures["loss"])
         self.progress.seconds += time.perf_counter() - began
         last = self.progress.step == self.plan.total_steps
-        if last or self.progress.step % self.recipe.logging_steps == 0:
-            self._log_train(rate, grad_norm)
+        if self._logs(self.progress.step):
+            self._log_train(rate, grad_norm, figures)
         if self.recipe.eval_steps and self.progress.step % self.recipe.eval_steps == 0 and not last:
             self._evaluate("eval")
+            last = self._out_of_patience()
         if last:
             self._finish()
             return
@@ -133,40 +158,67 @@ class TrainingRun:
             self.save()
         self._begin_step()
 
-    def _count(self, loss: float, supervised: int) -> None:
+    def _logs(self, step: int) -> bool:
+        return step == self.plan.total_steps or step % self.recipe.logging_steps == 0
+
+    def _count(self, loss: float) -> None:
         progress = self.progress
         progress.step += 1
         progress.tokens += sum(piece.tokens for piece in self._pieces)
-        progress.supervised += supervised
+        progress.supervised += self._objective.supervised
         progress.window_steps += 1
         progress.window_loss += loss
-        progress.window_supervised += supervised
-        progress.window_correct += self._correct
+        progress.window_supervised += self._objective.supervised
+        progress.window_correct += self._objective.correct
 
     def _epoch(self) -> float:
         return self.progress.step / self.plan.steps_per_epoch
 
-    def _log_train(self, rate: float, grad_norm: float) -> None:
-        """One line: the mean loss of the steps since the last line, as transformers logs it, and the last step's rate and norm."""
+    def _log_train(self, rate: float, grad_norm: float, figures: dict[str, float]) -> None:
+        """One line: the mean loss of the steps since the last line, as transformers logs it; the last step's rate, norms and terms."""
         p = self.progress
-        self.last = {
+        self.last = figures | {
             "step": p.step, "epoch": self._epoch(), "loss": p.window_loss / p.window_steps, "lr": rate, "grad_norm": grad_norm,
-            "token_accuracy": p.window_correct / p.window_supervised, "tokens": p.tokens, "supervised_tokens": p.supervised, "seconds": p.seconds,
+            "token_accuracy": p.window_correct / max(p.window_supervised, 1), "tokens": p.tokens, "supervised_tokens": p.supervised,
+            "seconds": p.seconds,
         }  # fmt: skip
-        self._log.write("train", **self.last)
+        self._log.write("train", **self.last, norms=adapter_norms(self.adapter, self.base.weight_norms))
         p.window_steps, p.window_loss, p.window_supervised, p.window_correct = 0, 0.0, 0, 0
+
+    def _alert(self, alerts: list[dict[str, Any]], step: int) -> None:
+        for alert in alerts:
+            self._log.write("alert", step=step, **alert)
+            self.alerts.append(f"{self.name}, step {step}: {alert['message']} ({alert['rule']})")
+
+    def _held_out(self) -> ExampleLosses:
+        examples = self.prepared.split.eval
+        return held_out_losses(self.base, self.adapter, self.prepared.dataset, examples, self.recipe.max_length, anchor=self._anchor)
 
     def _evaluate(self, name: str) -> ExampleLosses:
         began = time.perf_counter()
-        losses = held_out_losses(self.base, self.adapter, self.prepared.dataset, self.prepared.split.eval, self.recipe.max_length)
+        losses = self._held_out()
         summary = losses.summary()
         self._log_eval(summary, time.perf_counter() - began, name)
+        if name == "eval":
+            self._alert(eval_alerts(self.progress, summary["loss"]), self.progress.step)
         best = self.progress.best_loss
-        if self.recipe.load_best and (best is None or summary["loss"] < best):
+        if best is None or summary["loss"] < best:
             self.progress.best_loss, self.progress.best_step = summary["loss"], self.progress.step
-            with whole_folder(self.directory.best) as scratch:
-                self.adapter.save(scratch, self.recipe)
+            if self.recipe.load_best:
+                with whole_folder(self.directory.best) as scratch:
+                    self.adapter.save(scratch, self.recipe)
         return losses
+
+    def _out_of_patience(self) -> bool:
+        """Counts evaluations that were not better by min_delta, as transformers' EarlyStoppingCallback does."""
+        if self.recipe.early_stop_patience is None or self.eval_summary is None:
+            return False
+        loss, p = self.eval_summary["loss"], self.progress
+        if p.patience_loss is None or loss < p.patience_loss - self.recipe.early_stop_min_delta:
+            p.patience_loss, p.patience_used = loss, 0
+        else:
+            p.patience_used += 1
+        return p.patience_used >= self.recipe.early_stop_patience
 
     def _log_eval(self, summary: dict[str, Any], seconds: float, name: str) -> None:
         self.eval_summary = summary
@@ -183,25 +235,33 @@ class TrainingRun:
 
     def stop(self) -> None:
         """Saves the last finished step and lets go; the same command goes on from there."""
-        self.save()
-        self._close("stopped", step=self.progress.step)
+        if self.state == "running":
+            self.save()
+            self._close("stopped", step=self.progress.step)
 
-    def _fail(self, loss: float, grad_norm: float) -> None:
-        step = self.progress.step + 1
-        self._log.write("failed", step=step, loss=loss, grad_norm=grad_norm, reason="loss or gradient is not finite")
-        self._close("failed", step=step, reason=f"loss {loss}, grad_norm {grad_norm} at step {step}")
+    def give_up(self, reason: str) -> None:
+        """Ends a run that cannot begin."""
+        self.alerts.append(f"{self.name}: {reason}")
+        self._fail(reason)
+
+    def _fail(self, reason: str) -> None:
+        self._log.write("failed", step=self.progress.step + 1, reason=reason)
+        self._close("failed", step=self.progress.step, reason=reason)
 
     def _finish(self) -> None:
         losses = self._evaluate("final")
         if self.recipe.load_best and self.progress.best_step != self.progress.step:
             self.adapter.load(self.directory.best)
-            losses = held_out_losses(self.base, self.adapter, self.prepared.dataset, self.prepared.split.eval, self.recipe.max_length)
+            losses = self._held_out()
             self._log_eval(losses.summary(), 0.0, "best")
         losses.save(self.directory.eval / "final.parquet")
         with whole_folder(self.directory.adapter) as scratch:
             self.adapter.save(scratch, self.recipe)
         p = self.progress
-        self._close("finished", step=p.step, tokens=p.tokens, supervised_tokens=p.supervised, seconds=p.seconds, best_step=p.best_step)
+        self._close(
+            "finished", step=p.step, tokens=p.tokens, supervised_tokens=p.supervised, seconds=p.seconds, best_step=p.best_step,
+            stopped_early=p.step < self.plan.total_steps,
+        )  # fmt: skip
 
     def _close(self, state: str, **figures: Any) -> None:
         self._log.close()

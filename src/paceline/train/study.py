@@ -4,18 +4,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import yaml
+from numpy.typing import NDArray
 
+from paceline.config.recipe import Recipe
 from paceline.config.study import Run, Study
+from paceline.errors import UserError
 from paceline.model.base import Base, load_base, read_config
+from paceline.model.frozen import Storage
 from paceline.train.cohort import Cohort
+from paceline.train.curriculum import order_key
 from paceline.train.files import write_whole
 from paceline.train.heldout import ExampleLosses, held_out_losses
 from paceline.train.prepare import Prepared, Preparer
 from paceline.train.run import TrainingRun
 from paceline.train.rundir import RunDirectory, check_room
+from paceline.train.states import FrozenStates
+from paceline.train.teacher import load_teachers
 
 Observe = Callable[[Cohort], None]
+Pending = list[tuple[Run, RunDirectory]]
 
 
 @dataclass(frozen=True)
@@ -30,13 +39,18 @@ class Outcome:
 
 
 def train_study(
-    study: Study, folder: Path, observe: Observe = lambda cohort: None, say: Callable[[str], None] = lambda line: None
+    study: Study,
+    folder: Path,
+    observe: Observe = lambda cohort: None,
+    say: Callable[[str], None] = lambda line: None,
+    budget: int | None = None,
 ) -> Outcome:
     """Trains all runs of a study that are not finished, those with the same base together.
 
     Args:
         folder: where the run directories are, one a run, named after it.
         say: is told in a line what is about to happen.
+        budget: tokens of one forward; changes memory and speed only.
 
     Raises:
         UserError: bad input; nothing has been written then.
@@ -46,46 +60,107 @@ def train_study(
     for run, directory in zip(study.runs, directories, strict=True):
         directory.check(run.recipe)
     pending = [(run, d) for run, d in zip(study.runs, directories, strict=True) if d.name not in skipped]
-    for base_name in dict.fromkeys(run.recipe.base for run, _ in pending):
-        cohort = _make_cohort(base_name, [(run, d) for run, d in pending if run.recipe.base == base_name], study, folder, say)
+    for shared in dict.fromkeys(_base_of(run.recipe) for run, _ in pending):
+        cohort = _make_cohort([(run, d) for run, d in pending if _base_of(run.recipe) == shared], study, folder, say, budget)
         cohort.train(observe)
         if cohort.stopping:
             break
     return Outcome(directories, skipped)
 
 
-def _make_cohort(base_name: str, pending: list[tuple[Run, RunDirectory]], study: Study, folder: Path, say: Callable[[str], None]) -> Cohort:
-    read_config(base_name)
+def _base_of(recipe: Recipe) -> tuple[str, Storage]:
+    """Runs with the same base, stored the same way, train together."""
+    return recipe.base, Storage.of(recipe)
+
+
+def _make_cohort(pending: Pending, study: Study, folder: Path, say: Callable[[str], None], budget: int | None) -> Cohort:
+    name, storage = _base_of(pending[0][0].recipe)
+    read_config(name)
+    storage.require()
     say(f"reading and tokenizing the data of {len(pending)} run{'s' * (len(pending) > 1)}")
     preparer = Preparer()
     prepared = [preparer.prepare(run.recipe) for run, _ in pending]
-    say(f"loading the base {base_name}")
-    base = load_base(base_name)
+    for line in dict.fromkeys(p.summary() for p in prepared):
+        say(line)
+    parents = {run.name: _parent(run, study, folder) for run, _ in pending}
+    say(f"loading the base {name}" + (f" as {storage.quantize}" if storage.quantize != "none" else ""))
+    base = load_base(name, storage=storage)
+    anchor = FrozenStates(base)
+    teachers = load_teachers([run.recipe for run, _ in pending], preparer, base, say)
     sizes = [base.new_adapter(p.recipe).parameters.numel() * 4 * (2 + 3 * (1 + p.recipe.save_limit)) for p in prepared]
+    runs = [
+        (p, directory, p.recipe.distill and teachers[p.recipe.distill.teacher, p.recipe.distill.quantize])
+        for p, (_, directory) in zip(prepared, pending, strict=True)
+    ]
     check_room(folder, sum(sizes) + 2**20 * len(sizes))
     for run, directory in pending:
         directory.claim(run.recipe)
     write_study(study, folder)
-    runs = [TrainingRun(base, p, directory) for p, (_, directory) in zip(prepared, pending, strict=True)]
-    say("evaluating the base")
-    known: list[tuple[Prepared, ExampleLosses]] = []
-    for training in runs:
-        training.start(_base_losses(base, training.prepared, training.directory, known))
-    return Cohort(base, runs)
+    training = [TrainingRun(base, p, directory, anchor, teacher or None) for p, directory, teacher in runs]
+    return Cohort(base, training, _Beginner(base, anchor, parents, say), budget)
 
 
-def _base_losses(base: Base, prepared: Prepared, directory: RunDirectory, known: list[tuple[Prepared, ExampleLosses]]) -> ExampleLosses:
-    """The bare base's held-out losses: from disk, from a run with the same held-out examples, or measured now."""
-    stored = directory.eval / "base.parquet"
-    if stored.is_file():
-        return ExampleLosses.read(stored)
-    for other, losses in known:
-        same = other.dataset is prepared.dataset and other.recipe.max_length == prepared.recipe.max_length
-        if same and other.recipe.data.eval_ratio == prepared.recipe.data.eval_ratio:
-            return losses
-    losses = held_out_losses(base, None, prepared.dataset, prepared.split.eval, prepared.recipe.max_length)
-    known.append((prepared, losses))
-    return losses
+def _parent(run: Run, study: Study, folder: Path) -> Path | None:
+    """The run directory or adapter folder that a run starts from."""
+    wanted = run.recipe.init_from
+    if wanted is None:
+        return None
+    parent = next((other.recipe for other in study.runs if other.name == wanted), None)
+    if parent is None:
+        path = Path(wanted)
+        adapter = path / "adapter" if (path / "adapter").is_dir() else path
+        if not (adapter / "adapter_model.safetensors").is_file():
+            raise UserError(f"run {run.name}: init_from {wanted!r} is neither a run of this study nor a folder with an adapter")
+        return adapter
+    for field in ("base", "quantize", "lora_r", "target_modules"):
+        mine, theirs = getattr(run.recipe, field), getattr(parent, field)
+        if mine != theirs:
+            raise UserError(f"run {run.name}: cannot start from {wanted}: {field} is {mine!r} here and {theirs!r} there")
+    return folder / wanted
+
+
+class _Beginner:
+    """Starts the runs of a cohort, measuring each set of examples under the bare base once."""
+
+    def __init__(self, base: Base, anchor: FrozenStates, parents: dict[str, Path | None], say: Callable[[str], None]) -> None:
+        self.base, self.anchor, self.parents, self.say = base, anchor, parents, say
+        self._known: list[tuple[Prepared, str, NDArray[np.int64], ExampleLosses]] = []
+
+    def __call__(self, run: TrainingRun) -> None:
+        parent = self.parents[run.name]
+        if parent is not None and (parent / "recipe.yaml").is_file():
+            state = RunDirectory(parent).status()["state"]
+            if state == "failed":
+                run.give_up(f"the run that it starts from, {parent.name}, failed")
+            if state != "finished":
+                return
+            parent = parent / "adapter"
+        held_out = self._measure(run, "base", run.prepared.split.eval)
+        key = order_key(run.prepared, lambda: self._measure(run, "base-train", run.prepared.split.train))
+        run.start(held_out, key, parent)
+
+    def _measure(self, run: TrainingRun, name: str, examples: NDArray[np.int64]) -> ExampleLosses:
+        """The bare base's losses on a run's examples: from disk, from a run that sees the same ones, or measured now."""
+        stored = run.directory.eval / f"{name}.parquet"
+        if stored.is_file():
+            return ExampleLosses.read(stored)
+        mine = run.prepared
+        same = (
+            losses
+            for other, what, others, losses in self._known
+            if what == name and _same_cut(other, mine) and np.array_equal(others, examples)
+        )
+        losses = next(same, None)
+        if losses is None:
+            self.say(f"measuring the base on {len(examples):,} {'held-out' if name == 'base' else 'training'} examples")
+            losses = held_out_losses(self.base, None, mine.dataset, examples, mine.recipe.max_length)
+            self._known.append((mine, name, examples, losses))
+        losses.save(stored)
+        return losses
+
+
+def _same_cut(one: Prepared, other: Prepared) -> bool:
+    return one.dataset is other.dataset and one.recipe.max_length == other.recipe.max_length
 
 
 def write_study(study: Study, folder: Path) -> None:
