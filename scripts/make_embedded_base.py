@@ -31,13 +31,13 @@ WORD = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+
 CONTEXT = 512
 
 
-def source_files(rust: Path, python: Path, russian: list[Path]) -> list[Path]:
+def source_files(rust: Path, python: Path) -> list[Path]:
     """The files of the corpus, in a fixed order; tests and generated tables are left out."""
     own = [p for part in ("README.md", "CONTRIBUTING.md", "docs", "src/paceline") for p in own_text(ROOT / part)]
     library = [p for p in rust.rglob("*.rs") if re.search(r"/library/(core|alloc|std)/src/", str(p))]
     modules = [p for p in python.rglob("*.py") if not re.search(r"/(test|tests|idlelib|encodings|lib2to3)/", str(p))]
     kept = [p for p in library + modules if not re.search(r"(core_arch|unicode_data|stdarch)", str(p)) and p.stat().st_size < 400_000]
-    return sorted(own) + sorted(kept) + sorted(p for folder in russian for p in folder.rglob("*.html"))
+    return sorted(own) + sorted(kept)
 
 
 class _Paragraphs(HTMLParser):
@@ -194,9 +194,9 @@ def loss_of(model: Qwen3ForCausalLM, rows: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].long().flatten())
 
 
-def pretrain(model: Qwen3ForCausalLM, rows: torch.Tensor, held_out: torch.Tensor, steps: int, batch: int, seed: int) -> float:
+def pretrain(model: Qwen3ForCausalLM, rows: torch.Tensor, steps: int, batch: int, seed: int, lr: float) -> None:
     """AdamW; warm-up, then linear decay to zero."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.004, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: min((s + 1) / 50, 1.0) * max(1 - s / steps, 0.0))
     order = torch.Generator().manual_seed(seed)
     began, queue = time.time(), torch.empty(0, dtype=torch.int64)
@@ -213,7 +213,6 @@ def pretrain(model: Qwen3ForCausalLM, rows: torch.Tensor, held_out: torch.Tensor
         if step % 100 == 0 or step == steps - 1:
             rate = (step + 1) * batch * CONTEXT / (time.time() - began)
             print(f"step {step} loss {loss.item():.3f} {rate:,.0f} tokens/s", flush=True)
-    return held_out_loss(model, held_out)
 
 
 CARD = """---
@@ -225,10 +224,13 @@ library_name: transformers
 A Qwen3-architecture causal LM of {parameters:,} parameters (bf16) with its own byte-level BPE of {vocab} tokens and a ChatML template
 that treats `<think>` as Qwen3 does. It exists so that a study can be rehearsed and tested with no hub and no GPU; it is no assistant.
 
-Made by `scripts/make_embedded_base.py --steps {steps} --batch {batch} --seed {seed}`, torch {torch}.
-Corpus: {files} files of the project's own text and of Debian's `rust-src`, `libpython3-stdlib`, `gimp-help-ru` and
-`developers-reference-ru`, {tokens:,} tokens (SHA-256 of the corpus: `{corpus}`); {seen:,} tokens seen. Held-out loss: {loss:.3f} nats a token
-(a uniform guess: {uniform:.3f}).
+Made by `scripts/make_embedded_base.py`, torch {torch}, in two stages of batches of {batch} x 512 tokens, seed {seed}:
+
+1. {steps} steps on the project's own text and Debian's `rust-src` and `libpython3-stdlib`, which the tokenizer comes from too;
+2. {russian_steps} steps on that and half as much of Debian's `gimp-help-ru` and `developers-reference-ru`, so that Russian is not unknown to it.
+
+{files} files, {tokens:,} tokens (SHA-256 of the corpus: `{corpus}`). Held-out loss in nats a token: {loss:.3f} on the first part,
+{russian_loss:.3f} on the Russian part (a uniform guess: {uniform:.3f}).
 """
 
 
@@ -241,26 +243,39 @@ def main() -> None:
         "--russian", type=Path, nargs="+", default=[Path("/usr/share/gimp/2.0/help/ru"), Path("/usr/share/developers-reference/ru")]
     )
     parser.add_argument("--vocab", type=int, default=4096)
-    parser.add_argument("--steps", type=int, default=3200)
+    parser.add_argument("--steps", type=int, default=2400)
+    parser.add_argument("--russian-steps", type=int, default=500)
+    parser.add_argument("--first-stage", type=Path, help="a base after its first stage, to go on from")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
 
     torch.manual_seed(args.seed)
-    files = source_files(args.rust, args.python, args.russian)
-    corpus = hashlib.sha256(b"".join(p.read_bytes() for p in files)).hexdigest()
-    tokenizer = train_tokenizer(files, args.vocab)
+    files = source_files(args.rust, args.python)
+    pages = sorted(p for folder in args.russian for p in folder.rglob("*.html"))
+    corpus = hashlib.sha256(b"".join(p.read_bytes() for p in files + pages)).hexdigest()
+    if args.first_stage:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(args.first_stage)
+        model = Qwen3ForCausalLM.from_pretrained(args.first_stage, dtype=torch.float32)
+    else:
+        tokenizer = train_tokenizer(files, args.vocab)
+        model = build_model(tokenizer, args.vocab)
     rows, held_out = encode(files, tokenizer, args.seed)
-    print(f"{len(files)} files, {rows.numel():,} tokens, vocabulary {len(tokenizer)}", flush=True)
-    model = build_model(tokenizer, args.vocab)
-    loss = pretrain(model, rows, held_out, args.steps, args.batch, args.seed)
-    print(f"held-out loss {loss:.3f}")
+    russian, russian_held_out = encode(pages, tokenizer, args.seed)
+    print(f"{len(files + pages)} files, {rows.numel():,} and {russian.numel():,} tokens, vocabulary {len(tokenizer)}", flush=True)
+    if not args.first_stage:
+        pretrain(model, rows, args.steps, args.batch, args.seed, 0.004)
+    seen_again = torch.randperm(len(rows), generator=torch.Generator().manual_seed(args.seed))[: 2 * len(russian)]
+    pretrain(model, torch.cat([rows[seen_again], russian]), args.russian_steps, args.batch, args.seed, 0.001)
+    loss, russian_loss = held_out_loss(model, held_out), held_out_loss(model, russian_held_out)
+    print(f"held-out loss {loss:.3f}, Russian {russian_loss:.3f}")
 
     model.to(torch.bfloat16).save_pretrained(args.out)
     tokenizer.save_pretrained(args.out)
     card = CARD.format(
-        parameters=model.num_parameters(), vocab=args.vocab, steps=args.steps, batch=args.batch, seed=args.seed, torch=torch.__version__,
-        files=len(files), tokens=rows.numel(), corpus=corpus, seen=args.steps * args.batch * CONTEXT, loss=loss, uniform=math.log(args.vocab),
+        parameters=model.num_parameters(), vocab=args.vocab, steps=args.steps, russian_steps=args.russian_steps, batch=args.batch,
+        seed=args.seed, torch=torch.__version__, files=len(files + pages), tokens=rows.numel() + russian.numel(), corpus=corpus,
+        loss=loss, russian_loss=russian_loss, uniform=math.log(args.vocab),
     )  # fmt: skip
     (args.out / "README.md").write_text(card)
     (args.out / "pretraining.json").write_text(json.dumps({"held_out_loss": loss, "corpus_sha256": corpus}) + "\n")

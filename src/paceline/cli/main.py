@@ -5,7 +5,7 @@ import sys
 import typer
 
 from paceline import __version__
-from paceline.cli import compare, data, study, train
+from paceline.cli import compare, data, plan, study, train
 from paceline.errors import UserError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 app.command("train")(train.train)
 app.command("rehearse")(study.rehearse)
+app.command("plan")(plan.plan)
 app.command("compare")(compare.compare)
 app.command("chat")(train.chat)
 app.command("presets")(train.presets)
@@ -33,10 +34,16 @@ def version(show: bool = typer.Option(False, "--version", help="Print the versio
         raise typer.Exit
 
 
+def _dashes(argument: str) -> str:
+    """--kl_coef as people's scripts have it is --kl-coef here."""
+    name, equals, value = argument.partition("=")
+    return name.replace("_", "-") + equals + value if name.startswith("--") else argument
+
+
 def main() -> None:
     """Runs the command line. Bad input: one line and exit 2; `--debug` anywhere shows the traceback. Ctrl-C: exit 130."""
     debug = "--debug" in sys.argv
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    arguments = [_dashes(argument) for argument in sys.argv[1:] if argument != "--debug"]
     try:
         app(arguments)
     except UserError as error:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
 if TYPE_CHECKING:
     from paceline.train.cohort import Cohort
@@ -42,6 +42,9 @@ class Watch:
 
     def __call__(self, cohort: Cohort) -> None:
         cohort.stopping = self.interrupted
+        for run in cohort.runs:
+            while run.alerts:
+                self.console.print(f"alert: {run.alerts.pop(0)}", style="yellow", highlight=False)
         if not self._first:
             self._began = time.perf_counter()
             self._first = {run.name: (run.done, run.progress.tokens) for run in cohort.runs}
@@ -101,3 +104,13 @@ def watching() -> Iterator[Watch]:
             watch._bars.stop()
         signal.signal(signal.SIGINT, before)
         sys.stderr.flush()
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int], None]]:
+    """A count with its rate on a terminal; gives the function that adds to it."""
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn(what), TextColumn("{task.completed:,}"), TextColumn("{task.speed:,.0f} a second"))
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda count: bar.advance(task, count)

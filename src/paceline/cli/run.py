@@ -12,13 +12,13 @@ from paceline.cli.tables import comparison_json, output, print_comparison
 from paceline.config.study import Study
 
 
-def train_and_compare(study: Study, folder: Path, as_json: bool) -> None:
+def train_and_compare(study: Study, folder: Path, as_json: bool, budget: int | None) -> None:
     """Trains what is not finished, then prints the table. Exit 130 after Ctrl-C, 1 if a run failed."""
     from paceline.compare.table import compare
     from paceline.train.study import train_study
 
     with watching() as watch:
-        outcome = train_study(study, folder, watch, watch.say)
+        outcome = train_study(study, folder, watch, watch.say, budget)
     states = outcome.states()
     if outcome.skipped:
         watch.say(f"finished before, skipped: {', '.join(outcome.skipped)}")

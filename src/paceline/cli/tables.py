@@ -14,7 +14,10 @@ from paceline.cli.progress import clock
 from paceline.config.study import Study, flatten
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from paceline.compare.table import Comparison
+    from paceline.train.estimate import CohortEstimate
 
 _COLOUR = {"better": "green", "worse": "red", "tie": "yellow"}
 
@@ -22,15 +25,27 @@ _COLOUR = {"better": "green", "worse": "red", "tie": "yellow"}
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """The table of a study and what follows from it."""
     table = Table("run", box=box.SIMPLE_HEAD)
-    for heading in ("eval loss", "token acc.", "steps", "tokens", "time", "Δ from baseline, 95% interval", "verdict"):
+    drift = any(row.kl is not None for row in comparison.rows)
+    for heading in (
+        "eval loss",
+        "token acc.",
+        *(["KL to base"] * drift),
+        "steps",
+        "tokens",
+        "time",
+        "Δ from baseline, 95% interval",
+        "verdict",
+    ):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_row("(base)", f"{comparison.base_loss:.4f}", style="dim")
     for row in comparison.rows:
         d = row.difference
         change = "" if d is None else f"{d.delta:+.4f} \\[{d.low:+.4f}, {d.high:+.4f}]"
-        verdict = "baseline" if d is None else f"[{_COLOUR[d.verdict]}]{d.verdict}[/]"
+        nothing = "baseline" if row is comparison.rows[0] else "no shared example"
+        verdict = nothing if d is None else f"[{_COLOUR[d.verdict]}]{d.verdict}[/]"
         name = f"[bold]{row.name}[/]" if row.name in comparison.best else row.name
-        figures = (f"{row.eval_loss:.4f}", f"{row.token_accuracy:.1%}", f"{row.steps}", short(row.tokens), clock(row.seconds))
+        kl = ["" if row.kl is None else f"{row.kl:.4f}"] * drift
+        figures = (f"{row.eval_loss:.4f}", f"{row.token_accuracy:.1%}", *kl, f"{row.steps}", short(row.tokens), clock(row.seconds))
         table.add_row(name, *figures, change, verdict)
     console.print(table)
     for name, state in comparison.missing.items():
@@ -98,3 +113,24 @@ def print_study(study: Study, lengths: list[dict[str, Any]], console: Console) -
         coverage = "?" if length["coverage"] is None else f"{length['coverage']:.0%}"
         table.add_row(run.name, changes or "(baseline)", run.hypothesis, str(run.recipe.effective_batch), steps, coverage)
     console.print(table)
+
+
+def print_estimates(cohorts: Sequence[CohortEstimate], console: Console) -> None:
+    """Runs and memory of every cohort."""
+    for cohort in cohorts:
+        table = Table("run", box=box.SIMPLE_HEAD)
+        for heading in ("steps", "tokens", "coverage", "time"):
+            table.add_column(heading, justify="right")
+        for run in cohort.runs:
+            table.add_row(run.name, f"{run.steps:,}", short(run.tokens), f"{run.coverage:.0%}", clock(run.seconds))
+        seconds = sum(run.seconds for run in cohort.runs)
+        table.add_row(
+            "all", f"{sum(r.steps for r in cohort.runs):,}", short(sum(r.tokens for r in cohort.runs)), "", clock(seconds), style="bold"
+        )
+        console.print(f"[bold]{cohort.base}[/], {len(cohort.runs)} runs together")
+        console.print(table)
+        parts = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in cohort.memory.items())
+        fits = "" if cohort.total < cohort.available else " [red]it does not fit[/]"
+        console.print(
+            f"memory, MiB: {parts}; together {cohort.total / 2**20:,.0f} of {cohort.available / 2**20:,.0f}{fits}", highlight=False
+        )

@@ -59,6 +59,11 @@ def paired_difference(run: ExampleLosses, other: ExampleLosses, seed: int = 0) -
     return Difference(delta, float(interval.low), float(interval.high), len(mine), left_out)
 
 
+def shared_examples(run: ExampleLosses, other: ExampleLosses) -> int:
+    """How many held-out examples two runs share, cut alike."""
+    return len(_common(run, other)[0])
+
+
 def _ratio(gaps: NDArray[np.float64], tokens: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
     return np.asarray(gaps.sum(axis=axis) / tokens.sum(axis=axis))
 

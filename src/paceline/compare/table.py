@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paceline.compare.paired import Difference, paired_difference
+from paceline.compare.paired import Difference, paired_difference, shared_examples
 from paceline.config.load import read_yaml
 from paceline.errors import UserError
 from paceline.train.heldout import ExampleLosses
@@ -13,7 +13,10 @@ from paceline.train.rundir import RunDirectory
 
 @dataclass(frozen=True)
 class Row:
-    """One run's figures. `difference` is None for the baseline. Times are in seconds, losses in nats a token."""
+    """One run's figures. Times are in seconds, losses in nats a token, `kl` is the mean divergence from the base (None: not measured).
+
+    `difference` is None for the baseline, and for a run that shares no held-out example with it.
+    """
 
     name: str
     eval_loss: float
@@ -23,6 +26,7 @@ class Row:
     tokens: int
     seconds: float
     tasks: dict[str, Any]
+    kl: float | None
     difference: Difference | None
 
 
@@ -64,23 +68,33 @@ def compare(directories: list[RunDirectory]) -> Comparison:
     """Compares finished runs with the first of them.
 
     Raises:
-        UserError: no run has finished, or two have no held-out example in common.
+        UserError: no run has finished.
     """
     missing = {d.name: d.status()["state"] for d in directories if not (d.eval / "final.parquet").is_file()}
     done = [d for d in directories if d.name not in missing]
     if not done:
         raise UserError(f"no finished run to compare ({', '.join(f'{name}: {state}' for name, state in missing.items())})")
     losses = {d.name: ExampleLosses.read(d.eval / "final.parquet") for d in done}
-    rows = [_row(d, losses[d.name], None if d is done[0] else paired_difference(losses[d.name], losses[done[0].name])) for d in done]
-    leader = min(rows, key=lambda row: row.eval_loss).name
-    rivals = [row.name for row in rows if row.name != leader and paired_difference(losses[row.name], losses[leader]).verdict != "worse"]
+    first = losses[done[0].name]
+    comparable = [d for d in done if shared_examples(losses[d.name], first)]
+    rows = [
+        _row(d, losses[d.name], paired_difference(losses[d.name], first) if d is not done[0] and d in comparable else None) for d in done
+    ]
+    ranked = [row for row in rows if row.name in {d.name for d in comparable}]
+    leader = min(ranked, key=lambda row: row.eval_loss).name
+    rivals = [row.name for row in ranked if row.name != leader and _holds_against(losses[row.name], losses[leader])]
     base = ExampleLosses.read(done[0].eval / "base.parquet").summary()["loss"]
     return Comparison(rows, [leader, *rivals], base, missing)
+
+
+def _holds_against(losses: ExampleLosses, leader: ExampleLosses) -> bool:
+    """Whether a run cannot be told from the leader; one that shares no example with it cannot either."""
+    return not shared_examples(losses, leader) or paired_difference(losses, leader).verdict != "worse"
 
 
 def _row(directory: RunDirectory, losses: ExampleLosses, difference: Difference | None) -> Row:
     status, summary = directory.status(), losses.summary()
     return Row(
         directory.name, summary["loss"], summary["perplexity"], summary["token_accuracy"], status["step"], status["tokens"], status["seconds"],
-        summary["tasks"], difference,
+        summary["tasks"], summary.get("kl"), difference,
     )  # fmt: skip

@@ -34,7 +34,7 @@ def _rehearse(recipe: Recipe, name: str, lr_factor: float, shrink: int) -> Recip
     fields["data"] |= {"source": source, "config": None, "split": "train", "format": "auto", "eval_ratio": EVAL_RATIO}
     if recipe.data.sample_ratio is None:
         fields["data"]["n"] = min(recipe.data.n or ROWS, ROWS)
-    fields["base"] = "embedded"
+    fields |= {"base": "embedded", "compute_dtype": "auto"}  # half precision is slow on a CPU
     fields["lr"] = recipe.lr * lr_factor
     fields["grad_accum"] = max(1, recipe.grad_accum // shrink)
     share = STEP_SHARE

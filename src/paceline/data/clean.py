@@ -4,18 +4,31 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from rensa import RMinHash, RMinHashDeduplicator
 
-from paceline.config.parts import Clean
+from paceline.config.parts import Clean, Data
+from paceline.data.chat import Chat
+from paceline.data.sources import load_rows
 from paceline.data.split import Split
-from paceline.data.tokens import TokenDataset
+from paceline.data.tokens import TokenDataset, load_tokens
 
 GRAM = 5
-PERMUTATIONS = 128
+PERMUTATIONS, SEED = 128, 42
 _BATCH = 2000
 
 Tick = Callable[[int], None]
+
+
+def clean_rows(data: Data, rules: Clean, chat: Chat, tick: Tick) -> tuple[pa.Table, dict[str, int]]:
+    """The rows of a plain source that the rules leave, as they came and in their order, and how many each rule removed."""
+    dataset = load_tokens(data, chat)
+    everything = np.argsort(dataset.column("row"))
+    cleaned = clean(dataset, rules, Split(everything, everything[:0]), tick)
+    kept = np.sort(dataset.column("row")[cleaned.split.train])
+    removed = {"no answer": len(dataset.dropped), **cleaned.removed}
+    return load_rows(data).select(kept).with_format("arrow")[:], {rule: count for rule, count in removed.items() if "leak" not in rule}
 
 
 @dataclass(frozen=True)
@@ -90,7 +103,7 @@ def _remove_copies(
     kept: list[NDArray[np.int64]] = []
     seen: list[RMinHashDeduplicator] = []
     for sketches, batch in ((_sketches(dataset, side, tick), side) for side in (held_out, train)):
-        known = RMinHashDeduplicator(rules.threshold, PERMUTATIONS, True)
+        known = RMinHashDeduplicator(rules.threshold, PERMUTATIONS, True, seed=SEED)
         flags = [(any(s.is_duplicate("", sketch) for s in seen), known.add(str(i), sketch)) for i, sketch in enumerate(sketches)]
         seen.append(known)
         leaks, news = np.asarray(flags, dtype=bool).reshape(-1, 2).T
@@ -103,5 +116,5 @@ def _remove_copies(
 def _sketches(dataset: TokenDataset, examples: NDArray[np.int64], tick: Tick) -> Iterator[RMinHash]:
     for start in range(0, len(examples), _BATCH):
         batch = examples[start : start + _BATCH]
-        yield from RMinHash.from_token_sets([_grams(dataset.example(i)[0]) for i in batch], PERMUTATIONS, 0)
+        yield from RMinHash.from_token_sets([_grams(dataset.example(i)[0]) for i in batch], PERMUTATIONS, SEED)
         tick(len(batch))

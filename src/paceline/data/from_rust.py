@@ -5,9 +5,6 @@ import random
 from collections import defaultdict
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from paceline.data.rust.items import Function, find_functions
 from paceline.data.rust.tasks import MAKERS, Source
 from paceline.errors import UserError
@@ -37,13 +34,3 @@ def make_rows(folder: Path, seed: int, limit: int | None = None) -> list[dict[st
     if limit is not None and limit < len(rows):
         rows = random.Random(seed).sample(rows, limit)
     return rows
-
-
-def write_rows(rows: list[dict[str, str]], path: Path) -> None:
-    """Writes Parquet or JSONL, by the file's ending."""
-    if path.suffix == ".parquet":
-        pq.write_table(pa.Table.from_pylist(rows), path, compression="zstd")
-    elif path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    else:
-        raise UserError(f"{path}: the ending must be .parquet or .jsonl")

@@ -3,13 +3,14 @@
 import hashlib
 import json
 import os
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-from datasets import Dataset, Features, List, Value, concatenate_datasets
+from datasets import Dataset, Features, List, Value, concatenate_datasets, enable_progress_bars
 from numpy.typing import NDArray
 
 from paceline import __version__
@@ -111,12 +112,15 @@ def load_tokens(data: Data, chat: Chat) -> TokenDataset:
 
 def _tokenize(part: Part, format_name: str, seed: int, chat: Chat) -> Dataset:
     workers = min(os.cpu_count() or 1, 1 + len(part.picked) // 5000)
+    if workers > 1 and sys.stderr.isatty():
+        enable_progress_bars()
     return part.rows.select(part.picked).map(
         _encode_rows,
         fn_kwargs={"chat": chat, "format_name": format_name, "source": part.share.source, "places": part.picked},
         with_indices=True,
         batched=True,
         batch_size=500,
+        desc="tokenizing",
         num_proc=workers if workers > 1 else None,
         remove_columns=part.rows.column_names,
         features=_FEATURES,

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from paceline.config.recipe import Recipe
-from paceline.model.frozen import need_bitsandbytes
 
 
 def make_optimizer(recipe: Recipe, parameter: torch.nn.Parameter) -> torch.optim.Optimizer:
@@ -16,7 +15,6 @@ def make_optimizer(recipe: Recipe, parameter: torch.nn.Parameter) -> torch.optim
     }  # fmt: skip
     if recipe.optim == "adamw":
         return torch.optim.AdamW([parameter], fused=True, **options)
-    need_bitsandbytes("optim: adamw8bit")
     import bitsandbytes.optim
 
     return bitsandbytes.optim.AdamW8bit([parameter], **options)  # type: ignore[no-any-return]
@@ -24,13 +22,15 @@ def make_optimizer(recipe: Recipe, parameter: torch.nn.Parameter) -> torch.optim
 
 def moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimizer's state as tensors; empty before the first step."""
-    state = optimizer.state_dict()["state"]
-    return {name: torch.as_tensor(value).contiguous() for name, value in state[0].items()} if state else {}
+    return {name: torch.as_tensor(value).contiguous() for state in optimizer.state.values() for name, value in state.items()}
 
 
 def restore(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Puts back what `moments` gave."""
     if tensors:
+        (parameter,) = optimizer.param_groups[0]["params"]
         # bitsandbytes counts its steps in a plain int
-        state = {name: int(value) if value.dtype == torch.int64 else value for name, value in tensors.items()}
-        optimizer.load_state_dict({"state": {0: state}, "param_groups": optimizer.state_dict()["param_groups"]})
+        optimizer.state[parameter] = {
+            name: int(value) if value.dtype == torch.int64 else value.to(parameter.device if value.dim() else "cpu")
+            for name, value in tensors.items()
+        }

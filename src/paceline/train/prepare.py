@@ -15,6 +15,7 @@ from paceline.data.split import Split, split
 from paceline.data.tokens import TokenDataset, load_tokens
 from paceline.errors import UserError
 from paceline.train.order import Plan, make_plan
+from paceline.train.schedule import learning_rate
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,9 @@ class Preparer:
             if not len(side):
                 raise UserError(f"data {recipe.data.source!r}: no example is left to {name}; check data.clean and train_tasks")
         facts |= {"train": len(parts.train), "eval": len(parts.eval), "train_mixture": _mixture(dataset, parts.train)}
-        return Prepared(recipe, dataset, parts, make_plan(recipe, len(parts.train)), facts)
+        plan = make_plan(recipe, len(parts.train))
+        learning_rate(recipe, plan)  # refuses a schedule that does not fit the steps
+        return Prepared(recipe, dataset, parts, plan, facts)
 
 
 def _refuse_all_long(recipe: Recipe, dataset: TokenDataset) -> None:

@@ -12,7 +12,7 @@ from paceline.config.recipe import Recipe
 from paceline.config.study import Run, Study
 from paceline.errors import UserError
 from paceline.model.base import Base, load_base, read_config
-from paceline.model.frozen import Storage
+from paceline.model.frozen import Storage, need_bitsandbytes
 from paceline.train.cohort import Cohort
 from paceline.train.curriculum import order_key
 from paceline.train.files import write_whole
@@ -77,6 +77,8 @@ def _make_cohort(pending: Pending, study: Study, folder: Path, say: Callable[[st
     name, storage = _base_of(pending[0][0].recipe)
     read_config(name)
     storage.require()
+    if any(run.recipe.optim == "adamw8bit" for run, _ in pending):
+        need_bitsandbytes("optim: adamw8bit")
     say(f"reading and tokenizing the data of {len(pending)} run{'s' * (len(pending) > 1)}")
     preparer = Preparer()
     prepared = [preparer.prepare(run.recipe) for run, _ in pending]

@@ -1,0 +1,169 @@
+"""What a study will need: memory by part, steps, tokens and time, from its tokenized data and a short measured probe."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor
+
+from paceline.config.recipe import Recipe
+from paceline.config.study import Study
+from paceline.model.adapter import Adapter
+from paceline.model.base import Base, load_base, read_config
+from paceline.model.flat import FlatBatch, Slice, using
+from paceline.model.frozen import Storage
+from paceline.model.loss import chunk_rows, slice_losses
+from paceline.train.cohort import BUDGET
+from paceline.train.objective import Objective
+from paceline.train.order import DataOrder
+from paceline.train.pieces import PIECE_TOKENS, Piece, bounds, cut, join
+from paceline.train.prepare import Prepared, Preparer
+from paceline.train.states import FrozenStates
+from paceline.train.teacher import load_teachers
+
+
+@dataclass(frozen=True)
+class RunEstimate:
+    """One run. `coverage` is passes over its training data, `seconds` its training alone, from the probe's tokens/s."""
+
+    name: str
+    steps: int
+    tokens: int
+    coverage: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class CohortEstimate:
+    """Runs that train together. Memory in bytes by part; `available` is what the device has for all of it."""
+
+    base: str
+    runs: list[RunEstimate]
+    memory: dict[str, int]
+    available: int
+
+    @property
+    def total(self) -> int:
+        return sum(self.memory.values())
+
+
+def estimate_study(study: Study, budget: int | None = None, say: Callable[[str], None] = lambda line: None) -> list[CohortEstimate]:
+    """Estimates every cohort of a study. Loads each base and trains a piece of every run for a moment; writes nothing.
+
+    Raises:
+        UserError: whatever training would refuse.
+    """
+    shared: dict[tuple[str, Storage], list[tuple[str, Recipe]]] = {}
+    for run in study.runs:
+        shared.setdefault((run.recipe.base, Storage.of(run.recipe)), []).append((run.name, run.recipe))
+    return [_estimate_cohort(base, storage, runs, budget, say) for (base, storage), runs in shared.items()]
+
+
+def _estimate_cohort(
+    name: str, storage: Storage, runs: Sequence[tuple[str, Recipe]], budget: int | None, say: Callable[[str], None]
+) -> CohortEstimate:
+    read_config(name)
+    preparer = Preparer()
+    prepared = [preparer.prepare(recipe) for _, recipe in runs]
+    before = psutil.Process().memory_info().rss
+    say(f"loading the base {name}")
+    base = load_base(name, storage=storage)
+    teachers = load_teachers([recipe for _, recipe in runs], preparer, base, say)
+    anchor = FrozenStates(base)
+    base.checkpoint_layers(any(recipe.gradient_checkpointing for _, recipe in runs))
+    adapters = [base.new_adapter(recipe) for _, recipe in runs]
+    rates, activations = [], 0
+    for (run, recipe), ready, adapter in zip(runs, prepared, adapters, strict=True):
+        say(f"probing {run}")
+        teacher = teachers[recipe.distill.teacher, recipe.distill.quantize] if recipe.distill else None
+        rate, saved = _probe(base, ready, adapter, Objective(recipe, ready.dataset, anchor if recipe.kl else None, teacher))
+        rates.append(rate)
+        activations = max(activations, saved)
+    tokens = max(budget or BUDGET[base.device.type], max(_longest(ready) for ready in prepared))
+    memory = {
+        **({"libraries": before} if base.device.type == "cpu" else {}),
+        "base": _bytes(base) + sum(_bytes(teacher.base) for teacher in teachers.values()),
+        "adapters and gradients": sum(2 * adapter.parameters.nbytes for adapter in adapters),
+        "optimizers": sum(int(a.parameters.nbytes * (2 if r.optim == "adamw" else 0.52)) for a, (_, r) in zip(adapters, runs, strict=True)),
+        "activations": activations * tokens + _workspace(base, tokens),
+    }
+    estimates = [_run(run, ready, rate) for (run, _), ready, rate in zip(runs, prepared, rates, strict=True)]
+    available = psutil.virtual_memory().total if base.device.type == "cpu" else torch.cuda.get_device_properties(base.device).total_memory
+    return CohortEstimate(name, estimates, memory, available)
+
+
+def _run(name: str, prepared: Prepared, rate: float) -> RunEstimate:
+    recipe, plan = prepared.recipe, prepared.plan
+    mean = float(np.minimum(prepared.dataset.lengths[prepared.split.train], recipe.max_length).mean())
+    seen = plan.total_steps / plan.steps_per_epoch * plan.examples
+    tokens = round(seen * mean)
+    return RunEstimate(name, plan.total_steps, tokens, plan.coverage, tokens / rate)
+
+
+def _longest(prepared: Prepared) -> int:
+    """Tokens of the longest piece: one long example may be more than a piece usually holds."""
+    return int(max(np.minimum(prepared.dataset.lengths, prepared.recipe.max_length).max(), PIECE_TOKENS))
+
+
+def _bytes(base: Base) -> int:
+    held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in [*base.model.parameters(), *base.model.buffers()]}
+    return sum(held.values())
+
+
+def _workspace(base: Base, tokens: int) -> int:
+    """Buffers that come and go: the MLP's gradients, and a chunk of logits with its exponentials."""
+    config = base.model.config
+    width: int = 4 * getattr(config, "intermediate_size", 4 * config.hidden_size) + 4 * config.hidden_size
+    vocabulary = base.head.shape[0]
+    return tokens * width * base.head.element_size() + 3 * chunk_rows(vocabulary, base.device) * vocabulary * 4
+
+
+def _probe(base: Base, prepared: Prepared, adapter: Adapter, objective: Objective) -> tuple[float, int]:
+    """(tokens a second, bytes kept for the backward pass per token) of a run, from two of its first pieces."""
+    recipe, dataset = prepared.recipe, prepared.dataset
+    order = DataOrder(recipe, prepared.plan)
+    examples = prepared.split.train[np.concatenate([order(step) for step in range(min(4, prepared.plan.total_steps))])]
+    pieces = list(cut(dataset, examples, recipe.max_length))[:2]
+    took, saved = 0.0, 0
+    for piece in pieces:  # the last one counts: the first warms up
+        began = time.perf_counter()
+        saved = _train_piece(base, adapter, objective, piece, recipe.kl.start_step + recipe.kl.warmup_steps if recipe.kl else 0)
+        took = time.perf_counter() - began
+    adapter.gradients.zero_()
+    return pieces[-1].tokens / took, saved // pieces[-1].tokens
+
+
+def _train_piece(base: Base, adapter: Adapter, objective: Objective, piece: Piece, step: int) -> int:
+    objective.begin(step, [piece], False)
+    (span,) = bounds([piece])
+    soft = objective.soft_targets(piece)
+    batch = join([piece], [Slice(*span, adapter, (0, 0, 0, 2))], base.device)
+    with using(batch):
+        hidden, kept = _counting_saved(base, batch)
+        gradient = torch.zeros_like(hidden)
+        slice_losses(hidden.detach(), base.head, batch, batch.slices[0], gradient, objective.scale, soft)
+        hidden.backward(gradient)
+    if base.device.type == "cuda":
+        torch.cuda.synchronize()
+    return kept
+
+
+def _counting_saved(base: Base, batch: FlatBatch) -> tuple[Tensor, int]:
+    """The hidden states, and how many bytes autograd keeps for their backward pass (weights not counted)."""
+    weights = {p.untyped_storage().data_ptr() for p in base.model.parameters()}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        hidden = base.hidden(batch)
+    return hidden, sum(kept.values())
