@@ -152,3 +152,33 @@ def test_rehearse_walks_a_study_on_the_embedded_base(tmp_path):
     assert [run["steps"] for run in result["runs"]] == [10, 10]
     recipe = yaml.safe_load((tmp_path / "rehearsal-real" / "two" / "recipe.yaml").read_text())
     assert (recipe["base"], recipe["data"]["source"]) == ("embedded", "embedded:rust")
+
+
+def test_plan_estimates_a_study_and_writes_nothing(trained, tmp_path):
+    folder, _ = trained
+    before = sorted(folder.rglob("*"))
+    (cohort,) = json.loads(paceline("plan", folder / "short.yaml", "--json"))
+    assert [(run["name"], run["steps"]) for run in cohort["runs"]] == [("base-rate", 6), ("frozen", 6), ("tenfold", 6)]
+    assert set(cohort["memory"]) == {"libraries", "base", "adapters and gradients", "optimizers", "activations"}
+    assert 0 < cohort["total"] < cohort["available"]
+    assert "memory, MiB: libraries" in paceline("plan", folder / "short.yaml")
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_clean_writes_what_is_left_and_counts_the_rest(tmp_path):
+    rows = [
+        json.dumps({"prompt": f"Question {i}, and what of {i * i}?", "completion": f"Answer {i % 3} is {i * 7} or {i + 1}."})
+        for i in range(20)
+    ]
+    (tmp_path / "rows.jsonl").write_text("\n".join([*rows, rows[4], rows[4]]))
+    said = json.loads(paceline("data", "clean", tmp_path / "rows.jsonl", "-o", tmp_path / "clean.jsonl", "--duplicates", "exact", "--json"))
+    assert said["kept"] == 20
+    assert said["removed"]["exact duplicate"] == 2
+    assert (tmp_path / "clean.jsonl").read_text().splitlines() == rows
+
+
+def test_flags_may_have_underscores(tmp_path):
+    paceline("train", "--base", "embedded", "--data", "embedded:twix", "--subset", "both", "--mix_reasoning_ratio", "0.2", "--sample_ratio=0.05", "--kl_coef", "0.02",
+             "--kl_limit_seq", "16", "--max_steps", "1", "--grad_acc", "2", "--batch", "2", "--learning_rate", "1e-4", "--run-name", "seed", "--runs", tmp_path)  # fmt: skip
+    recipe = yaml.safe_load((tmp_path / "seed" / "recipe.yaml").read_text())
+    assert (recipe["data"]["mix_reasoning_ratio"], recipe["kl"]["coef"], recipe["kl"]["tail"], recipe["grad_accum"]) == (0.2, 0.02, 16, 2)

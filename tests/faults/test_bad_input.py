@@ -153,3 +153,35 @@ def test_debug_shows_the_traceback(tiny_base):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "Traceback" in done.stderr
     assert "UserError" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--kl-limit-seq", 0], "field 'kl.tail' is '0': input should be greater than 0"),
+        (["--subset", "reasonin"], "no subset 'reasonin', did you mean 'reasoning'? there are general, reasoning, and both"),
+        (["--mix-reasoning-ratio", 0.2], "mix_reasoning_ratio needs subset: both"),
+        (["--subset", "both", "--mix-reasoning-ratio", 0.9, "-n", 1000], "reasoning should give 900 rows (90% of 1,000)"),
+        (["--lr-scheduler", "cosine_with_restarts", "--num-cycles", 50, "--max-steps", 20], "50 cycles do not fit into 20 steps"),
+        (["--lr-scheduler", "warmup_stable_decay", "--warmup-ratio", 0.95, "--max-steps", 20], "warm-up and 2 decay steps do not fit into 20"),
+        (["--quantize", "nf5"], "field 'quantize' is 'nf5'"),
+        (["--early-stop-patience", 2], "early_stop_patience needs eval_steps"),
+        (["--train-tasks", "generl"], "no task or group 'generl', did you mean 'general'"),
+        (["--init-from", "elsewhere"], "init_from 'elsewhere' is neither a run of this study nor a folder with an adapter"),
+    ],
+)  # fmt: skip
+def test_features_that_cannot_work(train, flags, said):
+    train("embedded:twix", *flags, base="embedded", said=said)
+
+
+def test_a_run_cannot_start_from_a_later_one(paceline, tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text("recipe: {base: embedded, data: 'embedded:rust'}\nruns: [{name: a, init_from: b}, {name: b}]\n")
+    code, errors = paceline("study", "run", path)
+    assert code == 2
+    assert "run a starts from 'b', which must stand before it in the file" in errors
+
+
+def test_cleaning_into_an_unknown_kind_of_file(paceline, tmp_path):
+    code, errors = paceline("data", "clean", "embedded:rust", "-o", tmp_path / "rows.txt")
+    assert (code, errors) == (2, f"error: {tmp_path / 'rows.txt'}: the ending must be .parquet or .jsonl\n")

@@ -45,7 +45,7 @@ class Watch:
         for run in cohort.runs:
             while run.alerts:
                 self.console.print(f"alert: {run.alerts.pop(0)}", style="yellow", highlight=False)
-        if not self._first:
+        if cohort.runs[0].name not in self._first:
             self._began = time.perf_counter()
             self._first = {run.name: (run.done, run.progress.tokens) for run in cohort.runs}
         if self._bars is not None:

@@ -7,6 +7,8 @@ from paceline.config.recipe import Recipe
 from paceline.config.study import Run, Study
 
 ROWS = 800
+# Examples that all runs together train on: about three minutes of two cores.
+PASSES = 4000
 EVAL_RATIO = 0.25
 LARGEST_BATCH = 16
 STEP_SHARE = 0.02
@@ -18,29 +20,34 @@ _SAMPLES = {"twix": "embedded:twix", "codeforces": "embedded:codeforces"}
 def rehearsal(study: Study) -> Study:
     """Swaps in what the package carries: base, data (at most 800 rows, a quarter held out), fewer steps, smaller batches, higher rates.
 
-    All that tells the runs apart stays: learning rates and effective batches keep their ratios, since one factor holds for the whole study;
+    All that tells the runs apart stays: rows, learning rates and effective batches keep their ratios, since one factor holds for the whole study;
     a number of steps becomes as many passes over the data as in the real run where its number of rows is known; rank, schedule, dropout,
     mixture, anchor, quantization and the rest are as they are. A teacher is the embedded base itself.
     """
     lr_factor = min(LR_FACTOR, HIGHEST_LR / max(run.recipe.lr for run in study.runs))
     shrink = max(1, max(run.recipe.effective_batch for run in study.runs) // LARGEST_BATCH)
-    runs = [Run(name=r.name, hypothesis=r.hypothesis, recipe=_rehearse(r.recipe, r.name, lr_factor, shrink)) for r in study.runs]
+    recipes = [run.recipe for run in study.runs]
+    most = max(recipe.data.n or ROWS for recipe in recipes)
+    cost = sum(_cost(recipe) * (recipe.data.n or ROWS) / most for recipe in recipes)
+    rows = min(ROWS, PASSES / (1 - EVAL_RATIO) / cost) / most
+    runs = [Run(name=r.name, hypothesis=r.hypothesis, recipe=_rehearse(r.recipe, r.name, lr_factor, shrink, rows)) for r in study.runs]
     return Study(name=f"rehearsal-{study.name}", objective=study.objective, runs=runs, published=study.published)
 
 
-def _rehearse(recipe: Recipe, name: str, lr_factor: float, shrink: int) -> Recipe:
+def _rehearse(recipe: Recipe, name: str, lr_factor: float, shrink: int, rows: float) -> Recipe:
     fields: dict[str, Any] = recipe.model_dump(mode="json")
     source = _SAMPLES.get(recipe.data.format, "embedded:rust")
     fields["data"] |= {"source": source, "config": None, "split": "train", "format": "auto", "eval_ratio": EVAL_RATIO}
     if recipe.data.sample_ratio is None:
-        fields["data"]["n"] = min(recipe.data.n or ROWS, ROWS)
+        fields["data"]["n"] = max(20, round((recipe.data.n or ROWS) * rows))
     fields |= {"base": "embedded", "compute_dtype": "auto"}  # half precision is slow on a CPU
     fields["lr"] = recipe.lr * lr_factor
     fields["grad_accum"] = max(1, recipe.grad_accum // shrink)
     share = STEP_SHARE
     if recipe.max_steps:
-        share = _same_coverage(recipe, fields) if recipe.data.n else STEP_SHARE
-        fields["max_steps"] = max(10, round(recipe.max_steps * share))
+        small = fields["data"]["n"] * (1 - EVAL_RATIO) / (recipe.batch_size * fields["grad_accum"]) if recipe.data.n else 0.0
+        fields["max_steps"] = max(10, round(_coverage(recipe) * small or recipe.max_steps * STEP_SHARE))
+        share = fields["max_steps"] / recipe.max_steps
     for steps in ("warmup_steps", "eval_steps"):
         if fields[steps]:
             fields[steps] = max(2, round(fields[steps] * share))
@@ -53,8 +60,13 @@ def _rehearse(recipe: Recipe, name: str, lr_factor: float, shrink: int) -> Recip
     return make_recipe(fields, f"rehearsal of {name}")
 
 
-def _same_coverage(recipe: Recipe, fields: dict[str, Any]) -> float:
-    """Share of the steps that passes over the rehearsal's rows as often as all steps over the real ones."""
-    real: float = (recipe.data.n or ROWS) * (1 - recipe.data.eval_ratio) / recipe.effective_batch
-    small: float = fields["data"]["n"] * (1 - EVAL_RATIO) / (recipe.batch_size * fields["grad_accum"])
-    return small / real
+def _coverage(recipe: Recipe) -> float:
+    """Passes of the real run over its data, where its number of rows is known."""
+    if recipe.max_steps and recipe.data.n:
+        return float(recipe.max_steps * recipe.effective_batch / (recipe.data.n * (1 - recipe.data.eval_ratio)))
+    return recipe.epochs
+
+
+def _cost(recipe: Recipe) -> float:
+    """Passes, counting the forward twice where layers are recomputed."""
+    return _coverage(recipe) * (1.5 if recipe.gradient_checkpointing else 1.0)

@@ -1,0 +1,437 @@
+"""Rules over a log, while a run trains and afterwards. Most important first."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from paceline.doctor.finding import Finding, Rules
+from paceline.doctor.log import Log
+
+during: Rules[Log] = Rules()
+
+LEARNS_NOTHING = 0.02
+"""A loss that fell by less than this share has not moved: ten times the spread between seeds of one recipe in the rehearsals, and twice the 0.68% of
+the failed run in the QLoRA post-mortem."""
+
+
+def _nothing_learned(log: Log) -> bool:
+    return len(log) >= 5 and abs(log.gain) < LEARNS_NOTHING
+
+
+@during
+def low_coverage(log: Log) -> Finding | None:
+    """The run ended before it had seen half of its training data once.
+
+    Computed: the last line's epoch. Under 0.5 it is a warning: what a model has not seen it cannot learn. Where the loss has hardly moved as well
+    (less than 2%), it is an error, since it is then the first cause to repair.
+    Try: more steps, or epochs in place of max_steps; a larger effective batch sees more a step.
+    Source: the QLoRA post-mortem, whose run saw 8.9% of its data.
+    """
+    seen = _last(log.epoch)
+    if seen is None or seen >= 0.5 or not _ended(log):
+        return None
+    return Finding(
+        "error" if _nothing_learned(log) else "warning", f"the run saw {seen:.1%} of its training data", {"epochs": round(seen, 4)},
+        {"max_steps": None, "epochs": 1}, "train for an epoch at least",
+    )  # fmt: skip
+
+
+@during
+def dead_learning_rate(log: Log) -> Finding | None:
+    """For a good part of the run the learning rate was so low that nothing could change.
+
+    Computed: the share of logged lines after the peak whose rate is under 1% of the peak. A cosine to zero spends 6.4% of its steps there, so more than 15% is
+    a warning; where the loss has hardly moved as well, a rate whose last value is under 0.1% of its peak is named as a cause, an error.
+    Try: more steps under the same schedule, a floor (cosine_with_min_lr, min_lr_ratio 0.1), or a constant rate with warm-up.
+    Source: the QLoRA post-mortem (5e-5 to 5e-10 in 500 steps).
+    """
+    rates = log.lr[np.isfinite(log.lr)]
+    if len(rates) < 5 or rates.max() <= 0:
+        return None
+    after = rates[int(rates.argmax()) :]
+    dead = float((after < 0.01 * rates.max()).sum() / len(rates))
+    fell = float(rates[-1] / rates.max())
+    if dead <= 0.15 and not (_nothing_learned(log) and fell < 1e-3 and _ended(log)):
+        return None
+    return Finding(
+        "error" if _nothing_learned(log) else "warning", f"the learning rate fell from {rates.max():.1e} to {rates[-1]:.1e}; {dead:.0%} of the run was under 1% of its peak",
+        {"share_under_1_percent": round(dead, 4), "last_over_peak": fell}, {"lr_scheduler": "cosine_with_min_lr", "min_lr_ratio": 0.1}, "or a longer schedule",
+    )  # fmt: skip
+
+
+@during
+def zero_gradient(log: Log) -> Finding | None:
+    """The gradient norm was exactly 0.0: nothing reached the adapter, and nothing was learned.
+
+    Computed: logged lines with a norm of exactly 0.0. Rounding makes small norms, never zeros, so a single one is a warning; from 20 in a row, or all, it is an error.
+    Try: check that the adapter is trainable and attached (`paceline check`), that labels are not all masked, and a base that is not quantized.
+    Source: the QLoRA post-mortem; the teaching guide's first common issue.
+    """
+    zero = log.grad_norm == 0.0
+    if not zero.any():
+        return None
+    longest = _longest_run(zero)
+    known = np.isfinite(log.grad_norm)
+    severe = longest >= 20 or (zero[known].all() and known.sum() >= 3)
+    return Finding(
+        "error" if severe else "warning", f"the gradient norm was exactly 0.0 on {int(zero.sum())} of {int(known.sum())} logged lines, {longest} in a row",
+        {"lines": int(zero.sum()), "in_a_row": longest}, {"quantize": "none"}, "find out with `paceline check` which modules the loss does not reach",
+    )  # fmt: skip
+
+
+@during
+def tiny_batch(log: Log) -> Finding | None:
+    """Batches of one or two examples where the run learned nothing: gradients are noisy, more so through a 4-bit base.
+
+    Computed: the batch size in the log's own header, where the loss fell by less than 2%. Alone, a small batch is a choice (the preset small-batch has four
+    examples a step and won its study), so this speaks only beside a failure.
+    Try: an effective batch of 16 to 32; 8 bits in place of 4.
+    Source: the QLoRA post-mortem, third cause.
+    """
+    if log.batch_size is None or log.batch_size > 2 or not _nothing_learned(log) or not _ended(log):
+        return None
+    return Finding(
+        "error", f"batches of {log.batch_size} and a loss that fell by {log.gain:.2%} only: gradients too noisy, above all through a 4-bit base",
+        {"batch_size": log.batch_size, "gain": round(log.gain, 5)}, {"batch_size": 2, "grad_accum": 16, "quantize": "int8"},
+    )  # fmt: skip
+
+
+@during
+def same_eval(log: Log) -> Finding | None:
+    """Evaluations repeat to the last digit: the model that is evaluated does not change.
+
+    Computed: neighbouring eval losses that are equal. Two different adapters never agree to the last digit; a log rounded to three digits may, so a pair needs five
+    significant digits, or three evaluations must agree.
+    Try: see zero-gradient; check that the evaluated model is the one that is trained.
+    Source: the QLoRA post-mortem (2.9310 three times).
+    """
+    losses = log.eval_loss[np.isfinite(log.eval_loss)]
+    if len(losses) < 2:
+        return None
+    same = np.diff(losses) == 0
+    longest = _longest_run(same) + 1
+    if longest < 2 or (longest == 2 and len(f"{losses[0]:.10g}".replace(".", "")) < 5):
+        return None
+    return Finding(
+        "error",
+        f"{longest} evaluations in a row gave {losses[-1]:.10g}, to the last digit",
+        {"evaluations": longest, "eval_loss": float(losses[-1])},
+    )
+
+
+@during
+def not_finite(log: Log) -> Finding | None:
+    """A loss or a gradient norm was NaN or infinite. From there on nothing in the run means anything.
+
+    Computed: any such figure.
+    Try: a lower rate, clipping (max_grad_norm 1.0), bf16 in place of fp16; look at the batch of that step.
+    Source: arithmetic.
+    """
+    if not log.not_finite:
+        return None
+    first = log.not_finite[0]
+    return Finding(
+        "error", f"loss or gradient is not finite from step {first} on", {"step": first}, {"lr": _tenth(log), "max_grad_norm": 1.0}
+    )
+
+
+@during
+def loss_above_start(log: Log) -> Finding | None:
+    """The loss ended, or stands, far above where it began: the run diverged.
+
+    Computed: the mean of the last three lines against that of the first three, from eight lines on. A factor of 1.2 is beyond what batches differ by (1.05 at most in
+    the healthy cases); from 1.2 it is an error.
+    Try: a tenth of the rate, more warm-up, clipping.
+    Source: measured on the cases.
+    """
+    losses = log.loss[np.isfinite(log.loss)]
+    if len(losses) < 8:
+        return None
+    factor = float(losses[-3:].mean() / losses[:3].mean())
+    if factor < 1.2:
+        return None
+    return Finding(
+        "error",
+        f"the loss stands at {factor:.2f} times its start",
+        {"factor": round(factor, 3)},
+        {"lr": _tenth(log), "warmup_ratio": 0.1, "max_grad_norm": 1.0},
+    )
+
+
+@during
+def loss_spikes(log: Log) -> Finding | None:
+    """Single lines far above their neighbours: a bad batch, or a rate at the edge.
+
+    Computed: lines over a running median of five by more than eight times the median absolute deviation of all such differences and by more than 30%. Both, since a smooth
+    log has tiny deviations and a noisy one wide ones.
+    Try: clipping, a lower rate; look at the examples of that step.
+    Source: the usual robust outlier test (Hampel), with thresholds measured on the cases.
+    """
+    losses = log.loss[np.isfinite(log.loss)]
+    if len(losses) < 10:
+        return None
+    around = np.asarray([np.median(losses[max(0, i - 2) : i + 3]) for i in range(len(losses))])
+    above = losses - around
+    spread = max(float(np.median(np.abs(above))), 1e-9)
+    spikes = np.flatnonzero((above > 8 * spread) & (losses > 1.3 * around))
+    if not len(spikes):
+        return None
+    where = [int(step) for step in log.step[np.isfinite(log.loss)][spikes][:5]]
+    return Finding("warning", f"the loss jumps at step {', '.join(map(str, where))}", {"steps": where}, {"max_grad_norm": 0.5})
+
+
+@during
+def loss_flat(log: Log) -> Finding | None:
+    """The loss shows no trend: the run learns nothing.
+
+    Computed: Theil-Sen slope over all lines with its 95% interval (scipy.stats.theilslopes); flat where the fall over the whole run that the interval allows is under 2% of the
+    first loss. From ten lines on.
+    Try: five times the rate, check masks and template with `paceline check`.
+    Source: Sen 1968; the teaching guide's third common issue.
+    """
+    fine = np.isfinite(log.loss)
+    steps, losses = log.step[fine], log.loss[fine]
+    if len(losses) < 10 or np.ptp(steps) == 0:
+        return None
+    _, _, low, _ = stats.theilslopes(losses, steps)
+    fall = -float(low) * float(np.ptp(steps)) / float(losses[: max(1, len(losses) // 10)].mean())
+    if fall >= LEARNS_NOTHING or losses[-3:].mean() > 1.1 * losses[:3].mean():
+        return None
+    return Finding(
+        "error",
+        f"the loss is flat: at most {max(fall, 0):.2%} lower after {int(np.ptp(steps)):,} steps (95%)",
+        {"largest_fall": round(fall, 5)},
+        {"lr": _times(log, 5)},
+    )
+
+
+@during
+def large_gradient(log: Log) -> Finding | None:
+    """Gradient norms over 10 where 0.2 to 3 is usual for LoRA: the rate is at the edge, or the data odd.
+
+    Computed: the median norm of the last half, or a rising trend (Theil-Sen on its logarithm) that multiplies it by more than five over the run to over 2.
+    Try: clipping at 1.0, a lower rate.
+    Source: the teaching guide (0.2 to 2.0 is good, over 10 explodes); the 0.6B study on Rust (1.5 to 3.0).
+    """
+    norms = log.grad_norm[np.isfinite(log.grad_norm) & (log.grad_norm > 0)]
+    if len(norms) < 5:
+        return None
+    median = float(np.median(norms[len(norms) // 2 :]))
+    growth = float(np.exp(stats.theilslopes(np.log(norms)).low_slope * len(norms)))
+    if median <= 10 and not (growth > 5 and median > 2):
+        return None
+    return Finding(
+        "warning",
+        f"gradient norms around {median:.1f}, {growth:.1f} times their start at least",
+        {"median": round(median, 3), "growth": round(growth, 3)},
+        {"max_grad_norm": 1.0, "lr": _tenth(log)},
+    )
+
+
+@during
+def overfitting(log: Log) -> Finding | None:
+    """The held-out loss rises while the training loss falls: the model learns the rows by heart.
+
+    Computed: the last eval loss is over the lowest by more than 2% (evaluations of one adapter do not differ at all, so any steady rise is real; 2% is what a user would act on) and
+    the training loss fell since the lowest evaluation.
+    Try: stop at that step (load_best with eval_steps, or early_stop_patience), fewer epochs, more data, more dropout.
+    Source: the textbook sign.
+    """
+    losses = log.eval_loss
+    if len(losses) < 3 or not np.isfinite(losses).all():
+        return None
+    best = int(losses.argmin())
+    rise = float(losses[-1] / losses[best] - 1)
+    since = log.loss[(log.step > log.eval_step[best]) & np.isfinite(log.loss)]
+    before = log.loss[(log.step <= log.eval_step[best]) & np.isfinite(log.loss)]
+    if rise <= 0.02 or best == len(losses) - 1 or not len(since) or not len(before) or since[-3:].mean() >= before[-3:].mean():
+        return None
+    step = int(log.eval_step[best])
+    return Finding(
+        "warning",
+        f"eval loss is {rise:.1%} over its lowest at step {step} while the training loss went on falling",
+        {"best_step": step, "rise": round(rise, 4)},
+        {"load_best": True, "early_stop_patience": 2},
+        f"stop at step {step}",
+    )
+
+
+@during
+def early_plateau(log: Log) -> Finding | None:
+    """Nearly all of the gain was had early; the rest of the run was paid for little.
+
+    Computed: the first evaluation with 95% of the whole fall of eval loss from the base's. Before 40% of the run it is worth a note; with fewer than five evaluations the training
+    loss is not used in their place, being too noisy.
+    Try: fewer steps, or early_stop_patience; put the money into data.
+    Source: the five-recipe study on Rust, where accuracy reached 80% within 50 to 100 of 562 steps.
+    """
+    if log.base_loss is None or len(log.eval_loss) < 5 or not np.isfinite(log.eval_loss).all():
+        return None
+    fall = log.base_loss - log.eval_loss
+    if fall[-1] <= 0:
+        return None
+    first = int(np.argmax(fall >= 0.95 * fall[-1]))
+    share = float(log.eval_step[first] / log.eval_step[-1])
+    if share >= 0.4:
+        return None
+    spent = _spent_after(log, float(log.eval_step[first]))
+    return Finding(
+        "note",
+        f"95% of the gain was had by step {int(log.eval_step[first])}, {share:.0%} of the run{spent}",
+        {"step": int(log.eval_step[first]), "share": round(share, 3)},
+        {"early_stop_patience": 3},
+    )
+
+
+@during
+def accuracy_at_base(log: Log) -> Finding | None:
+    """Token accuracy is where the untrained model's was: the training changed no prediction.
+
+    Computed: final held-out accuracy less than 0.2 percentage points above the base's.
+    Try: a higher rate; see loss-flat.
+    Source: the QLoRA post-mortem, whose accuracy went from 45.2% to 46.0%.
+    """
+    if log.base_accuracy is None or not len(log.eval_accuracy) or not np.isfinite(log.eval_accuracy[-1]) or not _ended(log):
+        return None
+    gain = float(log.eval_accuracy[-1] - log.base_accuracy)
+    if gain >= 0.002:
+        return None
+    return Finding(
+        "warning",
+        f"token accuracy {log.eval_accuracy[-1]:.1%} against the base's {log.base_accuracy:.1%}",
+        {"gain": round(gain, 5)},
+        {"lr": _times(log, 5)},
+    )
+
+
+@during
+def stopped_while_falling(log: Log) -> Finding | None:
+    """The schedule ended while the loss still fell: the run was too short.
+
+    Computed: the fall of eval loss between the last two of at least four evaluations is over a tenth of the whole fall.
+    Try: twice the steps.
+    Source: the 0.6B study on Rust, whose second epoch lowered the loss from 1.004 to 0.963.
+    """
+    if log.base_loss is None or len(log.eval_loss) < 4 or not _ended(log) or not np.isfinite(log.eval_loss).all():
+        return None
+    whole, last = float(log.base_loss - log.eval_loss[-1]), float(log.eval_loss[-2] - log.eval_loss[-1])
+    if whole <= 0 or last <= 0.1 * whole:
+        return None
+    return Finding(
+        "note",
+        f"the last stretch still gave {last / whole:.0%} of the whole gain",
+        {"last_share": round(last / whole, 3)},
+        advice="train for twice the steps",
+    )
+
+
+@during
+def b_still_zero(log: Log) -> Finding | None:
+    """B is zero in whole modules: they add nothing to the base.
+
+    Computed: norms of B by kind of module in the last line; exactly zero after five lines.
+    Try: remove these modules from target_modules, or find out why the loss does not reach them (`paceline check`).
+    Source: LoRA starts with B = 0 (arXiv:2106.09685); any gradient moves it.
+    """
+    modules = log.norms.get("modules", {})
+    dead = [name for name, norms in modules.items() if norms["b"] == 0.0]
+    if not dead or len(log) < 5:
+        return None
+    return Finding(
+        "error",
+        f"B is still zero in {', '.join(dead)}",
+        {"modules": dead},
+        advice="remove them from target_modules, or find what keeps the loss from them",
+    )
+
+
+@during
+def few_layers_learn(log: Log) -> Finding | None:
+    """The update sits in few layers; the others add next to nothing.
+
+    Computed: the share of the summed squared relative update that the top tenth of the layers (at least one) holds, from eight layers on; over 80% where an even spread would be 10 to 12%.
+    Try: look at the layers named; lower the rate.
+    Source: measured on the cases, where healthy runs stay under 30%.
+    """
+    layers = {name: value**2 for name, value in log.norms.get("layers", {}).items()}
+    total = sum(layers.values())
+    if len(layers) < 8 or total == 0:
+        return None
+    top = sorted(layers, key=lambda name: -layers[name])[: max(1, len(layers) // 10)]
+    share = sum(layers[name] for name in top) / total
+    if share <= 0.8:
+        return None
+    return Finding("warning", f"{share:.0%} of the update is in layer {', '.join(top)}", {"share": round(share, 3), "layers": top})
+
+
+@during
+def slower_and_slower(log: Log) -> Finding | None:
+    """Tokens a second fell over the run: memory swaps, another process, a hot machine.
+
+    Computed: the rate of the last fifth of the lines against the median of all; under 60% it is a warning. From ten lines on.
+    Try: look at the machine; the result is not harmed.
+    Source: runs beside others share time, so only a large drop speaks.
+    """
+    known = np.isfinite(log.tokens) & np.isfinite(log.seconds)
+    tokens, seconds = np.diff(log.tokens[known]), np.diff(log.seconds[known])
+    if len(tokens) < 10 or (seconds <= 0).any():
+        return None
+    rates = tokens / seconds
+    now, usual = float(np.median(rates[-max(2, len(rates) // 5) :])), float(np.median(rates))
+    if now >= 0.6 * usual:
+        return None
+    return Finding("warning", f"{now:,.0f} tokens/s at the end where {usual:,.0f} were usual", {"now": round(now), "usual": round(usual)})
+
+
+@during
+def figures_missing(log: Log) -> Finding | None:
+    """The log lacks figures that a judgement needs.
+
+    Computed: columns without a single number, of loss, learning rate, gradient norm, and any evaluation.
+    Try: eval_steps, logging_steps; a trainer that logs them.
+    Source: the rules above, which are silent without them.
+    """
+    columns = {"loss": log.loss, "learning rate": log.lr, "gradient norm": log.grad_norm, "eval loss": log.eval_loss}
+    missing = [name for name, values in columns.items() if not np.isfinite(values).any()]
+    if not missing or not _ended(log) or log.not_finite:
+        return None
+    return Finding(
+        "note", f"the log has no {', no '.join(missing)}", {"missing": missing}, advice="log them: without them much cannot be judged"
+    )
+
+
+def _ended(log: Log) -> bool:
+    """Whether the run is over: a log that does not know its length is taken for whole."""
+    return log.total_steps is None or (len(log) > 0 and log.step[-1] >= log.total_steps)
+
+
+def _last(values: NDArray[np.float64]) -> float | None:
+    known = values[np.isfinite(values)]
+    return float(known[-1]) if len(known) else None
+
+
+def _longest_run(flags: NDArray[np.bool_]) -> int:
+    longest = current = 0
+    for flag in flags:
+        current = current + 1 if flag else 0
+        longest = max(longest, current)
+    return longest
+
+
+def _times(log: Log, factor: float) -> float | None:
+    rates = log.lr[np.isfinite(log.lr)]
+    return float(f"{rates.max() * factor:.2g}") if len(rates) and rates.max() > 0 else None
+
+
+def _tenth(log: Log) -> float | None:
+    return _times(log, 0.1)
+
+
+def _spent_after(log: Log, step: float) -> str:
+    seconds = log.seconds[np.isfinite(log.seconds)]
+    if not len(seconds) or len(seconds) != len(log.step):
+        return ""
+    after = seconds[-1] - float(np.interp(step, log.step, seconds))
+    return f"; {after / 60:,.0f} minutes came after"
