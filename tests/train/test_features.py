@@ -13,7 +13,7 @@ from paceline.data.chat import load_tokenizer
 from paceline.errors import UserError
 from paceline.train import cohort as cohort_module
 from paceline.train.events import read_events
-from paceline.train.study import train_study
+from paceline.train.study import Hooks, train_study
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_each_goes_on_after_a_stop_as_if_there_had_been_none(features, together,
         def stop_after_a_while(cohort, ticks=ticks):
             cohort.stopping = next(ticks, None) is None
 
-        states = train_study(study_of(features), tmp_path, stop_after_a_while).states()
+        states = train_study(study_of(features), tmp_path, Hooks(stop_after_a_while)).states()
         if set(states.values()) == {"finished"}:
             break
     assert allowed > 9

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from paceline import __version__
-from paceline.cli import compare, data, plan, study, train
+from paceline.cli import compare, data, doctor, plan, study, train
 from paceline.errors import UserError
 
 app = typer.Typer(
@@ -19,6 +19,8 @@ app = typer.Typer(
 app.command("train")(train.train)
 app.command("rehearse")(study.rehearse)
 app.command("plan")(plan.plan)
+app.command("check")(doctor.check)
+app.command("doctor")(doctor.doctor)
 app.command("compare")(compare.compare)
 app.command("chat")(train.chat)
 app.command("presets")(train.presets)

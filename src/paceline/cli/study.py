@@ -5,20 +5,20 @@ from typing import Annotated, Any
 
 import typer
 
-from paceline.cli.train import Budget, Json, Runs
+from paceline.cli.train import Budget, Check, Json, Runs
 
 app = typer.Typer(help="Run or show a whole study.", no_args_is_help=True)
 File = Annotated[Path, typer.Argument(help="Study file (YAML).")]
 
 
 @app.command("run")
-def run(file: File, runs: Runs = Path("runs"), token_budget: Budget = None, as_json: Json = False) -> None:
+def run(file: File, runs: Runs = Path("runs"), token_budget: Budget = None, check: Check = True, as_json: Json = False) -> None:
     """Train all runs of a study; those that share a base train together. Finished runs are skipped, stopped ones go on."""
     from paceline.cli.run import train_and_compare
     from paceline.config.load import load_study
 
     study = load_study(file)
-    train_and_compare(study, runs / study.name, as_json, token_budget)
+    train_and_compare(study, runs / study.name, as_json, token_budget, check)
 
 
 @app.command("show")
@@ -48,11 +48,11 @@ def show(file: File, as_json: Json = False) -> None:
     print(json.dumps({"study": study.name, "runs": said}, indent=1))
 
 
-def rehearse(file: File, runs: Runs = Path("runs"), token_budget: Budget = None, as_json: Json = False) -> None:
+def rehearse(file: File, runs: Runs = Path("runs"), token_budget: Budget = None, check: Check = True, as_json: Json = False) -> None:
     """Walk a study's every step in minutes: the embedded base and sample in place of its own, fewer steps."""
     from paceline.cli.run import train_and_compare
     from paceline.config.load import load_study
     from paceline.config.rehearse import rehearsal
 
     study = rehearsal(load_study(file))
-    train_and_compare(study, runs / study.name, as_json, token_budget)
+    train_and_compare(study, runs / study.name, as_json, token_budget, check)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from paceline.cli.progress import clock
 from paceline.config.study import Study, flatten
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from paceline.compare.table import Comparison
+    from paceline.doctor.finding import Finding
     from paceline.train.estimate import CohortEstimate
 
 _COLOUR = {"better": "green", "worse": "red", "tie": "yellow"}
@@ -53,7 +55,7 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     differences = [row.difference for row in comparison.rows if row.difference]
     if differences:
         left_out = max(d.left_out for d in differences)
-        note = f"; {left_out} not shared by both runs left out" if left_out else ""
+        note = f"; {left_out} not shared by both runs left out (eval losses are over each run's own)" if left_out else ""
         console.print(
             f"Δ: paired over {min(d.examples for d in differences):,} held-out examples{note}; a tie's interval holds zero. It covers the choice of examples, not of the seed.",
             style="dim",
@@ -134,3 +136,20 @@ def print_estimates(cohorts: Sequence[CohortEstimate], console: Console) -> None
         console.print(
             f"memory, MiB: {parts}; together {cohort.total / 2**20:,.0f} of {cohort.available / 2**20:,.0f}{fits}", highlight=False
         )
+
+
+_SEVERITY = {"error": "bold red", "warning": "yellow", "note": "dim"}
+
+
+def print_findings(findings: Sequence[Finding], console: Console) -> None:
+    """Findings, worst first, the same one of several runs once; each with its rule and the change to make."""
+    grouped: dict[tuple[str, str, str], list[Finding]] = {}
+    for finding in findings:
+        grouped.setdefault((finding.severity, finding.rule, finding.message), []).append(finding)
+    for (severity, rule, message), same in grouped.items():
+        runs = ", ".join(dict.fromkeys(finding.run for finding in same if finding.run))
+        changes = [f"{field}: {'null' if value is None else value}" for field, value in same[0].fix.items()]
+        change = "; ".join([*([f"try {', '.join(changes)}"] if changes else []), *([same[0].advice] if same[0].advice else [])])
+        console.print(Text.assemble((f"{severity:<8}", _SEVERITY[severity]), (f"{rule}  ", "bold"), message, f"  [{runs}]" if runs else ""))
+        if change:
+            console.print(Text(f"        {change}", style="dim"))

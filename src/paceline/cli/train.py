@@ -9,6 +9,7 @@ from paceline.cli.flags import recipe_flags
 
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of the run directories.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result for a script.")]
+Check = Annotated[bool, typer.Option("--check/--no-check", help="Look for what will go wrong before training; errors end it.")]
 Budget = Annotated[
     int | None, typer.Option("--token-budget", min=1, help="Tokens of one forward: more is faster on a GPU, less saves memory.")
 ]
@@ -21,6 +22,7 @@ def train(
     run_name: Annotated[str, typer.Option(help="Name of the run and of its directory.")] = "run",
     runs: Runs = Path("runs"),
     token_budget: Budget = None,
+    check: Check = True,
     as_json: Json = False,
     flags: dict[str, Any] = {},  # noqa: B006 - filled in by recipe_flags
 ) -> None:
@@ -32,7 +34,7 @@ def train(
     fields = read_yaml(recipe) if recipe else {}
     preset = preset or fields.pop("preset", None)
     made = make_recipe(merge(preset_fields(preset), fields, flags), str(recipe) if recipe else "recipe")
-    train_and_compare(Study(name=run_name, runs=[Run(name=run_name, recipe=made)]), runs, as_json, token_budget)
+    train_and_compare(Study(name=run_name, runs=[Run(name=run_name, recipe=made)]), runs, as_json, token_budget, check)
 
 
 def presets(as_json: Json = False) -> None:

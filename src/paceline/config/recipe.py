@@ -81,6 +81,7 @@ class Recipe(Strict):
     eval_steps: int | None = Field(None, gt=0, description="steps between evaluations; default: only before and after")
     early_stop_patience: int | None = Field(None, gt=0, description="stop after so many evaluations without a better loss")
     early_stop_min_delta: float = Field(0.0, ge=0, description="how much lower counts as better, in nats")
+    on_error: Literal["go-on", "stop"] = Field("go-on", description="what a run does when the doctor finds an error while it trains")
     save_steps: int = Field(100, gt=0, description="steps between checkpoints")
     save_limit: int = Field(2, gt=0, description="checkpoints kept")
     load_best: bool = Field(False, description="keep the adapter with the lowest eval loss, not the last")

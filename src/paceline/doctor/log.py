@@ -6,7 +6,7 @@ import ast
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ Array = NDArray[np.float64]
 _TRAIN = {
     "loss": ("loss", "train_loss"), "lr": ("lr", "learning_rate"), "grad_norm": ("grad_norm", "gradient_norm"), "epoch": ("epoch",),
     "accuracy": ("token_accuracy", "mean_token_accuracy"), "tokens": ("tokens", "num_tokens"), "seconds": ("seconds", "elapsed"),
-    "padded_tokens": ("padded_tokens",),
 }  # fmt: skip
 _EVAL = {"loss": ("loss", "eval_loss"), "accuracy": ("token_accuracy", "eval_mean_token_accuracy"), "epoch": ("epoch",)}
 
@@ -51,7 +50,6 @@ class Log:
     eval_accuracy: Array
     base_loss: float | None = None
     base_accuracy: float | None = None
-    base_task_accuracy: float | None = None
     norms: dict[str, Any] = field(default_factory=dict)
     not_finite: list[int] = field(default_factory=list)
     total_steps: int | None = None
@@ -106,20 +104,10 @@ def _read_run(folder: Path) -> Log:
 
 def log_of_events(events: Iterable[dict[str, Any]], recipe: Recipe | None) -> Log:
     """The log that our own events make."""
-    builder = _Builder()
+    builder = LogBuilder()
     for event in events:
-        kind = event.get("event")
-        if kind == "start":
-            builder.total_steps = event.get("total_steps")
-        elif kind == "train":
-            builder.train(event)
-        elif kind == "failed" or (kind == "alert" and event.get("rule") == "not-finite"):
-            builder.not_finite.append(int(event.get("step", 0)))
-        elif kind == "eval" and event.get("name") in ("base",):
-            builder.base_loss, builder.base_accuracy = event.get("loss"), event.get("token_accuracy")
-        elif kind == "eval" and event.get("name") in ("eval", "final"):
-            builder.evaluation(event)
-    return builder.log(recipe=recipe, batch_size=recipe.batch_size if recipe else None)
+        builder.event(event)
+    return builder.log(recipe.batch_size if recipe else None, recipe)
 
 
 def _read_file(path: Path) -> Log:
@@ -143,7 +131,7 @@ def _read_state(path: Path) -> Log:
     history = state.get("log_history") if isinstance(state, dict) else None
     if not isinstance(history, list):
         raise UserError(f"{path}: no `log_history` in it; expected transformers' trainer_state.json")
-    builder = _Builder()
+    builder = LogBuilder()
     for entry in history:
         if isinstance(entry, dict):
             builder.any(entry)
@@ -154,7 +142,7 @@ def _read_state(path: Path) -> Log:
 
 def _read_console(path: Path) -> Log:
     """Lines that hold a dict with figures, as transformers and TRL print them; everything else is passed over, a line at a time."""
-    builder = _Builder()
+    builder = LogBuilder()
     with path.open(errors="replace") as file:
         for entry in _dict_lines(file):
             builder.any(entry)
@@ -193,17 +181,42 @@ def _number(value: Any) -> float:
         return math.nan
 
 
-class _Builder:
-    """Collects lines into a `Log`."""
+_REST = ("base_loss", "base_accuracy", "norms", "not_finite", "total_steps", "batch_size", "recipe")
+
+
+# Lines kept of a long log; beyond that every second one goes, as often as need be.
+_MOST_LINES = 40_000
+
+
+class LogBuilder:
+    """Collects lines into a `Log`, in bounded memory."""
 
     def __init__(self) -> None:
         self.trained: list[dict[str, float]] = []
+        self._seen, self._stride = 0, 1
         self.evaluated: list[dict[str, float]] = []
         self.not_finite: list[int] = []
         self.norms: dict[str, Any] = {}
         self.total_steps: int | None = None
         self.base_loss: float | None = None
         self.base_accuracy: float | None = None
+
+    def event(self, event: dict[str, Any]) -> bool:
+        """One of our own events; whether it says anything."""
+        kind, name = event.get("event"), event.get("name")
+        if kind == "start":
+            self.total_steps = event.get("total_steps")
+        elif kind == "train":
+            self.train(event)
+        elif kind == "failed" or (kind == "alert" and event.get("rule") == "not-finite"):
+            self.not_finite.append(int(event.get("step", 0)))
+        elif kind == "eval" and name == "base":
+            self.base_loss, self.base_accuracy = event.get("loss"), event.get("token_accuracy")
+        elif kind == "eval" and name in ("eval", "final"):
+            self.evaluation(event)
+        else:
+            return False
+        return True
 
     def any(self, entry: dict[str, Any]) -> None:
         """A line of a trainer that puts everything into one list: evaluations are the ones with eval_loss."""
@@ -217,18 +230,22 @@ class _Builder:
 
     def train(self, entry: dict[str, Any]) -> None:
         line = self._line(entry, _TRAIN)
-        line["step"] = _number(entry.get("step", len(self.trained) + 1))
-        if not math.isfinite(line["loss"]) and ("loss" in entry or entry.get("finite") is False):
+        line["step"] = _number(entry.get("step", self._seen + 1))
+        told = [name for name in ("loss", "grad_norm") if entry.get(name) is not None]
+        if entry.get("finite") is False or not all(math.isfinite(line[name]) for name in told):
             self.not_finite.append(int(line["step"]))
-        elif "grad_norm" in entry and not math.isfinite(line["grad_norm"]):
-            self.not_finite.append(int(line["step"]))
-        self.trained.append(line)
         self.norms = entry.get("norms", self.norms)
+        self._seen += 1
+        if self._seen % self._stride == 0:
+            self.trained.append(line)
+        if len(self.trained) > _MOST_LINES:
+            self.trained, self._stride = self.trained[1::2], 2 * self._stride
 
     def evaluation(self, entry: dict[str, Any]) -> None:
         line = self._line(entry, _EVAL)
         line["step"] = _number(entry.get("step", self.trained[-1]["step"] if self.trained else 0))
         self.evaluated.append(line)
+        del self.evaluated[:-_MOST_LINES]
 
     @staticmethod
     def _line(entry: dict[str, Any], names: dict[str, tuple[str, ...]]) -> dict[str, float]:
@@ -236,17 +253,13 @@ class _Builder:
             ours: next((_number(entry[name]) for name in theirs if entry.get(name) is not None), math.nan) for ours, theirs in names.items()
         }
 
-    def log(self, **known: Any) -> Log:
+    def log(self, batch_size: int | None = None, recipe: Recipe | None = None) -> Log:
         def column(lines: list[dict[str, float]], name: str) -> Array:
             return np.asarray([line[name] for line in lines], dtype=np.float64)
 
-        names: dict[str, Callable[[], Array]] = {
-            name: (lambda name=name: column(self.trained, name))  # type: ignore[misc]
-            for name in ("step", "loss", "lr", "grad_norm", "accuracy", "tokens", "seconds", "epoch")
+        trained = {
+            name: column(self.trained, name) for name in ("step", "loss", "lr", "grad_norm", "accuracy", "tokens", "seconds", "epoch")
         }
-        return Log(
-            **{name: make() for name, make in names.items()},
-            eval_step=column(self.evaluated, "step"), eval_loss=column(self.evaluated, "loss"), eval_accuracy=column(self.evaluated, "accuracy"),
-            base_loss=self.base_loss, base_accuracy=self.base_accuracy, norms=self.norms, not_finite=sorted(set(self.not_finite)),
-            total_steps=self.total_steps, **known,
-        )  # fmt: skip
+        evaluated = {f"eval_{name}": column(self.evaluated, name) for name in ("step", "loss", "accuracy")}
+        rest = (self.base_loss, self.base_accuracy, self.norms, sorted(set(self.not_finite)), self.total_steps, batch_size, recipe)
+        return Log(**trained, **evaluated, **dict(zip(_REST, rest, strict=True)))  # type: ignore[arg-type]

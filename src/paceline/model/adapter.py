@@ -57,6 +57,11 @@ class Adapter:
             self.matrices[group.names[place]] = (a[number * rank : (number + 1) * rank], pairs[number][0])
         return offset
 
+    def gradient_of(self, name: str) -> tuple[Tensor, Tensor]:
+        """The gradients of a module's A and B, as views into the flat buffer."""
+        found = (self.gradients[m.storage_offset() : m.storage_offset() + m.numel()].view(m.shape) for m in self.matrices[name])
+        return next(found), next(found)
+
     def initialize(self, seed: int) -> None:
         """PEFT's start: A uniform as `kaiming_uniform_(a=sqrt(5))` draws it, B zero. A function of the seed and the module's name."""
         for name, (a, b) in self.matrices.items():

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+from transformers.utils.logging import disable_progress_bar
 
 from paceline import embedded
 from paceline.config.recipe import Recipe
@@ -123,6 +124,7 @@ def load_base(name: str, device: torch.device | None = None, storage: Storage = 
     if device.type == "cpu":
         keep_freed_memory()
     logging.getLogger("transformers").setLevel(logging.ERROR)
+    disable_progress_bar()
     try:
         model = AutoModelForCausalLM.from_pretrained(
             base_path(name), dtype=dtype, device_map={"": device}, quantization_config=storage.configuration(device)

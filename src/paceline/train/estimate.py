@@ -61,40 +61,53 @@ def estimate_study(study: Study, budget: int | None = None, say: Callable[[str],
     shared: dict[tuple[str, Storage], list[tuple[str, Recipe]]] = {}
     for run in study.runs:
         shared.setdefault((run.recipe.base, Storage.of(run.recipe)), []).append((run.name, run.recipe))
-    return [_estimate_cohort(base, storage, runs, budget, say) for (base, storage), runs in shared.items()]
+    return [_load_and_estimate(base, storage, runs, budget, say) for (base, storage), runs in shared.items()]
 
 
-def _estimate_cohort(
-    name: str, storage: Storage, runs: Sequence[tuple[str, Recipe]], budget: int | None, say: Callable[[str], None]
+def _load_and_estimate(
+    name: str, storage: Storage, recipes: Sequence[tuple[str, Recipe]], budget: int | None, say: Callable[[str], None]
 ) -> CohortEstimate:
     read_config(name)
     preparer = Preparer()
-    prepared = [preparer.prepare(recipe) for _, recipe in runs]
-    before = psutil.Process().memory_info().rss
+    runs = [(run, recipe, preparer.prepare(recipe)) for run, recipe in recipes]
+    libraries = psutil.Process().memory_info().rss
     say(f"loading the base {name}")
-    base = load_base(name, storage=storage)
-    teachers = load_teachers([recipe for _, recipe in runs], preparer, base, say)
+    return estimate_cohort(load_base(name, storage=storage), libraries, runs, preparer, budget, say)
+
+
+def estimate_cohort(
+    base: Base,
+    libraries: int,
+    runs: Sequence[tuple[str, Recipe, Prepared]],
+    preparer: Preparer,
+    budget: int | None,
+    say: Callable[[str], None],
+) -> CohortEstimate:
+    """Estimates runs that share a loaded base; `libraries` is the memory that the process had before the base."""
+    teachers = load_teachers([recipe for _, recipe, _ in runs], preparer, base, say)
     anchor = FrozenStates(base)
-    base.checkpoint_layers(any(recipe.gradient_checkpointing for _, recipe in runs))
-    adapters = [base.new_adapter(recipe) for _, recipe in runs]
+    base.checkpoint_layers(any(recipe.gradient_checkpointing for _, recipe, _ in runs))
+    adapters = [base.new_adapter(recipe) for _, recipe, _ in runs]
     rates, activations = [], 0
-    for (run, recipe), ready, adapter in zip(runs, prepared, adapters, strict=True):
+    for (run, recipe, ready), adapter in zip(runs, adapters, strict=True):
         say(f"probing {run}")
         teacher = teachers[recipe.distill.teacher, recipe.distill.quantize] if recipe.distill else None
         rate, saved = _probe(base, ready, adapter, Objective(recipe, ready.dataset, anchor if recipe.kl else None, teacher))
         rates.append(rate)
         activations = max(activations, saved)
-    tokens = max(budget or BUDGET[base.device.type], max(_longest(ready) for ready in prepared))
+    tokens = max(budget or BUDGET[base.device.type], max(_longest(ready) for _, _, ready in runs))
     memory = {
-        **({"libraries": before} if base.device.type == "cpu" else {}),
+        **({"libraries": libraries} if base.device.type == "cpu" else {}),
         "base": _bytes(base) + sum(_bytes(teacher.base) for teacher in teachers.values()),
         "adapters and gradients": sum(2 * adapter.parameters.nbytes for adapter in adapters),
-        "optimizers": sum(int(a.parameters.nbytes * (2 if r.optim == "adamw" else 0.52)) for a, (_, r) in zip(adapters, runs, strict=True)),
+        "optimizers": sum(
+            int(a.parameters.nbytes * (2 if r.optim == "adamw" else 0.52)) for a, (_, r, _) in zip(adapters, runs, strict=True)
+        ),
         "activations": activations * tokens + _workspace(base, tokens),
     }
-    estimates = [_run(run, ready, rate) for (run, _), ready, rate in zip(runs, prepared, rates, strict=True)]
+    estimates = [_run(run, ready, rate) for (run, _, ready), rate in zip(runs, rates, strict=True)]
     available = psutil.virtual_memory().total if base.device.type == "cpu" else torch.cuda.get_device_properties(base.device).total_memory
-    return CohortEstimate(name, estimates, memory, available)
+    return CohortEstimate(base.name, estimates, memory, available)
 
 
 def _run(name: str, prepared: Prepared, rate: float) -> RunEstimate:

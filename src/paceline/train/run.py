@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from paceline.model.base import Base
 from paceline.model.loss import SoftTarget, TokenLosses
 from paceline.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from paceline.train.diagnose import adapter_norms, eval_alerts, step_alerts
-from paceline.train.events import EventLog, write_trainer_state
+from paceline.train.events import EventLog, read_events, write_trainer_state
 from paceline.train.files import whole_folder
 from paceline.train.heldout import ExampleLosses, held_out_losses
 from paceline.train.objective import Objective
@@ -25,6 +26,9 @@ from paceline.train.rundir import RunDirectory
 from paceline.train.schedule import learning_rate
 from paceline.train.states import FrozenStates
 
+# Told every event as it is logged; gives the findings that the event brings.
+Judge = Callable[[dict[str, Any]], list[dict[str, Any]]]
+
 
 class TrainingRun:
     """One run of a cohort, between its steps and inside them.
@@ -33,8 +37,9 @@ class TrainingRun:
     """
 
     def __init__(
-        self, base: Base, prepared: Prepared, directory: RunDirectory, anchor: FrozenStates, teacher: FrozenStates | None = None
-    ) -> None:
+        self, base: Base, prepared: Prepared, directory: RunDirectory, anchor: FrozenStates, teacher: FrozenStates | None = None,
+        judge: Judge = lambda event: [],
+    ) -> None:  # fmt: skip
         self.base, self.prepared, self.directory = base, prepared, directory
         self.recipe, self.plan = prepared.recipe, prepared.plan
         self.name = directory.name
@@ -54,6 +59,8 @@ class TrainingRun:
         self._pieces: list[Piece] = []
         self._taken = 0
         self._log = EventLog(directory.events)
+        self._judge = judge
+        self._condemned = ""
 
     # -- beginning ---------------------------------------------------------------------------------------------------------------------
 
@@ -71,6 +78,8 @@ class TrainingRun:
         else:
             self.progress = load_checkpoint(checkpoint, self.adapter, self.optimizer)
             self._log.cut(self.progress.events_bytes)
+            for event in read_events(self.directory.events):
+                self._judge(event)
         self.directory.set_status("running")
         self.state = "running"
         self._begin_step()
@@ -81,7 +90,7 @@ class TrainingRun:
         else:
             self.adapter.load(parent)
         self._log.cut(0)
-        self._log.write("start", total_steps=self.plan.total_steps, steps_per_epoch=self.plan.steps_per_epoch, **self.prepared.facts)
+        self._write("start", total_steps=self.plan.total_steps, steps_per_epoch=self.plan.steps_per_epoch, **self.prepared.facts)
         base_losses.save(self.directory.eval / "base.parquet")
         self._log_eval(base_losses.summary(), 0.0, "base")
         if parent is not None:
@@ -151,6 +160,9 @@ class TrainingRun:
         if self.recipe.eval_steps and self.progress.step % self.recipe.eval_steps == 0 and not last:
             self._evaluate("eval")
             last = self._out_of_patience()
+        if self._condemned and not last:
+            self._fail(self._condemned)
+            return
         if last:
             self._finish()
             return
@@ -182,13 +194,22 @@ class TrainingRun:
             "token_accuracy": p.window_correct / max(p.window_supervised, 1), "tokens": p.tokens, "supervised_tokens": p.supervised,
             "seconds": p.seconds,
         }  # fmt: skip
-        self._log.write("train", **self.last, norms=adapter_norms(self.adapter, self.base.weight_norms))
+        self._write("train", **self.last, norms=adapter_norms(self.adapter, self.base.weight_norms))
         p.window_steps, p.window_loss, p.window_supervised, p.window_correct = 0, 0.0, 0, 0
 
     def _alert(self, alerts: list[dict[str, Any]], step: int) -> None:
         for alert in alerts:
-            self._log.write("alert", step=step, **alert)
+            self._write("alert", step=step, **alert)
             self.alerts.append(f"{self.name}, step {step}: {alert['message']} ({alert['rule']})")
+
+    def _write(self, event: str, **fields: Any) -> None:
+        """Logs an event, and what the judge finds in it; an error condemns the run if its recipe says so."""
+        self._log.write(event, **fields)
+        for finding in self._judge({"event": event, **fields}):
+            self._log.write("finding", step=self.progress.step, **finding)
+            self.alerts.append(f"{self.name}, step {self.progress.step}: {finding['severity']}: {finding['message']} ({finding['rule']})")
+            if finding["severity"] == "error" and self.recipe.on_error == "stop":
+                self._condemned = f"{finding['message']} ({finding['rule']})"
 
     def _held_out(self) -> ExampleLosses:
         examples = self.prepared.split.eval
@@ -222,7 +243,7 @@ class TrainingRun:
 
     def _log_eval(self, summary: dict[str, Any], seconds: float, name: str) -> None:
         self.eval_summary = summary
-        self._log.write("eval", step=self.progress.step, epoch=self._epoch(), name=name, seconds=seconds, **summary)
+        self._write("eval", step=self.progress.step, epoch=self._epoch(), name=name, seconds=seconds, **summary)
 
     def save(self) -> None:
         """Writes a checkpoint of the last finished step."""

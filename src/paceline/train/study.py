@@ -18,13 +18,27 @@ from paceline.train.curriculum import order_key
 from paceline.train.files import write_whole
 from paceline.train.heldout import ExampleLosses, held_out_losses
 from paceline.train.prepare import Prepared, Preparer
-from paceline.train.run import TrainingRun
+from paceline.train.run import Judge, TrainingRun
 from paceline.train.rundir import RunDirectory, check_room
 from paceline.train.states import FrozenStates
 from paceline.train.teacher import load_teachers
 
 Observe = Callable[[Cohort], None]
 Pending = list[tuple[Run, RunDirectory]]
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What is told of the training, and may look on.
+
+    `observe` is called after every tick; `say` is told in a line what is about to happen; `inspect` sees a loaded base and the prepared
+    runs that are about to begin, and may raise; `judge` makes what follows one run's events.
+    """
+
+    observe: Observe = lambda cohort: None
+    say: Callable[[str], None] = lambda line: None
+    inspect: Callable[[Base, Preparer, list[tuple[str, Recipe, Prepared]]], None] = lambda base, preparer, runs: None
+    judge: Callable[[Recipe], Judge] = lambda recipe: lambda event: []
 
 
 @dataclass(frozen=True)
@@ -38,18 +52,11 @@ class Outcome:
         return {directory.name: directory.status()["state"] for directory in self.directories}
 
 
-def train_study(
-    study: Study,
-    folder: Path,
-    observe: Observe = lambda cohort: None,
-    say: Callable[[str], None] = lambda line: None,
-    budget: int | None = None,
-) -> Outcome:
+def train_study(study: Study, folder: Path, hooks: Hooks = Hooks(), budget: int | None = None) -> Outcome:
     """Trains all runs of a study that are not finished, those with the same base together.
 
     Args:
         folder: where the run directories are, one a run, named after it.
-        say: is told in a line what is about to happen.
         budget: tokens of one forward; changes memory and speed only.
 
     Raises:
@@ -61,8 +68,8 @@ def train_study(
         directory.check(run.recipe)
     pending = [(run, d) for run, d in zip(study.runs, directories, strict=True) if d.name not in skipped]
     for shared in dict.fromkeys(_base_of(run.recipe) for run, _ in pending):
-        cohort = _make_cohort([(run, d) for run, d in pending if _base_of(run.recipe) == shared], study, folder, say, budget)
-        cohort.train(observe)
+        cohort = _make_cohort([(run, d) for run, d in pending if _base_of(run.recipe) == shared], study, folder, hooks, budget)
+        cohort.train(hooks.observe)
         if cohort.stopping:
             break
     return Outcome(directories, skipped)
@@ -73,7 +80,8 @@ def _base_of(recipe: Recipe) -> tuple[str, Storage]:
     return recipe.base, Storage.of(recipe)
 
 
-def _make_cohort(pending: Pending, study: Study, folder: Path, say: Callable[[str], None], budget: int | None) -> Cohort:
+def _make_cohort(pending: Pending, study: Study, folder: Path, hooks: Hooks, budget: int | None) -> Cohort:
+    say = hooks.say
     name, storage = _base_of(pending[0][0].recipe)
     read_config(name)
     storage.require()
@@ -94,11 +102,15 @@ def _make_cohort(pending: Pending, study: Study, folder: Path, say: Callable[[st
         (p, directory, p.recipe.distill and teachers[p.recipe.distill.teacher, p.recipe.distill.quantize])
         for p, (_, directory) in zip(prepared, pending, strict=True)
     ]
+    new = [
+        (run.name, run.recipe, p) for (run, directory), p in zip(pending, prepared, strict=True) if directory.latest_checkpoint() is None
+    ]
+    hooks.inspect(base, preparer, new)
     check_room(folder, sum(sizes) + 2**20 * len(sizes))
     for run, directory in pending:
         directory.claim(run.recipe)
     write_study(study, folder)
-    training = [TrainingRun(base, p, directory, anchor, teacher or None) for p, directory, teacher in runs]
+    training = [TrainingRun(base, p, directory, anchor, teacher or None, hooks.judge(p.recipe)) for p, directory, teacher in runs]
     return Cohort(base, training, _Beginner(base, anchor, parents, say), budget)
 
 

@@ -1,0 +1,68 @@
+"""Preflight: examines the runs of a study before anything is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import psutil
+
+from paceline.config.recipe import Recipe
+from paceline.config.study import Study
+from paceline.doctor.before import before
+from paceline.doctor.finding import Finding, in_order
+from paceline.doctor.preflight import Examiner
+from paceline.model.base import Base, load_base, read_config
+from paceline.model.frozen import Storage
+from paceline.train.estimate import estimate_cohort
+from paceline.train.prepare import Prepared, Preparer
+
+Runs = Sequence[tuple[str, Recipe, Prepared]]
+
+
+def check_study(study: Study, folder: Path, say: Callable[[str], None] = lambda line: None) -> list[Finding]:
+    """What all rules find in all runs of a study, worst first; memory is estimated for runs that train together.
+
+    Raises:
+        UserError: what training would refuse at once.
+    """
+    shared: dict[tuple[str, Storage], list[tuple[str, Recipe]]] = {}
+    for run in study.runs:
+        shared.setdefault((run.recipe.base, Storage.of(run.recipe)), []).append((run.name, run.recipe))
+    found: list[Finding] = []
+    for (name, storage), recipes in shared.items():
+        read_config(name)
+        storage.require()
+        preparer = Preparer()
+        say(f"reading and tokenizing the data of {len(recipes)} runs")
+        runs = [(run, recipe, preparer.prepare(recipe)) for run, recipe in recipes]
+        libraries = psutil.Process().memory_info().rss
+        say(f"loading the base {name}")
+        base = load_base(name, storage=storage)
+        found += examine_cohort(base, preparer, runs, folder)
+        found += _memory(base, libraries, preparer, runs, say)
+    return in_order(found)
+
+
+def examine_cohort(base: Base, preparer: Preparer, runs: Runs, folder: Path) -> list[Finding]:
+    """What the rules find in runs that share a loaded base."""
+    examiner = Examiner(base, preparer.chat(base.name), folder)
+    found: list[Finding] = []
+    for name, recipe, prepared in runs:
+        found += before.findings(examiner.examine(recipe, prepared), name)
+    return in_order(found)
+
+
+def _memory(base: Base, libraries: int, preparer: Preparer, runs: Runs, say: Callable[[str], None]) -> list[Finding]:
+    """An error where the estimate is over the device's memory; its meaning is `explained` with the rules (see `memory_too_small`)."""
+    estimate = estimate_cohort(base, libraries, runs, preparer, None, say)
+    if estimate.total <= estimate.available:
+        return []
+    parts = ", ".join(f"{name} {size / 2**30:.1f}" for name, size in estimate.memory.items())
+    return [
+        Finding(
+            "error", f"{estimate.total / 2**30:.1f} GiB needed ({parts}), the device has {estimate.available / 2**30:.1f}",
+            {"needed": estimate.total, "available": estimate.available}, {"gradient_checkpointing": True, "quantize": "nf4"}, "or a smaller --token-budget",
+            rule="memory-too-small", run=", ".join(name for name, _, _ in runs),
+        )
+    ]  # fmt: skip

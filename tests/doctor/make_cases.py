@@ -1,0 +1,181 @@
+"""Trains the embedded base in healthy and in broken ways and keeps the logs, with what the doctor must say of each.
+
+    python tests/doctor/make_cases.py
+
+Every log under cases/ is a real run's events; only its broken part is staged: a recipe that cannot work, data that is odd, or a fault put into
+the training step (a frozen adapter, a poisoned batch, a machine that slows down).
+"""
+
+import json
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from paceline.config.load import make_recipe
+from paceline.config.parts import Data
+from paceline.config.presets import PRESETS
+from paceline.config.study import Run, Study
+from paceline.data.sources import load_rows
+from paceline.train.run import TrainingRun
+from paceline.train.study import train_study
+
+HERE = Path(__file__).parent / "cases"
+COMMON = {
+    "base": "embedded",
+    "data": {"source": "embedded:rust", "n": 240},
+    "max_length": 512,
+    "logging_steps": 1,
+    "eval_steps": 10,
+    "lr": 8e-4,
+    "seed": 1,
+}
+
+# name: (recipe fields, rules that must speak, fault in the step)
+HEALTHY = {
+    **{f"preset-{name}": {**fields, "lr": min(2e-3, 40 * fields["lr"]), "epochs": 2 if fields["batch_size"] > 2 else 1} for name, fields in PRESETS.items()},
+    "two-epochs": {"epochs": 2},
+    "linear": {"lr_scheduler": "linear", "epochs": 2},
+    "constant": {"lr_scheduler": "constant_with_warmup", "epochs": 2},
+    "restarts": {"lr_scheduler": "cosine_with_restarts", "num_cycles": "epochs", "epochs": 2},
+    "floor": {"lr_scheduler": "cosine_with_min_lr", "min_lr_ratio": 0.1, "epochs": 2},
+    "rank-4": {"lora_r": 4, "lora_alpha": 8, "epochs": 2},
+    "attention-only": {"target_modules": ["q_proj", "v_proj"], "epochs": 2, "lr": 2e-3},
+    "rslora": {"lora_r": 64, "lora_alpha": 64, "use_rslora": True, "epochs": 2},
+    "all-tokens": {"loss_on": "all", "epochs": 2},
+    "russian": {"data": {"source": "embedded:twix", "n": 400}, "epochs": 2},
+    "problems": {"data": {"source": "embedded:codeforces", "n": 240}, "epochs": 2},
+    "anchored": {"kl": {"coef": 0.05}, "epochs": 2},
+    "large-batch": {"batch_size": 8, "grad_accum": 2, "epochs": 3},
+    "single-examples": {"batch_size": 1, "grad_accum": 4, "epochs": 1},
+    "no-evaluation-on-the-way": {"eval_steps": None, "epochs": 2},
+    "quantized": {"quantize": "nf4", "epochs": 2},
+}  # fmt: skip
+BROKEN = {
+    "no-rate": ({"lr": 1e-12, "epochs": 2}, ["loss-flat", "accuracy-at-base"], None),
+    "no-rate-tiny-batch": ({"lr": 1e-12, "batch_size": 1, "grad_accum": 8, "epochs": 1}, ["loss-flat", "tiny-batch"], None),
+    "rate-too-high": ({"lr": 0.3, "epochs": 2, "warmup_ratio": 0, "max_grad_norm": 0}, ["loss-above-start"], None),
+    "rate-too-high-clipped": ({"lr": 0.5, "epochs": 2, "warmup_ratio": 0}, ["loss-above-start"], None),
+    "overflow": ({"lr": 1e30, "epochs": 2, "warmup_ratio": 0, "max_grad_norm": 0}, ["not-finite"], None),
+    "frozen-adapter": ({"epochs": 2}, ["zero-gradient", "loss-flat", "same-eval"], "frozen"),
+    "frozen-adapter-few-lines": ({"epochs": 2, "logging_steps": 5}, ["zero-gradient", "same-eval"], "frozen"),
+    "frozen-modules": ({"epochs": 2}, ["b-still-zero"], "no-q"),
+    "one-layer-learns": ({"epochs": 2}, ["few-layers-learn"], "one-layer"),
+    "nine-percent": ({"data": {"source": "embedded:rust", "n": 1000}, "max_steps": 20, "batch_size": 1, "grad_accum": 4, "lr": 2e-3}, ["low-coverage"], None),
+    "nine-percent-low-rate": ({"data": {"source": "embedded:rust", "n": 1000}, "max_steps": 20, "batch_size": 1, "grad_accum": 4, "lr": 1e-7}, ["low-coverage", "tiny-batch", "loss-flat"], None),
+    "a-third": ({"data": {"source": "embedded:rust", "n": 1000}, "max_steps": 19, "batch_size": 4, "grad_accum": 4}, ["low-coverage"], None),
+    "rate-dies": ({"lr_scheduler": "polynomial", "power": 5, "epochs": 3}, ["dead-learning-rate"], None),
+    "rate-dies-at-once": ({"lr_scheduler": "polynomial", "power": 30, "epochs": 3, "warmup_ratio": 0}, ["dead-learning-rate"], None),
+    "rows-by-heart": ({"data": {"source": "embedded:rust", "n": 50}, "epochs": 30, "lr": 4e-3, "batch_size": 4, "grad_accum": 1, "lr_scheduler": "constant"}, ["overfitting"], None),
+    "rows-by-heart-rank-64": ({"data": {"source": "embedded:rust", "n": 60}, "epochs": 25, "lr": 4e-3, "lora_r": 64, "lora_alpha": 128, "batch_size": 4, "grad_accum": 1, "lr_scheduler": "constant"}, ["overfitting"], None),
+    "early-plateau": ({"data": {"source": "embedded:twix", "n": 200}, "epochs": 12, "lr": 4e-3, "eval_steps": 8}, ["early-plateau"], None),
+    "too-short": ({"data": {"source": "embedded:codeforces", "n": 200}, "lr": 1e-3, "lr_scheduler": "constant", "max_steps": 12, "eval_steps": 3}, ["stopped-while-falling"], None),
+    "poisoned-batch": ({"epochs": 3, "data": {"source": "POISON"}, "batch_size": 2, "grad_accum": 1, "lr": 4e-4}, ["loss-spikes"], None),
+    "slower": ({"epochs": 3}, ["slower-and-slower"], "slower"),
+    "huge-scale": ({"lora_r": 1, "lora_alpha": 4096, "epochs": 2, "lr": 1e-6}, ["large-gradient"], None),
+    "no-figures": ({"eval_steps": None, "epochs": 2}, ["figures-missing"], "stripped"),
+    "wrong-labels": ({"epochs": 2, "data": {"source": "NOISE"}, "lr": 1e-4}, ["loss-flat"], None),
+    "zero-gradient-at-times": ({"epochs": 2}, ["zero-gradient"], "frozen-at-times"),
+}  # fmt: skip
+
+
+def silence(run: TrainingRun, wanted: Callable[[str], bool]) -> None:
+    """Sets the gradients of the modules that are wanted to zero."""
+    for name in filter(wanted, run.adapter.names):
+        for part in run.adapter.gradient_of(name):
+            part.zero_()
+
+
+def slow_down(run: TrainingRun) -> None:
+    if run.done > 0.7:
+        time.sleep(0.6)
+        run.progress.seconds += 0.6
+
+
+FAULTS: dict[str, Callable[[TrainingRun], None]] = {
+    "frozen": lambda run: silence(run, lambda name: True),
+    "frozen-at-times": lambda run: silence(run, lambda name: run.progress.step % 4 == 1),
+    "no-q": lambda run: silence(run, lambda name: name.endswith("q_proj")),
+    "one-layer": lambda run: silence(run, lambda name: ".3." not in name and run.progress.step % 20 > 0),
+    "slower": slow_down,
+    "stripped": lambda run: None,
+}
+
+
+def stage(faults: dict[str, str]) -> None:
+    """Puts the faults into the training step of the runs named."""
+    plain = TrainingRun.finish_step
+
+    def faulty(run: TrainingRun) -> None:
+        if run.name in faults:
+            FAULTS[faults[run.name]](run)
+        plain(run)
+
+    TrainingRun.finish_step = faulty
+
+
+def odd_data(folder: Path) -> dict[str, str]:
+    """Rows with a poisoned stretch, and rows whose answers are noise."""
+    rng = random.Random(0)
+    rows = load_rows(Data(source="embedded:rust")).select(range(240)).to_list()
+    alphabet = [chr(c) for c in range(0x4E00, 0x9000)]
+    paths = {}
+    for name, share in (("POISON", 0.03), ("NOISE", 1.0)):
+        made = []
+        for row in rows:
+            noise = "".join(rng.choice(alphabet) for _ in range(150)) if rng.random() < share else None
+            made.append({**row, "output_data": json.dumps({"text": noise})} if noise else row)
+        paths[name] = str(folder / f"{name.lower()}.jsonl")
+        Path(paths[name]).write_text("".join(json.dumps(row) + "\n" for row in made))
+    return paths
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        data = odd_data(Path(scratch))
+        cases = {name: (fields, [], None) for name, fields in HEALTHY.items()} | BROKEN
+        runs = []
+        for name, (fields, _, _) in cases.items():
+            merged = {**COMMON, **fields}
+            source = merged["data"]["source"]
+            merged["data"] = {**merged["data"], "source": data.get(source, source)}
+            runs.append(Run(name=name, recipe=make_recipe(merged, name)))
+        stage({name: fault for name, (_, _, fault) in cases.items() if fault})
+        train_study(Study(name="cases", runs=runs), Path(scratch) / "runs")
+        shutil.rmtree(HERE, ignore_errors=True)
+        HERE.mkdir()
+        index = {}
+        for name, (_, expected, fault) in cases.items():
+            lines = (Path(scratch) / "runs" / name / "events.jsonl").read_text().splitlines()
+            (HERE / f"{name}.jsonl").write_text("\n".join(_short(json.loads(line), fault) for line in lines) + "\n")
+            index[name] = {
+                "healthy": name in HEALTHY,
+                "expect": expected,
+                "batch_size": next(r.recipe.batch_size for r in runs if r.name == name),
+            }
+        (HERE / "index.yaml").write_text(yaml.safe_dump(index, sort_keys=False))
+
+
+def _short(event: dict, fault: str | None) -> str:
+    """The event without what no rule reads, figures to six digits; `stripped` loses its gradient norms and evaluations, as some trainers' logs do."""
+    for bulky in ("tasks", "groups", "mixture", "train_mixture"):
+        event.pop(bulky, None)
+    if fault == "stripped" and event["event"] == "eval":
+        return json.dumps({"event": "dropped"})
+    if fault == "stripped":
+        event.pop("grad_norm", None)
+    return json.dumps(_rounded(event))
+
+
+def _rounded(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    return float(f"{value:.9g}") if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    main()
