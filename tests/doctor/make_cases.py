@@ -47,8 +47,8 @@ HEALTHY = {
     "attention-only": {"target_modules": ["q_proj", "v_proj"], "epochs": 2, "lr": 2e-3},
     "rslora": {"lora_r": 64, "lora_alpha": 64, "use_rslora": True, "epochs": 2},
     "all-tokens": {"loss_on": "all", "epochs": 2},
-    "russian": {"data": {"source": "embedded:twix", "n": 400}, "epochs": 2},
-    "problems": {"data": {"source": "embedded:codeforces", "n": 240}, "epochs": 2},
+    "russian": {"data": {"source": "embedded:twix", "n": 240}, "epochs": 2},
+    "problems": {"data": {"source": "embedded:codeforces", "n": 120}, "epochs": 2},
     "anchored": {"kl": {"coef": 0.05}, "epochs": 2},
     "large-batch": {"batch_size": 8, "grad_accum": 2, "epochs": 3},
     "single-examples": {"batch_size": 1, "grad_accum": 4, "epochs": 1},
@@ -121,13 +121,13 @@ def stage(faults: dict[str, str]) -> None:
 def odd_data(folder: Path) -> dict[str, str]:
     """Rows with a poisoned stretch, and rows whose answers are noise."""
     rng = random.Random(0)
-    rows = load_rows(Data(source="embedded:rust")).select(range(240)).to_list()
+    rows = load_rows(Data(source="embedded:rust")).select(range(120)).to_list()
     alphabet = [chr(c) for c in range(0x4E00, 0x9000)]
     paths = {}
     for name, share in (("POISON", 0.03), ("NOISE", 1.0)):
         made = []
         for row in rows:
-            noise = "".join(rng.choice(alphabet) for _ in range(150)) if rng.random() < share else None
+            noise = "".join(rng.choice(alphabet) for _ in range(50)) if rng.random() < share else None
             made.append({**row, "output_data": json.dumps({"text": noise})} if noise else row)
         paths[name] = str(folder / f"{name.lower()}.jsonl")
         Path(paths[name]).write_text("".join(json.dumps(row) + "\n" for row in made))

@@ -24,8 +24,7 @@ BROKEN = [name for name, case in INDEX.items() if not case["healthy"]]
 
 
 def found(name):
-    log = log_of_events(read_events(CASES / f"{name}.jsonl"), None)
-    return during.findings(log.__class__(**{**vars(log), "batch_size": INDEX[name]["batch_size"]}))
+    return during.findings(log_of_events(read_events(CASES / f"{name}.jsonl"), None, INDEX[name]["batch_size"]))
 
 
 @pytest.mark.parametrize("name", BROKEN)

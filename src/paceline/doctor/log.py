@@ -102,12 +102,12 @@ def _read_run(folder: Path) -> Log:
     return log_of_events(read_events(folder / "events.jsonl"), recipe)
 
 
-def log_of_events(events: Iterable[dict[str, Any]], recipe: Recipe | None) -> Log:
+def log_of_events(events: Iterable[dict[str, Any]], recipe: Recipe | None, batch_size: int | None = None) -> Log:
     """The log that our own events make."""
     builder = LogBuilder()
     for event in events:
         builder.event(event)
-    return builder.log(recipe.batch_size if recipe else None, recipe)
+    return builder.log(recipe.batch_size if recipe else batch_size, recipe)
 
 
 def _read_file(path: Path) -> Log:
