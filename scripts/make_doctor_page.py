@@ -1,6 +1,6 @@
 """Writes docs/doctor.md from the rules themselves, with each rule's precision and recall on the logged cases.
 
-    python scripts/make_doctor_page.py
+python scripts/make_doctor_page.py
 """
 
 from collections.abc import Iterator
@@ -71,7 +71,10 @@ def _lines() -> Iterator[str]:
         for rule in rules:
             first, _, rest = rule.text.partition("\n\n")
             yield f"### {rule.name}\n\n{first}\n"
-            yield "\n".join(f"- {line}" if line.startswith(("Computed", "Try", "Source")) else f"  {line}" for line in rest.splitlines()) + "\n"
+            yield (
+                "\n".join(f"- {line}" if line.startswith(("Computed", "Try", "Source")) else f"  {line}" for line in rest.splitlines())
+                + "\n"
+            )
 
 
 def _share(part: int, whole: int) -> str:

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from paceline import __version__
-from paceline.cli import compare, data, doctor, plan, study, train
+from paceline.cli import compare, data, doctor, evaluate, generate, plan, study, train
 from paceline.errors import UserError
 
 app = typer.Typer(
@@ -22,10 +22,12 @@ app.command("plan")(plan.plan)
 app.command("check")(doctor.check)
 app.command("doctor")(doctor.doctor)
 app.command("compare")(compare.compare)
-app.command("chat")(train.chat)
+app.command("chat")(generate.chat)
+app.command("generate")(generate.generate)
 app.command("presets")(train.presets)
 app.add_typer(study.app, name="study")
 app.add_typer(data.app, name="data")
+app.add_typer(evaluate.app, name="eval")
 
 
 @app.callback(invoke_without_command=True)

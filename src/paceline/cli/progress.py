@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
     from paceline.train.cohort import Cohort
@@ -114,3 +114,24 @@ def counting(what: str) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda count: bar.advance(task, count)
+
+
+@contextmanager
+def answering() -> Iterator[Callable[[int, int, int], None]]:
+    """A bar of answers with tokens/s and time left; gives the function that is told (done, total, tokens)."""
+    console = Console(stderr=True)
+    began = time.perf_counter()
+    columns = (
+        TextColumn("answers"),
+        BarColumn(bar_width=32),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("answers", total=None, rate="")
+
+        def observe(done: int, total: int, tokens: int) -> None:
+            bar.update(task, completed=done, total=total, rate=f"{tokens / (time.perf_counter() - began):,.0f} tokens/s")
+
+        yield observe

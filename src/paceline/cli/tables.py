@@ -153,3 +153,23 @@ def print_findings(findings: Sequence[Finding], console: Console) -> None:
         console.print(Text.assemble((f"{severity:<8}", _SEVERITY[severity]), (f"{rule}  ", "bold"), message, f"  [{runs}]" if runs else ""))
         if change:
             console.print(Text(f"        {change}", style="dim"))
+
+
+def print_code(summary: dict[str, Any], tasks: int, samples: int, console: Console) -> None:
+    """Rates of every run on executable tasks."""
+    kinds = sorted({kind for figures in summary.values() for kind in figures["kinds"]})
+    table = Table("run", box=box.SIMPLE_HEAD)
+    for heading in ("compiles", "pass@1, 95% interval", *([f"pass@{samples}"] if samples > 1 else []), *(kinds if len(kinds) > 1 else [])):
+        table.add_column(heading, justify="right")
+    for run, figures in summary.items():
+        compiled = figures["compile_rate"]
+        cells = ["–" if compiled is None else f"{compiled['value']:.1%}", _interval(figures["pass@1"])]
+        cells += [_interval(figures[f"pass@{samples}"])] if samples > 1 else []
+        cells += [f"{figures['kinds'][kind]['value']:.0%}" if kind in figures["kinds"] else "" for kind in kinds] if len(kinds) > 1 else []
+        table.add_row(run, *cells)
+    console.print(table)
+    console.print(f"{tasks} tasks whose reference answer passes and whose wrong answers fail", style="dim")
+
+
+def _interval(rate: dict[str, float]) -> str:
+    return f"{rate['value']:.1%} \\[{rate['low']:.1%}, {rate['high']:.1%}]"

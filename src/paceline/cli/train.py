@@ -53,30 +53,3 @@ def presets(as_json: Json = False) -> None:
     for name, fields in PRESETS.items():
         table.add_row(name, PURPOSE[name], ", ".join(f"{key} {value}" for key, value in fields.items()))
     Console().print(table)
-
-
-def chat(
-    run: Annotated[Path, typer.Argument(help="Run directory, or an adapter in PEFT's format.")],
-    temperature: Annotated[float, typer.Option(min=0, help="0: greedy.")] = 0.0,
-    top_p: Annotated[float, typer.Option(min=0, max=1)] = 0.9,
-    max_new_tokens: Annotated[int, typer.Option(min=1)] = 512,
-    system: Annotated[str | None, typer.Option(help="System message.")] = None,
-    thinking: Annotated[bool, typer.Option(help="Let a base that can think before its answer.")] = True,
-    seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
-) -> None:
-    """Talk to an adapter. Reads prompts line by line; an empty line or Ctrl-D ends."""
-    import sys
-
-    from paceline.evaluate.chat import Sampling, open_chat
-
-    session = open_chat(run, system, Sampling(temperature, top_p, max_new_tokens, thinking, seed))
-    interactive = sys.stdin.isatty()
-    while True:
-        if interactive:
-            print("you> ", end="", flush=True)
-        line = sys.stdin.readline().strip()
-        if not line:
-            break
-        for text in session.answer(line):
-            print(text, end="", flush=True)
-        print(flush=True)

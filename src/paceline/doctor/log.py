@@ -61,12 +61,20 @@ class Log:
 
     @property
     def gain(self) -> float:
-        """Share of the first loss that was gone at the end, from the mean of the first and last tenth of the lines; 0 without any."""
+        """Share by which the loss fell: the held-out loss from the base's to the last where both are known, else the mean of the last third of the
+        lines against the first third; 0 without any."""
+        held_out = self.eval_loss[np.isfinite(self.eval_loss)]
+        if self.base_loss is not None and len(held_out):
+            return float(1 - held_out[-1] / self.base_loss)
         losses = self.loss[np.isfinite(self.loss)]
-        if len(losses) < 2:
-            return 0.0
-        tenth = max(1, len(losses) // 10)
-        return float(1 - losses[-tenth:].mean() / losses[:tenth].mean())
+        third = len(losses) // 3
+        return float(1 - losses[-third:].mean() / losses[:third].mean()) if third else 0.0
+
+    @property
+    def nothing_learned(self) -> bool:
+        """Whether the loss has hardly moved. Held-out losses have no noise of their own, so half a percent counts; over training lines, two do."""
+        measured = self.base_loss is not None and bool(np.isfinite(self.eval_loss).any())
+        return len(self) >= 5 and abs(self.gain) < (0.005 if measured else 0.02)
 
 
 def read_log(path: Path) -> list[tuple[str, Log]]:

@@ -1,0 +1,73 @@
+"""What adapters say: chat with one, or let many answer a file of prompts."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Temperature = Annotated[float, typer.Option(min=0, help="0: greedy.")]
+TopP = Annotated[float, typer.Option(min=0, max=1, help="Draw from the likeliest tokens that together have this probability.")]
+MaxNewTokens = Annotated[int, typer.Option(min=1, help="Longest answer in tokens.")]
+Thinking = Annotated[bool, typer.Option(help="Let a base that can think before its answer.")]
+Seed = Annotated[int, typer.Option(help="Seed of the sampling.")]
+
+
+def chat(
+    run: Annotated[Path, typer.Argument(help="Run directory, or an adapter in PEFT's format.")],
+    temperature: Temperature = 0.0,
+    top_p: TopP = 0.9,
+    max_new_tokens: MaxNewTokens = 512,
+    system: Annotated[str | None, typer.Option(help="System message.")] = None,
+    thinking: Thinking = True,
+    seed: Seed = 0,
+) -> None:
+    """Talk to an adapter. Reads prompts line by line; an empty line or Ctrl-D ends."""
+    import sys
+
+    from paceline.evaluate.adapters import open_cast
+    from paceline.evaluate.answers import stream
+    from paceline.evaluate.generate import Sampling
+
+    cast = open_cast([run])
+    (name,) = cast.adapters
+    sampling = Sampling(temperature, top_p, max_new_tokens, seed)
+    messages = [{"role": "system", "content": system}] if system else []
+    while True:
+        if sys.stdin.isatty():
+            print("you> ", end="", flush=True)
+        line = sys.stdin.readline().strip()
+        if not line:
+            break
+        messages.append({"role": "user", "content": line})
+        said = ""
+        for text in stream(cast, name, messages, sampling, thinking):
+            print(text, end="", flush=True)
+            said += text
+        messages.append({"role": "assistant", "content": said})
+        print(flush=True)
+
+
+def generate(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, a study's folder, or adapters in PEFT's format.")],
+    prompts: Annotated[Path, typer.Option(help="JSONL file; each line has `prompt` or `messages`.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="JSONL file to write; answers that it has are not asked for again.")],
+    with_base: Annotated[bool, typer.Option("--with-base", help="Let the bare base answer too.")] = False,
+    samples: Annotated[int, typer.Option(min=1, help="Answers to each prompt.")] = 1,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    max_new_tokens: MaxNewTokens = 512,
+    thinking: Thinking = True,
+    seed: Seed = 0,
+) -> None:
+    """Let one or many adapters over one base answer a file of prompts, all at once. Stopped, the same command goes on."""
+    from paceline.cli.progress import answering
+    from paceline.evaluate.adapters import open_cast
+    from paceline.evaluate.answers import answer_all, read_prompts
+    from paceline.evaluate.generate import Sampling
+
+    asked = read_prompts(prompts)
+    cast = open_cast(runs, with_base)
+    with answering() as observe:
+        lines = answer_all(cast, asked, out, Sampling(temperature, top_p, max_new_tokens, seed), thinking, samples, observe)
+    cut = sum(line["finish"] == "length" for line in lines)
+    print(f"{len(lines)} answers in {out}" + (f"; {cut} cut at {max_new_tokens} tokens" if cut else ""))

@@ -1,0 +1,99 @@
+"""Adapters of finished runs over one loaded base."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from paceline.config.load import make_recipe
+from paceline.config.recipe import Recipe
+from paceline.data.chat import Chat, load_tokenizer
+from paceline.data.formats import Messages
+from paceline.errors import UserError
+from paceline.evaluate.generate import Generator
+from paceline.model.adapter import Adapter, read_adapter_recipe
+from paceline.model.base import Base, load_base
+from paceline.model.frozen import Storage
+from paceline.train.rundir import RunDirectory
+
+BASE = "base"
+
+
+@dataclass(frozen=True)
+class Cast:
+    """A base and the adapters that speak through it, by name; the bare base is None under the name `base`."""
+
+    base: Base
+    chat: Chat
+    adapters: dict[str, Adapter | None]
+
+    def generator(self, sequences: int | None = None) -> Generator:
+        """A generator that stops where the chat template ends a turn."""
+        return Generator(self.base, self.stop_tokens(), sequences)
+
+    def stop_tokens(self) -> set[int]:
+        """The end-of-turn token of the chat template, and the ends that the model itself names."""
+        tokenizer, config = self.chat.tokenizer, self.base.model.generation_config
+        named = config.eos_token_id if config is not None else None
+        ends = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
+        if self.chat.ending:
+            ends.add(tokenizer(self.chat.ending, add_special_tokens=False)["input_ids"][-1])
+        return {int(token) for token in ends if token is not None}
+
+    def prompt(self, messages: Messages, thinking: bool) -> list[int]:
+        """Token ids of a conversation up to where the assistant speaks."""
+        text = self.chat.render(messages, add_generation_prompt=True, enable_thinking=thinking)
+        return [int(token) for token in self.chat.tokenizer(text, add_special_tokens=False)["input_ids"]]
+
+    def text(self, tokens: list[int]) -> str:
+        return str(self.chat.tokenizer.decode(tokens, skip_special_tokens=True))
+
+
+def run_paths(paths: list[Path]) -> list[Path]:
+    """Run directories and adapter folders as they are; a study's folder stands for its finished runs."""
+    found: list[Path] = []
+    for path in paths:
+        if (path / "study.yaml").is_file():
+            found += [child for child in sorted(path.iterdir()) if (child / "adapter" / "adapter_config.json").is_file()]
+        elif (_adapter_folder(path) / "adapter_config.json").is_file():
+            found.append(path)
+        else:
+            raise UserError(
+                f"{path}: no adapter there; expected a finished run, a study with finished runs, or an adapter in PEFT's format"
+            )
+    return found
+
+
+def open_cast(paths: list[Path], with_base: bool = False) -> Cast:
+    """Loads the adapters of runs and the base that they share.
+
+    Raises:
+        UserError: no adapter at a path; runs over different bases.
+    """
+    runs = run_paths(paths)
+    recipes = {path: _recipe(path) for path in runs}
+    bases = {(recipe.base, Storage.of(recipe)) for recipe in recipes.values()}
+    if len(bases) > 1:
+        raise UserError(
+            f"the runs stand on different bases ({', '.join(sorted(name for name, _ in bases))}); take those of one base at a time"
+        )
+    if not bases:
+        raise UserError("no finished run there")
+    (name, storage) = bases.pop()
+    base = load_base(name, storage=storage)
+    adapters: dict[str, Adapter | None] = {BASE: None} if with_base else {}
+    for path, recipe in recipes.items():
+        adapter = base.new_adapter(recipe)
+        adapter.load(_adapter_folder(path))
+        adapters[path.resolve().name] = adapter
+    return Cast(base, Chat(load_tokenizer(name)), adapters)
+
+
+def _adapter_folder(path: Path) -> Path:
+    return path / "adapter" if (path / "adapter").is_dir() else path
+
+
+def _recipe(path: Path) -> Recipe:
+    if (path / "recipe.yaml").is_file():
+        return RunDirectory(path).recipe()
+    return make_recipe({**read_adapter_recipe(_adapter_folder(path)), "data": "none"}, str(path))

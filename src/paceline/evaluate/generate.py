@@ -1,0 +1,165 @@
+"""Generation for many adapters at once: one flat batch holds the new tokens of every sequence, whatever adapter it belongs to.
+
+Sequences come and go (continuous batching). A prompt enters as a whole, then one token a forward. The greedy answer to a prompt has the same bits
+whatever shares its batch, on a CPU in fp32: attention goes sequence by sequence, and products have at least MIN_TOKENS rows (see `model.flat`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from paceline.model.adapter import Adapter
+from paceline.model.base import Base
+from paceline.model.flat import MIN_TOKENS, FlatBatch, KVCache, Slice, using
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How answers are drawn; temperature 0 is greedy. `seed` and a request's key seed the draw."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_new_tokens: int = 512
+    seed: int = 0
+
+
+@dataclass(eq=False)
+class Request:
+    """One answer to be generated. `key` names it; `tokens` are filled in, the stop token not among them; `finish` is stop or length."""
+
+    prompt: list[int]
+    adapter: Adapter | None
+    sampling: Sampling
+    key: tuple[int | str, ...] = ()
+    tokens: list[int] = field(default_factory=list)
+    finish: str | None = None
+    _cache: KVCache = field(default_factory=KVCache)
+    _random: np.random.Generator | None = None
+
+    def new_tokens(self) -> list[int]:
+        """What the model has not seen yet: the whole prompt, then the last token."""
+        return self.tokens[-1:] if self._cache.length else self.prompt
+
+    def random(self) -> np.random.Generator:
+        if self._random is None:
+            self._random = np.random.default_rng([self.sampling.seed, *"/".join(map(str, self.key)).encode()])
+        return self._random
+
+
+# Tokens of one forward's prompts, and sequences under way: what a CPU's caches and a GPU's memory bear.
+PROMPT_TOKENS = {"cpu": 2048, "cuda": 16384}
+SEQUENCES = {"cpu": 48, "cuda": 256}
+
+
+class Generator:
+    """Answers requests over one base."""
+
+    def __init__(self, base: Base, stop: set[int], sequences: int | None = None) -> None:
+        self.base, self.stop = base, stop
+        self._most = sequences or SEQUENCES[base.device.type]
+        self._waiting: deque[Request] = deque()
+        self._active: list[Request] = []
+
+    def add(self, requests: Iterable[Request]) -> None:
+        """Puts requests in line."""
+        self._waiting.extend(requests)
+
+    def run(self, requests: Iterable[Request]) -> Iterator[Request]:
+        """Finished requests, in the order in which they finish."""
+        self.add(requests)
+        while self.busy:
+            yield from (request for request in self.tick() if request.finish)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._waiting or self._active)
+
+    @torch.no_grad()
+    def tick(self) -> list[Request]:
+        """One forward: lets requests in, gives every active one its next token, and returns them."""
+        self._admit()
+        # sequences of one adapter stand together; the sort is stable
+        order = {id(adapter): place for place, adapter in enumerate(dict.fromkeys(r.adapter for r in self._active))}
+        moved = sorted(self._active, key=lambda request: order[id(request.adapter)])
+        batch, last = self._batch(moved)
+        with using(batch):
+            hidden = self.base.hidden(batch)
+        for request in moved:
+            request._cache.length += len(request.new_tokens())
+        for request, logits in zip(moved, self._logits(hidden[last]), strict=True):
+            self._take(request, logits)
+        self._active = [request for request in self._active if request.finish is None]
+        return moved
+
+    def _admit(self) -> None:
+        room = PROMPT_TOKENS[self.base.device.type]
+        while self._waiting and len(self._active) < self._most and (room > 0 or not self._active):
+            request = self._waiting.popleft()
+            room -= len(request.prompt)
+            self._active.append(request)
+
+    def _batch(self, requests: list[Request]) -> tuple[FlatBatch, Tensor]:
+        """The flat batch of all new tokens, each adapter's slice filled up to MIN_TOKENS rows, and the places of the last tokens."""
+        ids: list[int] = []
+        positions: list[int] = []
+        last: list[int] = []
+        lengths: list[int] = []
+        slices: list[Slice] = []
+        caches: list[KVCache | None] = []
+        for place, request in enumerate(requests):
+            start = len(ids)
+            new = request.new_tokens()
+            ids += new
+            positions += range(request._cache.length, request._cache.length + len(new))
+            lengths.append(len(new))
+            caches.append(request._cache)
+            last.append(len(ids) - 1)
+            begun = slices.pop().start if place and requests[place - 1].adapter is request.adapter else start
+            ends = place + 1 == len(requests) or requests[place + 1].adapter is not request.adapter
+            if ends and (missing := MIN_TOKENS - (len(ids) - begun)) > 0:
+                ids += [0] * missing
+                positions += range(missing)
+                lengths.append(missing)
+                caches.append(None)
+            slices.append(Slice(begun, len(ids), request.adapter))
+        device = self.base.device
+        labels = torch.full((1, len(ids)), -100)
+        labels[0, last] = 0
+        boundaries = torch.tensor([0, *lengths]).cumsum(0).to(torch.int32)
+        batch = FlatBatch(
+            torch.tensor([ids], device=device), torch.tensor([positions], device=device), labels.to(device), lengths, slices,
+            boundaries.to(device), caches,
+        )  # fmt: skip
+        return batch, torch.tensor(last, device=device)
+
+    def _logits(self, rows: Tensor) -> Tensor:
+        """(requests, vocabulary) in fp32 on the CPU; at least MIN_TOKENS rows are multiplied."""
+        padded = torch.nn.functional.pad(rows, (0, 0, 0, max(0, MIN_TOKENS - len(rows))))
+        return (padded @ self.base.head.t())[: len(rows)].float().cpu()
+
+    def _take(self, request: Request, logits: Tensor) -> None:
+        token = pick(logits, request)
+        if token in self.stop:
+            request.finish = "stop"
+            return
+        request.tokens.append(token)
+        if len(request.tokens) >= request.sampling.max_new_tokens:
+            request.finish = "length"
+
+
+def pick(logits: Tensor, request: Request) -> int:
+    """The next token: the likeliest, or drawn from the smallest set of tokens with probability top_p (arXiv:1904.09751) at the temperature."""
+    sampling = request.sampling
+    if sampling.temperature == 0:
+        return int(logits.argmax())
+    probabilities = (logits.double() / sampling.temperature).softmax(0).numpy()
+    order = np.argsort(-probabilities, kind="stable")
+    kept = order[: int(np.searchsorted(np.cumsum(probabilities[order]), sampling.top_p)) + 1]
+    weights = probabilities[kept] / probabilities[kept].sum()
+    return int(request.random().choice(kept, p=weights))

@@ -1,0 +1,213 @@
+"""Runs generated code where it can harm nothing: bubblewrap, limits, and a watcher that ends what grows too large."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from paceline.errors import UserError
+
+_NOBODY = 65534
+_POLL = 0.05
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Seconds of wall-clock, bytes of memory over all processes, processes, bytes of output kept, bytes of files written."""
+
+    seconds: float = 10.0
+    memory: int = 2**30
+    processes: int = 64
+    output: int = 64 * 1024
+    files: int = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a program did. `status` is its exit code; `ended` says why it was ended from outside: time, memory, processes or output."""
+
+    status: int
+    output: str
+    seconds: float
+    ended: str | None
+
+    @property
+    def ok(self) -> bool:
+        return self.status == 0 and self.ended is None
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """Runs commands over a private /work in memory: no network, a read-only system, an empty environment, no other user's files.
+
+    `readable` are folders that a command may read beside the system's (a toolchain). `contained` False runs without any of this, for users who
+    accept that; limits hold all the same.
+    """
+
+    limits: Limits = Limits()
+    readable: tuple[Path, ...] = ()
+    contained: bool = True
+
+    def run(
+        self,
+        command: Sequence[str],
+        files: Mapping[str, str],
+        stdin: str = "",
+        limits: Limits | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Result:
+        """Writes `files` into /work, runs `command` there, and returns what it printed (standard error included) and how it ended."""
+        limits = limits or self.limits
+        with tempfile.TemporaryDirectory(prefix="paceline-") as folder:
+            place = Path(folder)
+            place.chmod(0o755)
+            for name, text in files.items():
+                (place / name).parent.mkdir(parents=True, exist_ok=True)
+                (place / name).write_text(text)
+            wrapped = self._wrap(command, place, limits, environment or {}) if self.contained else list(command)
+            return _watch(wrapped, place, stdin, limits, self._user())
+
+    def _user(self) -> int | None:
+        """Root steps down to nobody, so that the limit on processes binds; not where nobody could not read the toolchain."""
+        return _NOBODY if self.contained and os.geteuid() == 0 and all(map(_open_to_all, self.readable)) else None
+
+    def _wrap(self, command: Sequence[str], place: Path, limits: Limits, environment: Mapping[str, str]) -> list[str]:
+        words = [
+            "bwrap",
+            "--unshare-all",
+            "--die-with-parent",
+            "--new-session",
+            "--clearenv",
+            "--hostname",
+            "sandbox",
+            "--proc",
+            "/proc",
+            "--dev",
+            "/dev",
+        ]
+        words += ["--size", str(limits.files), "--tmpfs", "/tmp", "--ro-bind", "/usr", "/usr"]
+        for name in ("/bin", "/lib", "/lib64", "/sbin"):
+            words += ["--symlink", f"usr{name}", name] if Path(name).is_symlink() else ["--ro-bind-try", name, name]
+        words += ["--ro-bind-try", "/etc/alternatives", "/etc/alternatives", "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
+        for folder in self.readable:
+            words += ["--ro-bind", str(folder), str(folder)]
+        words += ["--ro-bind", str(place), "/given", "--size", str(limits.files), "--tmpfs", "/work", "--chdir", "/work"]
+        for name, value in {"PATH": "/usr/bin:/bin", "HOME": "/work", "LANG": "C.UTF-8", **environment}.items():
+            words += ["--setenv", name, value]
+        return [*words, "--", "/bin/sh", "-c", 'cp -r /given/. /work/ && exec "$@"', "sh", *command]
+
+
+def _open_to_all(folder: Path) -> bool:
+    return all(parent.stat().st_mode & 0o005 == 0o005 for parent in (folder, *folder.parents))
+
+
+def _watch(command: list[str], place: Path, stdin: str, limits: Limits, user: int | None) -> Result:
+    began = time.monotonic()
+    process = subprocess.Popen(
+        command, cwd=place, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        preexec_fn=lambda: _limit(limits), user=user, group=user, extra_groups=[] if user else None,
+    )  # fmt: skip
+    kept = bytearray()
+    ended: list[str] = []
+
+    def read() -> None:
+        assert process.stdout is not None
+        while chunk := process.stdout.read1(65536):  # type: ignore[attr-defined]
+            kept.extend(chunk[: limits.output - len(kept)])
+            if len(kept) >= limits.output and not ended:
+                ended.append("output")
+
+    def feed() -> None:
+        assert process.stdin is not None
+        try:
+            process.stdin.write(stdin.encode())
+            process.stdin.close()
+        except OSError:  # the program did not wait for it
+            pass
+
+    threads = [threading.Thread(target=work, daemon=True) for work in (read, feed)]
+    for thread in threads:
+        thread.start()
+    while process.poll() is None and not ended:
+        time.sleep(_POLL)
+        if why := _over(process.pid, limits, time.monotonic() - began):
+            ended.append(why)
+    if process.poll() is None:
+        _end(process)
+    threads[0].join(2)
+    status = process.wait()
+    return Result(status, kept.decode(errors="replace"), time.monotonic() - began, ended[0] if ended else None)
+
+
+def _limit(limits: Limits) -> None:
+    for name, value in (
+        (resource.RLIMIT_FSIZE, limits.files), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_CPU, int(limits.seconds) + 1), (resource.RLIMIT_NPROC, 4 * limits.processes),
+    ):  # fmt: skip
+        hard = resource.getrlimit(name)[1]
+        resource.setrlimit(name, (value, value) if hard == resource.RLIM_INFINITY else (min(value, hard), hard))
+
+
+def _over(pid: int, limits: Limits, seconds: float) -> str | None:
+    """Which limit the processes under `pid` are over, if any."""
+    if seconds > limits.seconds:
+        return "time"
+    try:
+        family = psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return None
+    if len(family) > limits.processes:
+        return "processes"
+    memory = 0
+    for member in family:
+        try:
+            memory += member.memory_info().rss
+        except psutil.Error:
+            continue
+    return "memory" if memory > limits.memory else None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kills the whole family. Inside bubblewrap the first process's end takes its namespace with it."""
+    try:
+        family = psutil.Process(process.pid).children(recursive=True)
+    except psutil.Error:
+        family = []
+    for member in [*family]:
+        try:
+            member.kill()
+        except psutil.Error:
+            continue
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+
+
+def open_sandbox(readable: Sequence[Path] = (), limits: Limits | None = None, accept_unsandboxed: bool = False) -> Sandbox:
+    """A sandbox that was tried out.
+
+    Raises:
+        UserError: bubblewrap is missing, or the kernel forbids it, and running without was not accepted.
+    """
+    made = Sandbox(limits or Limits(), tuple(readable))
+    if shutil.which("bwrap") is None:
+        why = "bubblewrap is not installed (Debian, Ubuntu: apt-get install bubblewrap)"
+    else:
+        result = made.run(["true"], {})
+        if result.ok:
+            return made
+        why = f"bubblewrap does not work here: {result.output.strip().splitlines()[0] if result.output.strip() else 'no reason given'}; the kernel may forbid user namespaces"
+    if accept_unsandboxed:
+        return Sandbox(limits or Limits(), tuple(readable), contained=False)
+    raise UserError(f"generated code runs in a sandbox only, and {why}; or accept the risk with --i-accept-unsandboxed")
