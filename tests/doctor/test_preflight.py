@@ -23,13 +23,20 @@ from paceline.doctor.before import before
 from paceline.doctor.check import check_study
 from paceline.train.estimate import CohortEstimate
 
-RUST = {"source": "embedded:rust", "n": 800}
+RUST = {"source": "embedded:rust", "n": 400}
 COMMON = {"base": "embedded", "data": RUST, "lr": 8e-4, "epochs": 1}
+
+
+@pytest.fixture(autouse=True)
+def no_estimate(monkeypatch, request):
+    """The estimate of memory has tests of its own; here it would only cost time."""
+    if "memory" not in request.node.name:
+        monkeypatch.setattr(check_module, "_memory", lambda *_: [])
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    """Fields of a recipe -> the names of the rules that find something, by severity."""
+    """Fields of a recipe -> the findings on it, by rule."""
 
     def look(**fields):
         recipe = make_recipe({**COMMON, **fields}, "case")
@@ -216,7 +223,7 @@ def test_the_command_line_fixes_and_fails(tmp_path):
     command = [sys.executable, "-m", "paceline.cli", "check", str(path)]
     done = subprocess.run([*command, "--fix"], capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
-    assert "error   warmup-never-ends  500 of 45 steps warm up" in done.stdout
+    assert "error   warmup-never-ends  500 of 23 steps warm up" in done.stdout
     assert "-warmup_steps: 500\n+warmup_steps: null\n+warmup_ratio: 0.1" in done.stdout
     fixed = subprocess.run([*command[:-1], str(tmp_path / "recipe.fixed.yaml"), "--json"], capture_output=True, text=True, check=True)
     assert not [f for f in json.loads(fixed.stdout) if f["severity"] == "error"]

@@ -60,12 +60,12 @@ def test_the_run_directory_holds_what_the_design_promises(trained):
     recipe = yaml.safe_load((run / "recipe.yaml").read_text())
     assert (recipe["batch_size"], recipe["lr"], recipe["lora_dropout"]) == (2, 3e-3, 0.1)
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
-    assert [e["event"] for e in events] == ["start", "eval", "train", "train", "train", "eval"]
+    assert [e["event"] for e in events if e["event"] != "finding"] == ["start", "eval", "train", "train", "train", "eval"]
     assert {"step", "tokens", "loss", "lr", "grad_norm", "seconds"} <= set(events[2])
     state = json.loads((run / "trainer_state.json").read_text())
     assert [entry["step"] for entry in state["log_history"] if "loss" in entry] == [2, 4, 6]
     table = pq.read_table(run / "eval" / "final.parquet")
-    assert table.column_names == ["row", "task", "tokens", "loss", "correct"]
+    assert table.column_names == ["source", "row", "task", "tokens", "loss", "correct", "kl"]
     assert sum(table.column("loss").to_pylist()) / sum(table.column("tokens").to_pylist()) == pytest.approx(result["runs"][2]["eval_loss"])
     assert (run / "adapter" / "adapter_config.json").is_file()
     assert yaml.safe_load((folder / "short" / "study.yaml").read_text())["runs"][1]["hypothesis"] == "too low to learn"
@@ -122,8 +122,8 @@ def test_the_seeds_own_flags(tmp_path):
 
 def test_study_show_tells_differences_steps_and_coverage_before_anything_is_spent():
     shown = json.loads(paceline("study", "show", "studies/rust-five-recipes.yaml", "--json"))["runs"]
-    assert [run["steps"] for run in shown] == [563, 1126, 563, 563, 2250]
-    assert [run["effective_batch"] for run in shown] == [16, 16, 16, 16, 4]
+    assert [run["steps"] for run in shown] == [563, 1126, 563, 563, 2250, 1125]
+    assert [run["effective_batch"] for run in shown] == [16, 16, 16, 16, 4, 4]
     assert shown[1]["differences"] == {"epochs": [1.0, 2.0], "lr": [2e-5, 1e-5]}
     assert "hypothesis" in paceline("study", "show", "studies/rust-five-recipes.yaml")
 

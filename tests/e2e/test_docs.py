@@ -17,6 +17,8 @@ def test_commands_of(page, tmp_path):
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     for block in re.findall(r"```yaml\n(study: (\w+)\n.*?)```", text, re.DOTALL):
         (tmp_path / f"{block[1]}.yaml").write_text(block[0])
+    (tmp_path / "questions.jsonl").write_text('{"prompt": "What is a slice?"}\n')
+    (tmp_path / "mtbench.jsonl").write_text('{"question_id": 1, "category": "coding", "turns": ["What is a slice?", "And a vector?"]}\n')
     commands = re.findall(r"^\$ paceline (.*)$", text, re.MULTILINE)
     assert commands
     for command in commands:

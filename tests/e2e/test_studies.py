@@ -44,5 +44,16 @@ def test_two_steps_of_its_rehearsal(path, tmp_path):
 
 
 def _short(recipe):
-    data = recipe.data.model_copy(update={"n": 60, "sample_ratio": None})
-    return recipe.model_copy(update={"max_steps": 2, "data": data, "grad_accum": 1, "num_cycles": 1, "warmup_steps": None})
+    data = recipe.data.model_copy(update={"n": 28, "sample_ratio": None})
+    return recipe.model_copy(
+        update={
+            "max_steps": 3,
+            "warmup_ratio": 0.0,
+            "data": data,
+            "batch_size": 2,
+            "grad_accum": 1,
+            "max_length": 384,
+            "num_cycles": 1,
+            "warmup_steps": None,
+        }
+    )

@@ -158,8 +158,8 @@ def test_debug_shows_the_traceback(tiny_base):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (["--kl-limit-seq", 0], "field 'kl.tail' is '0': input should be greater than 0"),
-        (["--subset", "reasonin"], "no subset 'reasonin', did you mean 'reasoning'? there are general, reasoning, and both"),
+        (["--kl-limit-seq", 0], "field 'kl.tail' is 0: input should be greater than 0"),
+        (["--subset", "reasonin"], "no subset 'reasonin', did you mean 'reasoning'?; there are general, reasoning, and both"),
         (["--mix-reasoning-ratio", 0.2], "mix_reasoning_ratio needs subset: both"),
         (["--subset", "both", "--mix-reasoning-ratio", 0.9, "-n", 1000], "reasoning should give 900 rows (90% of 1,000)"),
         (["--lr-scheduler", "cosine_with_restarts", "--num-cycles", 50, "--max-steps", 20], "50 cycles do not fit into 20 steps"),

@@ -31,7 +31,7 @@ def study_file(tiny_base, sums, tmp_path):
 
 def start(study_file, runs):
     command = [sys.executable, "-m", "paceline.cli", "study", "run", str(study_file), "--runs", str(runs)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
 
 

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from paceline import __version__
-from paceline.cli import compare, data, doctor, evaluate, generate, plan, study, train
+from paceline.cli import compare, data, doctor, evaluate, generate, mtbench, plan, study, train
 from paceline.errors import UserError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("check")(doctor.check)
 app.command("doctor")(doctor.doctor)
 app.command("compare")(compare.compare)
 app.command("chat")(generate.chat)
+app.command("mtbench")(mtbench.mtbench)
 app.command("generate")(generate.generate)
 app.command("presets")(train.presets)
 app.add_typer(study.app, name="study")

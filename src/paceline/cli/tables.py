@@ -173,3 +173,34 @@ def print_code(summary: dict[str, Any], tasks: int, samples: int, console: Conso
 
 def _interval(rate: dict[str, float]) -> str:
     return f"{rate['value']:.1%} \\[{rate['low']:.1%}, {rate['high']:.1%}]"
+
+
+def print_mtbench(summary: dict[str, Any], console: Console) -> None:
+    """Scores of every run, by turn and category."""
+    runs = summary["runs"]
+    categories = sorted({name for figures in runs.values() for name in figures["categories"]})
+    table = Table("run", box=box.SIMPLE_HEAD)
+    for heading in ("average, 95% interval", "change from the base", "turn 1", "turn 2", "failed", *categories):
+        table.add_column(heading, justify="right")
+    for run, figures in runs.items():
+        change = figures.get("change")
+        said = (
+            ""
+            if change is None
+            else f"[{_COLOUR[change['verdict']]}]{change['value']:+.2f} \\[{change['low']:+.2f}, {change['high']:+.2f}] {change['verdict']}[/]"
+        )
+        turns = [f"{figures['turns'][turn]['value']:.2f}" if turn in figures["turns"] else "" for turn in ("1", "2")]
+        by_category = [f"{figures['categories'][name]['value']:.1f}" if name in figures["categories"] else "" for name in categories]
+        average = figures["average"]
+        table.add_row(
+            run,
+            f"{average['value']:.2f} \\[{average['low']:.2f}, {average['high']:.2f}]",
+            said,
+            *turns,
+            str(figures["failed"]),
+            *by_category,
+        )
+    console.print(table)
+    console.print(f"{summary['questions']} questions, judge {summary['judge']}", style="dim")
+    if not summary["comparable_with_published"]:
+        console.print("this judge's scores are not comparable with published ones: they compare these runs with one another only")

@@ -117,6 +117,7 @@ def _watch(command: list[str], place: Path, stdin: str, limits: Limits, user: in
     began = time.monotonic()
     process = subprocess.Popen(
         command, cwd=place, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        env={"PATH": os.environ.get("PATH", os.defpath)},  # bubblewrap's own environment can be read from inside
         preexec_fn=lambda: _limit(limits), user=user, group=user, extra_groups=[] if user else None,
     )  # fmt: skip
     kept = bytearray()

@@ -105,8 +105,8 @@ def _make_cohort(pending: Pending, study: Study, folder: Path, hooks: Hooks, bud
     new = [
         (run.name, run.recipe, p) for (run, directory), p in zip(pending, prepared, strict=True) if directory.latest_checkpoint() is None
     ]
-    hooks.inspect(base, preparer, new)
     check_room(folder, sum(sizes) + 2**20 * len(sizes))
+    hooks.inspect(base, preparer, new)
     for run, directory in pending:
         directory.claim(run.recipe)
     write_study(study, folder)

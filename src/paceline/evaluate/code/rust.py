@@ -101,7 +101,8 @@ def _check_tests(rustc: Path, kind: str, given: Fields, tests: str, sandbox: San
 def _compile_and_run(rustc: Path, code: str, tests: str, sandbox: Sandbox) -> Outcome:
     """One call of the sandbox: the compiler's exit code is told apart from the tests' by a marker."""
     inner = tests if "mod tests" in tests else f"#[cfg(test)]\nmod tests {{\n    #[allow(unused_imports)]\n    use super::*;\n\n{tests}\n}}"
-    crate = f"#![allow(dead_code, unused)]\n{code}\n\n{inner}\n"
+    # a snippet's own imports are often not in its row; what a glob brings yields to any name of the snippet's
+    crate = f"#![allow(dead_code, unused)]\nuse std::{{cmp::*, collections::*, rc::*}};\n\n{code}\n\n{inner}\n"
     script = f"{rustc} --edition 2021 --test -C debuginfo=0 -o answer crate.rs 2>&1 || exit 101; echo {_MARK}; exec timeout 20 ./answer --test-threads 1"
     result = sandbox.run(["sh", "-c", script], {"crate.rs": crate}, limits=COMPILE)
     compiled = _MARK in result.output

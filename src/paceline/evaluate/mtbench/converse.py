@@ -1,0 +1,71 @@
+"""The runs answer the questions, turn by turn, all at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from paceline.data.formats import Messages
+from paceline.evaluate.adapters import Cast
+from paceline.evaluate.answers import read_answers
+from paceline.evaluate.generate import Request, Sampling
+from paceline.evaluate.mtbench.questions import Question
+
+Answers = dict[tuple[str, str], list[str]]
+
+
+def converse(
+    cast: Cast, questions: list[Question], out: Path, sampling: Sampling, thinking: bool,
+    observe: Callable[[int, int, int], None] = lambda done, total, tokens: None,
+) -> Answers:  # fmt: skip
+    """{(run, question): its answers}. A turn's answer is written as soon as it is whole; what the file has is not asked again.
+
+    The second turn of a conversation begins when its first is done, while others still speak.
+    """
+    answers: Answers = {(run, q.id): [] for run in cast.adapters for q in questions}
+    for known in sorted(read_answers(out), key=lambda known: known["turn"]):
+        if (known["run"], known["id"]) in answers:
+            answers[known["run"], known["id"]].append(known["answer"])
+    by_id = {question.id: question for question in questions}
+
+    def ask(run: str, name: str) -> list[Request]:
+        said = answers[run, name]
+        if len(said) >= len(by_id[name].turns):
+            return []
+        prompt = cast.prompt(_history(by_id[name], said), thinking)
+        return [Request(prompt, cast.adapters[run], sampling, (run, name, len(said)))]
+
+    generator = cast.generator()
+    generator.add(request for run, name in answers for request in ask(run, name))
+    total = sum(len(q.turns) for q in questions) * len(cast.adapters)
+    before, tokens = sum(map(len, answers.values())), 0
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.open("a") as file:
+        while generator.busy:
+            moved = generator.tick()
+            tokens += len(moved)
+            for request in (r for r in moved if r.finish):
+                run, name, turn = str(request.key[0]), str(request.key[1]), request.key[2]
+                answers[run, name].append(cast.text(request.tokens))
+                line: dict[str, Any] = {
+                    "run": run,
+                    "id": name,
+                    "turn": turn,
+                    "answer": answers[run, name][-1],
+                    "tokens": len(request.tokens),
+                    "finish": request.finish,
+                }
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                file.flush()
+                generator.add(ask(run, name))
+            observe(sum(map(len, answers.values())) - before, total - before, tokens)
+    return answers
+
+
+def _history(question: Question, said: list[str]) -> Messages:
+    messages: Messages = []
+    for turn, answer in zip(question.turns, said, strict=False):
+        messages += [{"role": "user", "content": turn}, {"role": "assistant", "content": answer}]
+    return [*messages, {"role": "user", "content": question.turns[len(said)]}]

@@ -1,0 +1,146 @@
+"""Generation: transformers' own greedy answers, whatever shares the batch; seeded draws; a file that resumes line by line."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from paceline.errors import UserError
+from paceline.evaluate.adapters import open_cast
+from paceline.evaluate.answers import Prompt, answer_all, read_prompts, stream
+from paceline.evaluate.generate import Request, Sampling
+from paceline.model.base import load_base
+from paceline.train.study import train_study
+
+QUESTIONS = ["What is 2 plus 2?", "Write a function that adds two numbers.", "Why?", "Say something long about rivers, please. " * 6, "x"]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_base, sums, tmp_path_factory):
+    """Two runs over one tiny base that say different things."""
+    from paceline.config.load import make_recipe
+    from paceline.config.study import Run, Study
+
+    folder = tmp_path_factory.mktemp("trained")
+    common = {"base": tiny_base("qwen3"), "data": sums, "max_length": 256, "lr": 5e-3, "max_steps": 12, "batch_size": 4, "grad_accum": 1}
+    runs = [Run(name="a", recipe=make_recipe({**common, "lora_r": 4}, "a")), Run(name="b", recipe=make_recipe({**common, "seed": 3}, "b"))]
+    train_study(Study(name="trained", runs=runs), folder)
+    return folder
+
+
+def answers(folder, names, questions, out, with_base=False, **sampling):
+    cast = open_cast([folder / name for name in names], with_base)
+    prompts = [Prompt(str(i), [{"role": "user", "content": text}], {}) for i, text in enumerate(questions)]
+    lines = answer_all(cast, prompts, out, Sampling(**{"max_new_tokens": 24, **sampling}))
+    return {(line["run"], QUESTIONS.index(questions[int(line["id"])])): line["answer"] for line in lines}
+
+
+def test_greedy_answers_are_transformers_own(trained, tmp_path):
+    cast = open_cast([trained / "a"])
+    found = answers(trained, ["a"], QUESTIONS, tmp_path / "out.jsonl")
+    recipe_base = load_base(cast.base.name).name
+    model = PeftModel.from_pretrained(
+        AutoModelForCausalLM.from_pretrained(recipe_base, dtype=torch.float32), str(trained / "a" / "adapter")
+    ).eval()
+    for place, question in enumerate(QUESTIONS):
+        ids = torch.tensor([cast.prompt([{"role": "user", "content": question}], True)])
+        with torch.no_grad():
+            out = model.generate(ids, max_new_tokens=24, do_sample=False, eos_token_id=sorted(cast.stop_tokens()), pad_token_id=0)
+        said = [token for token in out[0, ids.shape[1] :].tolist() if token not in cast.stop_tokens()]
+        assert found["a", place] == cast.text(said)
+
+
+def test_an_answer_does_not_depend_on_what_shares_its_batch(trained, tmp_path):
+    together = answers(trained, ["a", "b"], QUESTIONS, tmp_path / "all.jsonl", with_base=True)
+    for run in ("a", "b"):
+        for place, question in enumerate(QUESTIONS):
+            alone = answers(trained, [run], [question], tmp_path / f"{run}{place}.jsonl")
+            assert together[run, place] == alone[run, place]
+    assert len({together[run, 0] for run in ("a", "b", "base")}) > 1
+
+
+def test_logits_have_the_same_bits_alone_and_together(trained):
+    cast = open_cast([trained / "a", trained / "b"])
+    seen = {}
+
+    def watch(generator):
+        plain = generator._logits
+
+        def logits(rows):
+            out = plain(rows)
+            moved = sorted(generator._active, key=lambda r: list(cast.adapters.values()).index(r.adapter))
+            for request, row in zip(moved, out, strict=True):
+                seen.setdefault((request.key, len(request.tokens)), []).append(row)
+            return out
+
+        generator._logits = logits
+        return generator
+
+    def request(name, text):
+        return Request(
+            cast.prompt([{"role": "user", "content": text}], True), cast.adapters[name], Sampling(max_new_tokens=10), (name, text)
+        )
+
+    list(watch(cast.generator()).run([request(name, text) for name in "ab" for text in QUESTIONS]))
+    for name in "ab":
+        for text in QUESTIONS:
+            list(watch(cast.generator()).run([request(name, text)]))
+    assert all(len(rows) == 2 and torch.equal(*rows) for rows in seen.values())
+
+
+def test_draws_follow_the_seed_and_the_prompt(trained, tmp_path):
+    first = answers(trained, ["a"], QUESTIONS, tmp_path / "1.jsonl", temperature=1.5, seed=1)
+    again = answers(trained, ["a"], QUESTIONS[:2], tmp_path / "2.jsonl", temperature=1.5, seed=1)
+    other = answers(trained, ["a"], QUESTIONS, tmp_path / "3.jsonl", temperature=1.5, seed=2)
+    assert all(first[key] == again[key] for key in again)
+    assert first != other
+
+
+def test_a_broken_file_goes_on_where_it_stopped(trained, tmp_path):
+    whole = answers(trained, ["a", "b"], QUESTIONS, tmp_path / "whole.jsonl")
+    lines = (tmp_path / "whole.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "torn.jsonl").write_text("".join(lines[:4]) + lines[5][:20])
+    assert answers(trained, ["a", "b"], QUESTIONS, tmp_path / "torn.jsonl") == whole
+    assert len((tmp_path / "torn.jsonl").read_text().splitlines()) == len(lines)
+
+
+def test_a_study_stands_for_its_runs_and_a_copied_adapter_for_itself(trained, tmp_path):
+    shutil.copytree(trained / "a" / "adapter", tmp_path / "copied")
+    assert list(open_cast([trained]).adapters) == ["a", "b"]
+    assert list(open_cast([tmp_path / "copied"], True).adapters) == ["base", "copied"]
+
+
+def test_streaming_gives_the_whole_answer(trained, tmp_path):
+    cast = open_cast([trained / "a"])
+    pieces = list(stream(cast, "a", [{"role": "user", "content": QUESTIONS[0]}], Sampling(max_new_tokens=24), True))
+    assert "".join(pieces) == answers(trained, ["a"], QUESTIONS[:1], tmp_path / "o.jsonl")["a", 0]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (["{"], "line 1: broken JSON"),
+        (['{"prompt": "x"}', '{"text": "x"}'], "line 2: neither `prompt` (text) nor `messages`"),
+        (['{"prompt": "x", "id": "a"}', '{"prompt": "y", "id": "a"}'], "id 'a' is used twice"),
+        (["[1]"], "line 1: expected an object"),
+    ],
+)
+def test_prompts_that_are_none(lines, said, tmp_path):
+    (tmp_path / "p.jsonl").write_text("\n".join(lines))
+    with pytest.raises(UserError) as caught:
+        read_prompts(tmp_path / "p.jsonl")
+    assert said in str(caught.value)
+
+
+def test_training_rows_are_asked_for_their_answer(tmp_path):
+    row = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
+    (tmp_path / "p.jsonl").write_text(json.dumps(row))
+    assert read_prompts(tmp_path / "p.jsonl")[0].messages == row["messages"][:1]
+
+
+def test_no_adapter_there(tmp_path):
+    with pytest.raises(UserError, match="no adapter there; expected a finished run"):
+        open_cast([tmp_path])

@@ -1,0 +1,117 @@
+"""Twenty hostile programs, each contained within its limits; and honest ones, which run."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from paceline.errors import UserError
+from paceline.evaluate import sandbox as sandbox_module
+from paceline.evaluate.sandbox import Limits, open_sandbox
+
+SMALL = Limits(seconds=4, memory=256 * 2**20, processes=24, output=20_000, files=16 * 2**20)
+SECRET = "paceline-secret-3141"
+
+
+@pytest.fixture(scope="module")
+def box():
+    return open_sandbox(limits=SMALL)
+
+
+def python(box, code):
+    return box.run(["/usr/bin/python3", "-I", "p.py"], {"p.py": code})
+
+
+def test_an_honest_program_runs(box):
+    result = box.run(
+        ["/usr/bin/python3", "p.py"],
+        {"p.py": "import sys; print(int(input()) + 1, flush=True); print(open('d/x').read(), file=sys.stderr)", "d/x": "beside"},
+        "41\n",
+    )
+    assert (result.ok, result.output) == (True, "42\nbeside\n")
+
+
+def test_its_exit_code_is_told(box):
+    result = python(box, "raise SystemExit(3)")
+    assert (result.status, result.ok, result.ended) == (3, False, None)
+
+
+HOSTILE = {
+    "fork bomb": "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass",
+    "processes that sleep": "import os, time\nfor _ in range(500):\n    if os.fork() == 0: time.sleep(60); os._exit(0)\ntime.sleep(60)",
+    "a hundred gigabytes": "x = bytearray(100 * 2**30)\nfor i in range(0, len(x), 4096): x[i] = 1",
+    "memory bit by bit": "x = []\nwhile True: x.append(bytearray(2**20))",
+    "endless output": "while True: print('x' * 1000)",
+    "endless loop": "while True: pass",
+    "sleeps for ever": "import time\ntime.sleep(10**6)",
+    "ignores signals": "import signal, time\nfor s in range(1, 64):\n    try: signal.signal(s, signal.SIG_IGN)\n    except (OSError, ValueError): pass\nwhile True: time.sleep(1)",
+    "a child that outlives": "import os, time\nif os.fork() == 0:\n    os.setsid()\n    while True: time.sleep(1)",
+    "fills the disk": "f = open('big', 'wb')\nwhile True: f.write(b'x' * 2**20); f.flush()",
+    "fills the disk with files": "i = 0\nwhile True:\n    open(f'f{i}', 'wb').write(b'x' * 2**20); i += 1",
+}
+NOSY = {
+    "home": "import os; print(os.listdir('/root'))",
+    "other homes": "import os; print(os.listdir('/home'))",
+    "environment": "import os; print(dict(os.environ)); print(open('/proc/1/environ').read())",
+    "password file": "print(open('/etc/shadow').read(), open('/etc/passwd').read())",
+    "network": "import socket; s = socket.create_connection(('1.1.1.1', 53), 2); print('rea' + 'ched')",
+    "loopback": "import socket; s = socket.create_connection(('127.0.0.1', PORT), 2); print('rea' + 'ched')",
+    "writes outside": "open('/usr/paceline-was-here', 'w').write('x'); print('rea' + 'ched')",
+    "writes to what it was given": "open('/given/x', 'w').write('x'); print('rea' + 'ched')",
+    "symlink out": "import os; os.symlink('/root', 'out'); print(os.listdir('out'))",
+    "other processes": "import os; n = len([p for p in os.listdir('/proc') if p.isdigit()]); print('rea' + 'ched' if n > 6 else 'few')",
+    "ptrace": "import ctypes; print('rea' + 'ched' if ctypes.CDLL(None).ptrace(16, PID, 0, 0) == 0 else 'refused')",
+    "mounts": "import subprocess; print('rea' + 'ched' if subprocess.run(['mount', '-t', 'tmpfs', 'x', '/usr']).returncode == 0 else 'refused')",
+    "kills the host": "import os\nfor p in range(2, 40000):\n    try: os.kill(p, 9)\n    except OSError: pass\nprint('done')",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_would_never_end_is_ended(box, name):
+    began = time.monotonic()
+    result = python(box, HOSTILE[name])
+    assert time.monotonic() - began < SMALL.seconds + 2
+    assert not result.ok or name == "a child that outlives"
+    assert len(result.output) <= SMALL.output
+    time.sleep(0.2)
+    left = [p for p in Path("/proc").glob("[0-9]*/cmdline") if b"p.py" in _read(p)]
+    assert not left, "a process is left on the host"
+
+
+def _read(path):
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+@pytest.mark.parametrize("name", NOSY)
+def test_what_pries_finds_nothing(box, name, monkeypatch):
+    import socket
+
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        code = NOSY[name].replace("PORT", str(server.getsockname()[1])).replace("PID", str(os.getpid()))
+        result = python(box, code)
+    assert "reached" not in result.output
+    assert SECRET not in result.output
+    assert "root:" not in result.output
+    assert name in ("environment", "other processes", "ptrace", "mounts", "kills the host") or result.status != 0
+    assert not Path("/usr/paceline-was-here").exists()
+
+
+def test_without_bubblewrap_it_refuses_unless_accepted(monkeypatch):
+    monkeypatch.setattr(sandbox_module.shutil, "which", lambda name: None)
+    with pytest.raises(UserError, match=r"bubblewrap is not installed .*--i-accept-unsandboxed"):
+        open_sandbox()
+    accepted = open_sandbox(limits=SMALL, accept_unsandboxed=True)
+    assert accepted.run(["/usr/bin/python3", "-c", "print(1)"], {}).output == "1\n"
+    assert accepted.run(["/usr/bin/python3", "-c", "while True: pass"], {}).ended == "time"
+
+
+def test_where_the_kernel_forbids_it_it_says_so(monkeypatch):
+    refused = sandbox_module.Result(1, "bwrap: No permissions to create new namespace\n", 0.0, None)
+    monkeypatch.setattr(sandbox_module.Sandbox, "run", lambda *_, **__: refused)
+    with pytest.raises(UserError, match="No permissions to create new namespace; the kernel may forbid user namespaces"):
+        open_sandbox()
