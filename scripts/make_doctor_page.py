@@ -44,7 +44,7 @@ def measure() -> dict[str, tuple[int, int, int]]:
     """{rule: (found where expected, found elsewhere, missed)} over all logged cases; a note on a healthy run is no false alarm."""
     counts = {rule.name: [0, 0, 0] for rule in during}
     for name, case in yaml.safe_load((CASES / "index.yaml").read_text()).items():
-        log = log_of_events(read_events(CASES / f"{name}.jsonl"), None, case["batch_size"])
+        log = log_of_events(read_events(CASES / f"{name}.jsonl"), case["batch_size"])
         found = {f.rule for f in during.findings(log) if f.severity != "note" or f.rule in case["expect"]}
         for rule in counts:
             place = 0 if rule in found and rule in case["expect"] else 1 if rule in found else 2 if rule in case["expect"] else None

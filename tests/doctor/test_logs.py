@@ -24,7 +24,7 @@ BROKEN = [name for name, case in INDEX.items() if not case["healthy"]]
 
 
 def found(name):
-    return during.findings(log_of_events(read_events(CASES / f"{name}.jsonl"), None, INDEX[name]["batch_size"]))
+    return during.findings(log_of_events(read_events(CASES / f"{name}.jsonl"), INDEX[name]["batch_size"]))
 
 
 @pytest.mark.parametrize("name", BROKEN)

@@ -33,7 +33,7 @@ def trained(tiny_base, sums, tmp_path_factory):
 
 def answers(folder, names, questions, out, with_base=False, **sampling):
     cast = open_cast([folder / name for name in names], with_base)
-    prompts = [Prompt(str(i), [{"role": "user", "content": text}], {}) for i, text in enumerate(questions)]
+    prompts = [Prompt(str(i), [{"role": "user", "content": text}]) for i, text in enumerate(questions)]
     lines = answer_all(cast, prompts, out, Sampling(**{"max_new_tokens": 24, **sampling}))
     return {(line["run"], QUESTIONS.index(questions[int(line["id"])])): line["answer"] for line in lines}
 

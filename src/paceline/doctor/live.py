@@ -16,7 +16,7 @@ class Judge:
     """
 
     def __init__(self, recipe: Recipe) -> None:
-        self._recipe = recipe
+        self._batch_size = recipe.batch_size
         self._builder = LogBuilder()
         self._told: set[str] = set()
 
@@ -24,7 +24,7 @@ class Judge:
         """The new findings that an event brings, as fields of a `finding` event."""
         if not self._builder.event(event) or event["event"] == "start":
             return []
-        log = self._builder.log(self._recipe.batch_size, self._recipe)
+        log = self._builder.log(self._batch_size)
         new = [finding for finding in during.findings(log) if finding.rule not in self._told and finding.severity != "note"]
         self._told |= {finding.rule for finding in new}
         return [{key: value for key, value in finding.as_dict().items() if key != "run"} for finding in new]

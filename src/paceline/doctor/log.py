@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paceline.config.load import load_recipe
-from paceline.config.recipe import Recipe
 from paceline.errors import UserError
 
 Array = NDArray[np.float64]
@@ -54,7 +53,6 @@ class Log:
     not_finite: list[int] = field(default_factory=list)
     total_steps: int | None = None
     batch_size: int | None = None
-    recipe: Recipe | None = None
 
     def __len__(self) -> int:
         return len(self.step)
@@ -107,15 +105,15 @@ def _read_run(folder: Path) -> Log:
     from paceline.train.events import read_events
 
     recipe = load_recipe(folder / "recipe.yaml") if (folder / "recipe.yaml").is_file() else None
-    return log_of_events(read_events(folder / "events.jsonl"), recipe)
+    return log_of_events(read_events(folder / "events.jsonl"), recipe.batch_size if recipe else None)
 
 
-def log_of_events(events: Iterable[dict[str, Any]], recipe: Recipe | None, batch_size: int | None = None) -> Log:
+def log_of_events(events: Iterable[dict[str, Any]], batch_size: int | None) -> Log:
     """The log that our own events make."""
     builder = LogBuilder()
     for event in events:
         builder.event(event)
-    return builder.log(recipe.batch_size if recipe else batch_size, recipe)
+    return builder.log(batch_size)
 
 
 def _read_file(path: Path) -> Log:
@@ -189,7 +187,7 @@ def _number(value: Any) -> float:
         return math.nan
 
 
-_REST = ("base_loss", "base_accuracy", "norms", "not_finite", "total_steps", "batch_size", "recipe")
+_REST = ("base_loss", "base_accuracy", "norms", "not_finite", "total_steps", "batch_size")
 
 
 # Lines kept of a long log; beyond that every second one goes, as often as need be.
@@ -261,7 +259,7 @@ class LogBuilder:
             ours: next((_number(entry[name]) for name in theirs if entry.get(name) is not None), math.nan) for ours, theirs in names.items()
         }
 
-    def log(self, batch_size: int | None = None, recipe: Recipe | None = None) -> Log:
+    def log(self, batch_size: int | None = None) -> Log:
         def column(lines: list[dict[str, float]], name: str) -> Array:
             return np.asarray([line[name] for line in lines], dtype=np.float64)
 
@@ -269,5 +267,5 @@ class LogBuilder:
             name: column(self.trained, name) for name in ("step", "loss", "lr", "grad_norm", "accuracy", "tokens", "seconds", "epoch")
         }
         evaluated = {f"eval_{name}": column(self.evaluated, name) for name in ("step", "loss", "accuracy")}
-        rest = (self.base_loss, self.base_accuracy, self.norms, sorted(set(self.not_finite)), self.total_steps, batch_size, recipe)
+        rest = (self.base_loss, self.base_accuracy, self.norms, sorted(set(self.not_finite)), self.total_steps, batch_size)
         return Log(**trained, **evaluated, **dict(zip(_REST, rest, strict=True)))  # type: ignore[arg-type]

@@ -16,11 +16,10 @@ from paceline.evaluate.generate import Request, Sampling
 
 @dataclass(frozen=True)
 class Prompt:
-    """A conversation that ends where an answer is wanted. `row` is the line it came from, kept for graders."""
+    """A conversation that ends where an answer is wanted."""
 
     id: str
     messages: Messages
-    row: dict[str, Any]
 
 
 def read_prompts(path: Path) -> list[Prompt]:
@@ -41,7 +40,7 @@ def read_prompts(path: Path) -> list[Prompt]:
             raise UserError(f"{path} line {number}: broken JSON ({error.msg})") from error
         if not isinstance(row, dict):
             raise UserError(f"{path} line {number}: expected an object with `prompt` or `messages`")
-        found.append(Prompt(str(row.get("id", number)), _messages(row, f"{path} line {number}"), row))
+        found.append(Prompt(str(row.get("id", number)), _messages(row, f"{path} line {number}")))
     ids = [prompt.id for prompt in found]
     if twice := next((name for name in ids if ids.count(name) > 1), None):
         raise UserError(f"{path}: id {twice!r} is used twice")

@@ -1,6 +1,5 @@
 """Held-out loss, example by example."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,12 +72,9 @@ class ExampleLosses:
 @torch.no_grad()
 def held_out_losses(
     base: Base, adapter: Adapter | None, dataset: TokenDataset, examples: NDArray[np.int64], max_length: int,
-    observe: Callable[[int], None] = lambda tokens: None, anchor: FrozenStates | None = None,
+    anchor: FrozenStates | None = None,
 ) -> ExampleLosses:  # fmt: skip
-    """Losses of an adapter (None: of the bare base) on examples, and with an anchor the KL(adapter ‖ base) at their supervised positions.
-
-    `observe` is told the tokens of every forward.
-    """
+    """Losses of an adapter (None: of the bare base) on examples, and with an anchor the KL(adapter ‖ base) at their supervised positions."""
     kept: list[int] = []
     figures: list[tuple[int, float, int, float]] = []
     for piece in cut(dataset, examples, max_length):
@@ -94,7 +90,6 @@ def held_out_losses(
         for sequence, loss, correct, kl in zip(piece.sequences, *columns, strict=True):
             kept.append(sequence.example)
             figures.append((sequence.supervised, float(loss.sum()), int(correct.sum()), float(kl.sum())))
-        observe(piece.tokens)
     tokens, loss, correct, kl = (np.asarray(column) for column in zip(*figures, strict=True))
     sources = [dataset.sources[part] for part in dataset.parts[kept]]
     tasks = dataset.tasks

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from functools import partial
 from pathlib import Path
@@ -87,7 +86,3 @@ def _same_token(printed: str, expected: str) -> bool:
     except ValueError:
         return False
     return abs(a - b) <= 1e-6 * max(1.0, abs(b))
-
-
-def has_cpp() -> bool:
-    return shutil.which("g++") is not None

@@ -48,7 +48,7 @@ def evaluate_code(
 
     `judged` is called after every answer that was run.
     """
-    prompts = [Prompt(task.id, task.messages, task.row) for task in tasks]
+    prompts = [Prompt(task.id, task.messages) for task in tasks]
     lines = answer_all(cast, prompts, folder / f"{suite}-answers.jsonl", sampling, thinking, samples, observe)
     by_id = {task.id: task for task in tasks}
 
