@@ -80,6 +80,7 @@ BROKEN = {
     "poisoned-batch": ({"epochs": 3, "data": {"source": "POISON"}, "batch_size": 2, "grad_accum": 1, "lr": 4e-4}, ["loss-spikes"], None),
     "slower": ({"epochs": 3}, ["slower-and-slower"], "slower"),
     "huge-scale": ({"lora_r": 1, "lora_alpha": 4096, "epochs": 2, "lr": 1e-6}, ["large-gradient"], None),
+    "padded-batches": ({"epochs": 2}, ["padding"], "padded"),
     "no-figures": ({"eval_steps": None, "epochs": 2}, ["figures-missing"], "stripped"),
     "zero-gradient-at-times": ({"epochs": 2}, ["zero-gradient"], "frozen-at-times"),
 }  # fmt: skip
@@ -98,6 +99,13 @@ def slow_down(run: TrainingRun) -> None:
         run.progress.seconds += 0.6
 
 
+def count_padding(run: TrainingRun) -> None:
+    """Counts what a trainer that pads a batch to its longest example would have seen."""
+    lengths = [len(sequence.inputs) for piece in run._pieces for sequence in piece.sequences]
+    PADDED.append((PADDED[-1] if PADDED else 0) + max(lengths) * len(lengths))
+
+
+PADDED: list[int] = []
 FAULTS: dict[str, Callable[[TrainingRun], None]] = {
     "frozen": lambda run: silence(run, lambda name: True),
     "frozen-at-times": lambda run: silence(run, lambda name: run.progress.step % 4 == 1),
@@ -105,6 +113,7 @@ FAULTS: dict[str, Callable[[TrainingRun], None]] = {
     "one-layer": lambda run: silence(run, lambda name: ".3." not in name),
     "slower": slow_down,
     "stripped": lambda run: None,
+    "padded": count_padding,
 }
 
 
@@ -173,6 +182,8 @@ def _short(event: dict, fault: str | None) -> str:
         event.pop(bulky, None)
     if fault == "stripped" and event["event"] == "eval":
         return json.dumps({"event": "dropped"})
+    if fault == "padded" and event["event"] == "train":
+        event["num_input_tokens_seen"] = PADDED[event["step"] - 1]
     if fault == "stripped":
         event.pop("grad_norm", None)
     return json.dumps(_rounded(event))

@@ -387,6 +387,25 @@ def slower_and_slower(log: Log) -> Finding | None:
 
 
 @during
+def padding(log: Log) -> Finding | None:
+    """Time spent on padding: examples of uneven length in one batch.
+
+    Computed: where a log counts tokens both with and without padding (transformers' num_input_tokens_seen, TRL's num_tokens), the share that is padding; over 20% a warning.
+    Try: a smaller per-device batch with more accumulation, packing, or sorting by length; nothing is padded here.
+    Source: TRL at 16 rows a batch reached 98 tokens/s where 2 rows reached 346, on the same machine.
+    """
+    real, padded = _last(log.tokens), _last(log.padded)
+    if not real or not padded or padded <= real / 0.8:
+        return None
+    return Finding(
+        "warning",
+        f"{1 - real / padded:.0%} of the tokens are padding",
+        {"share": round(1 - real / padded, 3)},
+        advice="a smaller per-device batch, or packing",
+    )
+
+
+@during
 def figures_missing(log: Log) -> Finding | None:
     """The log lacks figures that a judgement needs.
 

@@ -23,6 +23,7 @@ Array = NDArray[np.float64]
 _TRAIN = {
     "loss": ("loss", "train_loss"), "lr": ("lr", "learning_rate"), "grad_norm": ("grad_norm", "gradient_norm"), "epoch": ("epoch",),
     "accuracy": ("token_accuracy", "mean_token_accuracy"), "tokens": ("tokens", "num_tokens"), "seconds": ("seconds", "elapsed"),
+    "padded": ("num_input_tokens_seen",),
 }  # fmt: skip
 _EVAL = {"loss": ("loss", "eval_loss"), "accuracy": ("token_accuracy", "eval_mean_token_accuracy"), "epoch": ("epoch",)}
 
@@ -31,7 +32,7 @@ _EVAL = {"loss": ("loss", "eval_loss"), "accuracy": ("token_accuracy", "eval_mea
 class Log:
     """Figures by logged step; NaN where a line lacks one.
 
-    Shapes: `step`, `loss`, `lr`, `grad_norm`, `accuracy`, `tokens`, `seconds`, `epoch` (lines,); `eval_step`, `eval_loss`,
+    Shapes: `step`, `loss`, `lr`, `grad_norm`, `accuracy`, `tokens`, `padded` (tokens with padding), `seconds`, `epoch` (lines,); `eval_step`, `eval_loss`,
     `eval_accuracy` (evaluations on the way and at the end,). `base_loss` and `base_accuracy` are the untrained model's on the held-out
     examples. `norms` are the last line's. `not_finite` are steps whose figures were NaN or infinite in the log itself.
     """
@@ -42,6 +43,7 @@ class Log:
     grad_norm: Array
     accuracy: Array
     tokens: Array
+    padded: Array
     seconds: Array
     epoch: Array
     eval_step: Array
@@ -264,7 +266,8 @@ class LogBuilder:
             return np.asarray([line[name] for line in lines], dtype=np.float64)
 
         trained = {
-            name: column(self.trained, name) for name in ("step", "loss", "lr", "grad_norm", "accuracy", "tokens", "seconds", "epoch")
+            name: column(self.trained, name)
+            for name in ("step", "loss", "lr", "grad_norm", "accuracy", "tokens", "padded", "seconds", "epoch")
         }
         evaluated = {f"eval_{name}": column(self.evaluated, name) for name in ("step", "loss", "accuracy")}
         rest = (self.base_loss, self.base_accuracy, self.norms, sorted(set(self.not_finite)), self.total_steps, batch_size)
