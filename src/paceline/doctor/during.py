@@ -358,7 +358,7 @@ def few_layers_learn(log: Log) -> Finding | None:
     """
     layers = {name: value**2 for name, value in log.norms.get("layers", {}).items()}
     total = sum(layers.values())
-    if len(layers) < 4 or total == 0:
+    if len(layers) < 4 or total == 0 or not np.isfinite(total):
         return None
     top = sorted(layers, key=lambda name: -layers[name])[: max(1, len(layers) // 10)]
     share = sum(layers[name] for name in top) / total
