@@ -13,9 +13,8 @@ from paceline.doctor.before import before
 from paceline.doctor.finding import Finding, in_order
 from paceline.doctor.preflight import Examiner
 from paceline.model.base import Base, load_base, read_config
-from paceline.model.frozen import Storage
 from paceline.train.estimate import estimate_cohort
-from paceline.train.prepare import Prepared, Preparer
+from paceline.train.prepare import Prepared, Preparer, by_base
 
 Runs = Sequence[tuple[str, Recipe, Prepared]]
 
@@ -26,16 +25,13 @@ def check_study(study: Study, folder: Path, say: Callable[[str], None] = lambda 
     Raises:
         UserError: what training would refuse at once.
     """
-    shared: dict[tuple[str, Storage], list[tuple[str, Recipe]]] = {}
-    for run in study.runs:
-        shared.setdefault((run.recipe.base, Storage.of(run.recipe)), []).append((run.name, run.recipe))
     found: list[Finding] = []
-    for (name, storage), recipes in shared.items():
+    for (name, storage), alike in by_base(study.runs, lambda run: run.recipe).items():
         read_config(name)
         storage.require()
         preparer = Preparer()
-        say(f"reading and tokenizing the data of {len(recipes)} runs")
-        runs = [(run, recipe, preparer.prepare(recipe)) for run, recipe in recipes]
+        say(f"reading and tokenizing the data of {len(alike)} runs")
+        runs = [(run.name, run.recipe, preparer.prepare(run.recipe)) for run in alike]
         libraries = psutil.Process().memory_info().rss
         say(f"loading the base {name}")
         base = load_base(name, storage=storage)

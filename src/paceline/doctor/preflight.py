@@ -26,6 +26,7 @@ from paceline.train.optimizer import make_optimizer
 from paceline.train.order import DataOrder
 from paceline.train.pieces import bounds, cut, join
 from paceline.train.prepare import Prepared
+from paceline.train.rundir import run_bytes
 from paceline.train.schedule import learning_rate
 
 SAMPLE = 300
@@ -96,7 +97,7 @@ class Examiner:
         return Preflight(
             recipe, prepared, self.chat, int(config.hidden_size), getattr(config, "max_position_embeddings", None), str(config.model_type),
             self.base.device, _unreached(recipe, prepared, self.base), self._losses[key], self._copies[key],
-            parameters * 4 * (2 + 3 * (1 + recipe.save_limit)), self._free,
+            run_bytes(parameters, recipe), self._free,
         )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from paceline.config.recipe import Recipe
-from paceline.config.study import Study
+from paceline.config.study import Run, Study
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base, load_base, read_config
 from paceline.model.flat import FlatBatch, Slice, using
@@ -22,7 +22,7 @@ from paceline.train.cohort import BUDGET
 from paceline.train.objective import Objective
 from paceline.train.order import DataOrder
 from paceline.train.pieces import PIECE_TOKENS, Piece, bounds, cut, join
-from paceline.train.prepare import Prepared, Preparer
+from paceline.train.prepare import Prepared, Preparer, by_base
 from paceline.train.states import FrozenStates
 from paceline.train.teacher import load_teachers
 
@@ -58,18 +58,18 @@ def estimate_study(study: Study, budget: int | None = None, say: Callable[[str],
     Raises:
         UserError: whatever training would refuse.
     """
-    shared: dict[tuple[str, Storage], list[tuple[str, Recipe]]] = {}
-    for run in study.runs:
-        shared.setdefault((run.recipe.base, Storage.of(run.recipe)), []).append((run.name, run.recipe))
-    return [_load_and_estimate(base, storage, runs, budget, say) for (base, storage), runs in shared.items()]
+    return [
+        _load_and_estimate(base, storage, runs, budget, say)
+        for (base, storage), runs in by_base(study.runs, lambda run: run.recipe).items()
+    ]
 
 
 def _load_and_estimate(
-    name: str, storage: Storage, recipes: Sequence[tuple[str, Recipe]], budget: int | None, say: Callable[[str], None]
+    name: str, storage: Storage, recipes: Sequence[Run], budget: int | None, say: Callable[[str], None]
 ) -> CohortEstimate:
     read_config(name)
     preparer = Preparer()
-    runs = [(run, recipe, preparer.prepare(recipe)) for run, recipe in recipes]
+    runs = [(run.name, run.recipe, preparer.prepare(run.recipe)) for run in recipes]
     libraries = psutil.Process().memory_info().rss
     say(f"loading the base {name}")
     return estimate_cohort(load_base(name, storage=storage), libraries, runs, preparer, budget, say)

@@ -1,8 +1,8 @@
 """What is known of a run before anything is spent: its data, its split, its length."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -14,8 +14,19 @@ from paceline.data.groups import choose_tasks
 from paceline.data.split import Split, split
 from paceline.data.tokens import TokenDataset, load_tokens
 from paceline.errors import UserError
+from paceline.model.frozen import Storage
 from paceline.train.order import Plan, make_plan
 from paceline.train.schedule import learning_rate
+
+Item = TypeVar("Item")
+
+
+def by_base(items: Iterable[Item], recipe: Callable[[Item], Recipe]) -> dict[tuple[str, Storage], list[Item]]:
+    """Things that have a recipe, by (base, how it is stored), in order: runs with the same of both train together."""
+    found: dict[tuple[str, Storage], list[Item]] = {}
+    for item in items:
+        found.setdefault((recipe(item).base, Storage.of(recipe(item))), []).append(item)
+    return found
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,6 @@ class TrainingRun:
         self.eval_summary: dict[str, Any] | None = None
         self._anchor = anchor if self.recipe.kl else None
         self._objective = Objective(self.recipe, prepared.dataset, self._anchor, teacher)
-        self._order = DataOrder(self.recipe, self.plan)
         self._pieces: list[Piece] = []
         self._taken = 0
         self._log = EventLog(directory.events)

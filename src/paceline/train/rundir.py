@@ -78,6 +78,11 @@ class RunDirectory:
             shutil.rmtree(path)
 
 
+def run_bytes(parameters: int, recipe: Recipe) -> int:
+    """Bytes that a run has on disk at most: two adapters (best and last), and checkpoints of weights and moments, one more than are kept."""
+    return parameters * 4 * (2 + 3 * (1 + recipe.save_limit))
+
+
 def check_room(folder: Path, needed: int) -> None:
     """Refuses, before anything is spent, a folder that cannot be written or a disk with too little room.
 

@@ -17,9 +17,9 @@ from paceline.train.cohort import Cohort
 from paceline.train.curriculum import order_key
 from paceline.train.files import write_whole
 from paceline.train.heldout import ExampleLosses, held_out_losses
-from paceline.train.prepare import Prepared, Preparer
+from paceline.train.prepare import Prepared, Preparer, by_base
 from paceline.train.run import Judge, TrainingRun
-from paceline.train.rundir import RunDirectory, check_room
+from paceline.train.rundir import RunDirectory, check_room, run_bytes
 from paceline.train.states import FrozenStates
 from paceline.train.teacher import load_teachers
 
@@ -67,22 +67,18 @@ def train_study(study: Study, folder: Path, hooks: Hooks = Hooks(), budget: int 
     for run, directory in zip(study.runs, directories, strict=True):
         directory.check(run.recipe)
     pending = [(run, d) for run, d in zip(study.runs, directories, strict=True) if d.name not in skipped]
-    for shared in dict.fromkeys(_base_of(run.recipe) for run, _ in pending):
-        cohort = _make_cohort([(run, d) for run, d in pending if _base_of(run.recipe) == shared], study, folder, hooks, budget)
+    for cohort_runs in by_base(pending, lambda entry: entry[0].recipe).values():
+        cohort = _make_cohort(cohort_runs, study, folder, hooks, budget)
         cohort.train(hooks.observe)
         if cohort.stopping:
             break
     return Outcome(directories, skipped)
 
 
-def _base_of(recipe: Recipe) -> tuple[str, Storage]:
-    """Runs with the same base, stored the same way, train together."""
-    return recipe.base, Storage.of(recipe)
-
-
 def _make_cohort(pending: Pending, study: Study, folder: Path, hooks: Hooks, budget: int | None) -> Cohort:
     say = hooks.say
-    name, storage = _base_of(pending[0][0].recipe)
+    recipe = pending[0][0].recipe
+    name, storage = recipe.base, Storage.of(recipe)
     read_config(name)
     storage.require()
     if any(run.recipe.optim == "adamw8bit" for run, _ in pending):
@@ -97,7 +93,7 @@ def _make_cohort(pending: Pending, study: Study, folder: Path, hooks: Hooks, bud
     base = load_base(name, storage=storage)
     anchor = FrozenStates(base)
     teachers = load_teachers([run.recipe for run, _ in pending], preparer, base, say)
-    sizes = [base.new_adapter(p.recipe).parameters.numel() * 4 * (2 + 3 * (1 + p.recipe.save_limit)) for p in prepared]
+    sizes = [run_bytes(base.new_adapter(p.recipe).parameters.numel(), p.recipe) for p in prepared]
     runs = [
         (p, directory, p.recipe.distill and teachers[p.recipe.distill.teacher, p.recipe.distill.quantize])
         for p, (_, directory) in zip(prepared, pending, strict=True)
