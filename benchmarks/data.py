@@ -48,7 +48,7 @@ def make_rows(path: Path, count: int) -> int:
                 r"\b[a-z_]{4,}\b", lambda found, names=names: names.get(found[0], found[0]) if rng.random() < 0.9 else found[0], row[key]
             )
         rows.append(row)
-    pq.write_table(pa.Table.from_pylist(rows), path)
+    pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=1000)  # as the hub's files have it
     return sum(len(row["input_data"]) + len(row["output_data"]) for row in rows) // count
 
 

@@ -8,7 +8,10 @@ from paceline.compare.table import compare
 from paceline.config.load import load_study
 from paceline.config.rehearse import rehearsal
 from paceline.config.study import Run
-from paceline.train.study import train_study
+from paceline.doctor.check import examine_cohort
+from paceline.evaluate.probe import mtbench_probe
+from paceline.evaluate.study import evaluate_study
+from paceline.train.study import Hooks, train_study
 
 FILES = sorted((Path(__file__).parents[2] / "studies").glob("*.yaml"))
 
@@ -38,18 +41,25 @@ def test_two_steps_of_its_rehearsal(path, tmp_path):
     """All runs on the embedded base and samples, cut to two steps and few rows."""
     study = rehearsal(load_study(path))
     runs = [Run(name=run.name, hypothesis=run.hypothesis, recipe=_short(run.recipe)) for run in study.runs]
-    outcome = train_study(study.model_copy(update={"runs": runs}), tmp_path)
+    found = []
+    hooks = Hooks(inspect=lambda *cohort: found.extend(examine_cohort(*cohort, tmp_path)), probe=mtbench_probe)
+    outcome = train_study(study.model_copy(update={"runs": runs}), tmp_path, hooks)
+    assert not [finding.message for finding in found if finding.severity == "error"]
     assert set(outcome.states().values()) == {"finished"}
     assert [row.name for row in compare(outcome.directories).rows] == [run.name for run in runs]
+    kinds = {kind for kind, _ in evaluate_study(outcome.directories, tmp_path)}
+    assert kinds == {kind for run in runs for kind, wish in run.recipe.eval if wish}
 
 
 def _short(recipe):
+    code = recipe.eval.code and recipe.eval.code.model_copy(update={"n": 1, "max_new_tokens": 8})
     data = recipe.data.model_copy(update={"n": 28, "sample_ratio": None})
     return recipe.model_copy(
         update={
             "max_steps": 3,
             "warmup_ratio": 0.0,
             "data": data,
+            "eval": recipe.eval.model_copy(update={"code": code}),
             "batch_size": 2,
             "grad_accum": 1,
             "max_length": 384,

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paceline.config.evaluation import CodeTasks
 from paceline.errors import UserError
 from paceline.evaluate.code import rust
 from paceline.evaluate.code.extract import code_of
@@ -16,14 +17,14 @@ from paceline.evaluate.code.suite import validate
 
 @pytest.mark.parametrize("suite", ["rust", "problems"])
 def test_the_embedded_suites_tell_right_from_wrong(suite):
-    tasks, sandbox = load_suite(suite, None, 14, 0, False)
+    tasks, sandbox = load_suite(CodeTasks(suite=suite, n=14))
     valid = validate(tasks, sandbox)
     assert len(valid.tasks) >= 10, valid.left_out
     assert not any(task.check(sandbox, "I do not know.").passed for task in valid.tasks[:3])
 
 
 def test_a_rust_answer_that_does_not_compile_is_told_apart():
-    tasks, sandbox = load_suite("rust", None, 200, 0, False)
+    tasks, sandbox = load_suite(CodeTasks(suite="rust", n=200))
     task = next(task for task in tasks if task.kind == "code_generation")
     broken = task.check(sandbox, "```rust\nfn nonsense( {\n```")
     assert (broken.compiled, broken.passed) == (False, False)
@@ -33,7 +34,7 @@ def test_a_rust_answer_that_does_not_compile_is_told_apart():
 
 
 def test_generated_tests_must_fail_on_broken_code():
-    tasks, sandbox = load_suite("rust", None, 400, 0, False)
+    tasks, sandbox = load_suite(CodeTasks(suite="rust", n=400))
     task = next(task for task in tasks if task.kind == "test_generation" and task.check(sandbox, task.reference).passed)
     idle = task.check(sandbox, "```rust\n#[test]\nfn idle() { assert_eq!(1, 1); }\n```")
     assert not idle.passed
@@ -42,7 +43,7 @@ def test_generated_tests_must_fail_on_broken_code():
 
 
 def test_a_solution_in_cpp():
-    tasks, sandbox = load_suite("problems", None, 400, 0, False)
+    tasks, sandbox = load_suite(CodeTasks(suite="problems", n=400))
     task = next(task for task in tasks if task.row["title"] == "Tickets of 5")
     code = "#include <iostream>\nint main() { long n, s = 0, x; std::cin >> n; while (n--) { std::cin >> x; if (x % 5 == 0) s += x; } std::cout << s << std::endl; }"
     assert task.check(sandbox, f"<think>```python\nwrong\n```</think>\n```cpp\n{code}\n```").passed
@@ -116,6 +117,4 @@ def test_rates_and_kinds():
 def test_without_rustc_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(rust.shutil, "which", lambda name: None)
     with pytest.raises(UserError, match=r"needs rustc; install it from https://rustup.rs"):
-        load_suite("rust", None, 3, 0, False)
-    with pytest.raises(UserError, match="no suite 'rst', did you mean 'rust'"):
-        load_suite("rst", None, 3, 0, False)
+        load_suite(CodeTasks(suite="rust", n=3))

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paceline.config.evaluation import MTBench
 from paceline.errors import UserError
 from paceline.evaluate.adapters import open_cast
 from paceline.evaluate.generate import Sampling
@@ -70,7 +71,7 @@ def test_references_choose_the_template(file):
 def test_published_prompts_and_references_are_read_from_files(tmp_path, file):
     rows = [{"name": name, "system_prompt": "S", "prompt_template": "{" + "answer" + "}"} for name in OWN]
     (tmp_path / "judge_prompts.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    assert load_templates(tmp_path / "judge_prompts.jsonl")["single-v1"].system == "S"
+    assert load_templates(str(tmp_path / "judge_prompts.jsonl"))["single-v1"].system == "S"
     (tmp_path / "reference_answer_x.jsonl").write_text(json.dumps({"question_id": 903, "choices": [{"turns": ["r1", "r2"]}]}))
     assert load_questions(str(tmp_path))[3].reference == ("r1", "r2")
     assert [q.category for q in load_questions(str(tmp_path), 6)] == ["writing", "math", "reasoning", "coding", "writing", "math"]
@@ -249,23 +250,23 @@ def test_a_reward_model_reports_raw_and_squashed(cast, tiny_base, tmp_path):
     torch.manual_seed(0)
     AutoModelForSequenceClassification.from_pretrained(tiny_base("qwen3"), num_labels=1).save_pretrained(tmp_path)
     load_tokenizer("embedded").save_pretrained(tmp_path)
-    judge = open_judge("reward", str(tmp_path), None, cast, tmp_path / "cache")
+    judge = open_judge(MTBench(judge="reward", judge_model=str(tmp_path)), cast, tmp_path / "cache")
     grades = judge.grade(CASES[:3], lambda: None)
     assert all(g.raw is not None and g.rating == squash(g.raw) for g in grades)
     assert len({g.raw for g in grades}) == 3
 
 
 def test_a_local_judge_is_asked_greedily(cast, tiny_base, tmp_path):
-    judge = open_judge("local", tiny_base("qwen3"), None, cast, tmp_path)
+    judge = open_judge(MTBench(judge="local", judge_model=tiny_base("qwen3")), cast, tmp_path)
     grades = judge.grade(CASES[:2], lambda: None)
     assert [g.rating for g in grades] == [read_rating(g.reply) for g in grades]
 
 
 @pytest.mark.parametrize(
     ("kind", "model", "said"),
-    [("opnai", "m", "no judge 'opnai'"), ("reward", None, "needs --judge-model"), ("reward", "/nowhere", "cannot be loaded")],
+    [("reward", None, "needs judge_model"), ("reward", "/nowhere", "cannot be loaded")],
 )
 def test_judges_that_are_none(cast, tmp_path, kind, model, said):
     with pytest.raises(UserError) as caught:
-        open_judge(kind, model, None, cast, tmp_path)
+        open_judge(MTBench(judge=kind, judge_model=model), cast, tmp_path)
     assert said in str(caught.value)

@@ -34,26 +34,62 @@ def code(
     import json
     import sys
 
-    from paceline.cli.progress import answering, counting
+    from paceline.cli.progress import showing
     from paceline.cli.tables import output, print_code
+    from paceline.config.evaluation import CodeTasks
+    from paceline.config.load import make
     from paceline.evaluate.adapters import open_cast
     from paceline.evaluate.code.load import load_suite
     from paceline.evaluate.code.run import evaluate_code
     from paceline.evaluate.code.suite import validate
-    from paceline.evaluate.generate import Sampling
 
-    tasks, sandbox = load_suite(suite, data, n, seed, accept)
-    with counting("running the tasks' own answers") as tick:
-        valid = validate(tasks, sandbox, lambda: tick(1))
-    for reason, count in valid.left_out.items():
-        print(f"{count} of {len(tasks)} tasks left out: {reason}", file=sys.stderr)
-    cast = open_cast(runs, with_base)
+    wanted = make(
+        CodeTasks,
+        {"suite": suite, "data": data, "n": n, "samples": samples, "temperature": temperature, "top_p": top_p,
+         "max_new_tokens": max_new_tokens, "thinking": thinking, "seed": seed},
+        "eval code",
+    )  # fmt: skip
+    tasks, sandbox = load_suite(wanted, accept)
     folder = out or (runs[0] / "eval")
-    sampling = Sampling(temperature, top_p, max_new_tokens, seed)
-    with answering() as observe, counting("running answers") as tick:
-        summary = evaluate_code(cast, valid.tasks, sandbox, folder, suite, sampling, samples, thinking, observe, lambda: tick(1))
+    with showing("run") as show:
+        valid = validate(tasks, sandbox, show.checked)
+        for reason, count in valid.left_out.items():
+            show.say(f"{count} of {len(tasks)} tasks left out: {reason}")
+        summary = evaluate_code(open_cast(runs, with_base), valid, sandbox, wanted, folder, show)
     if as_json:
-        print(json.dumps({"tasks": len(valid.tasks), "left_out": valid.left_out, "runs": summary}, indent=1))
+        print(json.dumps(summary, indent=1))
     else:
-        print_code(summary, len(valid.tasks), samples, output())
+        print_code(summary, output())
         print(f"answers and verdicts are in {folder}", file=sys.stderr)
+
+
+@app.command("forgetting")
+def forgetting(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories or a study's folder.")],
+    source: Annotated[str, typer.Option(help="Hub data set id, file or folder with general conversations.")],
+    config: Annotated[str | None, typer.Option(help="Configuration of a hub data set that has several.")] = None,
+    split: Annotated[str, typer.Option(help="Split of the source.")] = "train",
+    format_name: Annotated[str, typer.Option("--format", help="Format of the rows.")] = "auto",
+    n: Annotated[int, typer.Option("-n", min=1, help="Rows, drawn by a fixed seed.")] = 200,
+    as_json: Json = False,
+) -> None:
+    """What was forgotten: loss on general rows before and after, and the mean KL to the base."""
+    import json
+
+    from paceline.cli.progress import showing
+    from paceline.cli.tables import output, print_forgetting
+    from paceline.config.evaluation import General
+    from paceline.config.load import make
+    from paceline.evaluate.adapters import open_cast, run_paths
+    from paceline.evaluate.forgetting import measure_forgetting
+
+    wanted = make(General, {"source": source, "config": config, "split": split, "format": format_name, "n": n}, "eval forgetting")
+    folders = {path.resolve().name: path / "eval" for path in run_paths(runs)}
+    for folder in folders.values():
+        folder.mkdir(exist_ok=True)
+    with showing("runs measured") as show:
+        found = measure_forgetting(open_cast(runs), wanted, folders, show)
+    if as_json:
+        print(json.dumps(found, indent=1))
+    else:
+        print_forgetting(found, output())

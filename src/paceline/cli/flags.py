@@ -17,7 +17,12 @@ _NAMES = {
     "base": ("--base", "--model"), "lr": ("--lr", "--learning-rate"), "batch_size": ("--batch-size", "--batch"),
     "grad_accum": ("--grad-accum", "--grad-acc"), "max_length": ("--max-length", "--max-seq-length"), "kl.tail": ("--kl-tail", "--kl-limit-seq"),
     "data.source": ("--data",), "data.n": ("-n", "--num-examples"), "data.seed": ("--data-seed",), "data.config": ("--data-config",), "data.mix_reasoning_ratio": ("--mix-reasoning-ratio",),
+    "eval.mtbench.lang": ("--mtbench-lang", "--mtbench-ru"), "eval.mtbench.questions": ("--mtbench-questions", "--mtbench-questions-limit"),
+    "eval.mtbench.judge": ("--mtbench-judge", "--mtbench-backend"), "eval.mtbench.judge_model": ("--judge-model",),
+    "eval.mtbench.judge_url": ("--judge-url",), "eval.mtbench.judge_prompts": ("--judge-prompts",),
 }  # fmt: skip
+
+_PANELS = {"kl": "KL anchor", "distill": "Distillation", "data": "Data", "eval": "Evaluation"}
 
 
 def _leaves(model: type[BaseModel], parents: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
@@ -36,11 +41,11 @@ def _leaves(model: type[BaseModel], parents: tuple[str, ...] = ()) -> Iterator[t
 def _option(path: tuple[str, ...], field: FieldInfo) -> Any:
     kind = field.annotation
     plain = next((t for t in (kind, *get_args(kind)) if t in (int, float, bool)), str)
-    own = path[1:] if path[0] == "data" else path
+    own = path[1:] if path[0] in ("data", "eval") else path
     names = _NAMES.get(".".join(path)) or (f"--{'-'.join(own).replace('_', '-')}",)
     if plain is bool:
         names = (f"{names[0]}/--no-{names[0].removeprefix('--')}",)
-    panel = "Recipe" if len(path) == 1 else {"kl": "KL anchor", "distill": "Distillation", "data": "Data"}[path[0]]
+    panel = "Recipe" if len(path) == 1 else _PANELS[path[0]]
     return Annotated[plain | None, typer.Option(*names, help=field.description, rich_help_panel=panel, show_default=False)]
 
 
@@ -70,6 +75,8 @@ def _as_fields(given: list[tuple[tuple[str, ...], Any]]) -> dict[str, Any]:
         place = fields
         for name in path[:-1]:
             place = place.setdefault(name, {})
-        is_list = path == ("train_tasks",) or (path == ("target_modules",) and re.fullmatch(r"[\w,]+", value))
+        is_list = path in (("train_tasks",), ("eval", "mtbench", "when")) or (
+            path == ("target_modules",) and re.fullmatch(r"[\w,]+", value)
+        )
         place[path[-1]] = value.split(",") if is_list else value
     return fields

@@ -17,7 +17,7 @@ def mtbench(
     judge_model: Annotated[str | None, typer.Option(help="The judge's model: a name at the server, a hub id or a folder.")] = None,
     judge_url: Annotated[str | None, typer.Option(help="Address of a server that speaks OpenAI's API.")] = None,
     judge_prompts: Annotated[
-        Path | None, typer.Option(help="The benchmark's judge_prompts.jsonl, for scores beside published ones.")
+        str | None, typer.Option(help="The benchmark's judge_prompts.jsonl, for scores beside published ones.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Folder for answers, judgments and scores; default: eval/ of the first run.")
@@ -31,24 +31,27 @@ def mtbench(
     """Two-turn questions, graded answer by answer; scores with 95% intervals and the change from the base. Stopped, the same command goes on."""
     import json
 
-    from paceline.cli.progress import answering, counting
+    from paceline.cli.progress import showing
     from paceline.cli.tables import output, print_mtbench
+    from paceline.config.evaluation import MTBench
+    from paceline.config.load import make
     from paceline.evaluate.adapters import open_cast
-    from paceline.evaluate.generate import Sampling
-    from paceline.evaluate.mtbench.converse import converse
     from paceline.evaluate.mtbench.judges import open_judge
-    from paceline.evaluate.mtbench.protocol import load_templates
     from paceline.evaluate.mtbench.questions import load_questions
-    from paceline.evaluate.mtbench.run import grade_answers
+    from paceline.evaluate.mtbench.run import run_mtbench
 
-    asked, templates = load_questions(lang, questions), load_templates(judge_prompts)
+    wanted = make(
+        MTBench,
+        {"lang": lang, "questions": questions, "judge": judge, "judge_model": judge_model, "judge_url": judge_url, "thinking": thinking,
+         "judge_prompts": judge_prompts, "temperature": temperature, "max_new_tokens": max_new_tokens},
+        "mtbench",
+    )  # fmt: skip
+    load_questions(wanted.lang)
     cast = open_cast(runs, with_base)
     folder = out or runs[0] / "eval"
-    grader = open_judge(judge, judge_model, judge_url, cast, folder / "judge-replies")
-    with answering() as observe:
-        answers = converse(cast, asked, folder / "mtbench-answers.jsonl", Sampling(temperature, 1.0, max_new_tokens), thinking, observe)
-    with counting("grading") as tick:
-        summary = grade_answers(answers, asked, grader, templates, folder, lambda: tick(1))
+    grader = open_judge(wanted, cast, folder / "judge-replies")
+    with showing("graded") as show:
+        summary = run_mtbench(cast, wanted, grader, folder, show)
     if as_json:
         print(json.dumps(summary, indent=1))
     else:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
+from paceline.evaluate.show import Show
+
 if TYPE_CHECKING:
     from paceline.train.cohort import Cohort
 
@@ -114,6 +116,13 @@ def counting(what: str) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda count: bar.advance(task, count)
+
+
+@contextmanager
+def showing(what: str) -> Iterator[Show]:
+    """Progress of an evaluation: a bar of answers, a count of what is graded or run."""
+    with answering() as answers, counting(what) as count:
+        yield Show(lambda line: Console(stderr=True).print(line, style="dim", highlight=False), answers, lambda: count(1))
 
 
 @contextmanager

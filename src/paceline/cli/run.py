@@ -1,23 +1,29 @@
 """Training from the command line: what `train`, `study run` and `rehearse` share."""
 
+from __future__ import annotations
+
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 
-from paceline.cli.progress import watching
-from paceline.cli.tables import comparison_json, output, print_comparison, print_findings
+from paceline.cli.progress import showing, watching
+from paceline.cli.tables import comparison_json, output, print_comparison, print_evaluation, print_findings
 from paceline.config.study import Study
+
+if TYPE_CHECKING:
+    from paceline.train.rundir import RunDirectory
 
 
 def train_and_compare(study: Study, folder: Path, as_json: bool, budget: int | None, check: bool = True) -> None:
     """Checks and trains what is not finished, then prints the table. Exit 130 after Ctrl-C, 1 if a run failed or the check found an error."""
-    from paceline.compare.table import compare
     from paceline.doctor.check import examine_cohort
     from paceline.doctor.live import Judge
+    from paceline.evaluate.probe import mtbench_probe
+    from paceline.evaluate.study import check_evaluations
     from paceline.train.study import Hooks, train_study
 
     def inspect(base: Any, preparer: Any, runs: Any) -> None:
@@ -28,8 +34,9 @@ def train_and_compare(study: Study, folder: Path, as_json: bool, budget: int | N
             print("not started; change the recipe, or go on with --no-check", file=sys.stderr)
             raise typer.Exit(1)
 
+    check_evaluations([run.recipe for run in study.runs])
     with watching() as watch:
-        hooks = Hooks(watch, watch.say, inspect, Judge) if check else Hooks(watch, watch.say, judge=Judge)
+        hooks = Hooks(watch, watch.say, inspect if check else Hooks().inspect, Judge, mtbench_probe)
         outcome = train_study(study, folder, hooks, budget)
     states = outcome.states()
     if outcome.skipped:
@@ -40,12 +47,24 @@ def train_and_compare(study: Study, folder: Path, as_json: bool, budget: int | N
     for directory in outcome.directories:
         if states[directory.name] == "failed":
             print(f"{directory.name} failed: {directory.status()['reason']}", file=sys.stderr)
-    if any(state == "finished" for state in states.values()):
-        comparison = compare(outcome.directories)
-        if as_json:
-            print(json.dumps(comparison_json(comparison), indent=1))
-        else:
-            print_comparison(comparison, output())
-            Console(stderr=True).print(f"runs are in {folder}", style="dim")
+    if "finished" in states.values():
+        _tell(outcome.directories, folder, as_json)
     if "failed" in states.values():
         raise typer.Exit(1)
+
+
+def _tell(directories: list[RunDirectory], folder: Path, as_json: bool) -> None:
+    """Evaluates what the recipes ask for, then prints the comparison and the evaluations."""
+    from paceline.compare.table import compare
+    from paceline.evaluate.study import evaluate_study
+
+    with showing("checked") as show:
+        evaluations = evaluate_study(directories, folder, show)
+    comparison = compare(directories)
+    if as_json:
+        print(json.dumps(comparison_json(comparison), indent=1))
+        return
+    print_comparison(comparison, output())
+    for kind, summary in evaluations:
+        print_evaluation(kind, summary, output())
+    Console(stderr=True).print(f"runs are in {folder}", style="dim")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -89,7 +90,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
 def print_study(study: Study, lengths: list[dict[str, Any]], console: Console) -> None:
     """Every run as its difference from the baseline, with its length."""
     console.print(f"[bold]{study.name}[/]  {study.objective}")
-    first = flatten(study.runs[0].recipe)
+    first = flatten(study.runs[0].recipe.model_dump())
     shown = (
         "base",
         "data.source",
@@ -155,20 +156,24 @@ def print_findings(findings: Sequence[Finding], console: Console) -> None:
             console.print(Text(f"        {change}", style="dim"))
 
 
-def print_code(summary: dict[str, Any], tasks: int, samples: int, console: Console) -> None:
+def print_code(summary: dict[str, Any], console: Console) -> None:
     """Rates of every run on executable tasks."""
-    kinds = sorted({kind for figures in summary.values() for kind in figures["kinds"]})
+    runs, samples = summary["runs"], summary["samples"]
+    kinds = sorted({kind for figures in runs.values() for kind in figures["kinds"]})
     table = Table("run", box=box.SIMPLE_HEAD)
     for heading in ("compiles", "pass@1, 95% interval", *([f"pass@{samples}"] if samples > 1 else []), *(kinds if len(kinds) > 1 else [])):
         table.add_column(heading, justify="right")
-    for run, figures in summary.items():
+    for run, figures in runs.items():
         compiled = figures["compile_rate"]
         cells = ["–" if compiled is None else f"{compiled['value']:.1%}", _interval(figures["pass@1"])]
         cells += [_interval(figures[f"pass@{samples}"])] if samples > 1 else []
         cells += [f"{figures['kinds'][kind]['value']:.0%}" if kind in figures["kinds"] else "" for kind in kinds] if len(kinds) > 1 else []
         table.add_row(run, *cells)
     console.print(table)
-    console.print(f"{tasks} tasks whose reference answer passes and whose wrong answers fail", style="dim")
+    console.print(
+        f"{summary['tasks']} tasks whose reference answer passes and whose wrong answers fail; {summary['run_a_minute_a_core']:.0f} answers run a minute on each core",
+        style="dim",
+    )
 
 
 def _interval(rate: dict[str, float]) -> str:
@@ -204,3 +209,24 @@ def print_mtbench(summary: dict[str, Any], console: Console) -> None:
     console.print(f"{summary['questions']} questions, judge {summary['judge']}", style="dim")
     if not summary["comparable_with_published"]:
         console.print("this judge's scores are not comparable with published ones: they compare these runs with one another only")
+
+
+def print_forgetting(found: dict[str, Any], console: Console) -> None:
+    """Loss on general rows before and after, with the paired difference."""
+    from paceline.compare.forgotten import general_change
+
+    table = Table("run", box=box.SIMPLE_HEAD)
+    for heading in ("general loss, base", "run", "change, 95% interval", "KL to the base"):
+        table.add_column(heading, justify="right")
+    for run, part in found.items():
+        change = general_change(Path(part["folder"]))
+        said = f"[{_COLOUR[change.verdict]}]{change.delta:+.4f} \\[{change.low:+.4f}, {change.high:+.4f}] {change.verdict}[/]"
+        table.add_row(run, f"{part['base']['loss']:.4f}", f"{part['run']['loss']:.4f}", said, f"{part['run']['kl']:.5f}")
+    console.print(table)
+    rows, source = next((part["rows"], part["source"]) for part in found.values())
+    console.print(f"{rows} rows of {source}", style="dim")
+
+
+def print_evaluation(kind: str, summary: dict[str, Any], console: Console) -> None:
+    """One evaluation's table."""
+    {"mtbench": print_mtbench, "code": print_code, "forgetting": print_forgetting}[kind](summary, console)

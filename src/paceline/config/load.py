@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -15,6 +15,7 @@ from paceline.errors import UserError, nearest
 
 _STUDY_KEYS = ("study", "objective", "recipe", "runs", "published")
 _RUN_KEYS = ("name", "hypothesis", "preset")
+Model = TypeVar("Model", bound=BaseModel)
 
 
 class _Loader(yaml.SafeLoader):
@@ -60,16 +61,21 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def make_recipe(fields: Mapping[str, Any], where: str) -> Recipe:
-    """A checked recipe; `where` names the file or flag in the error.
+def make(model: type[Model], fields: Mapping[str, Any], where: str) -> Model:
+    """A checked model; `where` names the file or command in the error.
 
     Raises:
         UserError: one line that names the field, its value, what is wrong, and for an unknown field the nearest known one.
     """
     try:
-        return Recipe.model_validate(fields)
+        return model.model_validate(fields)
     except ValidationError as error:
-        raise UserError(f"{where}: {_explain(error, Recipe)}") from error
+        raise UserError(f"{where}: {_explain(error, model)}") from error
+
+
+def make_recipe(fields: Mapping[str, Any], where: str) -> Recipe:
+    """A checked recipe; see `make`."""
+    return make(Recipe, fields, where)
 
 
 def load_recipe(path: Path, flags: Mapping[str, Any] | None = None) -> Recipe:
@@ -129,12 +135,19 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     path = [str(part) for part in fault["loc"]]
     field = ".".join(path)
     if fault["type"] == "extra_forbidden":
-        owner: Any = model
+        owner = model
         for part in path[:-1]:
-            owner = owner.model_fields[part].annotation
+            owner = _model_in(owner.model_fields[part].annotation) if part in owner.model_fields else owner  # else: a place in a list
         return f"unknown field {field!r}{nearest(path[-1], owner.model_fields)}"
     if fault["type"] == "missing":
         return f"field {field!r} is missing; give it in the file or as --{field.replace('_', '-').replace('.', '-')}"
     if not field:
         return fault["msg"].removeprefix("Value error, ")
     return f"field {field!r} is {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
+
+
+def _model_in(kind: Any) -> type[BaseModel]:
+    """The model inside an annotation such as `KL | None` or `tuple[Share, ...]`."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind
+    return next(model for inner in get_args(kind) if inner not in (type(None), ...) for model in [_model_in(inner)])

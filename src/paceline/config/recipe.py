@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from paceline.config.evaluation import Evaluation
 from paceline.config.parts import KL, Data, Distill, Quantize, Strict
 
 Scheduler = Literal[
@@ -77,6 +78,7 @@ class Recipe(Strict):
     kl: KL | None = Field(None, description="KL anchor to the base")
     distill: Distill | None = Field(None, description="teacher to learn from")
 
+    eval: Evaluation = Field(Evaluation(), description="what the run is evaluated by beside its held-out loss")
     logging_steps: int = Field(10, gt=0, description="steps between logged lines")
     eval_steps: int | None = Field(None, gt=0, description="steps between evaluations; default: only before and after")
     early_stop_patience: int | None = Field(None, gt=0, description="stop after so many evaluations without a better loss")

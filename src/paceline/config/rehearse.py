@@ -56,8 +56,29 @@ def _rehearse(recipe: Recipe, name: str, lr_factor: float, shrink: int, rows: fl
             fields["kl"][steps] = max(1, round(fields["kl"][steps] * STEP_SHARE))
     if recipe.distill:
         fields["distill"]["teacher"] = "embedded"
+    fields["eval"] = _rehearse_evaluation(fields["eval"], share, "embedded:rust" if source == "embedded:twix" else "embedded:twix")
     fields["logging_steps"] = 5
     return make_recipe(fields, f"rehearsal of {name}")
+
+
+def _rehearse_evaluation(wanted: dict[str, Any], share: float, other: str) -> dict[str, Any]:
+    """Questions of our own, the base as its judge, short answers and few tasks; `other` is a sample of another kind."""
+    if asked := wanted["mtbench"]:
+        lang = "embedded:ru" if asked["lang"] == "ru" else "embedded:en"
+        asked |= {"lang": lang, "questions": 0, "judge": "simple", "judge_model": None, "judge_url": None, "judge_prompts": None}
+        asked["max_new_tokens"] = min(asked["max_new_tokens"], 32)
+        if asked["during"]:
+            asked["during"] |= {"steps": max(2, round(asked["during"]["steps"] * share)), "questions": 4}
+    if code := wanted["code"]:
+        code |= {
+            "data": None,
+            "n": min(code["n"], 6),
+            "samples": min(code["samples"], 2),
+            "max_new_tokens": min(code["max_new_tokens"], 96),
+        }
+    if general := wanted["forgetting"]:
+        general |= {"source": other, "config": None, "split": "train", "format": "auto", "n": min(general["n"], 40)}
+    return wanted
 
 
 def _coverage(recipe: Recipe) -> float:

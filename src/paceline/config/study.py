@@ -32,18 +32,15 @@ class Study(BaseModel):
         return recipe_differences(self.runs[0].recipe, run.recipe)
 
 
-def flatten(recipe: Recipe) -> dict[str, Any]:
-    """The recipe's fields with nested ones under dotted names."""
+def flatten(fields: dict[str, Any], parents: str = "") -> dict[str, Any]:
+    """A recipe's fields with nested ones under dotted names."""
     flat: dict[str, Any] = {}
-    for key, value in recipe.model_dump().items():
-        if isinstance(value, dict):
-            flat |= {f"{key}.{inner}": item for inner, item in value.items()}
-        else:
-            flat[key] = value
+    for key, value in fields.items():
+        flat |= flatten(value, f"{parents}{key}.") if isinstance(value, dict) else {parents + key: value}
     return flat
 
 
 def recipe_differences(first: Recipe, second: Recipe) -> dict[str, tuple[Any, Any]]:
     """{dotted field: (value in first, value in second)} where the two recipes differ."""
-    left, right = flatten(first), flatten(second)
+    left, right = flatten(first.model_dump()), flatten(second.model_dump())
     return {key: (left.get(key), right.get(key)) for key in {**left, **right} if left.get(key) != right.get(key)}

@@ -43,7 +43,9 @@ def _local(path: Path, data: Data) -> Dataset:
         if file.stat().st_size == 0:
             raise UserError(f"data {file}: the file is empty")
     try:
-        return datasets.load_dataset(_READERS[suffixes.pop()], data_files=[str(p) for p in files], split="train")
+        reader = _READERS[suffixes.pop()]
+        batches = {"batch_size": 1000} if reader == "parquet" else {}  # else a file of one row group is read at once
+        return datasets.load_dataset(reader, data_files=[str(p) for p in files], split="train", **batches)
     except Exception as error:
         for file in files:
             _explain_json(file)

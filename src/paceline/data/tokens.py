@@ -1,8 +1,7 @@
-"""Token data sets: tokenized once, in parallel, cached as Arrow files and memory-mapped."""
+"""Token data sets: tokenized once, on all cores, cached as Arrow files and memory-mapped."""
 
 import hashlib
 import json
-import os
 import sys
 from dataclasses import dataclass
 from functools import cached_property
@@ -111,9 +110,9 @@ def load_tokens(data: Data, chat: Chat) -> TokenDataset:
 
 
 def _tokenize(part: Part, format_name: str, seed: int, chat: Chat) -> Dataset:
-    workers = min(os.cpu_count() or 1, 1 + len(part.picked) // 5000)
-    if workers > 1 and sys.stderr.isatty():
+    if len(part.picked) > 5000 and sys.stderr.isatty():
         enable_progress_bars()
+    # one process: the tokenizer itself works in threads, and a worker process would cost as much memory as all the rest
     return part.rows.select(part.picked).map(
         _encode_rows,
         fn_kwargs={"chat": chat, "format_name": format_name, "source": part.share.source, "places": part.picked},
@@ -121,7 +120,6 @@ def _tokenize(part: Part, format_name: str, seed: int, chat: Chat) -> Dataset:
         batched=True,
         batch_size=500,
         desc="tokenizing",
-        num_proc=workers if workers > 1 else None,
         remove_columns=part.rows.column_names,
         features=_FEATURES,
         new_fingerprint=_fingerprint(part, format_name, seed, chat),

@@ -78,7 +78,7 @@ def labels_everywhere(case: Preflight) -> Finding | None:
 def no_end_of_turn(case: Preflight) -> Finding | None:
     """No example teaches the model to stop: the end-of-turn token is not among the supervised ones.
 
-    Computed: the template's end-of-turn token against the last supervised token of each sampled example that is not cut; missing in over half is an error.
+    Computed: whether the last end-of-turn token of each sampled example that is not cut is supervised; not in over half is an error.
     Try: a chat template that closes the assistant's turn; a base whose template does.
     Source: models fine-tuned without it run on until the limit.
     """
@@ -86,7 +86,7 @@ def no_end_of_turn(case: Preflight) -> Finding | None:
     whole = [(ids, mask) for ids, mask in case.sample if len(ids) < case.recipe.max_length and mask.any()]
     if not whole:
         return None
-    ends = [bool(ending) and bool((ids[mask == 1][-len(ending) :] == ending[-1]).any()) for ids, mask in whole]
+    ends = [bool(ending) and bool(mask[ids == ending[-1]][-1:].any()) for ids, mask in whole]
     missing = 1 - float(np.mean(ends))
     if missing <= 0.5:
         return None

@@ -99,10 +99,11 @@ def same_eval(log: Log) -> Finding | None:
     Try: see zero-gradient; check that the evaluated model is the one that is trained.
     Source: the QLoRA post-mortem (2.9310 three times).
     """
-    losses = log.eval_loss[np.isfinite(log.eval_loss)]
+    measured = np.isfinite(log.eval_loss)
+    losses, steps = log.eval_loss[measured], log.eval_step[measured]
     if len(losses) < 2:
         return None
-    same = np.diff(losses) == 0
+    same = (np.diff(losses) == 0) & (np.diff(steps) != 0)  # a run that stops early is evaluated at its last step once more
     longest = _longest_run(same) + 1
     if longest < 2 or (longest == 2 and len(f"{losses[0]:.10g}".replace(".", "")) < 5):
         return None

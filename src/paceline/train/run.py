@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
+from paceline.errors import UserError
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base
 from paceline.model.loss import SoftTarget, TokenLosses
@@ -24,10 +25,18 @@ from paceline.train.pieces import Piece, cut
 from paceline.train.prepare import Prepared
 from paceline.train.rundir import RunDirectory
 from paceline.train.schedule import learning_rate
+from paceline.train.score import ScoreWatch
 from paceline.train.states import FrozenStates
 
 # Told every event as it is logged; gives the findings that the event brings.
 Judge = Callable[[dict[str, Any]], list[dict[str, Any]]]
+# Gives the score of an adapter (None: the bare base) on the questions of `eval.mtbench.during`.
+Probe = Callable[[Adapter | None], float]
+
+
+def no_probe(adapter: Adapter | None) -> float:
+    """Where nothing is there to ask and grade."""
+    raise UserError("eval.mtbench.during needs something that asks and grades; train with `paceline train` or `paceline study run`")
 
 
 class TrainingRun:
@@ -38,7 +47,7 @@ class TrainingRun:
 
     def __init__(
         self, base: Base, prepared: Prepared, directory: RunDirectory, anchor: FrozenStates, teacher: FrozenStates | None = None,
-        judge: Judge = lambda event: [],
+        judge: Judge = lambda event: [], probe: Probe = no_probe,
     ) -> None:  # fmt: skip
         self.base, self.prepared, self.directory = base, prepared, directory
         self.recipe, self.plan = prepared.recipe, prepared.plan
@@ -58,7 +67,8 @@ class TrainingRun:
         self._pieces: list[Piece] = []
         self._taken = 0
         self._log = EventLog(directory.events)
-        self._judge = judge
+        self._judge, self._probe = judge, probe
+        self._score_watch = ScoreWatch(self.recipe.eval.mtbench.during if self.recipe.eval.mtbench else None)
         self._condemned = ""
 
     # -- beginning ---------------------------------------------------------------------------------------------------------------------
@@ -79,6 +89,7 @@ class TrainingRun:
             self._log.cut(self.progress.events_bytes)
             for event in read_events(self.directory.events):
                 self._judge(event)
+                self._score_watch.see(event)
         self.directory.set_status("running")
         self.state = "running"
         self._begin_step()
@@ -94,6 +105,8 @@ class TrainingRun:
         self._log_eval(base_losses.summary(), 0.0, "base")
         if parent is not None:
             self._evaluate("start")
+        if self._score_watch.due(0):
+            self._check_score(None)
 
     def _begin_step(self) -> None:
         chosen = self.prepared.split.train[self._order(self.progress.step)]
@@ -159,6 +172,9 @@ class TrainingRun:
         if self.recipe.eval_steps and self.progress.step % self.recipe.eval_steps == 0 and not last:
             self._evaluate("eval")
             last = self._out_of_patience()
+        if self._score_watch.due(self.progress.step) and not last:
+            self._check_score(self.adapter)
+            last = self._score_watch.over
         if self._condemned and not last:
             self._fail(self._condemned)
             return
@@ -239,6 +255,18 @@ class TrainingRun:
         else:
             p.patience_used += 1
         return p.patience_used >= self.recipe.early_stop_patience
+
+    def _check_score(self, adapter: Adapter | None) -> None:
+        """Asks a part of MT-Bench's questions."""
+        began = time.perf_counter()
+        event = {
+            "step": self.progress.step,
+            "epoch": self._epoch(),
+            "name": "base" if adapter is None else "eval",
+            "score": self._probe(adapter),
+        }
+        self._write("mtbench", **event, seconds=time.perf_counter() - began)
+        self._score_watch.see({"event": "mtbench", **event})
 
     def _log_eval(self, summary: dict[str, Any], seconds: float, name: str) -> None:
         self.eval_summary = summary

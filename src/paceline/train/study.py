@@ -18,7 +18,7 @@ from paceline.train.curriculum import order_key
 from paceline.train.files import write_whole
 from paceline.train.heldout import ExampleLosses, held_out_losses
 from paceline.train.prepare import Prepared, Preparer, by_base
-from paceline.train.run import Judge, TrainingRun
+from paceline.train.run import Judge, Probe, TrainingRun, no_probe
 from paceline.train.rundir import RunDirectory, check_room, run_bytes
 from paceline.train.states import FrozenStates
 from paceline.train.teacher import load_teachers
@@ -32,13 +32,15 @@ class Hooks:
     """What is told of the training, and may look on.
 
     `observe` is called after every tick; `say` is told in a line what is about to happen; `inspect` sees a loaded base and the prepared
-    runs that are about to begin, and may raise; `judge` makes what follows one run's events.
+    runs that are about to begin, and may raise; `judge` makes what follows one run's events; `probe` what asks a run the questions of
+    `eval.mtbench.during`.
     """
 
     observe: Observe = lambda cohort: None
     say: Callable[[str], None] = lambda line: None
     inspect: Callable[[Base, Preparer, list[tuple[str, Recipe, Prepared]]], None] = lambda base, preparer, runs: None
     judge: Callable[[Recipe], Judge] = lambda recipe: lambda event: []
+    probe: Callable[[Base, RunDirectory, Recipe], Probe] = lambda base, directory, recipe: no_probe
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,10 @@ def _make_cohort(pending: Pending, study: Study, folder: Path, hooks: Hooks, bud
     for run, directory in pending:
         directory.claim(run.recipe)
     write_study(study, folder)
-    training = [TrainingRun(base, p, directory, anchor, teacher or None, hooks.judge(p.recipe)) for p, directory, teacher in runs]
+    training = [
+        TrainingRun(base, p, directory, anchor, teacher or None, hooks.judge(p.recipe), hooks.probe(base, directory, p.recipe))
+        for p, directory, teacher in runs
+    ]
     return Cohort(base, training, _Beginner(base, anchor, parents, say), budget)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import comb
@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from paceline.config.evaluation import CodeTasks
 from paceline.evaluate.adapters import Cast
 from paceline.evaluate.answers import Prompt, answer_all
-from paceline.evaluate.code.suite import Outcome, Task, workers
+from paceline.evaluate.code.suite import Outcome, Validation, workers
 from paceline.evaluate.generate import Sampling
 from paceline.evaluate.sandbox import Sandbox
+from paceline.evaluate.show import SILENT, Show
 from paceline.train.files import write_json
 
 
@@ -40,32 +42,34 @@ def pass_at_k(samples: int, passed: int, k: int) -> float:
     return 1.0 - comb(samples - passed, k) / comb(samples, k)
 
 
-def evaluate_code(
-    cast: Cast, tasks: list[Task], sandbox: Sandbox, folder: Path, suite: str, sampling: Sampling, samples: int, thinking: bool,
-    observe: Callable[[int, int, int], None], judged: Callable[[], None],
-) -> dict[str, Any]:  # fmt: skip
-    """Lets every run answer every task, runs the answers, and writes answers, verdicts (jsonl) and rates (json) into `folder`.
-
-    `judged` is called after every answer that was run.
-    """
+def evaluate_code(cast: Cast, valid: Validation, sandbox: Sandbox, wanted: CodeTasks, folder: Path, show: Show = SILENT) -> dict[str, Any]:
+    """Lets every run answer every task, runs the answers, and writes answers, verdicts (jsonl) and rates (json) into `folder`."""
+    tasks, suite, samples = valid.tasks, wanted.suite, wanted.samples
+    sampling = Sampling(wanted.temperature, wanted.top_p, wanted.max_new_tokens, wanted.seed)
     prompts = [Prompt(task.id, task.messages) for task in tasks]
-    lines = answer_all(cast, prompts, folder / f"{suite}-answers.jsonl", sampling, thinking, samples, observe)
+    lines = answer_all(cast, prompts, folder / f"{suite}-answers.jsonl", sampling, wanted.thinking, samples, show.answers)
     by_id = {task.id: task for task in tasks}
 
     def judge(line: dict[str, Any]) -> Outcome:
         outcome = by_id[line["id"]].check(sandbox, line["answer"])
-        judged()
+        show.checked()
         return outcome
 
+    began = time.perf_counter()
     with ThreadPoolExecutor(workers()) as pool:
         outcomes = list(pool.map(judge, lines))
+    took = time.perf_counter() - began
     verdicts = [
         {**{key: line[key] for key in ("run", "id", "sample", "finish")}, "kind": by_id[line["id"]].kind, "compiled": o.compiled, "passed": o.passed, "output": o.output[:4000]}
         for line, o in zip(lines, outcomes, strict=True)
     ]  # fmt: skip
     (folder / f"{suite}-verdicts.jsonl").write_text("".join(json.dumps(verdict, ensure_ascii=False) + "\n" for verdict in verdicts))
-    summary = {run: summarise([v for v in verdicts if v["run"] == run], samples) for run in cast.adapters}
-    write_json(folder / f"{suite}.json", {"suite": suite, "tasks": len(tasks), "samples": samples, "runs": summary})
+    summary = {
+        "suite": suite, "tasks": len(tasks), "left_out": valid.left_out, "samples": samples,
+        "run_a_minute_a_core": len(lines) / took * 60 / workers(),
+        "runs": {run: summarise([v for v in verdicts if v["run"] == run], samples) for run in cast.adapters},
+    }  # fmt: skip
+    write_json(folder / f"{suite}.json", summary)
     return summary
 
 

@@ -14,11 +14,14 @@ from typing import Any, Protocol
 
 import torch
 
+from paceline.config.evaluation import MTBench
+from paceline.data.chat import Chat, load_tokenizer
 from paceline.data.formats import Messages
 from paceline.errors import UserError
 from paceline.evaluate.adapters import BASE, Cast
 from paceline.evaluate.generate import Request, Sampling
 from paceline.evaluate.mtbench.protocol import FAILED, read_rating
+from paceline.model.base import load_base
 from paceline.model.flat import Slice, flat_batch, using
 from paceline.train.files import write_json
 
@@ -209,26 +212,22 @@ class SimpleJudge:
         return found
 
 
-def open_judge(kind: str, model: str | None, url: str | None, cast: Cast, cache: Path) -> Judge:
-    """A judge by its kind: openai, local, reward or simple.
+def open_judge(wanted: MTBench, cast: Cast, cache: Path) -> Judge:
+    """The judge that the settings name; an API's replies are kept in `cache`.
 
     Raises:
-        UserError: unknown kind; a model that is missing or cannot be loaded.
+        UserError: a model that is missing or cannot be loaded.
     """
-    if kind == "simple":
+    if wanted.judge == "simple":
         return SimpleJudge(cast)
+    model = wanted.judge_model
     if model is None:
-        raise UserError(f"the judge {kind!r} needs --judge-model")
-    if kind == "openai":
-        return OpenAIJudge(model, url, cache)
-    if kind == "local":
-        from paceline.data.chat import Chat, load_tokenizer
-        from paceline.model.base import load_base
-
-        return LocalJudge(Cast(load_base(model), Chat(load_tokenizer(model)), {BASE: None}), f"local:{model}")
-    if kind == "reward":
+        raise UserError(f"the judge {wanted.judge!r} needs judge_model (--judge-model)")
+    if wanted.judge == "openai":
+        return OpenAIJudge(model, wanted.judge_url, cache)
+    if wanted.judge == "reward":
         return _reward(model)
-    raise UserError(f"no judge {kind!r}; there are openai, local, reward, simple")
+    return LocalJudge(Cast(load_base(model), Chat(load_tokenizer(model)), {BASE: None}), f"local:{model}")
 
 
 def _reward(model: str) -> RewardJudge:

@@ -46,10 +46,11 @@ OWN = {
 }  # fmt: skip
 
 
-def load_templates(path: Path | None) -> dict[str, Template]:
+def load_templates(file: str | None) -> dict[str, Template]:
     """The benchmark's published prompts from its judge_prompts.jsonl; without a file the ones above, whose scores are not those of the paper."""
-    if path is None:
+    if file is None:
         return OWN
+    path = Path(file)
     try:
         rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
         found = {row["name"]: Template(row["system_prompt"], row["prompt_template"]) for row in rows}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paceline import embedded
 from paceline.errors import UserError
 
 # Where the published questions lie: hub data set, and the file in it.
@@ -26,14 +27,14 @@ class Question:
 
 
 def load_questions(wanted: str, limit: int = 0) -> list[Question]:
-    """Questions of a language (`en`, `ru`, from the hub) or of a file or folder; `limit` takes the first of each category in turn, 0 all.
+    """Questions of a language (`en`, `ru`, from the hub; `embedded:en`, `embedded:ru`, a dozen of our own) or of a file or folder; `limit` takes the first of each category in turn, 0 all.
 
     A folder holds question.jsonl and perhaps reference_answer*.jsonl. A line: question_id, category, turns, and reference if it likes.
 
     Raises:
         UserError: not there, not readable (with the line), or no question in it.
     """
-    path = Path(wanted)
+    path = embedded.QUESTIONS / f"{wanted.removeprefix('embedded:')}.jsonl" if wanted.startswith("embedded:") else Path(wanted)
     if wanted in HUB and not path.exists():
         path = _download(*HUB[wanted])
     elif not path.exists():

@@ -11,12 +11,27 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from paceline.evaluate.adapters import BASE
-from paceline.evaluate.mtbench.converse import Answers
+from paceline.config.evaluation import MTBench
+from paceline.evaluate.adapters import BASE, Cast
+from paceline.evaluate.generate import Sampling
+from paceline.evaluate.mtbench.converse import Answers, converse
 from paceline.evaluate.mtbench.judges import Case, Grade, Judge, valid
-from paceline.evaluate.mtbench.protocol import Template, judge_prompt
-from paceline.evaluate.mtbench.questions import Question
+from paceline.evaluate.mtbench.protocol import Template, judge_prompt, load_templates
+from paceline.evaluate.mtbench.questions import Question, load_questions
+from paceline.evaluate.show import SILENT, Show
 from paceline.train.files import write_json
+
+
+def run_mtbench(cast: Cast, wanted: MTBench, judge: Judge, folder: Path, show: Show = SILENT) -> dict[str, Any]:
+    """Asks, grades and scores every speaker of the cast; answers that `folder` holds already are not asked for again.
+
+    Raises:
+        UserError: no questions where the settings say they are.
+    """
+    questions, templates = load_questions(wanted.lang, wanted.questions), load_templates(wanted.judge_prompts)
+    sampling = Sampling(wanted.temperature, 1.0, wanted.max_new_tokens)
+    answers = converse(cast, questions, folder / "mtbench-answers.jsonl", sampling, wanted.thinking, show.answers)
+    return grade_answers(answers, questions, judge, templates, folder, show.checked)
 
 
 def grade_answers(

@@ -1,0 +1,69 @@
+"""What a run is evaluated by beside its held-out loss."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from paceline.config.parts import Format, Strict
+
+
+class MidTraining(Strict):
+    """A part of the questions while the run trains, and an early stop on its score."""
+
+    steps: int = Field(gt=0, description="steps between the checks")
+    questions: int = Field(16, gt=0, description="so many questions, spread over the categories")
+    patience: int | None = Field(None, gt=0, description="stop after so many checks without a better score; default: never")
+    min_delta: float = Field(0.05, ge=0, description="how much higher counts as better")
+    floor: float = Field(0.30, ge=0, description="with patience: stop at once when so far under the base's score")
+
+
+class MTBench(Strict):
+    """Two-turn questions before and after training, graded answer by answer."""
+
+    when: tuple[Literal["before", "after"], ...] = Field(
+        ("before", "after"), min_length=1, description="the bare base, the trained run, or both"
+    )
+    lang: Annotated[str, BeforeValidator(lambda value: "ru" if value == "auto" else value)] = Field(
+        "en", description="en or ru (from the hub), or a file or folder with questions in FastChat's form"
+    )
+    questions: int = Field(0, ge=0, description="so many questions, spread over the categories; 0: all")
+    judge: Literal["openai", "local", "reward", "simple"] = Field("simple", description="who grades")
+    judge_model: str | None = Field(None, description="the judge's model: a name at the server, a hub id or a folder")
+    judge_url: str | None = Field(None, description="address of a server that speaks OpenAI's API")
+    judge_prompts: str | None = Field(None, description="the benchmark's judge_prompts.jsonl, for scores beside published ones")
+    temperature: float = Field(0.0, ge=0, description="0: greedy")
+    max_new_tokens: int = Field(1024, gt=0, description="longest answer in tokens")
+    thinking: bool = Field(False, description="let a base that can think before its answer")
+    during: MidTraining | None = Field(None, description="a part of the questions during training")
+
+
+class CodeTasks(Strict):
+    """Generated code that is compiled and run."""
+
+    suite: Literal["rust", "problems"] = Field("rust", description="rust (compiled and tested) or problems (run on examples)")
+    data: str | None = Field(None, description="rows with tests or examples; default: the embedded sample")
+    n: int = Field(50, gt=0, description="tasks, drawn by the seed")
+    samples: int = Field(1, gt=0, description="answers to each task, for pass@k (with a temperature)")
+    temperature: float = Field(0.0, ge=0, description="0: greedy")
+    top_p: float = Field(1.0, ge=0, le=1, description="draw from the likeliest tokens that together have this probability")
+    max_new_tokens: int = Field(512, gt=0, description="longest answer in tokens")
+    thinking: bool = Field(True, description="let a base that can think before its answer")
+    seed: int = Field(0, ge=0, description="seed of the draw of tasks and of the sampling")
+
+
+class General(Strict):
+    """Rows of another kind than the training data, for what is forgotten."""
+
+    source: str = Field(description="hub data set id, file or folder with general conversations")
+    config: str | None = Field(None, description="configuration of a hub data set that has several")
+    split: str = Field("train", description="split of the source")
+    format: Format = Field("auto", description="format of the rows")
+    n: int = Field(200, gt=0, description="rows, drawn by a fixed seed")
+
+
+class Evaluation(Strict):
+    """Evaluations of a finished run, each beside the bare base."""
+
+    mtbench: MTBench | None = Field(None, description="MT-Bench")
+    code: CodeTasks | None = Field(None, description="generated code, run")
+    forgetting: General | None = Field(None, description="loss on general rows and KL to the base")
