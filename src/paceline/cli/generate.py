@@ -71,3 +71,25 @@ def generate(
         lines = answer_all(cast, asked, out, Sampling(temperature, top_p, max_new_tokens, seed), thinking, samples, observe)
     cut = sum(line["finish"] == "length" for line in lines)
     print(f"{len(lines)} answers in {out}" + (f"; {cut} cut at {max_new_tokens} tokens" if cut else ""))
+
+
+def serve(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, a study's folder, or adapters in PEFT's format.")],
+    host: Annotated[str, typer.Option(help="Address to listen on; whoever reaches it may ask.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+) -> None:
+    """Serve runs behind an OpenAI-compatible chat endpoint; each is a model under its name, the bare one is `base`."""
+    import sys
+
+    from paceline.errors import UserError
+    from paceline.evaluate.adapters import open_cast
+
+    try:
+        import uvicorn
+
+        from paceline.evaluate.serve import make_app
+    except ImportError as error:
+        raise UserError("`paceline serve` needs a web server; install it with `pip install 'paceline[serve]'`") from error
+    cast = open_cast(runs, with_base=True)
+    print(f"models: {', '.join(cast.adapters)}; base_url http://{host}:{port}/v1", file=sys.stderr)
+    uvicorn.run(make_app(cast), host=host, port=port, log_level="warning")

@@ -76,6 +76,10 @@ class Generator:
         while self.busy:
             yield from (request for request in self.tick() if request.finish)
 
+    def drop(self, request: Request) -> None:
+        """Lets a request go, whatever it still had to say."""
+        self._active = [other for other in self._active if other is not request]
+
     @property
     def busy(self) -> bool:
         return bool(self._waiting or self._active)

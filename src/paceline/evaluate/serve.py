@@ -1,0 +1,228 @@
+"""An OpenAI-compatible chat endpoint: each adapter is a model, and all that is asked at once shares one batch."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request as HTTPRequest
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from paceline.data.formats import ROLES, Messages
+from paceline.errors import UserError, nearest
+from paceline.evaluate.adapters import Cast
+from paceline.evaluate.generate import Request, Sampling
+
+
+@dataclass(eq=False)
+class _Asked:
+    """One answer under way. Pieces of text come through `pieces`, a finish reason at their end, or an error."""
+
+    request: Request
+    stops: list[str]
+    loop: asyncio.AbstractEventLoop
+    pieces: asyncio.Queue[tuple[str, str | None]] = field(default_factory=asyncio.Queue)
+    said: str = ""
+    gone: bool = False
+
+    def put(self, text: str, finish: str | None) -> None:
+        self.loop.call_soon_threadsafe(self.pieces.put_nowait, (text, finish))
+
+
+class Engine:
+    """A thread that owns the model: requests come in between two forwards, and each forward moves all of them on."""
+
+    def __init__(self, cast: Cast) -> None:
+        self.cast = cast
+        self._arrived: SimpleQueue[_Asked | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._arrived.put(None)
+        self._thread.join()
+
+    def ask(self, asked: _Asked) -> None:
+        self._arrived.put(asked)
+
+    def _run(self) -> None:
+        generator = self.cast.generator()
+        asking: dict[int, _Asked] = {}
+        while True:
+            while not asking or not self._arrived.empty():
+                asked = self._arrived.get()
+                if asked is None:
+                    return
+                asking[id(asked.request)] = asked
+                generator.add([asked.request])
+            try:
+                for request in generator.tick():
+                    if self._tell(asking[id(request)]):
+                        del asking[id(request)]
+                        generator.drop(request)
+            except Exception as error:  # the server lives on; those who were waiting are told
+                for asked in asking.values():
+                    asked.put(f"{type(error).__name__}: {error}", "error")
+                asking, generator = {}, self.cast.generator()
+
+    def _tell(self, asked: _Asked) -> bool:
+        """Passes on what is new of an answer; whether it is at its end."""
+        request = asked.request
+        text, finish = self.cast.text(request.tokens), request.finish
+        ended = next((place for stop in asked.stops if (place := text.find(stop)) >= 0), None)
+        if ended is not None:
+            text, finish = text[:ended], "stop"
+        if asked.gone:
+            finish = finish or "gone"
+        held = 0 if finish else max((_overlap(text, stop) for stop in asked.stops), default=0)
+        whole = text[: len(text) - held]
+        if finish or not whole.endswith("�"):  # half a character so far
+            if len(whole) > len(asked.said) or finish:
+                asked.put(whole[len(asked.said) :], finish)
+            asked.said = whole
+        return finish is not None
+
+
+def _overlap(text: str, stop: str) -> int:
+    """How many characters at the end of the text may be the beginning of a stop text."""
+    return next((size for size in range(min(len(text), len(stop) - 1), 0, -1) if stop.startswith(text[-size:])), 0)
+
+
+def make_app(cast: Cast) -> Starlette:
+    """The web application: /v1/models, /v1/chat/completions, /health."""
+    engine = Engine(cast)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        engine.start()
+        yield
+        engine.stop()
+
+    async def models(request: HTTPRequest) -> Response:
+        listed = [{"id": name, "object": "model", "created": 0, "owned_by": "paceline"} for name in cast.adapters]
+        return JSONResponse({"object": "list", "data": listed})
+
+    async def health(request: HTTPRequest) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def chat(request: HTTPRequest) -> Response:
+        try:
+            body = json.loads(await request.body())
+            asked = _read(body, cast)
+        except UserError as error:
+            return _refused(str(error), 404 if str(error).startswith("no model") else 400)
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            return _refused(f"the body is not JSON ({error})", 400)
+        engine.ask(asked)
+        head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": body["model"]}
+        if body.get("stream"):
+            wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+            return StreamingResponse(_stream(asked, head, wants_usage), media_type="text/event-stream")
+        return await _whole(asked, head)
+
+    routes = [Route("/v1/models", models), Route("/health", health), Route("/v1/chat/completions", chat, methods=["POST"])]
+    return Starlette(routes=routes, lifespan=lifespan)
+
+
+def _refused(message: str, status: int) -> Response:
+    return JSONResponse({"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}, status)
+
+
+def _read(body: Any, cast: Cast) -> _Asked:
+    """What a request body asks for.
+
+    Raises:
+        UserError: an unknown model, or a field that cannot be served.
+    """
+    if not isinstance(body, dict):
+        raise UserError("the body must be an object")
+    name = body.get("model")
+    if name not in cast.adapters:
+        raise UserError(f"no model {name!r}{nearest(str(name), cast.adapters)}; there are {', '.join(cast.adapters)}")
+    if body.get("n", 1) != 1 or body.get("tools"):
+        raise UserError("only one answer to a request is given (n = 1), and no tools are called")
+    most = body.get("max_completion_tokens") or body.get("max_tokens") or 512
+    numbers = {
+        "max_tokens": most,
+        "temperature": body.get("temperature", 1.0),
+        "top_p": body.get("top_p", 1.0),
+        "seed": body.get("seed") or 0,
+    }
+    for key, value in numbers.items():
+        if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
+            raise UserError(f"{key} must be a number that is not negative, not {value!r}")
+    longest = getattr(cast.base.model.config, "max_position_embeddings", None)
+    thinking = bool((body.get("chat_template_kwargs") or {}).get("enable_thinking", True))
+    sampling = Sampling(float(numbers["temperature"]), float(numbers["top_p"]), int(most), int(numbers["seed"]))
+    stops = body.get("stop") or []
+    stops = [stops] if isinstance(stops, str) else [str(stop) for stop in stops]
+    prompt = cast.prompt(_messages(body.get("messages")), thinking)
+    if longest is not None and len(prompt) + sampling.max_new_tokens > longest:
+        raise UserError(f"{len(prompt)} tokens of prompt and up to {most} of answer do not fit into the model's {longest}")
+    request = Request(prompt, cast.adapters[name], sampling, (name,))
+    return _Asked(request, stops, asyncio.get_running_loop())
+
+
+def _messages(turns: Any) -> Messages:
+    if not isinstance(turns, list) or not turns:
+        raise UserError("messages must be a list of turns")
+    found: Messages = []
+    for number, turn in enumerate(turns, 1):
+        content = turn.get("content") if isinstance(turn, dict) else None
+        if isinstance(content, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in content):
+            content = "".join(str(part["text"]) for part in content)
+        if not isinstance(content, str) or turn.get("role") not in ROLES:
+            raise UserError(f"message {number} must have a role ({', '.join(sorted(ROLES))}) and text as its content")
+        found.append({"role": turn["role"], "content": content})
+    return found
+
+
+def _usage(asked: _Asked) -> dict[str, int]:
+    prompt, answer = len(asked.request.prompt), len(asked.request.tokens)
+    return {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
+
+
+async def _whole(asked: _Asked, head: dict[str, Any]) -> Response:
+    text, finish = "", None
+    while finish is None:
+        piece, finish = await asked.pieces.get()
+        text += piece
+    if finish == "error":
+        return JSONResponse({"error": {"message": text, "type": "server_error", "param": None, "code": None}}, 500)
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish, "logprobs": None}
+    return JSONResponse({**head, "object": "chat.completion", "choices": [choice], "usage": _usage(asked)})
+
+
+async def _stream(asked: _Asked, head: dict[str, Any], wants_usage: bool) -> AsyncIterator[str]:
+    def event(delta: dict[str, str], finish: str | None) -> str:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
+        return f"data: {json.dumps({**head, 'object': 'chat.completion.chunk', 'choices': [choice]})}\n\n"
+
+    try:
+        yield event({"role": "assistant", "content": ""}, None)
+        finish = None
+        while finish is None:
+            piece, finish = await asked.pieces.get()
+            if finish == "error":
+                yield f"data: {json.dumps({'error': {'message': piece, 'type': 'server_error'}})}\n\n"
+                return
+            if piece:
+                yield event({"content": piece}, None)
+        yield event({}, finish)
+        if wants_usage:
+            yield f"data: {json.dumps({**head, 'object': 'chat.completion.chunk', 'choices': [], 'usage': _usage(asked)})}\n\n"
+        yield "data: [DONE]\n\n"
+    finally:
+        asked.gone = True  # a reader that hung up; the engine lets the answer go

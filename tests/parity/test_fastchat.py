@@ -1,0 +1,139 @@
+"""MT-Bench's own code reads the same ratings from the same replies, asks the same, and averages to the same."""
+
+import importlib
+import json
+import os
+import random
+import re
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from paceline.evaluate.mtbench.judges import Grade
+from paceline.evaluate.mtbench.protocol import judge_prompt, load_templates, read_rating, template_name
+from paceline.evaluate.mtbench.questions import load_questions
+from paceline.evaluate.mtbench.run import grade_answers
+
+CATEGORIES = ("writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities")
+REPLIES = (
+    "Rating: [[{}]]",
+    "It is fine. [[{}]] and not [[1]]",
+    "Rating: [{}]",
+    "I give [[{}.5]]",
+    "about {} of ten",
+    "",
+    "[[{}]].",
+    "a[0] = 3; [[{}]]",
+    "[[x]] [{}]",
+)
+
+
+class _Conversation:
+    """The two roles of FastChat's conversation; what it holds is what a judge would be asked."""
+
+    roles = ("user", "assistant")
+
+    def __init__(self):
+        self.system, self.turns = "", []
+
+    def set_system_message(self, text):
+        self.system = text
+
+    def append_message(self, role, text):
+        self.turns.append(text)
+
+
+@pytest.fixture
+def fastchat(monkeypatch):
+    """fastchat.llm_judge.common without its model zoo; the judge's model is replaced by a recorded reply."""
+    zoo = types.ModuleType("fastchat.model.model_adapter")
+    zoo.get_conversation_template, zoo.ANTHROPIC_MODEL_LIST, zoo.OPENAI_MODEL_LIST = lambda model: _Conversation(), [], ["recorded"]
+    for name in ("anthropic", "fastchat.model"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, "fastchat.model.model_adapter", zoo)
+    for name in ("fastchat.llm_judge.common", "fastchat.llm_judge.show_result"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return importlib.import_module("fastchat.llm_judge.common")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """80 questions of the benchmark's shape with references and judge prompts; MT_BENCH names a folder with the published ones."""
+    if "MT_BENCH" in os.environ:
+        return os.environ["MT_BENCH"]
+    questions = [
+        {"question_id": 81 + i, "category": CATEGORIES[i // 10], "turns": [f"Question {i}?", f"And {i} again?"]} for i in range(80)
+    ]
+    references = [
+        {"question_id": q["question_id"], "choices": [{"turns": ["so", "and so"]}]}
+        for q in questions
+        if q["category"] in ("math", "reasoning", "coding")
+    ]
+    fields = {
+        "single-v1": "{question} | {answer}", "single-math-v1": "{question} | {ref_answer_1} | {answer}",
+        "single-v1-multi-turn": "{question_1} | {answer_1} | {question_2} | {answer_2}",
+        "single-math-v1-multi-turn": "{question_1} | {ref_answer_1} | {question_2} | {ref_answer_2} | {answer_1} | {answer_2}",
+    }  # fmt: skip
+    prompts = [
+        {"name": name, "system_prompt": f"Be {name}.", "prompt_template": text, "output_format": "[[rating]]"}
+        for name, text in fields.items()
+    ]
+    for name, rows in (("question", questions), ("reference_answer_gpt-4", references), ("judge_prompts", prompts)):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return str(tmp_path)
+
+
+class _Recorded:
+    name, comparable = "recorded", True
+
+    def __init__(self, replies):
+        self.replies = replies
+
+    def grade(self, cases, done):
+        return [Grade(read_rating(reply), reply) for reply in self.replies]
+
+
+def test_questions_prompts_ratings_and_averages(fastchat, folder, tmp_path, monkeypatch, capsys):
+    rng = random.Random(0)
+    questions, templates = load_questions(folder), load_templates(f"{folder}/judge_prompts.jsonl")
+    assert len(questions) == 80
+    answers = {("m", q.id): [f"first {q.id}", f"second {q.id}"] for q in questions}
+    places = [(q, turn) for q in questions for turn in range(2)]
+    replies = {(q.id, turn): rng.choice(REPLIES).format(rng.randint(1, 10)) for q, turn in places}
+    theirs = {str(q["question_id"]): q for q in fastchat.load_questions(f"{folder}/question.jsonl", None, None)}
+    judges = fastchat.load_judge_prompts(f"{folder}/judge_prompts.jsonl")
+    references = {
+        str(json.loads(line)["question_id"]): json.loads(line)
+        for line in Path(folder, "reference_answer_gpt-4.jsonl").read_text().splitlines()
+    }
+    lines = []
+    for q, turn in places:
+        asked = {}
+
+        def recorded(model, conversation, asked=asked, reply=replies[q.id, turn], **options):
+            asked["messages"] = [("system", conversation.system), ("user", conversation.turns[0])]
+            return reply
+
+        monkeypatch.setattr(fastchat, "chat_completion_openai", recorded)
+        reference = references[q.id] if q.category in fastchat.NEED_REF_CATS else None
+        judge = fastchat.Judge("recorded", judges[template_name(q, turn)], ref_based=reference is not None, multi_turn=bool(turn))
+        rating, _, reply = fastchat.run_judge_single(
+            theirs[q.id], {"choices": [{"turns": answers["m", q.id]}]}, judge, reference, bool(turn)
+        )
+        assert [(m["role"], m["content"]) for m in judge_prompt(templates, q, answers["m", q.id], turn)] == asked["messages"]
+        assert read_rating(reply) == rating
+        lines.append({"model": "m", "score": rating, "turn": turn + 1})
+    assert {line["score"] for line in lines} >= {-1, 7, 7.5}
+
+    summary = grade_answers(answers, questions, _Recorded([replies[q.id, turn] for q, turn in places]), templates, tmp_path, lambda: None)
+    judged = tmp_path / "theirs.jsonl"
+    judged.write_text("\n".join(map(json.dumps, lines)))
+    show = importlib.import_module("fastchat.llm_judge.show_result")
+    show.display_result_single(types.SimpleNamespace(input_file=str(judged), bench_name="mt_bench", model_list=None))
+    printed = [float(found) for found in re.findall(r"^m .*?(\d+\.\d+)$", capsys.readouterr().out, re.MULTILINE)]
+    mine = summary["runs"]["m"]
+    ours = [mine["turns"]["1"]["value"], mine["turns"]["2"]["value"], mine["average"]["value"]]
+    assert printed == pytest.approx(ours, abs=1e-5)
+    assert mine["failed"] == sum(line["score"] == -1 for line in lines)
