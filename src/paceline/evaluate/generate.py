@@ -17,6 +17,7 @@ from torch import Tensor
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base
 from paceline.model.flat import MIN_TOKENS, FlatBatch, KVCache, Slice, using
+from paceline.model.stack import Stack
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,16 @@ class Generator:
         self._most = sequences or SEQUENCES[base.device.type]
         self._waiting: deque[Request] = deque()
         self._active: list[Request] = []
+        self._adapters: dict[Adapter, None] = {}
+        self._stack = Stack([])
 
     def add(self, requests: Iterable[Request]) -> None:
         """Puts requests in line."""
-        self._waiting.extend(requests)
+        arrived = list(requests)
+        self._waiting.extend(arrived)
+        if new := [r.adapter for r in arrived if r.adapter is not None and r.adapter not in self._adapters]:
+            self._adapters |= dict.fromkeys(new)
+            self._stack = Stack(self._adapters)
 
     def run(self, requests: Iterable[Request]) -> Iterator[Request]:
         """Finished requests, in the order in which they finish."""
@@ -84,7 +91,7 @@ class Generator:
     def busy(self) -> bool:
         return bool(self._waiting or self._active)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def tick(self) -> list[Request]:
         """One forward: lets requests in, gives every active one its next token, and returns them."""
         self._admit()
@@ -109,36 +116,34 @@ class Generator:
             self._active.append(request)
 
     def _batch(self, requests: list[Request]) -> tuple[FlatBatch, Tensor]:
-        """The flat batch of all new tokens, each adapter's slice filled up to MIN_TOKENS rows, and the places of the last tokens."""
+        """The flat batch of all new tokens, filled up to MIN_TOKENS rows, and the places of the last tokens."""
         ids: list[int] = []
         positions: list[int] = []
         last: list[int] = []
         lengths: list[int] = []
         slices: list[Slice] = []
-        caches: list[KVCache | None] = []
-        for place, request in enumerate(requests):
-            start = len(ids)
-            new = request.new_tokens()
+        for request in requests:
+            start, new, seen = len(ids), request.new_tokens(), request._cache.length
             ids += new
-            positions += range(request._cache.length, request._cache.length + len(new))
+            positions += range(seen, seen + len(new))
             lengths.append(len(new))
-            caches.append(request._cache)
             last.append(len(ids) - 1)
-            begun = slices.pop().start if place and requests[place - 1].adapter is request.adapter else start
-            ends = place + 1 == len(requests) or requests[place + 1].adapter is not request.adapter
-            if ends and (missing := MIN_TOKENS - (len(ids) - begun)) > 0:
-                ids += [0] * missing
-                positions += range(missing)
-                lengths.append(missing)
-                caches.append(None)
-            slices.append(Slice(begun, len(ids), request.adapter))
+            if slices and slices[-1].adapter is request.adapter:
+                start = slices.pop().start
+            slices.append(Slice(start, len(ids), request.adapter))
+        caches: list[KVCache | None] = [request._cache for request in requests]
+        if (missing := MIN_TOKENS - len(ids)) > 0:
+            ids += [0] * missing
+            positions += range(missing)
+            lengths.append(missing)
+            caches.append(None)
         device = self.base.device
         labels = torch.full((1, len(ids)), -100)
         labels[0, last] = 0
         boundaries = torch.tensor([0, *lengths]).cumsum(0).to(torch.int32)
         batch = FlatBatch(
             torch.tensor([ids], device=device), torch.tensor([positions], device=device), labels.to(device), lengths, slices,
-            boundaries.to(device), caches,
+            boundaries.to(device), caches, self._stack,
         )  # fmt: skip
         return batch, torch.tensor(last, device=device)
 

@@ -45,6 +45,9 @@ def flat_attention(
 def _one_sequence(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None) -> Tensor:
     """Attention of the last positions (all of them while training) to those before."""
     new, length = query.shape[2], key.shape[2]
+    if new == 1 and window is None:  # the query heads of a key head as its rows: nothing is repeated
+        out = F.scaled_dot_product_attention(query.view(1, key.shape[1], -1, query.shape[3]), key, value, scale=scaling)
+        return out.reshape(1, 1, -1, query.shape[3])
     mask = None
     if (window is not None and window < length) or 1 < new < length:
         ones = torch.ones(new, length, dtype=torch.bool, device=query.device)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from paceline.model.adapter import Adapter
+    from paceline.model.stack import Stack
 
 # A CPU's GEMM gives a row the same bits whatever rows stand beside it only from 16 rows up; shorter batches are filled up to this.
 MIN_TOKENS = 32
@@ -46,6 +47,7 @@ class FlatBatch:
     slices: list[Slice]
     boundaries: Tensor  # (sequences + 1,) int32: cumulative lengths, where the CUDA attention kernel reads them
     caches: list[KVCache | None] | None = None  # while generating: what each sequence has seen before
+    stack: Stack | None = None  # while generating: the adapters side by side
 
     @cached_property
     def kept(self) -> Kept:

@@ -64,6 +64,9 @@ class GroupLinear(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, anchor: Tensor, group: Group, batch: FlatBatch) -> tuple[Tensor, ...]:
         flat = x.view(-1, x.shape[-1])
         outs = [base_product(flat, linear, batch) for linear in group.linears]
+        if batch.stack is not None:
+            batch.stack.add(group, flat, outs, batch.slices)
+            return tuple(out.view(*x.shape[:-1], -1) for out in outs)
         saved: list[_Saved] = []
         tensors: list[Tensor | None] = []
         for piece in batch.slices:
