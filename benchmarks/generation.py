@@ -64,16 +64,13 @@ def questions(limit: int) -> list:
 
 
 def ours(folder: Path, batch: int, tokens: int, limit: int) -> dict:
-    from paceline.evaluate.adapters import Cast, open_cast
+    from dataclasses import replace
+
+    from paceline.evaluate.adapters import open_cast
     from paceline.evaluate.generate import Sampling
     from paceline.evaluate.mtbench.converse import converse
 
-    class Wide(Cast):
-        def generator(self, sequences=None):
-            return super().generator(batch * len(NAMES))
-
-    cast = open_cast([folder / "runs"])
-    cast = Wide(cast.base, cast.chat, cast.adapters)
+    cast = replace(open_cast([folder / "runs"]), sequences=batch * len(NAMES))
     with tempfile.TemporaryDirectory() as scratch:
         began = time.perf_counter()
         said = converse(cast, questions(limit), Path(scratch) / "answers.jsonl", Sampling(max_new_tokens=tokens), False)

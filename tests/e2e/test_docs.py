@@ -3,6 +3,8 @@
 import re
 import subprocess
 import sys
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -22,10 +24,28 @@ def test_commands_of(page, tmp_path):
     commands = re.findall(r"^\$ paceline (.*)$", text, re.MULTILINE)
     assert commands
     for command in commands:
+        if command.startswith("serve "):
+            assert serves(command.split(), tmp_path)
+            continue
         done = subprocess.run(
             [sys.executable, "-m", "paceline.cli", *command.split()], cwd=tmp_path, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{command}\n{done.stderr}"
+
+
+def serves(command, folder):
+    """Whether a server comes up; it is ended then."""
+    process = subprocess.Popen([sys.executable, "-m", "paceline.cli", *command], cwd=folder)
+    try:
+        while process.poll() is None:
+            try:
+                return urllib.request.urlopen(f"http://127.0.0.1:{command[-1]}/health").status == 200
+            except OSError:
+                time.sleep(0.2)
+        return False
+    finally:
+        process.terminate()
+        process.wait()
 
 
 def test_the_readme_names_every_page_and_every_command_exists():

@@ -81,7 +81,7 @@ def test_logits_have_the_same_bits_alone_and_together(trained):
 
     def request(name, text):
         return Request(
-            cast.prompt([{"role": "user", "content": text}], True), cast.adapters[name], Sampling(max_new_tokens=10), (name, text)
+            cast.prompt([{"role": "user", "content": text}], True), cast.adapters[name], Sampling(max_new_tokens=70), (name, text)
         )
 
     list(watch(cast.generator()).run([request(name, text) for name in "ab" for text in QUESTIONS]))
@@ -144,3 +144,30 @@ def test_training_rows_are_asked_for_their_answer(tmp_path):
 def test_no_adapter_there(tmp_path):
     with pytest.raises(UserError, match="no adapter there; expected a finished run"):
         open_cast([tmp_path])
+
+
+def test_a_sliding_window_is_kept_while_generating(tmp_path):
+    """Mistral with a window of 24 positions: transformers' own greedy answers, over prompts shorter and longer than it."""
+    from transformers import MistralConfig
+
+    from paceline.data.chat import Chat, load_tokenizer
+    from paceline.evaluate.adapters import Cast
+
+    tokenizer = load_tokenizer("embedded")
+    torch.manual_seed(1)
+    config = MistralConfig(
+        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=160, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        sliding_window=24, eos_token_id=tokenizer.eos_token_id, bos_token_id=None,
+    )  # fmt: skip
+    AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    base = load_base(str(tmp_path / "base"))
+    cast = Cast(base, Chat(tokenizer), {"base": None})
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=torch.float32).eval()
+    requests = [Request(cast.prompt([{"role": "user", "content": q}], True), None, Sampling(max_new_tokens=70), (q,)) for q in QUESTIONS]
+    list(cast.generator().run(requests))
+    for request in requests:
+        with torch.no_grad():
+            ids = torch.tensor([request.prompt])
+            out = model.generate(ids, max_new_tokens=70, do_sample=False, eos_token_id=sorted(cast.stop_tokens()), pad_token_id=0)
+        assert [token for token in out[0, len(request.prompt) :].tolist() if token not in cast.stop_tokens()] == request.tokens

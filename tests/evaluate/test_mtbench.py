@@ -1,7 +1,10 @@
 """MT-Bench: the protocol, the judges, and a judge's server that misbehaves."""
 
 import json
+import os
 import random
+import subprocess
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -181,22 +184,44 @@ def test_a_judge_s_faults_lose_and_repeat_nothing(tmp_path, monkeypatch):
     assert 0 < sum(g.rating == FAILED for g in grades) < 30
 
 
-def test_broken_off_at_any_moment_it_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", "k")
-    server = Server([None], 0)
-    whole = OpenAIJudge("m", server.url, tmp_path / "whole", concurrency=2).grade(CASES[:40], lambda: None)
-    server.answered.clear()
-    for stop in (3, 5, 11, 13, 20):
-        count = iter(range(stop))
+GRADER = """
+import sys
+from pathlib import Path
+from paceline.evaluate.mtbench.judges import Case, OpenAIJudge
+cases = [Case([{"role": "user", "content": f"grade number {i} " + "." * (i % 17)}], f"q{i}", f"a{i}") for i in range(160)]
+judge = OpenAIJudge("m", sys.argv[1], Path(sys.argv[2]), timeout=1.0)
+print("begun", flush=True)
+grades = judge.grade(cases, lambda: None)
+Path(sys.argv[3]).write_text("\\n".join(f"{g.rating} {g.reply}" for g in grades))
+"""
 
-        def tick(count=count):
-            if next(count, None) is None:
-                raise KeyboardInterrupt
 
-        with pytest.raises(KeyboardInterrupt):
-            OpenAIJudge("m", server.url, tmp_path / "broken", concurrency=2).grade(CASES[:40], tick)
-    assert OpenAIJudge("m", server.url, tmp_path / "broken", concurrency=2).grade(CASES[:40], lambda: None) == whole
-    assert max(server.answered.values()) == 1
+def test_killed_at_five_moments_it_goes_on_where_it_was(tmp_path):
+    """SIGKILL while 30% of the requests go wrong: what had been answered is not asked again, and the grades are those of a calm run."""
+    server, calm = Server([429, 500, "cut", "malformed"], 0.3), Server([None], 0)
+    environment = {**os.environ, "OPENAI_API_KEY": "k"}
+
+    def start(url, cache, out):
+        command = [sys.executable, "-c", GRADER, url, str(tmp_path / cache), str(tmp_path / out)]
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "begun\n"
+        return process
+
+    rng = random.Random(1)
+    for number in range(5):
+        process = start(server.url, "broken", "out")
+        wanted = len(list((tmp_path / "broken").glob("*.json"))) + rng.randint(5, 25)
+        while process.poll() is None and len(list((tmp_path / "broken").glob("*.json"))) < wanted:
+            time.sleep(0.002)
+        assert process.poll() is None, f"done before kill {number + 1}"
+        process.kill()
+        process.wait()
+    kept = len(list((tmp_path / "broken").glob("*.json")))
+    before = sum(server.answered.values())
+    assert start(server.url, "broken", "out").wait() == 0
+    assert sum(server.answered.values()) - before == 160 - kept, "what was kept was asked again"
+    assert start(calm.url, "calm", "expected").wait() == 0
+    assert (tmp_path / "out").read_text() == (tmp_path / "expected").read_text()
 
 
 def test_a_refused_key_is_one_line_and_never_shown(tmp_path, monkeypatch):

@@ -1,7 +1,7 @@
 """What adapters say: chat with one, or let many answer a file of prompts."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -58,15 +58,29 @@ def generate(
     max_new_tokens: MaxNewTokens = 512,
     thinking: Thinking = True,
     seed: Seed = 0,
+    engine: Annotated[str, typer.Option(help="paceline, or vllm (extra `vllm`).")] = "paceline",
+    batch_invariant: Annotated[
+        bool,
+        typer.Option("--batch-invariant", help="On a GPU: one prompt at a time, so that nothing depends on neighbours; many times slower."),
+    ] = False,
 ) -> None:
     """Let one or many adapters over one base answer a file of prompts, all at once. Stopped, the same command goes on."""
     from paceline.cli.progress import answering
+    from paceline.errors import UserError
     from paceline.evaluate.adapters import open_cast
     from paceline.evaluate.answers import answer_all, read_prompts
     from paceline.evaluate.generate import Sampling
 
     asked = read_prompts(prompts)
-    cast = open_cast(runs, with_base)
+    cast: Any
+    if engine == "vllm":
+        from paceline.evaluate.vllm import VLLMCast
+
+        cast = VLLMCast(runs, with_base)
+    elif engine == "paceline":
+        cast = open_cast(runs, with_base, batch_invariant)
+    else:
+        raise UserError(f"no engine {engine!r}; there are paceline and vllm")
     with answering() as observe:
         lines = answer_all(cast, asked, out, Sampling(temperature, top_p, max_new_tokens, seed), thinking, samples, observe)
     cut = sum(line["finish"] == "length" for line in lines)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from paceline.config.load import make_recipe
 from paceline.config.recipe import Recipe
 from paceline.data.chat import Chat, load_tokenizer
@@ -26,10 +28,11 @@ class Cast:
     base: Base
     chat: Chat
     adapters: dict[str, Adapter | None]
+    sequences: int | None = None  # answered at once; None: as many as the device bears
 
-    def generator(self, sequences: int | None = None) -> Generator:
+    def generator(self) -> Generator:
         """A generator that stops where the chat template ends a turn."""
-        return Generator(self.base, self.stop_tokens(), sequences)
+        return Generator(self.base, self.stop_tokens(), self.sequences)
 
     def stop_tokens(self) -> set[int]:
         """The end-of-turn token of the chat template, and the ends that the model itself names."""
@@ -42,11 +45,16 @@ class Cast:
 
     def prompt(self, messages: Messages, thinking: bool) -> list[int]:
         """Token ids of a conversation up to where the assistant speaks."""
-        text = self.chat.render(messages, add_generation_prompt=True, enable_thinking=thinking)
-        return [int(token) for token in self.chat.tokenizer(text, add_special_tokens=False)["input_ids"]]
+        return encode_prompt(self.chat, messages, thinking)
 
     def text(self, tokens: list[int]) -> str:
         return str(self.chat.tokenizer.decode(tokens, skip_special_tokens=True))
+
+
+def encode_prompt(chat: Chat, messages: Messages, thinking: bool) -> list[int]:
+    """Token ids of a conversation up to where the assistant speaks; `thinking` is Qwen3's switch, other templates pass it over."""
+    text = chat.render(messages, add_generation_prompt=True, enable_thinking=thinking)
+    return [int(token) for token in chat.tokenizer(text, add_special_tokens=False)["input_ids"]]
 
 
 def run_paths(paths: list[Path]) -> list[Path]:
@@ -55,7 +63,7 @@ def run_paths(paths: list[Path]) -> list[Path]:
     for path in paths:
         if (path / "study.yaml").is_file():
             found += [child for child in sorted(path.iterdir()) if (child / "adapter" / "adapter_config.json").is_file()]
-        elif (_adapter_folder(path) / "adapter_config.json").is_file():
+        elif (adapter_folder(path) / "adapter_config.json").is_file():
             found.append(path)
         else:
             raise UserError(
@@ -64,14 +72,13 @@ def run_paths(paths: list[Path]) -> list[Path]:
     return found
 
 
-def open_cast(paths: list[Path], with_base: bool = False) -> Cast:
-    """Loads the adapters of runs and the base that they share.
+def cast_recipes(paths: list[Path]) -> dict[Path, Recipe]:
+    """The recipes of runs that share a base, by their folders.
 
     Raises:
         UserError: no adapter at a path; runs over different bases.
     """
-    runs = run_paths(paths)
-    recipes = {path: _recipe(path) for path in runs}
+    recipes = {path: _recipe(path) for path in run_paths(paths)}
     bases = {(recipe.base, Storage.of(recipe)) for recipe in recipes.values()}
     if len(bases) > 1:
         raise UserError(
@@ -79,21 +86,33 @@ def open_cast(paths: list[Path], with_base: bool = False) -> Cast:
         )
     if not bases:
         raise UserError("no finished run there")
-    (name, storage) = bases.pop()
-    base = load_base(name, storage=storage)
+    return recipes
+
+
+def open_cast(paths: list[Path], with_base: bool = False, batch_invariant: bool = False) -> Cast:
+    """Loads the adapters of runs and the base that they share; see `cast_recipes` for what is refused.
+
+    Args:
+        batch_invariant: where the device cannot promise that an answer's bits do not depend on its neighbours, answer one prompt at a time.
+    """
+    recipes = cast_recipes(paths)
+    first = next(iter(recipes.values()))
+    base = load_base(first.base, storage=Storage.of(first))
     adapters: dict[str, Adapter | None] = {BASE: None} if with_base else {}
     for path, recipe in recipes.items():
         adapter = base.new_adapter(recipe)
-        adapter.load(_adapter_folder(path))
+        adapter.load(adapter_folder(path))
         adapters[path.resolve().name] = adapter
-    return Cast(base, Chat(load_tokenizer(name)), adapters)
+    alone = batch_invariant and not (base.device.type == "cpu" and base.head.dtype == torch.float32)
+    return Cast(base, Chat(load_tokenizer(first.base)), adapters, 1 if alone else None)
 
 
-def _adapter_folder(path: Path) -> Path:
+def adapter_folder(path: Path) -> Path:
+    """Where the weights of a run directory, or of an adapter's own folder, lie."""
     return path / "adapter" if (path / "adapter").is_dir() else path
 
 
 def _recipe(path: Path) -> Recipe:
     if (path / "recipe.yaml").is_file():
         return RunDirectory(path).recipe()
-    return make_recipe({**read_adapter_recipe(_adapter_folder(path)), "data": "none"}, str(path))
+    return make_recipe({**read_adapter_recipe(adapter_folder(path)), "data": "none"}, str(path))

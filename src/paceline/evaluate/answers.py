@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from paceline.data.formats import ROLES, Messages
 from paceline.errors import UserError
@@ -58,8 +58,18 @@ def _messages(row: dict[str, Any], where: str) -> Messages:
     return [{"role": str(turn["role"]), "content": str(turn["content"])} for turn in turns]
 
 
+class Speakers(Protocol):
+    """Who answers: a `Cast`, or the same over another engine."""
+
+    @property
+    def adapters(self) -> Mapping[str, Any]: ...
+    def generator(self) -> Any: ...
+    def prompt(self, messages: Messages, thinking: bool) -> list[int]: ...
+    def text(self, tokens: list[int]) -> str: ...
+
+
 def answer_all(
-    cast: Cast, prompts: list[Prompt], out: Path, sampling: Sampling, thinking: bool = True, samples: int = 1,
+    cast: Speakers, prompts: list[Prompt], out: Path, sampling: Sampling, thinking: bool = True, samples: int = 1,
     observe: Callable[[int, int, int], None] = lambda done, total, tokens: None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Answers of every run to every prompt, `samples` each. Lines that the file has already are not asked for again.

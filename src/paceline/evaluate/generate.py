@@ -16,7 +16,8 @@ from torch import Tensor
 
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base
-from paceline.model.flat import MIN_TOKENS, FlatBatch, KVCache, Slice, using
+from paceline.model.cache import KVCache, Pool
+from paceline.model.flat import MIN_TOKENS, FlatBatch, Slice, using
 from paceline.model.stack import Stack
 
 
@@ -52,6 +53,10 @@ class Request:
             self._random = np.random.default_rng([self.sampling.seed, *"/".join(map(str, self.key)).encode()])
         return self._random
 
+    def seed(self) -> int:
+        """A number for another engine's draw, of the sampling's seed and the key."""
+        return int(self.random().integers(2**31))
+
 
 # Tokens of one forward's prompts, and sequences under way: what a CPU's caches and a GPU's memory bear.
 PROMPT_TOKENS = {"cpu": 2048, "cuda": 16384}
@@ -68,6 +73,7 @@ class Generator:
         self._active: list[Request] = []
         self._adapters: dict[Adapter, None] = {}
         self._stack = Stack([])
+        self._pool = Pool()
 
     def add(self, requests: Iterable[Request]) -> None:
         """Puts requests in line."""
@@ -86,6 +92,7 @@ class Generator:
     def drop(self, request: Request) -> None:
         """Lets a request go, whatever it still had to say."""
         self._active = [other for other in self._active if other is not request]
+        self._pool.release(request._cache)
 
     @property
     def busy(self) -> bool:
@@ -105,7 +112,9 @@ class Generator:
             request._cache.length += len(request.new_tokens())
         for request, logits in zip(moved, self._logits(hidden[last]), strict=True):
             self._take(request, logits)
-        self._active = [request for request in self._active if request.finish is None]
+        for request in moved:
+            if request.finish:
+                self.drop(request)
         return moved
 
     def _admit(self) -> None:
@@ -131,19 +140,19 @@ class Generator:
             if slices and slices[-1].adapter is request.adapter:
                 start = slices.pop().start
             slices.append(Slice(start, len(ids), request.adapter))
-        caches: list[KVCache | None] = [request._cache for request in requests]
+        starts = [end + 1 - size for end, size in zip(last, lengths, strict=True)]
+        sequences = [(start, end + 1, request._cache) for start, end, request in zip(starts, last, requests, strict=True)]
         if (missing := MIN_TOKENS - len(ids)) > 0:
             ids += [0] * missing
             positions += range(missing)
             lengths.append(missing)
-            caches.append(None)
         device = self.base.device
         labels = torch.full((1, len(ids)), -100)
         labels[0, last] = 0
         boundaries = torch.tensor([0, *lengths]).cumsum(0).to(torch.int32)
         batch = FlatBatch(
             torch.tensor([ids], device=device), torch.tensor([positions], device=device), labels.to(device), lengths, slices,
-            boundaries.to(device), caches, self._stack,
+            boundaries.to(device), self._pool.lodge(sequences, device), self._stack,
         )  # fmt: skip
         return batch, torch.tensor(last, device=device)
 

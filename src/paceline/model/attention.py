@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
+from paceline.model.cache import cached_attention
 from paceline.model.flat import FlatBatch, current
 
 NAME = "paceline"
@@ -30,31 +31,24 @@ def flat_attention(
     batch = current()
     if batch is None or softcap is not None:
         raise RuntimeError("flat attention needs a flat batch and no soft cap")
-    if query.is_cuda and query.dtype != torch.float32 and batch.caches is None:
+    if batch.lodging is not None:
+        return cached_attention(batch.lodging, int(module.layer_idx), query, key, value, scaling, sliding_window), None  # type: ignore[arg-type]
+    if query.is_cuda and query.dtype != torch.float32:
         return _varlen(batch, query, key, value, scaling, sliding_window), None
-    caches = batch.caches or [None] * len(batch.lengths)
-    parts = []
-    for q, k, v, cache in zip(
-        query.split(batch.lengths, 2), key.split(batch.lengths, 2), value.split(batch.lengths, 2), caches, strict=True
-    ):
-        keys, values = (k, v) if cache is None else cache.extend(int(module.layer_idx), k, v)  # type: ignore[arg-type]
-        parts.append(_one_sequence(q, keys, values, scaling, sliding_window))
+    parts = [
+        _one_sequence(q, k, v, scaling, sliding_window)
+        for q, k, v in zip(query.split(batch.lengths, 2), key.split(batch.lengths, 2), value.split(batch.lengths, 2), strict=True)
+    ]
     return torch.cat(parts, dim=1), None
 
 
 def _one_sequence(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None) -> Tensor:
-    """Attention of the last positions (all of them while training) to those before."""
-    new, length = query.shape[2], key.shape[2]
-    if new == 1 and window is None:  # the query heads of a key head as its rows: nothing is repeated
-        out = F.scaled_dot_product_attention(query.view(1, key.shape[1], -1, query.shape[3]), key, value, scale=scaling)
-        return out.reshape(1, 1, -1, query.shape[3])
+    length = query.shape[2]
     mask = None
-    if (window is not None and window < length) or 1 < new < length:
-        ones = torch.ones(new, length, dtype=torch.bool, device=query.device)
-        mask = ones.tril(length - new).triu(length - new + 1 - (window or length))
+    if window is not None and window < length:
+        mask = torch.ones(length, length, dtype=torch.bool, device=query.device).tril().triu(1 - window)
     grouped = query.shape[1] != key.shape[1]
-    causal = mask is None and new > 1
-    out = F.scaled_dot_product_attention(query, key, value, mask, is_causal=causal, scale=scaling, enable_gqa=grouped)
+    out = F.scaled_dot_product_attention(query, key, value, mask, is_causal=mask is None, scale=scaling, enable_gqa=grouped)
     return out.transpose(1, 2)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from paceline.model.adapter import Adapter
+    from paceline.model.cache import Lodging
     from paceline.model.stack import Stack
 
 # A CPU's GEMM gives a row the same bits whatever rows stand beside it only from 16 rows up; shorter batches are filled up to this.
@@ -46,7 +47,7 @@ class FlatBatch:
     lengths: list[int]
     slices: list[Slice]
     boundaries: Tensor  # (sequences + 1,) int32: cumulative lengths, where the CUDA attention kernel reads them
-    caches: list[KVCache | None] | None = None  # while generating: what each sequence has seen before
+    lodging: Lodging | None = None  # while generating: what each sequence has seen before
     stack: Stack | None = None  # while generating: the adapters side by side
 
     @cached_property
@@ -73,30 +74,6 @@ class Kept:
 
     rows: Tensor
     batch: FlatBatch
-
-
-class KVCache:
-    """Keys and values of one sequence, layer by layer; room doubles as it fills."""
-
-    def __init__(self) -> None:
-        self.length = 0
-        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
-
-    def extend(self, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Adds new positions, shapes (1, kv heads, new, d), and returns all so far. `length` must be raised after the last layer."""
-        end = self.length + key.shape[2]
-        if layer not in self._layers or self._layers[layer][0].shape[2] < end:
-            self._layers[layer] = tuple(self._grown(layer, part, new, end) for part, new in enumerate((key, value)))  # type: ignore[assignment]
-        for stored, new in zip(self._layers[layer], (key, value), strict=True):
-            stored[:, :, self.length : end] = new
-        keys, values = self._layers[layer]
-        return keys[:, :, :end], values[:, :, :end]
-
-    def _grown(self, layer: int, part: int, new: Tensor, end: int) -> Tensor:
-        room = new.new_empty(*new.shape[:2], max(64, 2 * end), new.shape[3])
-        if layer in self._layers:
-            room[:, :, : self.length] = self._layers[layer][part][:, :, : self.length]
-        return room
 
 
 _current: FlatBatch | None = None

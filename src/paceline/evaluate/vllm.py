@@ -1,0 +1,87 @@
+"""vLLM as the engine: its multi-LoRA serving behind the same few methods as our own generator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from paceline.config.recipe import Recipe
+from paceline.data.chat import Chat, load_tokenizer
+from paceline.data.formats import Messages
+from paceline.errors import UserError
+from paceline.evaluate.adapters import BASE, adapter_folder, cast_recipes, encode_prompt
+from paceline.evaluate.generate import Request
+
+
+class VLLMGenerator:
+    """`add`, `busy` and `tick` as `generate.Generator` has them. Its answers may change with what shares their batch: a GPU's kernels do."""
+
+    def __init__(self, engine: Any, stop: set[int]) -> None:
+        self._engine, self._stop = engine, sorted(stop)
+        self._asked: dict[str, Request] = {}
+
+    def add(self, requests: Iterable[Request]) -> None:
+        """Puts requests in line."""
+        from vllm import SamplingParams
+
+        for request in requests:
+            name, wanted = str(len(self._asked)), request.sampling
+            self._asked[name] = request
+            seed = None if wanted.temperature == 0 else request.seed()
+            params = SamplingParams(
+                temperature=wanted.temperature, top_p=wanted.top_p, max_tokens=wanted.max_new_tokens, seed=seed, stop_token_ids=self._stop
+            )
+            self._engine.add_request(name, {"prompt_token_ids": request.prompt}, params, lora_request=request.adapter)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._engine.has_unfinished_requests())
+
+    def tick(self) -> list[Request]:
+        """One step of vLLM's scheduler; the requests that it moved on."""
+        moved = []
+        for output in self._engine.step():
+            request, said = self._asked[output.request_id], output.outputs[0]
+            request.tokens = [token for token in said.token_ids if token not in self._stop]
+            if output.finished:
+                request.finish = said.finish_reason
+            moved.append(request)
+        return moved
+
+
+class VLLMCast:
+    """Adapters of finished runs behind one vLLM engine, by name; the bare base is None under the name `base`."""
+
+    def __init__(self, paths: list[Path], with_base: bool) -> None:
+        try:
+            from vllm import EngineArgs, LLMEngine
+            from vllm.lora.request import LoRARequest
+        except ImportError as error:
+            raise UserError("--engine vllm needs vLLM; install it with `pip install 'paceline[vllm]'` where there is a GPU") from error
+        recipes = cast_recipes(paths)
+        first: Recipe = next(iter(recipes.values()))
+        if first.quantize != "none":
+            raise UserError(f"the runs stand on a base stored as {first.quantize}; --engine vllm serves unquantized bases only")
+        arguments = EngineArgs(
+            model=first.base,
+            enable_lora=True,
+            max_loras=len(recipes),
+            max_lora_rank=max(16, *(recipe.lora_r for recipe in recipes.values())),
+        )
+        self.chat = Chat(load_tokenizer(first.base))
+        self.adapters: dict[str, Any] = {BASE: None} if with_base else {}
+        for number, path in enumerate(recipes, 1):
+            self.adapters[path.resolve().name] = LoRARequest(path.resolve().name, number, str(adapter_folder(path)))
+        self._engine = LLMEngine.from_engine_args(arguments)
+        ending = self.chat.tokenizer(self.chat.ending, add_special_tokens=False)["input_ids"][-1:] if self.chat.ending else []
+        self._stop = {int(token) for token in [self.chat.tokenizer.eos_token_id, *ending] if token is not None}
+
+    def generator(self) -> VLLMGenerator:
+        return VLLMGenerator(self._engine, self._stop)
+
+    def prompt(self, messages: Messages, thinking: bool) -> list[int]:
+        return encode_prompt(self.chat, messages, thinking)
+
+    def text(self, tokens: list[int]) -> str:
+        return str(self.chat.tokenizer.decode(tokens, skip_special_tokens=True))

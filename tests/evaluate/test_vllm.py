@@ -1,0 +1,75 @@
+"""The calls that vLLM's engine gets and what is made of its outputs, against a stand-in with vLLM's interface: there is no GPU here."""
+
+import sys
+import types
+from types import SimpleNamespace
+
+import pytest
+
+from paceline.config.load import make_recipe
+from paceline.config.study import Run, Study
+from paceline.errors import UserError
+from paceline.evaluate.answers import Prompt, answer_all
+from paceline.evaluate.generate import Sampling
+from paceline.evaluate.vllm import VLLMCast
+from paceline.train.study import train_study
+
+
+class Engine:
+    """Answers each request with its number of prompt tokens, a token a step, then stops."""
+
+    def __init__(self, arguments):
+        self.arguments, self.asked = arguments, {}
+
+    @classmethod
+    def from_engine_args(cls, arguments):
+        return cls(arguments)
+
+    def add_request(self, name, prompt, params, lora_request=None):
+        self.asked[name] = SimpleNamespace(prompt=prompt["prompt_token_ids"], params=params, lora=lora_request, said=[])
+
+    def has_unfinished_requests(self):
+        return any(len(r.said) < 3 for r in self.asked.values())
+
+    def step(self):
+        outputs = []
+        for name, r in self.asked.items():
+            if len(r.said) < 3:
+                r.said.append(10 + len(r.prompt) % 7 if len(r.said) < 2 else r.params.stop_token_ids[0])
+                done = len(r.said) == 3
+                said = SimpleNamespace(token_ids=list(r.said), finish_reason="stop" if done else None)
+                outputs.append(SimpleNamespace(request_id=name, outputs=[said], finished=done))
+        return outputs
+
+
+@pytest.fixture
+def folder(tiny_base, sums, tmp_path):
+    common = {"base": tiny_base("qwen3"), "data": sums, "max_length": 256, "max_steps": 1}
+    runs = [
+        Run(name="a", recipe=make_recipe({**common, "lora_r": 4}, "a")),
+        Run(name="b", recipe=make_recipe({**common, "lora_r": 32}, "b")),
+    ]
+    train_study(Study(name="two", runs=runs), tmp_path / "two")
+    return tmp_path / "two"
+
+
+def test_answers_have_the_same_form(folder, tmp_path, monkeypatch):
+    vllm, lora = types.ModuleType("vllm"), types.ModuleType("vllm.lora.request")
+    vllm.LLMEngine, vllm.EngineArgs, vllm.SamplingParams = Engine, SimpleNamespace, SimpleNamespace
+    lora.LoRARequest = lambda name, number, path: SimpleNamespace(name=name, number=number, path=path)
+    for name, module in (("vllm", vllm), ("vllm.lora", types.ModuleType("vllm.lora")), ("vllm.lora.request", lora)):
+        monkeypatch.setitem(sys.modules, name, module)
+    cast = VLLMCast([folder], with_base=True)
+    assert cast._engine.arguments.max_lora_rank == 32
+    lines = answer_all(cast, [Prompt("x", [{"role": "user", "content": "Why?"}])], tmp_path / "out.jsonl", Sampling(max_new_tokens=5))
+    assert [(line["run"], line["tokens"], line["finish"]) for line in lines] == [("base", 2, "stop"), ("a", 2, "stop"), ("b", 2, "stop")]
+    asked = list(cast._engine.asked.values())
+    assert [r.lora and r.lora.path for r in asked] == [None, str(folder / "a" / "adapter"), str(folder / "b" / "adapter")]
+    assert asked[0].params.max_tokens == 5
+    assert asked[0].params.seed is None
+
+
+def test_without_vllm_it_says_how_to_get_it(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(UserError, match=r"paceline\[vllm\]"):
+        VLLMCast([folder], with_base=False)
