@@ -91,7 +91,7 @@ def main() -> None:
         for count in (args.small, args.rows):
             path = Path(scratch) / f"rows-{count}.parquet"
             size = make_rows(path, count)
-            command = [sys.executable, "-m", "paceline.cli", "data"]
+            command = [sys.executable, "-m", "paceline", "data"]
             tokenized = watched([*command, "show", str(path), "--json"])
             again = watched([*command, "show", str(path), "--json"])
             cleaned = watched([*command, "clean", str(path), "-o", str(path.with_suffix(".clean.parquet")), "--json"])

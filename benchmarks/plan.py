@@ -50,7 +50,7 @@ def measure(folder: Path, shape: dict) -> dict:
     }
     study = folder / "study.yaml"
     study.write_text(yaml.safe_dump({"study": "memory", "recipe": recipe, "runs": runs}))
-    command = [sys.executable, "-m", "paceline.cli"]
+    command = [sys.executable, "-m", "paceline"]
     said = json.loads(subprocess.run([*command, "plan", str(study), "--json"], check=True, capture_output=True, text=True).stdout)[0]
     code = "import resource, sys; from paceline.cli.main import main\ntry: main()\nfinally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
     trained = subprocess.run(

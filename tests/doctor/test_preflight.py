@@ -220,7 +220,7 @@ def test_every_rule_is_tested_and_says_what_it_means():
 def test_the_command_line_fixes_and_fails(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump({**COMMON, "data": {**RUST, "clean": {}}, "warmup_steps": 500}))
-    command = [sys.executable, "-m", "paceline.cli", "check", str(path)]
+    command = [sys.executable, "-m", "paceline", "check", str(path)]
     done = subprocess.run([*command, "--fix"], capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
     assert "error   warmup-never-ends  500 of 23 steps warm up" in done.stdout

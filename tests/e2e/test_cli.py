@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def paceline(*arguments, code=0, stdin=""):
-    command = [sys.executable, "-m", "paceline.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "paceline", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, input=stdin, cwd=ROOT)
     assert done.returncode == code, done.stderr
     return done.stdout

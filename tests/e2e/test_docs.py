@@ -28,14 +28,14 @@ def test_commands_of(page, tmp_path):
             assert serves(command.split(), tmp_path)
             continue
         done = subprocess.run(
-            [sys.executable, "-m", "paceline.cli", *command.split()], cwd=tmp_path, capture_output=True, text=True, check=False
+            [sys.executable, "-m", "paceline", *command.split()], cwd=tmp_path, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{command}\n{done.stderr}"
 
 
 def serves(command, folder):
     """Whether a server comes up; it is ended then."""
-    process = subprocess.Popen([sys.executable, "-m", "paceline.cli", *command], cwd=folder)
+    process = subprocess.Popen([sys.executable, "-m", "paceline", *command], cwd=folder)
     try:
         while process.poll() is None:
             try:
@@ -52,7 +52,5 @@ def test_the_readme_names_every_page_and_every_command_exists():
     readme = (ROOT / "README.md").read_text()
     assert all(f"docs/{page.name}" in readme for page in (ROOT / "docs").glob("*.md"))
     for command in set(re.findall(r"^paceline ([a-z]+(?: (?:show|run)\b)?)", readme, re.MULTILINE)):
-        done = subprocess.run(
-            [sys.executable, "-m", "paceline.cli", *command.split(), "--help"], capture_output=True, text=True, check=False
-        )
+        done = subprocess.run([sys.executable, "-m", "paceline", *command.split(), "--help"], capture_output=True, text=True, check=False)
         assert done.returncode == 0, command

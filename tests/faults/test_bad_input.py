@@ -149,7 +149,7 @@ def test_place_that_cannot_be_written(paceline, tiny_base, sums):
 
 
 def test_debug_shows_the_traceback(tiny_base):
-    command = [sys.executable, "-m", "paceline.cli", "train", "--base", "b", "--data", "nowhere.jsonl", "--debug"]
+    command = [sys.executable, "-m", "paceline", "train", "--base", "b", "--data", "nowhere.jsonl", "--debug"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "Traceback" in done.stderr
     assert "UserError" in done.stderr

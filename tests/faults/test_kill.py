@@ -30,7 +30,7 @@ def study_file(tiny_base, sums, tmp_path):
 
 
 def start(study_file, runs):
-    command = [sys.executable, "-m", "paceline.cli", "study", "run", str(study_file), "--runs", str(runs)]
+    command = [sys.executable, "-m", "paceline", "study", "run", str(study_file), "--runs", str(runs)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
 

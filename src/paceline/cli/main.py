@@ -5,7 +5,7 @@ import sys
 import typer
 
 from paceline import __version__
-from paceline.cli import compare, data, doctor, evaluate, generate, mtbench, plan, study, train
+from paceline.cli import compare, data, doctor, evaluate, generate, mtbench, plan, report, ship, study, train
 from paceline.errors import UserError
 
 app = typer.Typer(
@@ -22,6 +22,12 @@ app.command("plan")(plan.plan)
 app.command("check")(doctor.check)
 app.command("doctor")(doctor.doctor)
 app.command("compare")(compare.compare)
+app.command("report")(report.report)
+app.command("watch")(report.watch)
+app.command("merge")(ship.merge)
+app.command("push")(ship.push)
+app.command("pull")(ship.pull)
+app.command("launch")(ship.launch)
 app.command("chat")(generate.chat)
 app.command("mtbench")(mtbench.mtbench)
 app.command("generate")(generate.generate)

@@ -87,9 +87,9 @@ class Watch:
 
 
 @contextmanager
-def watching() -> Iterator[Watch]:
+def watching(quiet: bool = False) -> Iterator[Watch]:
     """A `Watch` with its bars shown and Ctrl-C caught: the first asks the cohort to save and stop, a second one ends at once."""
-    watch = Watch(Console(stderr=True))
+    watch = Watch(Console(stderr=True, quiet=quiet))
 
     def ask(signum: int, frame: object) -> None:
         watch.interrupted = True

@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from paceline.train.rundir import RunDirectory
 
 
-def train_and_compare(study: Study, folder: Path, as_json: bool, budget: int | None, check: bool = True) -> None:
+def train_and_compare(study: Study, folder: Path, as_json: bool, budget: int | None, check: bool = True, shard_base: bool = False) -> None:
     """Checks and trains what is not finished, then prints the table. Exit 130 after Ctrl-C, 1 if a run failed or the check found an error."""
     from paceline.doctor.check import examine_cohort
     from paceline.doctor.live import Judge
     from paceline.evaluate.probe import mtbench_probe
     from paceline.evaluate.study import check_evaluations
+    from paceline.report.track import tracker
     from paceline.train.study import Hooks, train_study
+    from paceline.train.world import joined, own_folder
 
     def inspect(base: Any, preparer: Any, runs: Any) -> None:
         watch.say("checking what can be known before training")
@@ -35,9 +37,12 @@ def train_and_compare(study: Study, folder: Path, as_json: bool, budget: int | N
             raise typer.Exit(1)
 
     check_evaluations([run.recipe for run in study.runs])
-    with watching() as watch:
-        hooks = Hooks(watch, watch.say, inspect if check else Hooks().inspect, Judge, mtbench_probe)
-        outcome = train_study(study, folder, hooks, budget)
+    with joined(shard_base) as world, own_folder(world, folder) as own, watching(quiet=world.rank > 0) as watch:
+        sink = tracker(watch.say) if world.rank == 0 else Hooks().sink
+        hooks = Hooks(watch, watch.say, inspect if check else Hooks().inspect, Judge, mtbench_probe, sink)
+        outcome = train_study(study, own, hooks, budget, world)
+        if world.rank > 0:
+            return
     states = outcome.states()
     if outcome.skipped:
         watch.say(f"finished before, skipped: {', '.join(outcome.skipped)}")

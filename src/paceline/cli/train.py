@@ -23,6 +23,9 @@ def train(
     runs: Runs = Path("runs"),
     token_budget: Budget = None,
     check: Check = True,
+    shard_base: Annotated[bool, typer.Option("--shard-base", help="Under torchrun: spread the base over the GPUs (FSDP2).")] = False,
+    push_to_hub: Annotated[bool, typer.Option("--push-to-hub", help="Put the finished run on the hub, private.")] = False,
+    hub_model_id: Annotated[str | None, typer.Option(help="USER/NAME on the hub; default: the run's name in your account.")] = None,
     as_json: Json = False,
     flags: dict[str, Any] = {},  # noqa: B006 - filled in by recipe_flags
 ) -> None:
@@ -34,7 +37,13 @@ def train(
     fields = read_yaml(recipe) if recipe else {}
     preset = preset or fields.pop("preset", None)
     made = make_recipe(merge(preset_fields(preset), fields, flags), str(recipe) if recipe else "recipe")
-    train_and_compare(Study(name=run_name, runs=[Run(name=run_name, recipe=made)]), runs, as_json, token_budget, check)
+    if push_to_hub or hub_model_id:
+        from paceline.cli.ship import push_after
+
+        finish = push_after(runs / run_name, hub_model_id)
+    train_and_compare(Study(name=run_name, runs=[Run(name=run_name, recipe=made)]), runs, as_json, token_budget, check, shard_base)
+    if push_to_hub or hub_model_id:
+        finish()
 
 
 def presets(as_json: Json = False) -> None:

@@ -54,6 +54,14 @@ class ExampleLosses:
         kl = float(self.kl[chosen].sum() / tokens)
         return figures if np.isnan(kl) else {**figures, "kl": kl}
 
+    def of_task(self, task: str) -> "ExampleLosses":
+        """The examples of one task."""
+        chosen = np.asarray([other == task for other in self.task], dtype=bool)
+        arrays = {name: getattr(self, name)[chosen] for name in ("row", "tokens", "loss", "correct", "kl")}
+        return ExampleLosses(
+            source=[s for s, kept in zip(self.source, chosen, strict=True) if kept], task=[task] * int(chosen.sum()), **arrays
+        )
+
     def save(self, path: Path) -> None:
         """Writes the table as Parquet."""
         columns = {name: getattr(self, name) for name in ("source", "row", "task", "tokens", "loss", "correct", "kl")}

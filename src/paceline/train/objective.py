@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import torch
+
 from paceline.config.parts import KL
 from paceline.config.recipe import Recipe
 from paceline.data.tokens import TokenDataset
 from paceline.model.loss import SoftTarget, TokenLosses
 from paceline.train.pieces import Piece
 from paceline.train.states import FrozenStates
+from paceline.train.world import World
 
 
 def kl_weight(kl: KL, step: int) -> float:
@@ -66,6 +69,15 @@ class Objective:
         for name, values in zip(names, losses.divergences, strict=True):
             self._sum(name, float(values.double().sum()))
         self.correct += int(losses.correct.sum())
+
+    def add_up(self, world: World) -> None:
+        """Adds what the other processes have counted."""
+        if world.size == 1:
+            return
+        names = ["cross_entropy", *["kl"] * self._with_kl, *["distill"] * (self._teacher is not None)]
+        told = torch.tensor([*(self._sums.get(name, 0.0) for name in names), self.correct], dtype=torch.float64, device=world.device)
+        world.add_up(told)
+        self._sums, self.correct = dict(zip(names, told.tolist()[:-1], strict=True)), int(told[-1])
 
     def _sum(self, name: str, value: float) -> None:
         self._sums[name] = self._sums.get(name, 0.0) + value

@@ -109,6 +109,7 @@ def _refuse_all_long(recipe: Recipe, dataset: TokenDataset) -> None:
 
 def _facts(recipe: Recipe, dataset: TokenDataset) -> dict[str, Any]:
     return {
+        "length": {**{f"p{p}": int(np.percentile(dataset.lengths, p)) for p in (50, 95, 99)}, "max": int(dataset.lengths.max())},
         "examples": len(dataset), "mixture": dataset.counts, "dropped_no_assistant": len(dataset.dropped),
         "truncated": int((dataset.lengths > recipe.max_length).sum()), "answers_lost": int((dataset.first >= recipe.max_length).sum()),
     }  # fmt: skip

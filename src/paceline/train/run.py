@@ -27,9 +27,12 @@ from paceline.train.rundir import RunDirectory
 from paceline.train.schedule import learning_rate
 from paceline.train.score import ScoreWatch
 from paceline.train.states import FrozenStates
+from paceline.train.world import ALONE, World
 
 # Told every event as it is logged; gives the findings that the event brings.
 Judge = Callable[[dict[str, Any]], list[dict[str, Any]]]
+# Told every event that is new; a resumed run's earlier ones are not told again.
+Sink = Callable[[dict[str, Any]], None]
 # Gives the score of an adapter (None: the bare base) on the questions of `eval.mtbench.during`.
 Probe = Callable[[Adapter | None], float]
 
@@ -47,7 +50,8 @@ class TrainingRun:
 
     def __init__(
         self, base: Base, prepared: Prepared, directory: RunDirectory, anchor: FrozenStates, teacher: FrozenStates | None = None,
-        judge: Judge = lambda event: [], probe: Probe = no_probe,
+        judge: Judge = lambda event: [], probe: Probe = no_probe, sink: Sink = lambda event: None,
+        world: World = ALONE,
     ) -> None:  # fmt: skip
         self.base, self.prepared, self.directory = base, prepared, directory
         self.recipe, self.plan = prepared.recipe, prepared.plan
@@ -64,10 +68,12 @@ class TrainingRun:
         self.eval_summary: dict[str, Any] | None = None
         self._anchor = anchor if self.recipe.kl else None
         self._objective = Objective(self.recipe, prepared.dataset, self._anchor, teacher)
+        self._world = world
         self._pieces: list[Piece] = []
+        self._mine: list[tuple[int, Piece]] = []
         self._taken = 0
         self._log = EventLog(directory.events)
-        self._judge, self._probe = judge, probe
+        self._judge, self._probe, self._sink = judge, probe, sink
         self._score_watch = ScoreWatch(self.recipe.eval.mtbench.during if self.recipe.eval.mtbench else None)
         self._condemned = ""
 
@@ -111,6 +117,10 @@ class TrainingRun:
     def _begin_step(self) -> None:
         chosen = self.prepared.split.train[self._order(self.progress.step)]
         self._pieces = list(cut(self.prepared.dataset, chosen, self.recipe.max_length))
+        self._mine = list(enumerate(self._pieces))[self._world.rank :: self._world.size]
+        if self._world.sharded:  # all must run the same number of forwards: who has no piece left gives one without weight
+            missing = -(-len(self._pieces) // self._world.size) - len(self._mine)
+            self._mine += [(-1, self._pieces[0])] * missing
         self.restart_step()
 
     def restart_step(self) -> None:
@@ -124,17 +134,21 @@ class TrainingRun:
     @property
     def done(self) -> float:
         """Share of the run that is behind it."""
-        return (self.progress.step + self._taken / max(len(self._pieces), 1)) / self.plan.total_steps
+        return (self.progress.step + self._taken / max(len(self._mine), 1)) / self.plan.total_steps
+
+    @property
+    def between_steps(self) -> bool:
+        return self._taken == 0
 
     def next_piece(self) -> Piece | None:
         """The next piece of the step under way; None when all are taken."""
-        return self._pieces[self._taken] if self._taken < len(self._pieces) else None
+        return self._mine[self._taken][1] if self._taken < len(self._mine) else None
 
-    def take(self) -> tuple[int, ...]:
-        """Counts the next piece as taken and returns its dropout key."""
-        key = (self.recipe.seed, self.progress.step, self._taken, 2)
+    def take(self) -> tuple[int, ...] | None:
+        """Counts the next piece as taken and returns its dropout key; None for a piece that has no weight."""
+        place = self._mine[self._taken][0]
         self._taken += 1
-        return key
+        return None if place < 0 else (self.recipe.seed, self.progress.step, place, 2)
 
     @property
     def scale(self) -> float:
@@ -154,6 +168,8 @@ class TrainingRun:
     def finish_step(self) -> None:
         """Clips, updates, logs, evaluates and saves as the recipe says; ends the run after its last step."""
         began = time.perf_counter()
+        self._world.add_up(self.adapter.gradients)
+        self._objective.add_up(self._world)
         figures, rate = self._objective.figures(), self.learning_rate(self.progress.step)
         grad_norm = float(torch.linalg.vector_norm(self.adapter.gradients))
         self._alert(step_alerts(self.progress, figures["loss"], grad_norm), self.progress.step + 1)
@@ -220,6 +236,7 @@ class TrainingRun:
     def _write(self, event: str, **fields: Any) -> None:
         """Logs an event, and what the judge finds in it; an error condemns the run if its recipe says so."""
         self._log.write(event, **fields)
+        self._sink({"event": event, **fields})
         for finding in self._judge({"event": event, **fields}):
             self._log.write("finding", step=self.progress.step, **finding)
             self.alerts.append(f"{self.name}, step {self.progress.step}: {finding['severity']}: {finding['message']} ({finding['rule']})")

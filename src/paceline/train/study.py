@@ -13,15 +13,17 @@ from paceline.config.study import Run, Study
 from paceline.errors import UserError
 from paceline.model.base import Base, load_base, read_config
 from paceline.model.frozen import Storage, need_bitsandbytes
+from paceline.model.shard import shard
 from paceline.train.cohort import Cohort
 from paceline.train.curriculum import order_key
 from paceline.train.files import write_whole
 from paceline.train.heldout import ExampleLosses, held_out_losses
 from paceline.train.prepare import Prepared, Preparer, by_base
-from paceline.train.run import Judge, Probe, TrainingRun, no_probe
+from paceline.train.run import Judge, Probe, Sink, TrainingRun, no_probe
 from paceline.train.rundir import RunDirectory, check_room, run_bytes
 from paceline.train.states import FrozenStates
 from paceline.train.teacher import load_teachers
+from paceline.train.world import ALONE, World
 
 Observe = Callable[[Cohort], None]
 Pending = list[tuple[Run, RunDirectory]]
@@ -33,7 +35,7 @@ class Hooks:
 
     `observe` is called after every tick; `say` is told in a line what is about to happen; `inspect` sees a loaded base and the prepared
     runs that are about to begin, and may raise; `judge` makes what follows one run's events; `probe` what asks a run the questions of
-    `eval.mtbench.during`.
+    `eval.mtbench.during`; `sink`, for a study's name and a run, what follows its new events.
     """
 
     observe: Observe = lambda cohort: None
@@ -41,6 +43,7 @@ class Hooks:
     inspect: Callable[[Base, Preparer, list[tuple[str, Recipe, Prepared]]], None] = lambda base, preparer, runs: None
     judge: Callable[[Recipe], Judge] = lambda recipe: lambda event: []
     probe: Callable[[Base, RunDirectory, Recipe], Probe] = lambda base, directory, recipe: no_probe
+    sink: Callable[[str, RunDirectory, Recipe], Sink] = lambda study, directory, recipe: lambda event: None
 
 
 @dataclass(frozen=True)
@@ -54,30 +57,32 @@ class Outcome:
         return {directory.name: directory.status()["state"] for directory in self.directories}
 
 
-def train_study(study: Study, folder: Path, hooks: Hooks = Hooks(), budget: int | None = None) -> Outcome:
+def train_study(study: Study, folder: Path, hooks: Hooks = Hooks(), budget: int | None = None, world: World = ALONE) -> Outcome:
     """Trains all runs of a study that are not finished, those with the same base together.
 
     Args:
         folder: where the run directories are, one a run, named after it.
         budget: tokens of one forward; changes memory and speed only.
+        world: the processes that share the pieces of each step; with more than one, a study of one run.
 
     Raises:
         UserError: bad input; nothing has been written then.
     """
+    _refuse_in_a_world(study, world)
     directories = [RunDirectory(folder / run.name) for run in study.runs]
     skipped = [d.name for d in directories if d.status()["state"] in ("finished", "failed")]
     for run, directory in zip(study.runs, directories, strict=True):
         directory.check(run.recipe)
     pending = [(run, d) for run, d in zip(study.runs, directories, strict=True) if d.name not in skipped]
     for cohort_runs in by_base(pending, lambda entry: entry[0].recipe).values():
-        cohort = _make_cohort(cohort_runs, study, folder, hooks, budget)
+        cohort = _make_cohort(cohort_runs, study, folder, hooks, budget, world)
         cohort.train(hooks.observe)
         if cohort.stopping:
             break
     return Outcome(directories, skipped)
 
 
-def _make_cohort(pending: Pending, study: Study, folder: Path, hooks: Hooks, budget: int | None) -> Cohort:
+def _make_cohort(pending: Pending, study: Study, folder: Path, hooks: Hooks, budget: int | None, world: World) -> Cohort:
     say = hooks.say
     recipe = pending[0][0].recipe
     name, storage = recipe.base, Storage.of(recipe)
@@ -93,6 +98,8 @@ def _make_cohort(pending: Pending, study: Study, folder: Path, hooks: Hooks, bud
     parents = {run.name: _parent(run, study, folder) for run, _ in pending}
     say(f"loading the base {name}" + (f" as {storage.quantize}" if storage.quantize != "none" else ""))
     base = load_base(name, storage=storage)
+    if world.sharded:
+        shard(base, world.size)
     anchor = FrozenStates(base)
     teachers = load_teachers([run.recipe for run, _ in pending], preparer, base, say)
     sizes = [run_bytes(base.new_adapter(p.recipe).parameters.numel(), p.recipe) for p in prepared]
@@ -109,10 +116,27 @@ def _make_cohort(pending: Pending, study: Study, folder: Path, hooks: Hooks, bud
         directory.claim(run.recipe)
     write_study(study, folder)
     training = [
-        TrainingRun(base, p, directory, anchor, teacher or None, hooks.judge(p.recipe), hooks.probe(base, directory, p.recipe))
+        TrainingRun(
+            base,
+            p,
+            directory,
+            anchor,
+            teacher or None,
+            hooks.judge(p.recipe),
+            hooks.probe(base, directory, p.recipe),
+            hooks.sink(study.name, directory, p.recipe),
+            world,
+        )
         for p, directory, teacher in runs
     ]
-    return Cohort(base, training, _Beginner(base, anchor, parents, say), budget)
+    return Cohort(base, training, _Beginner(base, anchor, parents, say), budget, world)
+
+
+def _refuse_in_a_world(study: Study, world: World) -> None:
+    if world.size > 1 and len(study.runs) > 1:
+        raise UserError("several processes train one run together; a study is spread over GPUs with `paceline launch --on ray`")
+    if world.sharded and any(run.recipe.kl or run.recipe.distill for run in study.runs):
+        raise UserError("--shard-base goes with neither a KL anchor nor distillation: processes would run different forwards")
 
 
 def _parent(run: Run, study: Study, folder: Path) -> Path | None:

@@ -53,6 +53,7 @@ def converse(
                     "run": run,
                     "id": name,
                     "turn": turn,
+                    "question": by_id[name].turns[len(answers[run, name]) - 1],
                     "answer": answers[run, name][-1],
                     "tokens": len(request.tokens),
                     "finish": request.finish,

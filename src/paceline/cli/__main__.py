@@ -1,5 +1,0 @@
-"""`python -m paceline.cli`."""
-
-from paceline.cli.main import main
-
-main()

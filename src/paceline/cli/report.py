@@ -1,0 +1,58 @@
+"""The report of a study."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from paceline.cli.train import Json
+
+
+def report(
+    study: Annotated[Path, typer.Argument(help="A study's folder, or a run directory.")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder to write into; default: the study's.")] = None,
+    price: Annotated[float | None, typer.Option("--price", min=0, help="What an hour of training costs.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write report.md and a self-contained report.html."""
+    import json
+
+    from paceline.report.conclude import conclusions
+    from paceline.report.gather import gather
+    from paceline.report.write import write_report
+
+    found = gather(study)
+    folder = out or study
+    folder.mkdir(parents=True, exist_ok=True)
+    written = write_report(found, folder, price)
+    if as_json:
+        print(json.dumps({"files": [str(path) for path in written], "conclusions": conclusions(found)}, indent=1))
+        return
+    for sentence in conclusions(found):
+        print(f"- {sentence}")
+    print(f"written: {', '.join(map(str, written))}")
+
+
+def watch(
+    study: Annotated[Path, typer.Argument(help="A study's folder, or a run directory; also a copied or mounted one.")],
+    every: Annotated[float, typer.Option("--every", min=0.1, help="Seconds between two looks.")] = 1.0,
+) -> None:
+    """Follow a study in the terminal until nothing of it is left to do; where there is no terminal, print it once."""
+    import sys
+    import time
+
+    from rich.live import Live
+
+    from paceline.cli.tables import output
+    from paceline.report.watch import picture
+
+    console = output()
+    shown, done = picture(study)
+    if not sys.stdout.isatty():
+        console.print(shown)
+        return
+    with Live(shown, console=console, auto_refresh=False) as live:
+        while not done:
+            time.sleep(every)
+            shown, done = picture(study)
+            live.update(shown, refresh=True)

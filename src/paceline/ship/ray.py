@@ -1,0 +1,173 @@
+"""A study over the nodes of a Ray cluster: cut into cohorts, each a task that goes on from its run directories wherever it is started again."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from paceline.config.load import load_study, make_recipe
+from paceline.config.study import Run, Study
+from paceline.errors import UserError
+from paceline.train.lengths import run_length
+from paceline.train.prepare import by_base
+from paceline.train.rundir import RunDirectory
+from paceline.train.study import Hooks, train_study, write_study
+
+# How often a task is started again when its node dies.
+RETRIES = 5
+# Seconds between two copies to a storage that is no folder of the node.
+EVERY = 60.0
+
+
+def launch(file: Path, storage: str, address: str | None, parts: int | None, say: Callable[[str], None]) -> dict[str, str]:
+    """Trains a study's unfinished runs; returns their states by name.
+
+    Args:
+        storage: folder or fsspec URL that all nodes reach; the run directories are in STORAGE/STUDY.
+        address: the cluster's; None starts one on this machine.
+        parts: cohorts to cut the study into; None: one a GPU, or one a node where there is none.
+
+    Raises:
+        UserError: Ray is missing, or a task has failed for good.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError("`--on ray` needs Ray; install it with `pip install 'paceline[ray]'`") from error
+    study = load_study(file)
+    if not ray.is_initialized():
+        ray.init(address=address, log_to_driver=True, include_dashboard=False, runtime_env={})
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    cohorts = cut(study, parts or gpus or nodes)
+    say(f"{len(study.runs)} runs as {len(cohorts)} cohorts over {nodes} nodes" + (f" with {gpus} GPUs" if gpus else ""))
+    place = storage if "://" in storage else str(Path(storage).resolve())
+    task = ray.remote(_train).options(
+        max_retries=RETRIES, retry_exceptions=False, scheduling_strategy="SPREAD", num_cpus=1, num_gpus=1 if gpus else 0
+    )
+    waiting = {task.remote(_as_fields(cohort), place, study.name): cohort for cohort in cohorts}
+    states: dict[str, str] = {}
+    failures = []
+    while waiting:
+        (done,), _ = ray.wait(list(waiting), num_returns=1)
+        cohort = waiting.pop(done)
+        try:
+            states |= ray.get(done)
+            say(", ".join(f"{run.name}: {states[run.name]}" for run in cohort.runs))
+        except ray.exceptions.RayError as error:
+            failures.append(f"{', '.join(run.name for run in cohort.runs)} ({type(error).__name__}: {str(error).strip().splitlines()[-1]})")
+    with _Local(place, study.name) as folder:
+        write_study(study, folder.path)
+    if failures:
+        raise UserError(f"not trained: {'; '.join(failures)}; the same command goes on")
+    return states
+
+
+def cut(study: Study, parts: int) -> list[Study]:
+    """Cohorts of about the same cost, at least one a base; a run stands with the one that it starts from."""
+    cohorts = []
+    groups = by_base(study.runs, lambda run: run.recipe)
+    for runs in groups.values():
+        families: dict[str, list[Run]] = {}
+        family_of: dict[str, str] = {}
+        for run in runs:
+            family_of[run.name] = family_of.get(run.recipe.init_from or "", run.name)
+            families.setdefault(family_of[run.name], []).append(run)
+        shelves: list[list[Run]] = [[] for _ in range(max(1, parts // len(groups)))]
+        costs = [0.0] * len(shelves)
+        for family in sorted(families.values(), key=lambda members: -sum(map(_cost, members))):
+            lightest = costs.index(min(costs))
+            shelves[lightest] += family
+            costs[lightest] += sum(map(_cost, family))
+        order = [run.name for run in study.runs]
+        cohorts += [study.model_copy(update={"runs": sorted(shelf, key=lambda run: order.index(run.name))}) for shelf in shelves if shelf]
+    return cohorts
+
+
+def _cost(run: Run) -> float:
+    """Examples that a run trains on, as far as its recipe tells."""
+    steps = run_length(run.recipe)["steps"]
+    return float((steps or 1) * run.recipe.effective_batch)
+
+
+def _as_fields(study: Study) -> list[dict[str, Any]]:
+    return [{"name": run.name, "hypothesis": run.hypothesis, "recipe": run.recipe.model_dump(mode="json")} for run in study.runs]
+
+
+def _train(runs: list[dict[str, Any]], storage: str, name: str) -> dict[str, str]:
+    """One cohort, on the node that Ray chose."""
+    made = [Run(name=run["name"], hypothesis=run["hypothesis"], recipe=make_recipe(run["recipe"], run["name"])) for run in runs]
+    with _Local(storage, name) as folder:
+        folder.fetch([run.name for run in made])
+        outcome = train_study(Study(name=name, runs=made), folder.path, Hooks(say=print, observe=folder.now_and_then))
+        return outcome.states()
+
+
+class _Local:
+    """A study's folder as a local path: itself, or a copy of what lies behind an fsspec URL, given back now and then and at the end."""
+
+    def __init__(self, storage: str, study: str) -> None:
+        self._url = f"{storage.rstrip('/')}/{study}" if "://" in storage and not storage.startswith("file://") else None
+        self.path = Path(tempfile.mkdtemp()) if self._url else Path(storage.removeprefix("file://")) / study
+        self._names: list[str] = []
+        self._due = threading.Event()
+
+    def __enter__(self) -> _Local:
+        self.path.mkdir(parents=True, exist_ok=True)
+        if self._url:
+            self._timer()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._url:
+            self._clock.cancel()
+            self._give()
+            shutil.rmtree(self.path)
+
+    def fetch(self, names: list[str]) -> None:
+        """Brings the named runs' directories, as far as they are there."""
+        self._names = names
+        if self._url:
+            files, root = fsspec.url_to_fs(self._url)
+            for name in names:
+                if files.exists(f"{root}/{name}"):
+                    files.get(f"{root}/{name}/", f"{self.path}/{name}/", recursive=True)
+
+    def now_and_then(self, cohort: Any) -> None:
+        """Called between two steps, when the files are whole: copies them if it is time."""
+        if self._due.is_set():
+            self._due.clear()
+            self._give()
+            self._timer()
+
+    def _timer(self) -> None:
+        self._clock = threading.Timer(EVERY, self._due.set)
+        self._clock.daemon = True
+        self._clock.start()
+
+    def _give(self) -> None:
+        files, root = fsspec.url_to_fs(self._url)
+        files.makedirs(root, exist_ok=True)
+        for name in [name for name in self._names if (self.path / name).is_dir()] or ["study.yaml"]:
+            source = self.path / name
+            if source.is_dir():
+                checkpoint = RunDirectory(source).latest_checkpoint()
+                files.put(f"{source}/", f"{root}/{name}/", recursive=True)
+                if checkpoint is not None:
+                    _forget_older(files, f"{root}/{name}/checkpoints", checkpoint.name)
+            elif source.is_file():
+                files.put_file(str(source), f"{root}/{name}")
+
+
+def _forget_older(files: Any, folder: str, newest: str) -> None:
+    """Removes checkpoints from the storage that the run itself has removed."""
+    for entry in files.ls(folder, detail=False):
+        name = entry.rstrip("/").rsplit("/", 1)[-1]
+        if name.startswith("step-") and int(name[5:]) < int(newest[5:]):
+            files.rm(entry, recursive=True)

@@ -1,0 +1,79 @@
+"""Trackers and the live view: what they show, and that a tracker's fault is not the run's."""
+
+import sys
+import types
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from paceline.report.track import figures, tracker
+from paceline.report.watch import picture, sparkline
+from paceline.train.events import read_events
+from paceline.train.study import Hooks, train_study
+
+
+def test_tensorboard_has_every_logged_loss_once_also_after_a_stop(recipe, study, tmp_path):
+    wanted = {"a": recipe(max_steps=6, eval_steps=3, save_steps=1, track="tensorboard")}
+
+    def stop(cohort):
+        cohort.stopping = cohort.runs[0].progress.step >= 4
+
+    train_study(study(**wanted), tmp_path, Hooks(observe=stop, sink=tracker(print)))
+    train_study(study(**wanted), tmp_path, Hooks(sink=tracker(print)))
+    shown = EventAccumulator(str(tmp_path / "tensorboard" / "a")).Reload()
+    events = read_events(tmp_path / "a" / "events.jsonl")
+    logged = {event["step"]: event["loss"] for event in events if event["event"] == "train"}
+    drawn = [(point.step, point.value) for point in shown.Scalars("train/loss")]
+    assert [step for step, _ in drawn] == list(logged)
+    assert [value for _, value in drawn] == pytest.approx(list(logged.values()))
+    assert {point.step for point in shown.Scalars("eval/loss")} == {0, 3, 6}
+
+
+def test_trackio_gets_project_run_recipe_and_figures(recipe, study, tmp_path, monkeypatch):
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    import trackio
+    from trackio.sqlite_storage import SQLiteStorage
+
+    wanted = {"a": recipe(max_steps=3, track="trackio", track_project="mine")}
+    train_study(study(**wanted), tmp_path / "runs", Hooks(sink=tracker(print)))
+    trackio.finish()
+    lines = SQLiteStorage.get_logs("mine", "a")
+    assert [line["train/loss"] for line in lines if "train/loss" in line] == pytest.approx(
+        [event["loss"] for event in read_events(tmp_path / "runs" / "a" / "events.jsonl") if event["event"] == "train"]
+    )
+
+
+def test_a_tracker_that_fails_is_told_once_and_harms_nothing(recipe, study, tmp_path, monkeypatch):
+    broken = types.ModuleType("trackio")
+    broken.init = lambda **options: (_ for _ in ()).throw(OSError("no line"))
+    monkeypatch.setitem(sys.modules, "trackio", broken)
+    told = []
+    outcome = train_study(study(a=recipe(max_steps=3, track="trackio")), tmp_path, Hooks(sink=tracker(told.append)))
+    assert outcome.states() == {"a": "finished"}
+    assert told == ["a: trackio failed and is left alone (OSError: no line)"]
+
+
+def test_figures_are_the_plain_numbers():
+    event = {"event": "train", "step": 3, "loss": 1.5, "norms": {"a": 1}, "name": "x", "finite": False, "lr": None}
+    assert figures(event) == {"train/loss": 1.5}
+
+
+def test_the_live_view_shows_what_the_files_say(recipe, study, tmp_path, capsys):
+    from rich.console import Console
+
+    def stop(cohort):
+        cohort.stopping = cohort.runs[0].progress.step >= 3
+
+    train_study(study(a=recipe(max_steps=6), b=recipe(max_steps=6, seed=3)), tmp_path, Hooks(observe=stop))
+    shown, done = picture(tmp_path)
+    console = Console(width=200, record=True)
+    console.print(shown)
+    text = console.export_text()
+    assert done
+    assert "stopped" in text
+    assert "/6" in text
+    (tmp_path / "a" / "status.json").write_text('{"state": "running"}')
+    assert not picture(tmp_path)[1]
+    assert sparkline([1.0, 2.0, 3.0]) == "▁▄█" or sparkline([1.0, 2.0, 3.0])[0] == "▁"
+    assert sparkline([2.0, 2.0]) == "▁▁"
+    assert len(sparkline([float(i) for i in range(1000)])) <= 24

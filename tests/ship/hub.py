@@ -1,0 +1,210 @@
+"""A hub on this machine: the endpoints that huggingface_hub's client uses for repositories, files and jobs, kept in memory, with faults on demand."""
+
+import base64
+import hashlib
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+TOKEN = "hf_secretsecretsecret"
+
+
+class Hub(ThreadingHTTPServer):
+    """`faults` are (pattern of method and path, status) to be answered once each; status 0 cuts the line in the middle of a body."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.repositories, self.blobs, self.jobs, self.asked, self.faults = {}, {}, {}, [], []
+        self.daemon_threads = True
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def handle_error(self, request, client_address):
+        pass
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        self.answer("POST")
+
+    def do_PUT(self):
+        self.answer("PUT")
+
+    def do_GET(self):
+        self.answer("GET")
+
+    def do_HEAD(self):
+        self.answer("HEAD")
+
+    def answer(self, method):
+        hub, path = self.server, self.path.split("?")[0]
+        fault = next((entry for entry in hub.faults if re.fullmatch(entry[0], f"{method} {path}")), None)
+        if fault and fault[1] == 0:
+            hub.faults.remove(fault)
+            self.rfile.read(16)
+            self.connection.close()
+            return
+        body = self.body()
+        hub.asked.append((method, self.path, dict(self.headers), body))
+        if fault:
+            hub.faults.remove(fault)
+            self.send(fault[1], {"error": "on demand"})
+            return
+        if not path.startswith("/blob/") and self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            self.send(401, {"error": "Invalid credentials"})
+            return
+        for pattern, act in ROUTES:
+            if found := re.fullmatch(pattern, f"{method} {path}"):
+                act(self, body, *found.groups())
+                return
+        self.send(404, {"error": f"no {method} {path}"})
+
+    def body(self):
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        parts = []
+        while size := int(self.rfile.readline(), 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
+
+    def send(self, status, content, headers=None):
+        data = content if isinstance(content, bytes) else json.dumps(content).encode()
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(data)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def log_message(self, *args):
+        pass
+
+
+def whoami(h, body):
+    h.send(200, {"type": "user", "name": "someone", "auth": {"accessToken": {"role": "write"}}})
+
+
+def create(h, body):
+    asked = json.loads(body)
+    name = f"{asked.get('organization') or 'someone'}/{asked['name']}"
+    there = name in h.server.repositories
+    h.server.repositories.setdefault(name, {"private": asked.get("private"), "files": {}})
+    h.send(409 if there else 200, {"url": f"{h.server.url}/{name}", "name": name, "id": name})
+
+
+def info(h, body, name, *_):
+    repository = h.server.repositories.get(name)
+    if repository is None:
+        h.send(404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
+        return
+    files = [{"rfilename": file} for file in repository["files"]]
+    h.send(
+        200,
+        {
+            "id": name,
+            "modelId": name,
+            "sha": "a" * 40,
+            "private": repository["private"],
+            "siblings": files,
+            "tags": [],
+            "downloads": 0,
+            "likes": 0,
+        },
+    )
+
+
+def tree(h, body, name, *_):
+    files = h.server.repositories[name]["files"]
+    h.send(200, [{"type": "file", "path": file, "size": len(data), "oid": hashlib.sha1(data).hexdigest()} for file, data in files.items()])
+
+
+def preupload(h, body, name):
+    files = json.loads(body)["files"]
+    chosen = [
+        {"path": f["path"], "uploadMode": "lfs" if f["path"].endswith(".safetensors") else "regular", "shouldIgnore": False, "oid": None}
+        for f in files
+    ]
+    h.send(200, {"files": chosen})
+
+
+def batch(h, body, name):
+    objects = []
+    for asked in json.loads(body)["objects"]:
+        found = {"oid": asked["oid"], "size": asked["size"], "authenticated": True}
+        if asked["oid"] not in h.server.blobs:
+            found["actions"] = {"upload": {"href": f"{h.server.url}/blob/{asked['oid']}", "header": {}}}
+        objects.append(found)
+    h.send(200, {"transfer": "basic", "objects": objects}, {"Content-Type": "application/vnd.git-lfs+json"})
+
+
+def blob(h, body, oid):
+    assert hashlib.sha256(body).hexdigest() == oid
+    h.server.blobs[oid] = body
+    h.send(200, b"")
+
+
+def commit(h, body, name, *_):
+    files = h.server.repositories[name]["files"]
+    for line in body.splitlines():
+        entry = json.loads(line)
+        if entry["key"] == "file":
+            files[entry["value"]["path"]] = base64.b64decode(entry["value"]["content"])
+        elif entry["key"] == "lfsFile":
+            files[entry["value"]["path"]] = h.server.blobs[entry["value"]["oid"]]
+    h.send(200, {"success": True, "commitOid": "b" * 40, "commitUrl": f"{h.server.url}/{name}/commit/{'b' * 40}", "hookOutput": ""})
+
+
+def resolve(h, body, name, revision, file):
+    data = h.server.repositories[name]["files"][file]
+    h.send(
+        200, data, {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": "a" * 40, "Content-Type": "application/octet-stream"}
+    )
+
+
+def start_job(h, body, who):
+    job = {
+        "id": f"job{len(h.server.jobs)}",
+        "createdAt": "2026-01-01T00:00:00.000Z",
+        "status": {"stage": "RUNNING", "message": None},
+        "owner": {"id": "1", "name": who, "type": "user"},
+    }
+    h.server.jobs[job["id"]] = job | {"asked": json.loads(body)}
+    h.send(200, job)
+
+
+def show_job(h, body, who, job):
+    h.send(200, {key: value for key, value in h.server.jobs[job].items() if key != "asked"})
+
+
+def logs(h, body, who, job):
+    h.server.jobs[job]["status"]["stage"] = h.server.jobs[job].get("ends", "COMPLETED")
+    lines = ["===== Job started", "step 1 loss 2.0", "done"]
+    text = "".join("data: " + json.dumps({"data": line, "timestamp": f"2026-01-01T00:00:0{i}Z"}) + "\n\n" for i, line in enumerate(lines))
+    h.send(200, text.encode(), {"Content-Type": "text/event-stream"})
+
+
+NAME = r"([\w.-]+/[\w.-]+)"
+ROUTES = [
+    (r"GET /api/whoami-v2", whoami),
+    (r"POST /api/repos/create", create),
+    (rf"GET /api/models/{NAME}", info),
+    (rf"GET /api/models/{NAME}/revision/([\w]+)", info),
+    (rf"GET /api/models/{NAME}/tree/(\w+).*", tree),
+    (r"POST /api/validate-yaml", lambda h, body: h.send(200, {"errors": [], "warnings": []})),
+    (rf"POST /api/models/{NAME}/preupload/\w+", preupload),
+    (rf"POST /{NAME}\.git/info/lfs/objects/batch", batch),
+    (r"PUT /blob/(\w+)", blob),
+    (rf"POST /api/models/{NAME}/commit/(\w+)", commit),
+    (rf"(?:GET|HEAD) /{NAME}/resolve/(\w+)/(.+)", resolve),
+    (r"POST /api/jobs/(\w+)", start_job),
+    (r"GET /api/jobs/(\w+)/(\w+)", show_job),
+    (r"GET /api/jobs/(\w+)/(\w+)/logs", logs),
+]

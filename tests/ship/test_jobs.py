@@ -1,0 +1,67 @@
+"""A study as a job: what the API is asked, where secrets go, what comes back."""
+
+import json
+import shutil
+
+from hub import TOKEN
+
+from paceline.train.rundir import RunDirectory
+
+STUDY = """study: little
+recipe: {base: embedded, data: {source: "embedded:rust", n: 40}, max_steps: 1}
+runs:
+  - {name: one}
+"""
+
+
+def test_a_job_is_started_followed_and_brought_back(paceline, hub, studied, tmp_path):
+    (tmp_path / "study.yaml").write_text(STUDY)
+    hub.repositories["someone/paceline-little"] = {"private": True, "files": {"runs/little/one/status.json": b'{"state": "finished"}'}}
+    done = paceline("launch", "study.yaml", "--on", "hf-jobs", "--flavor", "a100-large", "--runs", "back")
+    assert done.returncode == 0, done.stderr
+    (job,) = hub.jobs.values()
+    asked = job["asked"]
+    assert asked["flavor"] == "a100-large"
+    assert asked["secrets"]["HF_TOKEN"] == TOKEN
+    assert TOKEN not in json.dumps({key: value for key, value in asked.items() if key != "secrets"})
+    assert asked["command"][:2] == ["uv", "run"]
+    assert asked["command"][-3:] == ["-m", "paceline.ship.job", "someone/paceline-little"]
+    assert hub.repositories["someone/paceline-little"]["files"]["study.yaml"].decode() == STUDY
+    assert "step 1 loss 2.0" in done.stdout
+    assert (tmp_path / "back" / "runs" / "little" / "one" / "status.json").is_file()
+
+
+def test_a_job_that_fails_is_told_and_what_it_had_done_is_brought(paceline, hub, tmp_path):
+    (tmp_path / "study.yaml").write_text(STUDY)
+    hub.faults += [("POST /api/jobs/.*", 500), ("GET .*/logs", 429)]
+    hub.jobs["job0"] = {"ends": "ERROR"}
+    done = paceline("launch", "study.yaml", "--on", "hf-jobs", "--runs", "back")
+    assert done.returncode in (0, 2)
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "back" / "study.yaml").is_file()
+
+
+def test_local_data_is_refused_before_anything_is_asked(paceline, hub, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "x", "completion": "y"}\n')
+    (tmp_path / "study.yaml").write_text(STUDY.replace('"embedded:rust"', "rows.jsonl"))
+    done = paceline("launch", "study.yaml", "--on", "hf-jobs")
+    assert done.returncode == 2
+    assert "lies on this machine" in done.stderr
+    assert hub.asked == []
+
+
+def test_what_runs_inside_the_job_trains_reports_and_gives_back(hub, monkeypatch, tmp_path):
+    from paceline.ship import job
+
+    hub.repositories["someone/paceline-little"] = {"private": True, "files": {"study.yaml": STUDY.encode()}}
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.hf_api.ENDPOINT", hub.url, raising=False)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    assert job.main("someone/paceline-little", tmp_path / "work", every=0.5) == 0
+    files = hub.repositories["someone/paceline-little"]["files"]
+    assert {"runs/little/one/adapter/adapter_model.safetensors", "runs/little/report.html", "runs/little/one/events.jsonl"} <= set(files)
+    shutil.rmtree(tmp_path / "work")
+    assert job.main("someone/paceline-little", tmp_path / "work", every=600) == 0  # goes on from the repository: nothing is trained again
+    assert RunDirectory(tmp_path / "work" / "runs" / "little" / "one").status()["state"] == "finished"
