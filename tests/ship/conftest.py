@@ -40,6 +40,19 @@ def hub():
 
 
 @pytest.fixture
+def quick(hub, monkeypatch, tmp_path):
+    """This process speaks to the hub, and nobody sleeps between two tries."""
+    for name, value in {
+        "ENDPOINT": hub.url, "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}", "HF_HUB_OFFLINE": False,
+        "HF_HUB_DISABLE_XET": True, "HF_TOKEN_PATH": str(tmp_path / "no-token"),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    return hub
+
+
+@pytest.fixture
 def paceline(hub, tmp_path):
     """Runs the command line with the hub's address and a token; gives the finished process."""
 

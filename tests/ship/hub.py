@@ -88,6 +88,11 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+def revision(files):
+    """A commit's name: of what it holds."""
+    return hashlib.sha1(b"".join(name.encode() + data for name, data in sorted(files.items()))).hexdigest()
+
+
 def whoami(h, body):
     h.send(200, {"type": "user", "name": "someone", "auth": {"accessToken": {"role": "write"}}})
 
@@ -96,7 +101,7 @@ def create(h, body):
     asked = json.loads(body)
     name = f"{asked.get('organization') or 'someone'}/{asked['name']}"
     there = name in h.server.repositories
-    h.server.repositories.setdefault(name, {"private": asked.get("private"), "files": {}})
+    h.server.repositories.setdefault(name, {"private": asked.get("private") or asked.get("visibility") == "private", "files": {}})
     h.send(409 if there else 200, {"url": f"{h.server.url}/{name}", "name": name, "id": name})
 
 
@@ -111,7 +116,7 @@ def info(h, body, name, *_):
         {
             "id": name,
             "modelId": name,
-            "sha": "a" * 40,
+            "sha": revision(repository["files"]),
             "private": repository["private"],
             "siblings": files,
             "tags": [],
@@ -162,10 +167,13 @@ def commit(h, body, name, *_):
     h.send(200, {"success": True, "commitOid": "b" * 40, "commitUrl": f"{h.server.url}/{name}/commit/{'b' * 40}", "hookOutput": ""})
 
 
-def resolve(h, body, name, revision, file):
-    data = h.server.repositories[name]["files"][file]
+def resolve(h, body, name, _, file):
+    files = h.server.repositories[name]["files"]
+    data = files[file]
     h.send(
-        200, data, {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": "a" * 40, "Content-Type": "application/octet-stream"}
+        200,
+        data,
+        {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": revision(files), "Content-Type": "application/octet-stream"},
     )
 
 

@@ -5,8 +5,6 @@ import shutil
 
 from hub import TOKEN
 
-from paceline.train.rundir import RunDirectory
-
 STUDY = """study: little
 recipe: {base: embedded, data: {source: "embedded:rust", n: 40}, max_steps: 1}
 runs:
@@ -50,18 +48,14 @@ def test_local_data_is_refused_before_anything_is_asked(paceline, hub, tmp_path)
     assert hub.asked == []
 
 
-def test_what_runs_inside_the_job_trains_reports_and_gives_back(hub, monkeypatch, tmp_path):
+def test_what_runs_inside_the_job_trains_reports_and_gives_back(quick, tmp_path):
     from paceline.ship import job
 
-    hub.repositories["someone/paceline-little"] = {"private": True, "files": {"study.yaml": STUDY.encode()}}
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("huggingface_hub.hf_api.ENDPOINT", hub.url, raising=False)
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-    assert job.main("someone/paceline-little", tmp_path / "work", every=0.5) == 0
-    files = hub.repositories["someone/paceline-little"]["files"]
+    quick.repositories["someone/paceline-little"] = {"private": True, "files": {"study.yaml": STUDY.encode()}}
+    assert job.main("someone/paceline-little", tmp_path / "work", every=600) == 0
+    files = quick.repositories["someone/paceline-little"]["files"]
     assert {"runs/little/one/adapter/adapter_model.safetensors", "runs/little/report.html", "runs/little/one/events.jsonl"} <= set(files)
+    trained = files["runs/little/one/events.jsonl"]
     shutil.rmtree(tmp_path / "work")
-    assert job.main("someone/paceline-little", tmp_path / "work", every=600) == 0  # goes on from the repository: nothing is trained again
-    assert RunDirectory(tmp_path / "work" / "runs" / "little" / "one").status()["state"] == "finished"
+    assert job.main("someone/paceline-little", tmp_path / "work", every=600) == 0
+    assert files["runs/little/one/events.jsonl"] == trained, "what the repository held was trained again"

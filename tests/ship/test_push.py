@@ -1,11 +1,12 @@
 """Runs on the hub: what is sent, what a fault costs, and where the token never is."""
 
-import json
-
 import pytest
 import yaml
 from hub import TOKEN
 from safetensors.torch import load
+
+from paceline.errors import UserError
+from paceline.ship.push import push
 
 FILES = {
     "README.md",
@@ -36,55 +37,62 @@ def test_a_run_is_pushed_private_with_its_card_and_pulled_again(paceline, hub, s
     assert (tmp_path / "back" / "recipe.yaml").read_text() == (studied / "b" / "recipe.yaml").read_text()
 
 
-def test_a_dry_run_asks_nobody(paceline, hub, studied):
-    done = paceline("push", studied / "a", "--to", "someone/a", "--dry-run", token=None)
-    assert done.returncode == 0, done.stderr
-    assert set(done.stdout.split()) >= FILES
-    assert hub.asked == []
+def test_a_dry_run_asks_nobody(quick, studied, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN")
+    assert set(push(studied / "a", "someone/a", dry_run=True)) >= FILES
+    assert quick.asked == []
 
 
-def test_the_merged_model_is_whole(paceline, hub, studied):
-    done = paceline("push", studied / "a", "--to", "someone/m", "--merged", "--json")
-    assert done.returncode == 0, done.stderr
-    assert "model.safetensors" in json.loads(done.stdout)["files"]
-    weights = load(hub.repositories["someone/m"]["files"]["model.safetensors"])
+def test_the_merged_model_is_whole(quick, studied):
+    assert "model.safetensors" in push(studied / "a", "someone/m", merged=True)
+    weights = load(quick.repositories["someone/m"]["files"]["model.safetensors"])
     assert any(name.endswith("q_proj.weight") for name in weights)
     assert not any("lora" in name for name in weights)
+    assert "library_name: transformers" in quick.repositories["someone/m"]["files"]["README.md"].decode()
 
 
 @pytest.mark.parametrize(
-    ("faults", "status", "said"),
+    ("faults", "said"),
     [
-        ([("POST /api/repos/create", 401)], 2, "does not know the token"),
-        ([("POST .*/preupload/.*", 403)], 2, "may not write there"),
-        ([("POST .*/commit/.*", 409)], 2, "another upload came between"),
-        ([("POST .*/preupload/.*", 429)], 0, ""),
-        ([("POST .*/commit/.*", 500)], 0, ""),
-        ([("PUT /blob/.*", 0)], 0, ""),
-        ([("POST .*/commit/.*", 500)] * 60, 2, "the same command goes on"),
+        ([("POST /api/repos/create", 401)], "does not know the token"),
+        ([("POST .*/preupload/.*", 403)], "may not write there"),
+        ([("POST .*/commit/.*", 409)], "another upload came between"),
+        ([("POST .*/preupload/.*", 429)], None),
+        ([("POST .*/commit/.*", 500)], None),
+        ([("PUT /blob/.*", 0)], None),
+        ([("POST .*/commit/.*", 500)] * 90, "the same command goes on"),
     ],
 )  # fmt: skip
-def test_faults_of_the_hub(paceline, hub, studied, faults, status, said):
-    hub.faults += faults
-    done = paceline("push", studied / "a", "--to", "someone/a")
-    assert done.returncode == status, done.stderr
-    assert said in done.stderr
-    assert TOKEN not in done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    hub.faults.clear()
-    blobs = len(hub.blobs)
-    again = paceline("push", studied / "a", "--to", "someone/a")
-    assert again.returncode == 0, again.stderr
-    assert set(hub.repositories["someone/a"]["files"]) >= FILES
-    assert len(hub.blobs) == max(blobs, 1)
+def test_faults_of_the_hub(quick, studied, faults, said):
+    quick.faults += faults
+    told = []
+    if said is None:
+        push(studied / "a", "someone/a", say=told.append)
+    else:
+        with pytest.raises(UserError, match=said) as caught:
+            push(studied / "a", "someone/a", say=told.append)
+        told.append(str(caught.value))
+    assert TOKEN not in " ".join(told)
+    quick.faults.clear()
+    blobs = dict(quick.blobs)
+    push(studied / "a", "someone/a")
+    assert set(quick.repositories["someone/a"]["files"]) >= FILES
+    assert blobs.items() <= quick.blobs.items(), "what the hub had was sent again"
 
 
-def test_no_token_is_one_line_and_the_token_is_in_no_file(paceline, hub, studied):
-    done = paceline("push", studied / "a", "--to", "someone/a", token=None)
-    assert done.returncode == 2
-    assert "hf auth login" in done.stderr
-    paceline("push", studied / "a", "--to", "someone/a")
-    assert all(TOKEN.encode() not in data for data in hub.repositories["someone/a"]["files"].values())
+def test_the_token_is_in_no_file_and_without_one_nothing_is_asked(quick, studied, monkeypatch):
+    push(studied / "a", "someone/a")
+    assert all(TOKEN.encode() not in data for data in quick.repositories["someone/a"]["files"].values())
+    quick.asked.clear()
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(UserError, match="hf auth login"):
+        push(studied / "a", "someone/a")
+    assert quick.asked == []
+
+
+def test_an_unfinished_run_is_not_pushed(quick, tmp_path):
+    with pytest.raises(UserError, match="not finished"):
+        push(tmp_path, "someone/a")
 
 
 def test_training_pushes_when_it_ends_and_a_dead_hub_loses_nothing(paceline, hub, tmp_path):

@@ -14,12 +14,12 @@ from paceline.train.study import train_study
 STUDY = """study: six
 recipe:
   base: embedded
-  data: {source: "embedded:rust", n: 80, eval_ratio: 0.25}
+  data: {source: "embedded:rust", n: 60, eval_ratio: 0.25}
   lr: 1e-3
   batch_size: 4
   grad_accum: 1
-  max_steps: 60
-  save_steps: 5
+  max_steps: 20
+  save_steps: 2
   logging_steps: 5
 runs:
   - {name: a}
@@ -44,7 +44,7 @@ import threading, time
 
 def kill():
     study = Path(sys.argv[2]) / "six"
-    while not any(study.glob("*/checkpoints/step-1*")):
+    while not any(study.glob("*/checkpoints/step-*")):
         time.sleep(0.05)
     cluster.remove_node(nodes[0], allow_graceful=False)
     print("killed", flush=True)
@@ -94,7 +94,7 @@ def test_a_node_dies_and_the_adapters_are_the_local_ones(tmp_path):
 def test_behind_a_url_runs_are_copied_there_and_go_on_from_there(tmp_path):
     from paceline.ship.ray import _Local
 
-    (tmp_path / "s.yaml").write_text(STUDY.replace("max_steps: 60", "max_steps: 4"))
+    (tmp_path / "s.yaml").write_text(STUDY.replace("max_steps: 20", "max_steps: 4"))
     study = load_study(tmp_path / "s.yaml")
     part = study.model_copy(update={"runs": study.runs[:1]})
     url = f"local://{tmp_path}/store"

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 TRAIN = [
     "train", "--base", "embedded", "--data", "embedded:rust", "-n", "120", "--max-length", "512", "--batch-size", "8", "--grad-accum", "3",
-    "--max-steps", "5", "--lr", "1e-3", "--lora-dropout", "0.1", "--logging-steps", "1", "--eval-steps", "2", "--save-steps", "2", "--no-check",
+    "--max-steps", "5", "--lr", "2e-4", "--lora-dropout", "0.1", "--logging-steps", "1", "--eval-steps", "2", "--save-steps", "2", "--no-check",
 ]  # fmt: skip
 
 

@@ -117,10 +117,10 @@ class TrainingRun:
     def _begin_step(self) -> None:
         chosen = self.prepared.split.train[self._order(self.progress.step)]
         self._pieces = list(cut(self.prepared.dataset, chosen, self.recipe.max_length))
-        self._mine = list(enumerate(self._pieces))[self._world.rank :: self._world.size]
+        most = -(-len(self._pieces) // self._world.size)
+        self._mine = list(enumerate(self._pieces))[self._world.rank * most :][:most]  # neighbours, so that sums are those of one process
         if self._world.sharded:  # all must run the same number of forwards: who has no piece left gives one without weight
-            missing = -(-len(self._pieces) // self._world.size) - len(self._mine)
-            self._mine += [(-1, self._pieces[0])] * missing
+            self._mine += [(-1, self._pieces[0])] * (most - len(self._mine))
         self.restart_step()
 
     def restart_step(self) -> None:
