@@ -17,14 +17,17 @@ def report(
     """Write report.md and a self-contained report.html."""
     import json
 
+    from rich.console import Console
+
     from paceline.report.conclude import conclusions
     from paceline.report.gather import gather
     from paceline.report.write import write_report
 
-    found = gather(study)
-    folder = out or study
-    folder.mkdir(parents=True, exist_ok=True)
-    written = write_report(found, folder, price)
+    with Console(stderr=True).status("reading the runs, drawing intervals"):
+        found = gather(study)
+        folder = out or study
+        folder.mkdir(parents=True, exist_ok=True)
+        written = write_report(found, folder, price)
     if as_json:
         print(json.dumps({"files": [str(path) for path in written], "conclusions": conclusions(found)}, indent=1))
         return

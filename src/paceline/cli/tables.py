@@ -171,7 +171,7 @@ def print_code(summary: dict[str, Any], console: Console) -> None:
         table.add_row(run, *cells)
     console.print(table)
     console.print(
-        f"{summary['tasks']} tasks whose reference answer passes and whose wrong answers fail; {summary['run_a_minute_a_core']:.0f} answers run a minute on each core",
+        f"{summary['tasks']} tasks whose reference answer passes and whose wrong answers fail; {summary['run_a_minute_a_core']:.0f} of the tasks' own programs run a minute on each core",
         style="dim",
     )
 

@@ -8,7 +8,7 @@ from paceline.config.study import Run, Study
 
 ROWS = 800
 # Examples that all runs together train on: about three minutes of two cores.
-PASSES = 4000
+PASSES = 3400
 EVAL_RATIO = 0.25
 LARGEST_BATCH = 16
 STEP_SHARE = 0.02
@@ -57,7 +57,7 @@ def _rehearse(recipe: Recipe, name: str, lr_factor: float, shrink: int, rows: fl
     if recipe.distill:
         fields["distill"]["teacher"] = "embedded"
     fields["eval"] = _rehearse_evaluation(fields["eval"], share, "embedded:rust" if source == "embedded:twix" else "embedded:twix")
-    fields["logging_steps"] = 5
+    fields |= {"logging_steps": 5, "track_space": None}
     return make_recipe(fields, f"rehearsal of {name}")
 
 

@@ -10,9 +10,26 @@ from paceline.report.gather import RunFacts, StudyFacts
 
 def conclusions(study: StudyFacts) -> list[str]:
     """Sentences about what the study shows, most important first; nothing that no number says."""
-    found = _losses(study)
+    found = _losses(study) + _code(study)
     for run in study.runs:
         found += _of_run(run)
+    return found
+
+
+def _code(study: StudyFacts) -> list[str]:
+    """What share of the tasks each run passes, where it is not the same for all."""
+    found = []
+    for suite in dict.fromkeys(suite for run in study.runs for suite in run.code):
+        results = [run.code[suite] for run in study.runs if suite in run.code]
+        rates = {name: part["pass@1"]["value"] for result in results for name, part in result["runs"].items()}
+        tasks, base = results[0]["tasks"], rates.get("base")
+        if len(rates) > 1 and len(set(rates.values())) == 1:
+            found.append(
+                f"All runs{' and the base' if base is not None else ''} pass {next(iter(rates.values())):.1%} of {tasks} {suite} tasks."
+            )
+            continue
+        against = "" if base is None else f", the base {base:.1%}"
+        found += [f"{name} passes {rate:.1%} of {tasks} {suite} tasks{against}." for name, rate in rates.items() if name != "base"]
     return found
 
 
@@ -69,12 +86,6 @@ def _of_run(run: RunFacts) -> list[str]:
         found.append(
             f"{run.name} {told} the MT-Bench score ({change['value']:+.2f}, 95% from {change['low']:+.2f} to {change['high']:+.2f}; judge {run.mtbench['judge']})."
         )
-    for suite, result in run.code.items():
-        mine, base = result["runs"].get(run.name), result["runs"].get("base")
-        if mine and base:
-            found.append(
-                f"{run.name} passes {mine['pass@1']['value']:.1%} of {result['tasks']} {suite} tasks, the base {base['pass@1']['value']:.1%}."
-            )
     if run.forgetting:
         figures, change = run.forgetting
         told = {"better": "lower", "worse": "higher", "tie": "not measurably different"}[change.verdict]

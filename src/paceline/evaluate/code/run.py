@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import comb
@@ -55,10 +54,8 @@ def evaluate_code(cast: Cast, valid: Validation, sandbox: Sandbox, wanted: CodeT
         show.checked()
         return outcome
 
-    began = time.perf_counter()
     with ThreadPoolExecutor(workers()) as pool:
         outcomes = list(pool.map(judge, lines))
-    took = time.perf_counter() - began
     verdicts = [
         {**{key: line[key] for key in ("run", "id", "sample", "finish")}, "kind": by_id[line["id"]].kind, "compiled": o.compiled, "passed": o.passed, "output": o.output[:4000]}
         for line, o in zip(lines, outcomes, strict=True)
@@ -66,7 +63,7 @@ def evaluate_code(cast: Cast, valid: Validation, sandbox: Sandbox, wanted: CodeT
     (folder / f"{suite}-verdicts.jsonl").write_text("".join(json.dumps(verdict, ensure_ascii=False) + "\n" for verdict in verdicts))
     summary = {
         "suite": suite, "tasks": len(tasks), "left_out": valid.left_out, "samples": samples,
-        "run_a_minute_a_core": len(lines) / took * 60 / workers(),
+        "run_a_minute_a_core": valid.run_a_minute_a_core,
         "runs": {run: summarise([v for v in verdicts if v["run"] == run], samples) for run in cast.adapters},
     }  # fmt: skip
     write_json(folder / f"{suite}.json", summary)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -40,10 +41,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Validation:
-    """Tasks whose reference passes and whose wrong answers fail, and how many fell to which reason."""
+    """Tasks whose reference passes and whose wrong answers fail, how many fell to which reason, and how many programs a core ran in a minute."""
 
     tasks: list[Task]
     left_out: dict[str, int]
+    run_a_minute_a_core: float
 
 
 def validate(tasks: list[Task], sandbox: Sandbox, observe: Callable[[], None] = lambda: None) -> Validation:
@@ -61,11 +63,13 @@ def validate(tasks: list[Task], sandbox: Sandbox, observe: Callable[[], None] = 
         observe()
         return found
 
+    began = time.perf_counter()
     with ThreadPoolExecutor(workers()) as pool:
         reasons = list(pool.map(judge, tasks))
+    rate = sum(1 + len(task.wrong) for task in tasks) / (time.perf_counter() - began) * 60 / workers()
     for reason in filter(None, reasons):
         left_out[reason] = left_out.get(reason, 0) + 1
-    return Validation([task for task, reason in zip(tasks, reasons, strict=True) if reason is None], left_out)
+    return Validation([task for task, reason in zip(tasks, reasons, strict=True) if reason is None], left_out, rate)
 
 
 def workers() -> int:

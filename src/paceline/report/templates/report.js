@@ -10,7 +10,7 @@ function line(run, number, part, x, y) {
   const dash = dashes[Math.floor(number / palette.length) % dashes.length];
   const held = part === "eval";
   return {
-    x: run[part][x], y: run[part][y], name: run.name + (held ? ", held out" : ""), legendgroup: run.name, mode: held ? "lines+markers" : "lines",
+    x: run[part][x], y: run[part][y], name: run.name + (held ? ", held out" : ""), legendgroup: run.name, showlegend: y !== "loss" || held, mode: held ? "lines+markers" : "lines",
     line: { color, dash, width: held ? 2.5 : 1.3 }, marker: { size: 6 }, opacity: held ? 1 : 0.75, hovertemplate: "%{y:.4~g}",
   };
 }
