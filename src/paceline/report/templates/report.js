@@ -38,7 +38,15 @@ function layout(chart) {
   };
 }
 
+function needPlotly() {
+  if (window.Plotly) return;
+  const script = document.createElement("script"); // read only when a chart comes into view: its size would hold up the page
+  script.textContent = document.getElementById("plotly").textContent;
+  document.head.append(script);
+}
+
 function draw(chart) {
+  needPlotly();
   chart.dataset.drawn = "yes";
   Plotly.react(chart, traces(chart), layout(chart), { displayModeBar: false, responsive: true });
 }
