@@ -13,18 +13,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from paceline.evaluate.show import Show
+from paceline.report.text import clock
 
 if TYPE_CHECKING:
     from paceline.train.cohort import Cohort
 
 PLAIN_SECONDS = 10.0
-
-
-def clock(seconds: float) -> str:
-    """1:02:03 or 2:03."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class Watch:

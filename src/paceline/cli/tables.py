@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from paceline.cli.progress import clock
 from paceline.config.study import Study, flatten
+from paceline.report.text import clock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from paceline.compare.table import run_directories
+from paceline.report.text import clock
 from paceline.train.events import read_events
 from paceline.train.rundir import RunDirectory
 
@@ -56,13 +57,8 @@ def _row(directory: RunDirectory, notes: list[Text]) -> list[str | Text]:
     losses = [line["loss"] for line in lines if line["loss"] is not None]
     last = lines[-1] if lines else {}
     rate = f"{last['tokens'] / last['seconds']:,.0f}" if last.get("seconds") else ""
-    left = _clock(last["seconds"] / last["step"] * (total - last["step"])) if last and total and state == "running" else ""
+    left = clock(last["seconds"] / last["step"] * (total - last["step"])) if last and total and state == "running" else ""
     return [
         directory.name, Text(state, style=_STYLE.get(state, "dim")), f"{last.get('step', 0)}/{total or '?'}", sparkline(losses),
         f"{losses[-1]:.4f}" if losses else "", f"{evals[-1]:.4f}" if evals else "", rate, left, str(len(told) or ""),
     ]  # fmt: skip
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02}"

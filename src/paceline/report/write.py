@@ -14,6 +14,7 @@ from paceline.report.conclude import conclusions, half_width
 from paceline.report.curves import curves
 from paceline.report.gather import StudyFacts
 from paceline.report.published import against_published
+from paceline.report.text import clock
 from paceline.train.files import write_whole
 
 
@@ -35,7 +36,7 @@ def write_report(study: StudyFacts, folder: Path, price: float | None = None) ->
 def _environment(is_html: bool) -> Environment:
     """Everything that a model or a data set wrote is escaped: by autoescape in HTML, by `cell` and `fence` in Markdown."""
     made = Environment(loader=PackageLoader("paceline.report"), autoescape=is_html, trim_blocks=True, lstrip_blocks=True)
-    made.filters |= {"cell": _cell, "fence": _fence, "clock": _clock, "number": _number, "half_width": half_width, "shade": _shade}
+    made.filters |= {"cell": _cell, "fence": _fence, "clock": clock, "number": _number, "half_width": half_width, "shade": _shade}
     return made
 
 
@@ -87,12 +88,6 @@ def _fence(text: str) -> str:
     longest = max((len(found) for found in re.findall(r"`+", text)), default=0)
     marks = "`" * max(3, longest + 1)
     return f"{marks}text\n{text}\n{marks}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _number(value: Any) -> str:
