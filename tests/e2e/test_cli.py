@@ -178,7 +178,10 @@ def test_clean_writes_what_is_left_and_counts_the_rest(tmp_path):
 
 
 def test_flags_may_have_underscores(tmp_path):
-    paceline("train", "--base", "embedded", "--data", "embedded:twix", "--subset", "both", "--mix_reasoning_ratio", "0.2", "--sample_ratio=0.05", "--kl_coef", "0.02",
+    paceline("train", "--base", "embedded", "--data", "embedded:twix", "--subset", "both", "--mix_reasoning_ratio", "0.2", "--mtbench_ru", "embedded:ru", "--mtbench_questions_limit", "2",
+        "--mtbench_temperature", "0.0", "--mtbench_backend", "simple", "--mtbench_max_new_tokens", "4", "--sample_ratio=0.05", "--kl_coef", "0.02",
              "--kl_limit_seq", "16", "--max_steps", "1", "--grad_acc", "2", "--batch", "2", "--learning_rate", "1e-4", "--run-name", "seed", "--runs", tmp_path)  # fmt: skip
     recipe = yaml.safe_load((tmp_path / "seed" / "recipe.yaml").read_text())
+    asked = recipe["eval"]["mtbench"]
+    assert (asked["lang"], asked["questions"], asked["judge"], asked["max_new_tokens"]) == ("embedded:ru", 2, "simple", 4)
     assert (recipe["data"]["mix_reasoning_ratio"], recipe["kl"]["coef"], recipe["kl"]["tail"], recipe["grad_accum"]) == (0.2, 0.02, 16, 2)

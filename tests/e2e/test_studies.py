@@ -11,6 +11,8 @@ from paceline.config.study import Run
 from paceline.doctor.check import examine_cohort
 from paceline.evaluate.probe import mtbench_probe
 from paceline.evaluate.study import evaluate_study
+from paceline.report.gather import gather
+from paceline.report.write import _cell, _number, write_report
 from paceline.train.study import Hooks, train_study
 
 FILES = sorted((Path(__file__).parents[2] / "studies").glob("*.yaml"))
@@ -49,6 +51,11 @@ def test_two_steps_of_its_rehearsal(path, tmp_path):
     assert [row.name for row in compare(outcome.directories).rows] == [run.name for run in runs]
     kinds = {kind for kind, _ in evaluate_study(outcome.directories, tmp_path)}
     assert kinds == {kind for run in runs for kind, wish in run.recipe.eval if wish}
+    facts = gather(tmp_path)
+    shown = write_report(facts, tmp_path)[0].read_text()
+    for run, figures in study.published.items():
+        for name, value in figures.items() if isinstance(figures, dict) else []:
+            assert f"| {_cell(run)} | {_cell(name)} | {_cell(_number(value))} |" in shown
 
 
 def _short(recipe):
