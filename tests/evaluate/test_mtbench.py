@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from paceline.config.evaluation import MTBench
 from paceline.errors import UserError
-from paceline.evaluate.adapters import open_cast
+from paceline.evaluate.adapters import Cast, open_cast
 from paceline.evaluate.generate import Sampling
 from paceline.evaluate.mtbench.converse import converse
 from paceline.evaluate.mtbench.judges import Case, Grade, OpenAIJudge, SimpleJudge, open_judge, squash
 from paceline.evaluate.mtbench.protocol import FAILED, OWN, judge_prompt, load_templates, read_rating, template_name
 from paceline.evaluate.mtbench.questions import Question, load_questions
-from paceline.evaluate.mtbench.run import grade_answers, paired_change, scores
+from paceline.evaluate.mtbench.run import grade_answers, paired_change, run_mtbench, scores
 from paceline.train.study import train_study
 
 CATEGORIES = ("writing", "math", "reasoning", "coding")
@@ -295,3 +295,22 @@ def test_judges_that_are_none(cast, tmp_path, kind, model, said):
     with pytest.raises(UserError) as caught:
         open_judge(MTBench(judge=kind, judge_model=model), cast, tmp_path)
     assert said in str(caught.value)
+
+
+def test_what_the_judge_spent_is_reported(cast, tmp_path, monkeypatch, file):
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    wanted = MTBench(
+        lang=str(file), questions=2, judge="openai", judge_model="m", judge_url=Server([None], 0).url, judge_price="2,10", max_new_tokens=4
+    )
+    speakers = Cast(cast.base, cast.chat, {name: adapter for name, adapter in cast.adapters.items() if name != "base"})
+    first = run_mtbench(speakers, wanted, open_judge(wanted, cast, tmp_path / "replies"), tmp_path)
+    turns = 4 * len(speakers.adapters)
+    assert first["judge_spent"] == {
+        "calls": turns,
+        "prompt_tokens": 7 * turns,
+        "completion_tokens": 3 * turns,
+        "cost": pytest.approx(44e-6 * turns),
+    }
+    again = run_mtbench(speakers, wanted, open_judge(wanted, cast, tmp_path / "replies"), tmp_path)
+    assert again["judge_spent"]["calls"] == 0
+    assert again["runs"] == first["runs"]

@@ -19,7 +19,8 @@ _NAMES = {
     "data.source": ("--data",), "data.n": ("-n", "--num-examples"), "data.seed": ("--data-seed",), "data.config": ("--data-config",), "data.mix_reasoning_ratio": ("--mix-reasoning-ratio",),
     "eval.mtbench.lang": ("--mtbench-lang", "--mtbench-ru"), "eval.mtbench.questions": ("--mtbench-questions", "--mtbench-questions-limit"),
     "eval.mtbench.judge": ("--mtbench-judge", "--mtbench-backend"), "eval.mtbench.judge_model": ("--judge-model",),
-    "eval.mtbench.judge_url": ("--judge-url",), "eval.mtbench.judge_prompts": ("--judge-prompts",),
+    "eval.mtbench.judge_url": ("--judge-url",), "eval.mtbench.judge_price": ("--judge-price",), "track_space": ("--track-space", "--space"),
+    "track_project": ("--track-project", "--project"), "eval.mtbench.judge_prompts": ("--judge-prompts",),
 }  # fmt: skip
 
 _PANELS = {"kl": "KL anchor", "distill": "Distillation", "data": "Data", "eval": "Evaluation"}

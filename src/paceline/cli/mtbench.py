@@ -16,6 +16,7 @@ def mtbench(
     judge: Annotated[str, typer.Option(help="openai, local, reward or simple.")] = "simple",
     judge_model: Annotated[str | None, typer.Option(help="The judge's model: a name at the server, a hub id or a folder.")] = None,
     judge_url: Annotated[str | None, typer.Option(help="Address of a server that speaks OpenAI's API.")] = None,
+    judge_price: Annotated[str | None, typer.Option(help="Cost of a million prompt and answer tokens, as 2.5,10.")] = None,
     judge_prompts: Annotated[
         str | None, typer.Option(help="The benchmark's judge_prompts.jsonl, for scores beside published ones.")
     ] = None,
@@ -42,7 +43,7 @@ def mtbench(
 
     wanted = make(
         MTBench,
-        {"lang": lang, "questions": questions, "judge": judge, "judge_model": judge_model, "judge_url": judge_url, "thinking": thinking,
+        {"lang": lang, "questions": questions, "judge": judge, "judge_model": judge_model, "judge_url": judge_url, "judge_price": judge_price, "thinking": thinking,
          "judge_prompts": judge_prompts, "temperature": temperature, "max_new_tokens": max_new_tokens},
         "mtbench",
     )  # fmt: skip

@@ -207,6 +207,9 @@ def print_mtbench(summary: dict[str, Any], console: Console) -> None:
         )
     console.print(table)
     console.print(f"{summary['questions']} questions, judge {summary['judge']}", style="dim")
+    if spent := summary.get("judge_spent"):
+        cost = f", {spent['cost']:.2f}" if "cost" in spent else ""
+        console.print(f"{spent['calls']:,} calls, {spent['prompt_tokens']:,} + {spent['completion_tokens']:,} tokens{cost}", style="dim")
     if not summary["comparable_with_published"]:
         console.print("this judge's scores are not comparable with published ones: they compare these runs with one another only")
 

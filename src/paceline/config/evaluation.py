@@ -31,6 +31,9 @@ class MTBench(Strict):
     judge_model: str | None = Field(None, description="the judge's model: a name at the server, a hub id or a folder")
     judge_url: str | None = Field(None, description="address of a server that speaks OpenAI's API")
     judge_prompts: str | None = Field(None, description="the benchmark's judge_prompts.jsonl, for scores beside published ones")
+    judge_price: Annotated[tuple[float, float] | None, BeforeValidator(lambda v: v.split(",") if isinstance(v, str) else v)] = Field(
+        None, description="what a million prompt tokens and a million answer tokens of the judge cost, as 2.5,10"
+    )
     temperature: float = Field(0.0, ge=0, description="0: greedy")
     max_new_tokens: int = Field(1024, gt=0, description="longest answer in tokens")
     thinking: bool = Field(False, description="let a base that can think before its answer")

@@ -81,7 +81,7 @@ class Recipe(Strict):
     eval: Evaluation = Field(Evaluation(), description="what the run is evaluated by beside its held-out loss")
     track: Literal["none", "trackio", "tensorboard"] = Field("none", description="where the log also goes (extra `track`)")
     track_project: str | None = Field(None, description="Trackio's project; default: the study's name")
-    track_space: str | None = Field(None, description="hub space that holds the Trackio dashboard; default: this machine")
+    track_space: str | None = Field(None, description="hub space, or address of a Trackio server, for the dashboard; default: this machine")
     logging_steps: int = Field(10, gt=0, description="steps between logged lines")
     eval_steps: int | None = Field(None, gt=0, description="steps between evaluations; default: only before and after")
     early_stop_patience: int | None = Field(None, gt=0, description="stop after so many evaluations without a better loss")

@@ -52,9 +52,11 @@ def figures(event: dict[str, Any]) -> dict[str, float]:
 def _trackio(study: str, directory: RunDirectory, recipe: Recipe) -> Callable[[dict[str, float], int], None]:
     import trackio
 
+    space = recipe.track_space or ""
+    place = {"server_url": space} if space.startswith(("http://", "https://")) else {"space_id": space or None}
     run = trackio.init(
-        project=recipe.track_project or study, name=directory.name, space_id=recipe.track_space, config=recipe.model_dump(mode="json"),
-        resume="allow", embed=False, auto_log_gpu=False,
+        project=recipe.track_project or study, name=directory.name, config=recipe.model_dump(mode="json"), resume="allow", embed=False,
+        auto_log_gpu=False, **place,
     )  # fmt: skip
     return lambda values, step: run.log(values, step=step)
 

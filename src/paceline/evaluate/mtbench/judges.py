@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -72,6 +73,7 @@ class OpenAIJudge:
     comparable: bool = True
     spent: dict[str, int] = field(default_factory=lambda: {"calls": 0, "prompt_tokens": 0, "completion_tokens": 0})
     name: str = "openai"
+    _counting: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.name = f"openai:{self.model}"
@@ -127,9 +129,10 @@ class OpenAIJudge:
                     f"the judge cannot be reached ({type(error).__name__}); what was graded is kept, the same command goes on"
                 ) from error
         usage = getattr(found, "usage", None)
-        self.spent["calls"] += 1
-        self.spent["prompt_tokens"] += getattr(usage, "prompt_tokens", 0) or 0
-        self.spent["completion_tokens"] += getattr(usage, "completion_tokens", 0) or 0
+        with self._counting:
+            self.spent["calls"] += 1
+            self.spent["prompt_tokens"] += getattr(usage, "prompt_tokens", 0) or 0
+            self.spent["completion_tokens"] += getattr(usage, "completion_tokens", 0) or 0
         write_json(stored, {"asked": asked, "reply": reply or ""})
         return str(reply or "")
 

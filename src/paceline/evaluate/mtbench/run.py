@@ -15,7 +15,7 @@ from paceline.config.evaluation import MTBench
 from paceline.evaluate.adapters import BASE, Cast
 from paceline.evaluate.generate import Sampling
 from paceline.evaluate.mtbench.converse import Answers, converse
-from paceline.evaluate.mtbench.judges import Case, Grade, Judge, valid
+from paceline.evaluate.mtbench.judges import Case, Grade, Judge, OpenAIJudge, valid
 from paceline.evaluate.mtbench.protocol import Template, judge_prompt, load_templates
 from paceline.evaluate.mtbench.questions import Question, load_questions
 from paceline.evaluate.show import SILENT, Show
@@ -31,7 +31,20 @@ def run_mtbench(cast: Cast, wanted: MTBench, judge: Judge, folder: Path, show: S
     questions, templates = load_questions(wanted.lang, wanted.questions), load_templates(wanted.judge_prompts)
     sampling = Sampling(wanted.temperature, 1.0, wanted.max_new_tokens)
     answers = converse(cast, questions, folder / "mtbench-answers.jsonl", sampling, wanted.thinking, show.answers)
-    return grade_answers(answers, questions, judge, templates, folder, show.checked)
+    summary = grade_answers(answers, questions, judge, templates, folder, show.checked)
+    if isinstance(judge, OpenAIJudge):
+        summary["judge_spent"] = _spent(judge, wanted)
+        write_json(folder / "mtbench.json", summary)
+    return summary
+
+
+def _spent(judge: OpenAIJudge, wanted: MTBench) -> dict[str, float]:
+    """What the judge's new replies took (those on disk cost nothing again): calls, tokens, and their cost where the price is known."""
+    spent: dict[str, float] = dict(judge.spent)
+    if wanted.judge_price is not None:
+        asked, answered = wanted.judge_price
+        spent["cost"] = (judge.spent["prompt_tokens"] * asked + judge.spent["completion_tokens"] * answered) / 1e6
+    return spent
 
 
 def grade_answers(
