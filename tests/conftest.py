@@ -4,7 +4,6 @@ import json
 import os
 import random
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -77,8 +76,3 @@ def recipe(tiny_base: Callable[[str], str], sums: str) -> Callable[..., Recipe]:
 def study() -> Callable[..., Study]:
     """A study of named recipes."""
     return lambda **recipes: Study(name="test", runs=[Run(name=name, recipe=r) for name, r in recipes.items()])
-
-
-def adapter_bytes(folder: Path) -> bytes:
-    """The weights of a run's adapter, bit for bit."""
-    return (folder / "adapter" / "adapter_model.safetensors").read_bytes()

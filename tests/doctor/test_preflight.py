@@ -233,7 +233,7 @@ def test_training_does_not_start_on_an_error_unless_told(tmp_path):
     command = [
         sys.executable,
         "-m",
-        "paceline.cli",
+        "paceline",
         "train",
         "--base",
         "embedded",

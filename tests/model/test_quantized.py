@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from conftest import adapter_bytes
+from helpers import adapter_bytes
 from paceline.errors import UserError
 from paceline.model.base import load_base
 from paceline.model.frozen import Storage

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from conftest import adapter_bytes
+from helpers import adapter_bytes
 from paceline.config.load import make_recipe
 from paceline.config.study import Run, Study
 from paceline.data.chat import load_tokenizer

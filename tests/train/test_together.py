@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from conftest import adapter_bytes
+from helpers import adapter_bytes
 from paceline.model.base import Base
 from paceline.train import cohort as cohort_module
 from paceline.train.study import train_study
