@@ -7,10 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 from paceline.config.load import load_study
-from paceline.errors import UserError
 from paceline.ship.ray import cut
 from paceline.train.study import train_study
 
@@ -92,19 +89,6 @@ def test_a_node_dies_and_the_adapters_are_the_local_ones(tmp_path):
         assert weights[0] == weights[1], name
     runs = Path(tmp_path / "shared" / "six" / "study.yaml").read_text()
     assert all(f"name: {name}" in runs for name in "abcdef")
-
-
-def test_a_cohort_that_fits_on_no_device_is_refused(tmp_path):
-    from paceline.ship.ray import _as_fields, _plan, _refuse_too_large
-
-    (tmp_path / "s.yaml").write_text(STUDY)
-    study = load_study(tmp_path / "s.yaml")
-    part = study.model_copy(update={"runs": study.runs[:1]})
-    total, available = _plan(_as_fields(part))
-    assert 0 < total < available
-    _refuse_too_large([part], [(total, available)])
-    with pytest.raises(UserError, match=r"a: .* GiB needed together"):
-        _refuse_too_large([part], [(total, total - 1)])
 
 
 def test_behind_a_url_runs_are_copied_there_and_go_on_from_there(tmp_path):

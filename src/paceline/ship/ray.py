@@ -14,7 +14,6 @@ import fsspec
 from paceline.config.load import load_study, make_recipe
 from paceline.config.study import Run, Study
 from paceline.errors import UserError
-from paceline.train.estimate import estimate_study
 from paceline.train.lengths import run_length
 from paceline.train.prepare import by_base
 from paceline.train.rundir import RunDirectory
@@ -48,17 +47,11 @@ def launch(file: Path, storage: str, address: str | None, parts: int | None, say
     nodes = sum(node["Alive"] for node in ray.nodes())
     cohorts = cut(study, parts or gpus or nodes)
     say(f"{len(study.runs)} runs as {len(cohorts)} cohorts over {nodes} nodes" + (f" with {gpus} GPUs" if gpus else ""))
-    common = {"num_cpus": 1, "num_gpus": 1 if gpus else 0}
-    say("asking the planner what each of them needs")
-    planner = ray.remote(_plan).options(**common, scheduling_strategy="SPREAD")
-    needs = ray.get([planner.remote(_as_fields(cohort)) for cohort in cohorts])
-    _refuse_too_large(cohorts, needs)
     place = storage if "://" in storage else str(Path(storage).resolve())
-    task = ray.remote(_train).options(**common, max_retries=RETRIES, retry_exceptions=False, scheduling_strategy="SPREAD")
-    waiting = {
-        task.options(memory=0 if gpus else total).remote(_as_fields(cohort), place, study.name): cohort
-        for cohort, (total, _) in zip(cohorts, needs, strict=True)
-    }
+    task = ray.remote(_train).options(
+        max_retries=RETRIES, retry_exceptions=False, scheduling_strategy="SPREAD", num_cpus=1, num_gpus=1 if gpus else 0
+    )
+    waiting = {task.remote(_as_fields(cohort), place, study.name): cohort for cohort in cohorts}
     states: dict[str, str] = {}
     failures = []
     while waiting:
@@ -103,32 +96,13 @@ def _cost(run: Run) -> float:
     return float((steps or 1) * run.recipe.effective_batch)
 
 
-def _plan(runs: list[dict[str, Any]]) -> tuple[int, int]:
-    """Bytes that a cohort needs and that the device of this node has, as `paceline plan` measures them."""
-    (estimate,) = estimate_study(Study(name="cohort", runs=_made(runs)))
-    return estimate.total, estimate.available
-
-
-def _refuse_too_large(cohorts: list[Study], needs: list[tuple[int, int]]) -> None:
-    for cohort, (total, available) in zip(cohorts, needs, strict=True):
-        if total > available:
-            names = ", ".join(run.name for run in cohort.runs)
-            raise UserError(
-                f"{names}: {total / 2**30:.1f} GiB needed together, the device has {available / 2**30:.1f}; more --parts, gradient_checkpointing or quantize: nf4"
-            )
-
-
-def _made(runs: list[dict[str, Any]]) -> list[Run]:
-    return [Run(name=run["name"], hypothesis=run["hypothesis"], recipe=make_recipe(run["recipe"], run["name"])) for run in runs]
-
-
 def _as_fields(study: Study) -> list[dict[str, Any]]:
     return [{"name": run.name, "hypothesis": run.hypothesis, "recipe": run.recipe.model_dump(mode="json")} for run in study.runs]
 
 
 def _train(runs: list[dict[str, Any]], storage: str, name: str) -> dict[str, str]:
     """One cohort, on the node that Ray chose."""
-    made = _made(runs)
+    made = [Run(name=run["name"], hypothesis=run["hypothesis"], recipe=make_recipe(run["recipe"], run["name"])) for run in runs]
     with _Local(storage, name) as folder:
         folder.fetch([run.name for run in made])
         outcome = train_study(Study(name=name, runs=made), folder.path, Hooks(say=print, observe=folder.now_and_then))
