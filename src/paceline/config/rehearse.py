@@ -8,7 +8,7 @@ from paceline.config.study import Run, Study
 
 ROWS = 800
 # Examples that all runs together train on: about three minutes of two cores.
-PASSES = 3400
+PASSES = 4000
 EVAL_RATIO = 0.25
 LARGEST_BATCH = 16
 STEP_SHARE = 0.02
