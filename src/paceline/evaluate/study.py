@@ -69,9 +69,13 @@ def evaluate_study(directories: Sequence[RunDirectory], folder: Path, show: Show
     return done
 
 
+def _settings(directory: RunDirectory, kind: str) -> tuple[Path, dict[str, Any]]:
+    """Where the settings of an evaluation that is done stand, and those that the run's own recipe has (`during` may differ in a group)."""
+    return directory.eval / f"{kind}-settings.json", getattr(directory.recipe().eval, kind).model_dump(mode="json")
+
+
 def _is_done(directory: RunDirectory, kind: str) -> bool:
-    wanted = getattr(directory.recipe().eval, kind).model_dump(mode="json")
-    stored = directory.eval / f"{kind}-settings.json"
+    stored, wanted = _settings(directory, kind)
     return stored.is_file() and read_json(stored) == wanted
 
 
@@ -86,7 +90,7 @@ def _evaluate(kind: str, cast: Cast, wanted: Any, group: list[RunDirectory], scr
         summary = measure_forgetting(cast, wanted.forgetting, {d.name: d.eval for d in group}, show)
     if summary is not None:
         for directory in group:
-            write_json(directory.eval / f"{kind}-settings.json", getattr(wanted, kind).model_dump(mode="json"))
+            write_json(*_settings(directory, kind))
     return summary
 
 

@@ -35,7 +35,6 @@ class RunFacts:
     train: list[dict[str, Any]]
     evals: list[dict[str, Any]]
     status: dict[str, Any]
-    base_loss: float | None
     mtbench: dict[str, Any] | None
     code: dict[str, dict[str, Any]]
     forgetting: tuple[dict[str, Any], Difference] | None
@@ -96,7 +95,6 @@ def gather(path: Path) -> StudyFacts:
 def _run(directory: RunDirectory, first: Recipe, hypothesis: str) -> RunFacts:
     recipe = directory.recipe()
     events = read_events(directory.events)
-    base = directory.eval / "base.parquet"
     suites = {
         name: read_json(directory.eval / f"{name}.json") for name in ("rust", "problems") if (directory.eval / f"{name}.json").is_file()
     }
@@ -106,7 +104,7 @@ def _run(directory: RunDirectory, first: Recipe, hypothesis: str) -> RunFacts:
         next((event for event in events if event["event"] == "start"), {}),
         [event for event in events if event["event"] == "train"],
         [event for event in events if event["event"] == "eval"],
-        directory.status(), ExampleLosses.read(base).summary()["loss"] if base.is_file() else None,
+        directory.status(),
         read_json(directory.eval / "mtbench.json") if (directory.eval / "mtbench.json").is_file() else None, suites,
         (read_json(forgotten), general_change(directory.eval)) if forgotten.is_file() else None,
     )  # fmt: skip

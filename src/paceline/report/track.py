@@ -10,8 +10,8 @@ from paceline.config.recipe import Recipe
 from paceline.train.run import Sink
 from paceline.train.rundir import RunDirectory
 
-# Events whose figures are worth a curve, and the prefix that they get there.
-_PREFIX = {"train": "train", "eval": "eval", "mtbench": "mtbench"}
+# Events whose figures are worth a curve.
+_DRAWN = ("train", "eval", "mtbench")
 
 
 def tracker(say: Callable[[str], None]) -> Callable[[str, RunDirectory, Recipe], Sink]:
@@ -26,7 +26,7 @@ def tracker(say: Callable[[str], None]) -> Callable[[str, RunDirectory, Recipe],
 
         def sink(event: dict[str, Any]) -> None:
             nonlocal log, failed
-            if failed or event["event"] not in _PREFIX:
+            if failed or event["event"] not in _DRAWN:
                 return
             try:
                 log = log or opened(study, directory, recipe)
@@ -43,7 +43,7 @@ def tracker(say: Callable[[str], None]) -> Callable[[str, RunDirectory, Recipe],
 def figures(event: dict[str, Any]) -> dict[str, float]:
     """An event's plain numbers, by the names of the log under the event's own; the bare base's evaluation is step 0 of the same curve."""
     return {
-        f"{_PREFIX[event['event']]}/{key}": float(value)
+        f"{event['event']}/{key}": float(value)
         for key, value in event.items()
         if isinstance(value, int | float) and not isinstance(value, bool) and key != "step"
     }
