@@ -6,7 +6,7 @@ import pytest
 
 from paceline.errors import UserError
 from paceline.report.conclude import conclusions
-from paceline.report.curves import POINTS, curves, thin
+from paceline.report.curves import curves, thin
 from paceline.report.gather import gather
 from paceline.report.published import against_published
 from paceline.report.write import _cell, _fence, write_report
@@ -78,15 +78,15 @@ def test_a_single_run_and_an_unfinished_study_have_a_report_too(studied, tmp_pat
 def test_thinned_curves_keep_their_peaks():
     rows = [[1.0, 0.5]] * 5000
     rows[1234], rows[4321] = [9.0, 0.5], [1.0, None]
-    kept = thin(rows)
-    assert len(kept) <= POINTS
+    kept = thin(rows, 400)
+    assert len(kept) <= 400
     assert {0, 1234, 4999} <= set(kept)
-    assert thin(rows[:50]) == list(range(50))
+    assert thin(rows[:50], 400) == list(range(50))
 
 
 def test_evaluations_stand_where_their_step_is(written):
     facts, _, _ = written
-    drawn = curves(facts.runs[0])
+    drawn = curves(facts.runs)[0]
     assert drawn["eval"]["step"] == [event["step"] for event in facts.runs[0].evals]
     for step, tokens in zip(drawn["eval"]["step"], drawn["eval"]["tokens"], strict=True):
         assert tokens == (drawn["train"]["tokens"][drawn["train"]["step"].index(step)] if step else 0)

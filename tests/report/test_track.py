@@ -6,7 +6,7 @@ import types
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from paceline.report.track import figures, tracker
+from paceline.report.track import figures, tracking
 from paceline.report.watch import picture, sparkline
 from paceline.train.events import read_events
 from paceline.train.study import Hooks, train_study
@@ -18,8 +18,9 @@ def test_tensorboard_has_every_logged_loss_once_also_after_a_stop(recipe, study,
     def stop(cohort):
         cohort.stopping = cohort.runs[0].progress.step >= 4
 
-    train_study(study(**wanted), tmp_path, Hooks(observe=stop, sink=tracker(print)))
-    train_study(study(**wanted), tmp_path, Hooks(sink=tracker(print)))
+    for observe in (stop, lambda cohort: None):
+        with tracking(print) as sink:
+            train_study(study(**wanted), tmp_path, Hooks(observe=observe, sink=sink))
     shown = EventAccumulator(str(tmp_path / "tensorboard" / "a")).Reload()
     events = read_events(tmp_path / "a" / "events.jsonl")
     logged = {event["step"]: event["loss"] for event in events if event["event"] == "train"}
@@ -29,18 +30,19 @@ def test_tensorboard_has_every_logged_loss_once_also_after_a_stop(recipe, study,
     assert {point.step for point in shown.Scalars("eval/loss")} == {0, 3, 6}
 
 
-def test_trackio_gets_project_run_recipe_and_figures(recipe, study, tmp_path, monkeypatch):
+def test_trackio_gets_project_run_recipe_and_figures(recipe, study, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
-    import trackio
     from trackio.sqlite_storage import SQLiteStorage
 
-    wanted = {"a": recipe(max_steps=3, track="trackio", track_project="mine")}
-    train_study(study(**wanted), tmp_path / "runs", Hooks(sink=tracker(print)))
-    trackio.finish()
-    lines = SQLiteStorage.get_logs("mine", "a")
-    assert [line["train/loss"] for line in lines if "train/loss" in line] == pytest.approx(
-        [event["loss"] for event in read_events(tmp_path / "runs" / "a" / "events.jsonl") if event["event"] == "train"]
-    )
+    wanted = {name: recipe(max_steps=3, track="trackio", track_project="mine", seed=seed) for seed, name in enumerate("ab")}
+    with tracking(print) as sink:
+        train_study(study(**wanted), tmp_path / "runs", Hooks(sink=sink))
+    for name in wanted:
+        lines = SQLiteStorage.get_logs("mine", name)
+        assert [line["train/loss"] for line in lines if "train/loss" in line] == pytest.approx(
+            [event["loss"] for event in read_events(tmp_path / "runs" / name / "events.jsonl") if event["event"] == "train"]
+        )
+    assert capsys.readouterr().out == ""
 
 
 def test_a_tracker_that_fails_is_told_once_and_harms_nothing(recipe, study, tmp_path, monkeypatch):
@@ -48,7 +50,8 @@ def test_a_tracker_that_fails_is_told_once_and_harms_nothing(recipe, study, tmp_
     broken.init = lambda **options: (_ for _ in ()).throw(OSError("no line"))
     monkeypatch.setitem(sys.modules, "trackio", broken)
     told = []
-    outcome = train_study(study(a=recipe(max_steps=3, track="trackio")), tmp_path, Hooks(sink=tracker(told.append)))
+    with tracking(told.append) as sink:
+        outcome = train_study(study(a=recipe(max_steps=3, track="trackio")), tmp_path, Hooks(sink=sink))
     assert outcome.states() == {"a": "finished"}
     assert told == ["a: trackio failed and is left alone (OSError: no line)"]
 

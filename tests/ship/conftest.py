@@ -56,10 +56,11 @@ def quick(hub, monkeypatch, tmp_path):
 def paceline(hub, tmp_path):
     """Runs the command line with the hub's address and a token; gives the finished process."""
 
-    def run(*arguments, token=TOKEN):
+    def run(*arguments, token=TOKEN, **variables):
         environment = {
             **{key: value for key, value in os.environ.items() if key not in ("HF_HUB_OFFLINE", "HF_TOKEN")},
             "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_DISABLE_XET": "1",
+            **{name: value for name, value in variables.items() if value},
         }  # fmt: skip
         if token:
             environment["HF_TOKEN"] = token

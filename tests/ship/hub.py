@@ -15,7 +15,7 @@ class Hub(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.repositories, self.blobs, self.jobs, self.asked, self.faults = {}, {}, {}, [], []
+        self.repositories, self.buckets, self.blobs, self.jobs, self.asked, self.faults = {}, {}, {}, {}, [], []
         self.daemon_threads = True
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -199,19 +199,31 @@ def logs(h, body, who, job):
     h.send(200, text.encode(), {"Content-Type": "text/event-stream"})
 
 
+def bucket(h, body, name):
+    if h.command == "POST":
+        h.server.buckets.setdefault(name, json.loads(body))
+    if name not in h.server.buckets:
+        h.send(404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
+        return
+    facts = {"id": name, "private": True, "createdAt": "2026-01-01T00:00:00.000Z", "size": 0, "totalFiles": 0}
+    h.send(200, {**facts, "url": f"{h.server.url}/buckets/{name}"})
+
+
 NAME = r"([\w.-]+/[\w.-]+)"
 ROUTES = [
     (r"GET /api/whoami-v2", whoami),
     (r"POST /api/repos/create", create),
-    (rf"GET /api/models/{NAME}", info),
-    (rf"GET /api/models/{NAME}/revision/([\w]+)", info),
-    (rf"GET /api/models/{NAME}/tree/(\w+).*", tree),
+    (rf"GET /api/(?:models|spaces)/{NAME}", info),
+    (rf"GET /api/(?:models|spaces)/{NAME}/revision/([\w]+)", info),
+    (rf"GET /api/(?:models|spaces)/{NAME}/tree/(\w+).*", tree),
     (r"POST /api/validate-yaml", lambda h, body: h.send(200, {"errors": [], "warnings": []})),
-    (rf"POST /api/models/{NAME}/preupload/\w+", preupload),
+    (rf"POST /api/(?:models|spaces)/{NAME}/preupload/\w+", preupload),
     (rf"POST /{NAME}\.git/info/lfs/objects/batch", batch),
     (r"PUT /blob/(\w+)", blob),
-    (rf"POST /api/models/{NAME}/commit/(\w+)", commit),
+    (rf"POST /api/(?:models|spaces)/{NAME}/commit/(\w+)", commit),
     (rf"(?:GET|HEAD) /{NAME}/resolve/(\w+)/(.+)", resolve),
+    (rf"(?:GET|POST) /api/buckets/{NAME}", bucket),
+    (rf"(?:GET|POST|PUT) /api/spaces/{NAME}/(?:secrets|variables|volumes)", lambda h, body, name: h.send(200, {})),
     (r"POST /api/jobs/(\w+)", start_job),
     (r"GET /api/jobs/(\w+)/(\w+)", show_job),
     (r"GET /api/jobs/(\w+)/(\w+)/logs", logs),

@@ -8,9 +8,11 @@ import time
 from pathlib import Path
 
 from paceline.config.load import load_study
-from paceline.ship.ray import cut
+from paceline.ship.ray import GPU_KIND, _where, cut
 from paceline.train.study import train_study
 
+# Ray's workers yield to whatever else runs here (nice 15); beside other tests they would hardly run at all.
+QUIET = {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0", "RAY_DEDUP_LOGS": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 STUDY = """study: six
 recipe:
   base: embedded
@@ -70,7 +72,7 @@ def test_cohorts_are_even_and_keep_families_together(tmp_path):
 
 def test_a_node_dies_and_the_adapters_are_the_local_ones(tmp_path):
     (tmp_path / "six.yaml").write_text(STUDY)
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_DEDUP_LOGS": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = {**os.environ, **QUIET}
     done = subprocess.run(
         [sys.executable, "-c", DRIVER, str(tmp_path / "six.yaml"), str(tmp_path / "shared")],
         env=environment, capture_output=True, text=True, check=False, timeout=500,
@@ -89,6 +91,42 @@ def test_a_node_dies_and_the_adapters_are_the_local_ones(tmp_path):
         assert weights[0] == weights[1], name
     runs = Path(tmp_path / "shared" / "six" / "study.yaml").read_text()
     assert all(f"name: {name}" in runs for name in "abcdef")
+
+
+SMALL = """
+import sys
+import ray
+from ray.cluster_utils import Cluster
+from pathlib import Path
+from paceline.errors import UserError
+from paceline.ship.ray import launch
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "memory": 2 * 10**8, "object_store_memory": 10**8})
+ray.init(address=cluster.address, log_to_driver=False)
+try:
+    launch(Path(sys.argv[1]), sys.argv[2], None, 1, print)
+except UserError as error:
+    print("refused:", error)
+"""
+
+
+def test_a_cohort_that_fits_on_no_node_is_refused(tmp_path):
+    (tmp_path / "six.yaml").write_text(STUDY.split("  - {name: b")[0])
+    done = subprocess.run(
+        [sys.executable, "-c", SMALL, str(tmp_path / "six.yaml"), str(tmp_path / "shared")],
+        env={**os.environ, **QUIET}, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "refused: a:" in done.stdout
+    assert "the largest device has 0.2" in done.stdout
+    assert not (tmp_path / "shared").exists()
+
+
+def test_a_task_goes_to_a_gpu_that_is_large_enough():
+    kinds = {"T4": 16, "A100": 80, "H100": 80}
+    assert _where(40, kinds)["label_selector"] == {GPU_KIND: "in(A100, H100)"}
+    assert _where(10, kinds)["label_selector"] == {GPU_KIND: "in(A100, H100, T4)"}
+    assert "label_selector" not in _where(10, {"": 16})
+    assert _where(10, {})["memory"] == 10
 
 
 def test_behind_a_url_runs_are_copied_there_and_go_on_from_there(tmp_path):

@@ -24,7 +24,7 @@ def train_and_compare(study: Study, folder: Path, as_json: bool, budget: int | N
     from paceline.doctor.live import Judge
     from paceline.evaluate.probe import mtbench_probe
     from paceline.evaluate.study import check_evaluations
-    from paceline.report.track import tracker
+    from paceline.report.track import tracking
     from paceline.train.study import Hooks, train_study
     from paceline.train.world import joined, own_folder
 
@@ -37,8 +37,13 @@ def train_and_compare(study: Study, folder: Path, as_json: bool, budget: int | N
             raise typer.Exit(1)
 
     check_evaluations([run.recipe for run in study.runs])
-    with joined(shard_base) as world, own_folder(world, folder) as own, watching(quiet=world.rank > 0) as watch:
-        sink = tracker(watch.say) if world.rank == 0 else Hooks().sink
+    with (
+        joined(shard_base) as world,
+        own_folder(world, folder) as own,
+        watching(quiet=world.rank > 0) as watch,
+        tracking(watch.say) as trackers,
+    ):
+        sink = trackers if world.rank == 0 else Hooks().sink
         hooks = Hooks(watch, watch.say, inspect if check else Hooks().inspect, Judge, mtbench_probe, sink)
         outcome = train_study(study, own, hooks, budget, world)
         if world.rank > 0:

@@ -81,7 +81,9 @@ class Recipe(Strict):
     eval: Evaluation = Field(Evaluation(), description="what the run is evaluated by beside its held-out loss")
     track: Literal["none", "trackio", "tensorboard"] = Field("none", description="where the log also goes (extra `track`)")
     track_project: str | None = Field(None, description="Trackio's project; default: the study's name")
-    track_space: str | None = Field(None, description="hub space, or address of a Trackio server, for the dashboard; default: this machine")
+    track_space: str | None = Field(
+        None, description="hub space for the dashboard; default: this machine, or the server in TRACKIO_SERVER_URL"
+    )
     logging_steps: int = Field(10, gt=0, description="steps between logged lines")
     eval_steps: int | None = Field(None, gt=0, description="steps between evaluations; default: only before and after")
     early_stop_patience: int | None = Field(None, gt=0, description="stop after so many evaluations without a better loss")
@@ -98,6 +100,8 @@ class Recipe(Strict):
             raise ValueError("load_best needs eval_steps: with no evaluation on the way there is no best step to keep")
         if self.early_stop_patience is not None and self.eval_steps is None:
             raise ValueError("early_stop_patience needs eval_steps: with no evaluation on the way there is nothing to lose patience with")
+        if self.track_space and "://" in self.track_space:  # its token would stand in every recipe.yaml
+            raise ValueError("track_space is USER/NAME on the hub; the address of a server, with its token, belongs in TRACKIO_SERVER_URL")
         return self
 
     @property

@@ -169,7 +169,8 @@ def loss_spikes(log: Log) -> Finding | None:
     losses = log.loss[np.isfinite(log.loss)]
     if len(losses) < 10:
         return None
-    around = np.asarray([np.median(losses[max(0, i - 2) : i + 3]) for i in range(len(losses))])
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(losses, 2, constant_values=np.nan), 5)
+    around = np.nanmedian(windows, axis=1)
     above = losses - around
     spread = max(float(np.median(np.abs(above))), 1e-9)
     level = 1.3 * float(np.median(losses[: max(5, len(losses) // 5)]))

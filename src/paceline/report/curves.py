@@ -9,12 +9,18 @@ import numpy as np
 from paceline.report.gather import RunFacts
 
 _COLUMNS = ("step", "tokens", "seconds", "loss", "lr", "grad_norm")
-POINTS = 400
+# Of one curve, and of all curves of a chart: a browser draws that many in under a second.
+_POINTS, _ALL_POINTS = 400, 8000
 
 
-def curves(run: RunFacts) -> dict[str, Any]:
-    """One run's logged figures by column, at most POINTS lines of them, and its evaluations on the same axes."""
-    kept = thin([[line.get("loss"), line.get("grad_norm")] for line in run.train])
+def curves(runs: list[RunFacts]) -> list[dict[str, Any]]:
+    """Every run's logged figures by column, thinned out, and its evaluations on the same axes."""
+    points = min(_POINTS, max(40, _ALL_POINTS // max(1, len(runs))))
+    return [_curves(run, points) for run in runs]
+
+
+def _curves(run: RunFacts, points: int) -> dict[str, Any]:
+    kept = thin([[line.get("loss"), line.get("grad_norm")] for line in run.train], points)
     train = {column: [run.train[i].get(column) for i in kept] for column in _COLUMNS}
     last: dict[str, Any] = {"tokens": 0, "seconds": 0.0}
     held_out: dict[str, list[Any]] = {"step": [], "tokens": [], "seconds": [], "loss": []}
@@ -28,7 +34,7 @@ def curves(run: RunFacts) -> dict[str, Any]:
     return {"name": run.name, "train": train, "eval": held_out}
 
 
-def thin(rows: list[list[float | None]], points: int = POINTS) -> list[int]:
+def thin(rows: list[list[float | None]], points: int) -> list[int]:
     """Places of the rows to draw: all if they are few, else the lowest and highest of each column in every stretch, and both ends."""
     if len(rows) <= points:
         return list(range(len(rows)))

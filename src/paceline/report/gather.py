@@ -15,7 +15,7 @@ from paceline.config.recipe import Recipe
 from paceline.config.study import recipe_differences
 from paceline.doctor.during import during
 from paceline.doctor.finding import Finding, in_order
-from paceline.doctor.log import read_log
+from paceline.doctor.log import log_of_events
 from paceline.train.events import read_events
 from paceline.train.files import read_json
 from paceline.train.heldout import ExampleLosses
@@ -38,6 +38,7 @@ class RunFacts:
     mtbench: dict[str, Any] | None
     code: dict[str, dict[str, Any]]
     forgetting: tuple[dict[str, Any], Difference] | None
+    findings: list[Finding]
 
     @property
     def final(self) -> dict[str, Any]:
@@ -83,9 +84,7 @@ def gather(path: Path) -> StudyFacts:
     runs = [_run(directory, first, hypotheses.get(directory.name, "")) for directory in begun]
     comparison = compare(begun) if any((d.eval / "final.parquet").is_file() for d in begun) else None
     losses = {d.name: ExampleLosses.read(d.eval / "final.parquet") for d in begun if (d.eval / "final.parquet").is_file()}
-    findings = in_order(
-        finding for d in begun if d.events.is_file() for name, log in read_log(d.path) for finding in during.findings(log, name)
-    )
+    findings = in_order(finding for run in runs for finding in run.findings)
     return StudyFacts(
         stored.get("study", path.resolve().name), stored.get("objective", ""), stored.get("published") or {}, runs, comparison,
         _pairs(comparison, losses), _tasks(comparison, losses), findings, _samples(comparison, begun),
@@ -107,6 +106,7 @@ def _run(directory: RunDirectory, first: Recipe, hypothesis: str) -> RunFacts:
         directory.status(),
         read_json(directory.eval / "mtbench.json") if (directory.eval / "mtbench.json").is_file() else None, suites,
         (read_json(forgotten), general_change(directory.eval)) if forgotten.is_file() else None,
+        during.findings(log_of_events(events, recipe.batch_size), directory.name) if events else [],
     )  # fmt: skip
 
 

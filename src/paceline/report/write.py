@@ -70,7 +70,7 @@ def _embedded(study: StudyFacts) -> dict[str, Any]:
         {"run": name, "scores": {category: part["value"] for category, part in scores["categories"].items()}}
         for name, scores in _mtbench_rows(study)
     ]
-    data = {"runs": [curves(run) for run in study.runs], "mtbench": bars}
+    data = {"runs": curves(study.runs), "mtbench": bars}
     return {
         "data": Markup(json.dumps(data).replace("<", "\\u003c")), "plotly": Markup(get_plotlyjs().replace("</script", "<\\/script")),
         "style": Markup(plain.get_template("report.css").render()), "script": Markup(plain.get_template("report.js").render()),

@@ -14,6 +14,7 @@ import fsspec
 from paceline.config.load import load_study, make_recipe
 from paceline.config.study import Run, Study
 from paceline.errors import UserError
+from paceline.train.estimate import device_memory, estimate_study
 from paceline.train.lengths import run_length
 from paceline.train.prepare import by_base
 from paceline.train.rundir import RunDirectory
@@ -23,6 +24,8 @@ from paceline.train.study import Hooks, train_study, write_study
 RETRIES = 5
 # Seconds between two copies to a storage that is no folder of the node.
 EVERY = 60.0
+# Ray's own label of a node: what its GPUs are called.
+GPU_KIND = "ray.io/accelerator-type"
 
 
 def launch(file: Path, storage: str, address: str | None, parts: int | None, say: Callable[[str], None]) -> dict[str, str]:
@@ -34,7 +37,7 @@ def launch(file: Path, storage: str, address: str | None, parts: int | None, say
         parts: cohorts to cut the study into; None: one a GPU, or one a node where there is none.
 
     Raises:
-        UserError: Ray is missing, or a task has failed for good.
+        UserError: Ray is missing, a cohort fits on no node, or a task has failed for good.
     """
     try:
         import ray
@@ -47,11 +50,19 @@ def launch(file: Path, storage: str, address: str | None, parts: int | None, say
     nodes = sum(node["Alive"] for node in ray.nodes())
     cohorts = cut(study, parts or gpus or nodes)
     say(f"{len(study.runs)} runs as {len(cohorts)} cohorts over {nodes} nodes" + (f" with {gpus} GPUs" if gpus else ""))
+    say("asking the planner what each of them needs")
+    kinds = _gpu_kinds(ray) if gpus else {}
+    largest = max(kinds.values()) if kinds else max(int(node["Resources"].get("memory", 0)) for node in ray.nodes() if node["Alive"])
+    planner = ray.remote(_plan).options(**_where(largest if kinds else 0, kinds))
+    needs = ray.get([planner.remote(_as_fields(cohort)) for cohort in cohorts])
+    _refuse_too_large(cohorts, needs, largest)
     place = storage if "://" in storage else str(Path(storage).resolve())
-    task = ray.remote(_train).options(
-        max_retries=RETRIES, retry_exceptions=False, scheduling_strategy="SPREAD", num_cpus=1, num_gpus=1 if gpus else 0
-    )
-    waiting = {task.remote(_as_fields(cohort), place, study.name): cohort for cohort in cohorts}
+    waiting = {
+        ray.remote(_train)
+        .options(**_where(need, kinds), max_retries=RETRIES, retry_exceptions=False)
+        .remote(_as_fields(c), place, study.name): c
+        for c, need in zip(cohorts, needs, strict=True)
+    }
     states: dict[str, str] = {}
     failures = []
     while waiting:
@@ -96,13 +107,48 @@ def _cost(run: Run) -> float:
     return float((steps or 1) * run.recipe.effective_batch)
 
 
+def _gpu_kinds(ray: Any) -> dict[str, int]:
+    """Bytes of one GPU by its kind, asked of a node of each kind; "" are GPUs whose node does not name them."""
+    names = {node["Labels"].get(GPU_KIND, "") for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")}
+    asked = {name: ray.remote(device_memory).options(**_where(0, {name: 0})).remote() for name in names}
+    return {name: ray.get(size) for name, size in asked.items()}
+
+
+def _where(need: int, kinds: dict[str, int]) -> dict[str, Any]:
+    """Ray's options for a task that needs so many bytes: a GPU of a kind that has them, or so much of a node's memory where there is no GPU."""
+    if not kinds:
+        return {"num_cpus": 1, "memory": need, "scheduling_strategy": "SPREAD"}
+    fitting = sorted(name for name, size in kinds.items() if size >= need)
+    selector = {} if "" in fitting else {"label_selector": {GPU_KIND: f"in({', '.join(fitting)})"}}
+    return {"num_cpus": 1, "num_gpus": 1, "scheduling_strategy": "SPREAD", **selector}
+
+
+def _refuse_too_large(cohorts: list[Study], needs: list[int], largest: int) -> None:
+    for cohort, need in zip(cohorts, needs, strict=True):
+        if need > largest:
+            names = ", ".join(run.name for run in cohort.runs)
+            raise UserError(
+                f"{names}: {need / 2**30:.1f} GiB needed together, the largest device has {largest / 2**30:.1f}; more --parts, gradient_checkpointing or quantize: nf4"
+            )
+
+
+def _plan(runs: list[dict[str, Any]]) -> int:
+    """Bytes that a cohort needs on its device, as `paceline plan` measures them, on the node that Ray chose."""
+    (estimate,) = estimate_study(Study(name="cohort", runs=_made(runs)))
+    return estimate.total
+
+
+def _made(runs: list[dict[str, Any]]) -> list[Run]:
+    return [Run(name=run["name"], hypothesis=run["hypothesis"], recipe=make_recipe(run["recipe"], run["name"])) for run in runs]
+
+
 def _as_fields(study: Study) -> list[dict[str, Any]]:
     return [{"name": run.name, "hypothesis": run.hypothesis, "recipe": run.recipe.model_dump(mode="json")} for run in study.runs]
 
 
 def _train(runs: list[dict[str, Any]], storage: str, name: str) -> dict[str, str]:
     """One cohort, on the node that Ray chose."""
-    made = [Run(name=run["name"], hypothesis=run["hypothesis"], recipe=make_recipe(run["recipe"], run["name"])) for run in runs]
+    made = _made(runs)
     with _Local(storage, name) as folder:
         folder.fetch([run.name for run in made])
         outcome = train_study(Study(name=name, runs=made), folder.path, Hooks(say=print, observe=folder.now_and_then))

@@ -106,8 +106,12 @@ def estimate_cohort(
         "activations": activations * tokens + _workspace(base, tokens),
     }
     estimates = [_run(run, ready, rate) for (run, _, ready), rate in zip(runs, rates, strict=True)]
-    available = psutil.virtual_memory().total if base.device.type == "cpu" else torch.cuda.get_device_properties(base.device).total_memory
-    return CohortEstimate(base.name, estimates, memory, available)
+    return CohortEstimate(base.name, estimates, memory, device_memory())
+
+
+def device_memory() -> int:
+    """Bytes that the device has on which training would run here."""
+    return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else psutil.virtual_memory().total
 
 
 def _run(name: str, prepared: Prepared, rate: float) -> RunEstimate:
