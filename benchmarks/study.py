@@ -25,9 +25,17 @@ RUNS = {
     "r32": {"lora_r": 32, "lora_alpha": 64, "lora_dropout": 0.1, "batch_size": 8, "grad_accum": 2, "lr": 5e-5},
     "r64": {"lora_r": 64, "lora_alpha": 128, "lora_dropout": 0.05, "batch_size": 8, "grad_accum": 4, "lr": 2e-5},
 }
-SHAPE = {
-    "hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 8, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 64,
-    "tie_word_embeddings": True, "max_position_embeddings": 4096,
+SHAPES = {
+    # a large share of frozen linears: 2.1M of 27M parameters are the embedding
+    "wide": {
+        "hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 8, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 64,
+        "vocab_size": 4096,
+    },
+    # Qwen3-0.6B's own proportions: attention twice as wide as the hidden states, MLP three times, a quarter of 30M parameters the embedding
+    "qwen3": {
+        "hidden_size": 384, "intermediate_size": 1152, "num_hidden_layers": 10, "num_attention_heads": 6, "num_key_value_heads": 3, "head_dim": 128,
+        "vocab_size": 20480,
+    },
 }  # fmt: skip
 MAX_LENGTH = 1024
 
@@ -35,7 +43,7 @@ MAX_LENGTH = 1024
 # -- what both sides train on -------------------------------------------------------------------------------------------------------------
 
 
-def prepare(folder: Path, rows: int) -> dict[str, int]:
+def prepare(folder: Path, rows: int, shape: dict[str, int]) -> dict[str, int]:
     """Writes the model, the rows (of 300 to 520 tokens, from the embedded sample) and the same rows tokenized for TRL."""
     import numpy as np
     import torch
@@ -50,7 +58,8 @@ def prepare(folder: Path, rows: int) -> dict[str, int]:
     tokenizer = load_tokenizer("embedded")
     torch.manual_seed(0)
     ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
-    Qwen3ForCausalLM(Qwen3Config(vocab_size=len(tokenizer), **SHAPE, **ids)).save_pretrained(folder / "base")
+    config = Qwen3Config(tie_word_embeddings=True, max_position_embeddings=4096, **shape, **ids)
+    Qwen3ForCausalLM(config).save_pretrained(folder / "base")
     tokenizer.save_pretrained(folder / "base")
 
     whole = load_tokens(Data(source="embedded:rust"), Chat(tokenizer))
@@ -140,32 +149,35 @@ def timed(*jobs: tuple) -> tuple[float, float]:
     return time.perf_counter() - began, max(peaks)
 
 
-def gemm_rate() -> float:
+def gemm_rate(shape: dict[str, int]) -> float:
     """FLOP/s of the machine's own fp32 matrix product at the model's shapes."""
     import torch
 
-    x, w = torch.randn(2048, 512), torch.randn(512, 1536)
+    inner, outer = shape["hidden_size"], shape["intermediate_size"]
+    x, w = torch.randn(2048, inner), torch.randn(inner, outer)
     for _ in range(5):
         x @ w
     began = time.perf_counter()
     for _ in range(100):
         x @ w
-    return 100 * 2 * 2048 * 512 * 1536 / (time.perf_counter() - began)
+    return 100 * 2 * 2048 * inner * outer / (time.perf_counter() - began)
 
 
-def useful_flops(facts: dict[str, int]) -> float:
+def useful_flops(facts: dict[str, int], shape: dict[str, int]) -> float:
     """FLOPs that the five runs' mathematics needs: frozen linears forward and backward to the input, LoRA, output projection, attention."""
-    h, ff, layers, kv = SHAPE["hidden_size"], SHAPE["intermediate_size"], SHAPE["num_hidden_layers"], 256
-    linears = [(h, h), (h, kv), (h, kv), (h, h), (h, ff), (h, ff), (ff, h)]
+    h, ff, layers = shape["hidden_size"], shape["intermediate_size"], shape["num_hidden_layers"]
+    q, kv = (shape[name] * shape["head_dim"] for name in ("num_attention_heads", "num_key_value_heads"))
+    linears = [(h, q), (h, kv), (h, kv), (q, h), (h, ff), (h, ff), (ff, h)]
     frozen = layers * sum(4 * i * o for i, o in linears)
     lora = sum(layers * 6 * run["lora_r"] * sum(i + o for i, o in linears) for run in RUNS.values()) / len(RUNS)
     length = facts["tokens"] / facts["examples"]
-    attention = layers * 3.5 * 2 * length * h  # causal: half of the 4 L h forward; the backward is 2.5 times that
-    return len(RUNS) * (facts["tokens"] * (frozen + lora + attention) + facts["supervised"] * 4 * h * 4096)
+    attention = layers * 3.5 * 2 * length * q  # causal: half of the 4 L h forward; the backward is 2.5 times that
+    return len(RUNS) * (facts["tokens"] * (frozen + lora + attention) + facts["supervised"] * 4 * h * shape["vocab_size"])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", choices=SHAPES, default="qwen3")
     parser.add_argument("--rows", type=int, default=48)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--out", type=Path)
@@ -191,7 +203,8 @@ def main() -> None:
 
 
 def measure(folder: Path, args: argparse.Namespace) -> dict:
-    facts = prepare(folder, args.rows)
+    shape = SHAPES[args.shape]
+    facts = prepare(folder, args.rows, shape)
     (folder / "facts.json").write_text(json.dumps(facts))
     names = list(RUNS)
     print(f"{facts}", flush=True)
@@ -216,15 +229,15 @@ def measure(folder: Path, args: argparse.Namespace) -> dict:
     _, alone_peak = timed((folder, "paceline", ["r64"]))
     if not args.skip_defaults:
         seconds["TRL defaults, one after another"] = [timed((folder, "trl", names))[0]]
-    rate, tokens = gemm_rate(), facts["tokens"] * len(RUNS)
+    rate, tokens = gemm_rate(shape), facts["tokens"] * len(RUNS)
     ours = min(seconds["paceline, five at once"])
     peers = {name: min(values) for name, values in seconds.items() if "tuned" in name}
     return {
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores", "versions": versions(), "facts": facts,
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores", "versions": versions(), "shape": shape, "facts": facts,
         "trial_seconds_by_batch": trial, "seconds": seconds, "tokens_per_second": {n: tokens / min(v) for n, v in seconds.items()},
         "ratio_to_fastest_peer": min(peers.values()) / ours, "ratios": {n: min(v) / ours for n, v in seconds.items()},
         "peak_mib": {**peaks, "paceline, one alone": alone_peak}, "peak_five_over_one": peaks["paceline, five at once"] / alone_peak,
-        "gemm_gflops": rate / 1e9, "share_of_gemm_rate": useful_flops(facts) / ours / rate,
+        "gemm_gflops": rate / 1e9, "share_of_gemm_rate": useful_flops(facts, shape) / ours / rate,
     }  # fmt: skip
 
 
