@@ -18,16 +18,15 @@ from paceline.data.chat import Chat
 from paceline.data.clean import clean
 from paceline.data.split import Split
 from paceline.model.base import Base
-from paceline.model.flat import Slice, using
-from paceline.model.loss import slice_losses
 from paceline.train.heldout import ExampleLosses, held_out_losses
 from paceline.train.objective import Objective
 from paceline.train.optimizer import make_optimizer
 from paceline.train.order import DataOrder
-from paceline.train.pieces import bounds, cut, join
+from paceline.train.pieces import cut
 from paceline.train.prepare import Prepared
 from paceline.train.rundir import run_bytes
 from paceline.train.schedule import learning_rate
+from paceline.train.step import Share, forward_backward
 
 SAMPLE = 300
 PROBE_EXAMPLES = 4
@@ -116,13 +115,7 @@ def _unreached(recipe: Recipe, prepared: Prepared, base: Base) -> list[str]:
         pieces = list(cut(prepared.dataset, chosen, recipe.max_length))
         objective.begin(step, pieces, False)
         for piece in pieces:
-            (span,) = bounds([piece])
-            batch = join([piece], [Slice(*span, adapter)], base.device)
-            with using(batch):
-                hidden = base.hidden(batch)
-                gradient = torch.zeros_like(hidden)
-                slice_losses(hidden.detach(), base.head, batch, batch.slices[0], gradient, objective.scale)
-                hidden.backward(gradient)
+            forward_backward(base, [Share(piece, adapter, objective)])
         reached |= {name for name in adapter.names if bool(adapter.gradient_of(name)[1].any())}
         optimizer.step()
     return [name for name in adapter.names if name not in reached]

@@ -7,16 +7,15 @@ import torch
 
 from paceline.errors import UserError
 from paceline.model.base import Base
-from paceline.model.flat import Slice, using
-from paceline.model.loss import slice_losses
-from paceline.train.pieces import PIECE_TOKENS, Piece, bounds, join
+from paceline.train.pieces import PIECE_TOKENS
 from paceline.train.run import TrainingRun
+from paceline.train.step import Share, forward_backward
 from paceline.train.world import ALONE, World
 
 # Tokens of one forward. On a CPU one piece fills the cores and its activations stay near the caches; a GPU wants more at once.
 BUDGET = {"cpu": PIECE_TOKENS, "cuda": 8 * PIECE_TOKENS}
 
-Chosen = list[tuple[TrainingRun, Piece, tuple[int, ...] | None]]
+Chosen = list[tuple[TrainingRun, Share]]
 
 
 class Cohort:
@@ -62,14 +61,15 @@ class Cohort:
         chosen = self._choose()
         began = time.perf_counter()
         try:
-            self._forward_backward(chosen)
+            if chosen:  # else this process has no piece of the step
+                forward_backward(self.base, [share for _, share in chosen])
         except torch.OutOfMemoryError as error:
             self._halve(chosen, error)
             return
         took = time.perf_counter() - began
-        tokens = sum(piece.tokens for _, piece, _ in chosen) or 1
-        for run, piece, _ in chosen:
-            run.progress.seconds += took * piece.tokens / tokens
+        tokens = sum(share.piece.tokens for _, share in chosen) or 1
+        for run, share in chosen:
+            run.progress.seconds += took * share.piece.tokens / tokens
         for run in self.active:
             if run.next_piece() is None:
                 run.finish_step()
@@ -84,36 +84,19 @@ class Cohort:
                 and (not chosen or tokens + piece.tokens <= self.budget)
                 and not (chosen and self._world.sharded)
             ):
-                chosen.append((run, piece, run.take()))
+                chosen.append((run, run.take()))
                 tokens += piece.tokens
         return chosen
 
-    def _forward_backward(self, chosen: Chosen) -> None:
-        if not chosen:  # this process has no piece of the step
-            return
-        pieces = [piece for _, piece, _ in chosen]
-        slices = [Slice(start, stop, run.adapter, key) for (run, _, key), (start, stop) in zip(chosen, bounds(pieces), strict=True)]
-        soft = [run.soft_targets(piece) for run, piece, _ in chosen]
-        batch = join(pieces, slices, self.base.device)
-        with using(batch):
-            hidden = self.base.hidden(batch)
-            gradient = torch.zeros_like(hidden)
-            for (run, _, key), part, targets in zip(chosen, slices, soft, strict=True):
-                if key is None:
-                    continue
-                losses = slice_losses(hidden.detach(), self.base.head, batch, part, gradient, run.scale, targets)
-                run.add(losses)
-            hidden.backward(gradient)
-
     def _halve(self, chosen: Chosen, error: torch.OutOfMemoryError) -> None:
         """Out of memory: the steps under way begin again with half the budget. The pieces stay the same, so the bits do."""
-        largest = max(piece.tokens for _, piece, _ in chosen)
+        largest = max(share.piece.tokens for _, share in chosen)
         if len(chosen) == 1:
             raise UserError(
                 f"out of memory with a single piece of {largest} tokens of run {chosen[0][0].name!r}; lower max_length, or take a smaller base"
             ) from error
         self.budget //= 2
-        for run, _, _ in chosen:
+        for run, _ in chosen:
             run.restart_step()
         if self.base.device.type == "cuda":
             torch.cuda.empty_cache()

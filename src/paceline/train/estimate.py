@@ -15,15 +15,15 @@ from paceline.config.recipe import Recipe
 from paceline.config.study import Run, Study
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base, load_base, read_config
-from paceline.model.flat import FlatBatch, Slice, using
 from paceline.model.frozen import Storage
-from paceline.model.loss import chunk_rows, slice_losses
+from paceline.model.loss import chunk_rows
 from paceline.train.cohort import BUDGET
 from paceline.train.objective import Objective
 from paceline.train.order import DataOrder
-from paceline.train.pieces import PIECE_TOKENS, Piece, bounds, cut, join
+from paceline.train.pieces import PIECE_TOKENS, Piece, cut
 from paceline.train.prepare import Prepared, Preparer, by_base
 from paceline.train.states import FrozenStates
+from paceline.train.step import Share, forward_backward
 from paceline.train.teacher import load_teachers
 
 
@@ -156,22 +156,8 @@ def _probe(base: Base, prepared: Prepared, adapter: Adapter, objective: Objectiv
 
 
 def _train_piece(base: Base, adapter: Adapter, objective: Objective, piece: Piece, step: int) -> int:
+    """Bytes that autograd keeps for the backward pass, weights not counted."""
     objective.begin(step, [piece], False)
-    (span,) = bounds([piece])
-    soft = objective.soft_targets(piece)
-    batch = join([piece], [Slice(*span, adapter, (0, 0, 0, 2))], base.device)
-    with using(batch):
-        hidden, kept = _counting_saved(base, batch)
-        gradient = torch.zeros_like(hidden)
-        slice_losses(hidden.detach(), base.head, batch, batch.slices[0], gradient, objective.scale, soft)
-        hidden.backward(gradient)
-    if base.device.type == "cuda":
-        torch.cuda.synchronize()
-    return kept
-
-
-def _counting_saved(base: Base, batch: FlatBatch) -> tuple[Tensor, int]:
-    """The hidden states, and how many bytes autograd keeps for their backward pass (weights not counted)."""
     weights = {p.untyped_storage().data_ptr() for p in base.model.parameters()}
     kept: dict[int, int] = {}
 
@@ -182,5 +168,7 @@ def _counting_saved(base: Base, batch: FlatBatch) -> tuple[Tensor, int]:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        hidden = base.hidden(batch)
-    return hidden, sum(kept.values())
+        forward_backward(base, [Share(piece, adapter, objective, (0, 0, 0, 2))])
+    if base.device.type == "cuda":
+        torch.cuda.synchronize()
+    return sum(kept.values())

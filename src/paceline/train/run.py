@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from paceline.errors import UserError
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base
-from paceline.model.loss import SoftTarget, TokenLosses
 from paceline.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from paceline.train.diagnose import adapter_norms, eval_alerts, step_alerts
 from paceline.train.events import EventLog, read_events, write_trainer_state
@@ -27,6 +26,7 @@ from paceline.train.rundir import RunDirectory
 from paceline.train.schedule import learning_rate
 from paceline.train.score import ScoreWatch
 from paceline.train.states import FrozenStates
+from paceline.train.step import Share
 from paceline.train.world import ALONE, World
 
 # Told every event as it is logged; gives the findings that the event brings.
@@ -144,24 +144,13 @@ class TrainingRun:
         """The next piece of the step under way; None when all are taken."""
         return self._mine[self._taken][1] if self._taken < len(self._mine) else None
 
-    def take(self) -> tuple[int, ...] | None:
-        """Counts the next piece as taken and returns its dropout key; None for a piece that has no weight."""
-        place = self._mine[self._taken][0]
+    def take(self) -> Share:
+        """Counts the next piece as taken and returns its share of the step."""
+        place, piece = self._mine[self._taken]
         self._taken += 1
-        return None if place < 0 else (self.recipe.seed, self.progress.step, place, 2)
-
-    @property
-    def scale(self) -> float:
-        """Factor of the summed cross-entropy in this step's loss."""
-        return self._objective.scale
-
-    def soft_targets(self, piece: Piece) -> list[SoftTarget]:
-        """What a piece of this step is compared with beside its labels."""
-        return self._objective.soft_targets(piece)
-
-    def add(self, losses: TokenLosses) -> None:
-        """Counts what a piece's forward gave."""
-        self._objective.add(losses)
+        if place < 0:
+            return Share(piece, self.adapter, None)
+        return Share(piece, self.adapter, self._objective, (self.recipe.seed, self.progress.step, place, 2))
 
     # -- between steps -----------------------------------------------------------------------------------------------------------------
 
