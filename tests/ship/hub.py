@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -16,6 +17,7 @@ class Hub(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.repositories, self.buckets, self.blobs, self.jobs, self.asked, self.faults = {}, {}, {}, {}, [], []
+        self.ends = "COMPLETED"  # the stage in which jobs end
         self.daemon_threads = True
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -47,8 +49,9 @@ class Handler(BaseHTTPRequestHandler):
         fault = next((entry for entry in hub.faults if re.fullmatch(entry[0], f"{method} {path}")), None)
         if fault and fault[1] == 0:
             hub.faults.remove(fault)
-            self.rfile.read(16)
-            self.connection.close()
+            self.rfile.read(min(16, int(self.headers.get("Content-Length") or 0)))
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
             return
         body = self.body()
         hub.asked.append((method, self.path, dict(self.headers), body))
@@ -193,7 +196,7 @@ def show_job(h, body, who, job):
 
 
 def logs(h, body, who, job):
-    h.server.jobs[job]["status"]["stage"] = h.server.jobs[job].get("ends", "COMPLETED")
+    h.server.jobs[job]["status"]["stage"] = h.server.ends
     lines = ["===== Job started", "step 1 loss 2.0", "done"]
     text = "".join("data: " + json.dumps({"data": line, "timestamp": f"2026-01-01T00:00:0{i}Z"}) + "\n\n" for i, line in enumerate(lines))
     h.send(200, text.encode(), {"Content-Type": "text/event-stream"})

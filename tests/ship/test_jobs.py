@@ -3,7 +3,11 @@
 import json
 import shutil
 
+import pytest
 from hub import TOKEN
+
+from paceline.errors import UserError
+from paceline.ship.hf_jobs import submit
 
 STUDY = """study: little
 recipe: {base: embedded, data: {source: "embedded:rust", n: 40}, max_steps: 1}
@@ -31,12 +35,31 @@ def test_a_job_is_started_followed_and_brought_back(paceline, hub, studied, tmp_
 
 def test_a_job_that_fails_is_told_and_what_it_had_done_is_brought(paceline, hub, tmp_path):
     (tmp_path / "study.yaml").write_text(STUDY)
-    hub.faults += [("POST /api/jobs/.*", 500), ("GET .*/logs", 429)]
-    hub.jobs["job0"] = {"ends": "ERROR"}
+    hub.ends = "ERROR"
+    hub.faults += [("GET .*/logs", 429), ("GET /api/jobs/someone/job0", 0)]
     done = paceline("launch", "study.yaml", "--on", "hf-jobs", "--runs", "back")
-    assert done.returncode in (0, 2)
+    assert done.returncode == 2
+    assert "ended as ERROR" in done.stderr
     assert "Traceback" not in done.stderr
     assert (tmp_path / "back" / "study.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(401, "does not know the token"), (403, "may not write there"), (409, "409"), (500, "500"), (0, "refuses to start it"), (429, None)],
+)
+def test_a_hub_that_starts_no_job_is_told_and_never_asked_twice_for_one(quick, tmp_path, status, said):
+    (tmp_path / "study.yaml").write_text(STUDY)
+    quick.faults += [("POST /api/jobs/someone", status)]
+    told = []
+    if said is None:
+        assert submit(tmp_path / "study.yaml", "cpu-basic", None, "paceline", "1h", told.append).id in quick.jobs
+    else:
+        with pytest.raises(UserError, match=said) as caught:
+            submit(tmp_path / "study.yaml", "cpu-basic", None, "paceline", "1h", told.append)
+        told.append(str(caught.value))
+        assert not quick.jobs
+    assert TOKEN not in " ".join(told)
 
 
 def test_local_data_is_refused_before_anything_is_asked(paceline, hub, tmp_path):

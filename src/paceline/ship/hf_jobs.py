@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,14 +45,16 @@ def submit(file: Path, flavor: str, repository: str | None, package: str, timeou
         (Path(scratch) / "study.yaml").write_text(file.read_text())
         upload(Path(scratch), name, f"study {study.name}", False, say)
     secrets = {"HF_TOKEN": token} | {key: os.environ[key] for key in _SECRETS if key in os.environ}
-    job = asked(
-        "start",
-        say,
-        lambda: api.run_uv_job(
-            "python", script_args=["-m", "paceline.ship.job", name], dependencies=[package], flavor=flavor, timeout=timeout, secrets=secrets,
-            name=f"paceline-{study.name}",
-        ),
-    )  # fmt: skip
+
+    def start() -> Any:
+        with warnings.catch_warnings():  # huggingface_hub calls its jobs experimental, which helps nobody here
+            warnings.simplefilter("ignore", UserWarning)
+            return api.run_uv_job(
+                "python", script_args=["-m", "paceline.ship.job", name], dependencies=[package], flavor=flavor, timeout=timeout,
+                secrets=secrets, name=f"paceline-{study.name}",
+            )  # fmt: skip
+
+    job = asked("start", say, start, repeatable=False)  # an answer that was lost may have started a job that costs money
     return Job(job.id, job.url, name)
 
 

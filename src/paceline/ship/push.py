@@ -12,12 +12,7 @@ from typing import Any, TypeVar
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError
 
-from paceline.data.chat import load_tokenizer
 from paceline.errors import UserError
-from paceline.evaluate.adapters import adapter_folder
-from paceline.report.card import model_card
-from paceline.ship.merge import merge
-from paceline.train.rundir import RunDirectory
 
 T = TypeVar("T")
 # Pauses before trying again, in seconds: a busy hub, a fault of its own, a line that was cut.
@@ -36,6 +31,12 @@ def stage(run: Path, name: str, folder: Path, merged: bool) -> list[str]:
     Raises:
         UserError: the run has not finished.
     """
+    from paceline.data.chat import load_tokenizer
+    from paceline.evaluate.adapters import adapter_folder
+    from paceline.report.card import model_card
+    from paceline.ship.merge import merge
+    from paceline.train.rundir import RunDirectory
+
     directory = RunDirectory(run)
     if directory.status()["state"] != "finished":
         raise UserError(f"{run}: {directory.status()['state']}, not finished; only finished runs are pushed")
@@ -92,8 +93,8 @@ def account(say: Callable[[str], None]) -> str:
     return str(asked("name", say, lambda: api.whoami()["name"]))
 
 
-def asked(what: str, say: Callable[[str], None], call: Callable[[], T]) -> T:
-    """Asks the hub, again where that may help.
+def asked(what: str, say: Callable[[str], None], call: Callable[[], T], repeatable: bool = True) -> T:
+    """Asks the hub, again where that may help; what is not `repeatable` only where the hub has surely done nothing.
 
     Raises:
         UserError: one line without the token, and what to do.
@@ -104,13 +105,13 @@ def asked(what: str, say: Callable[[str], None], call: Callable[[], T]) -> T:
         except HfHubHTTPError as error:
             status = getattr(error.response, "status_code", None)
             reason = f"{status}" + (f": {_ADVICE[status]}" if status in _ADVICE else "")
-            again = status == 429 or (status is not None and status >= 500)
+            again = status == 429 or (repeatable and status is not None and status >= 500)
         except OSError as error:  # the line: refused, cut, timed out
-            reason, again = type(error).__name__, True
+            reason, again = type(error).__name__, repeatable
         except Exception as error:
             if type(error).__module__.split(".")[0] not in ("httpx", "httpcore", "httpx2"):
                 raise
-            reason, again = type(error).__name__, True
+            reason, again = type(error).__name__, repeatable
         if not again or pause is None:
             raise UserError(f"the hub refuses to {what} it ({reason}); nothing here is lost, the same command goes on") from None
         say(f"the hub answered {reason}; trying again in {pause:g} s")
