@@ -177,10 +177,13 @@ def test_clean_writes_what_is_left_and_counts_the_rest(tmp_path):
     assert (tmp_path / "clean.jsonl").read_text().splitlines() == rows
 
 
-def test_flags_may_have_underscores(tmp_path):
-    paceline("train", "--base", "embedded", "--data", "embedded:twix", "--subset", "both", "--mix_reasoning_ratio", "0.2", "--mtbench_ru", "embedded:ru", "--mtbench_questions_limit", "2",
-        "--mtbench_temperature", "0.0", "--mtbench_backend", "simple", "--mtbench_max_new_tokens", "4", "--sample_ratio=0.05", "--kl_coef", "0.02",
-             "--kl_limit_seq", "16", "--max_steps", "1", "--grad_acc", "2", "--batch", "2", "--learning_rate", "1e-4", "--run-name", "seed", "--runs", tmp_path)  # fmt: skip
+def test_a_command_line_of_the_write_ups_works_as_it_stands(tmp_path):
+    """Every flag of the T-Wix experiments, beside what makes it short here."""
+    flags = """--model embedded --output_dir OUT --subset both --mix_reasoning_ratio 0.2 --sample_ratio 0.05 --epochs 1 --batch 2 --grad_acc 2
+        --max_seq_length 512 --learning_rate 1.2e-5 --lora_r 8 --lora_alpha 16 --kl_coef 0.02 --kl_start_step 0 --kl_warmup_steps 400 --kl_limit_seq 16
+        --mtbench_ru embedded:ru --mtbench_questions_limit 2 --mtbench_temperature 0.0 --mtbench_backend simple --early_stop_patience 2 --eval_steps 200
+        --baseline_eval_samples 40 --num_proc 4 --data embedded:twix --max_steps 1 --mtbench_max_new_tokens 4"""
+    paceline("train", *flags.replace("OUT", str(tmp_path / "seed")).split())
     recipe = yaml.safe_load((tmp_path / "seed" / "recipe.yaml").read_text())
     asked = recipe["eval"]["mtbench"]
     assert (asked["lang"], asked["questions"], asked["judge"], asked["max_new_tokens"]) == ("embedded:ru", 2, "simple", 4)

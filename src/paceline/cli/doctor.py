@@ -23,9 +23,11 @@ def check(
 
     from paceline.doctor.check import check_study
     from paceline.doctor.fix import write_fixed
+    from paceline.evaluate.study import check_evaluations
 
     console = Console(stderr=True)
     study = _load(file)
+    check_evaluations([run.recipe for run in study.runs])
     found = check_study(study, runs / study.name, lambda line: console.print(line, style="dim"))
     _tell(found, as_json, "nothing found that would go wrong")
     if fix:

@@ -25,6 +25,7 @@ def train_and_compare(study: Study, folder: Path, as_json: bool, budget: int | N
     from paceline.evaluate.probe import mtbench_probe
     from paceline.evaluate.study import check_evaluations
     from paceline.report.track import tracking
+    from paceline.train.rundir import RunDirectory
     from paceline.train.study import Hooks, train_study
     from paceline.train.world import joined, own_folder
 
@@ -36,7 +37,7 @@ def train_and_compare(study: Study, folder: Path, as_json: bool, budget: int | N
             print("not started; change the recipe, or go on with --no-check", file=sys.stderr)
             raise typer.Exit(1)
 
-    check_evaluations([run.recipe for run in study.runs])
+    check_evaluations([run.recipe for run in study.runs if RunDirectory(folder / run.name).status()["state"] != "finished"])
     with (
         joined(shard_base) as world,
         own_folder(world, folder) as own,

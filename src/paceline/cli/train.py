@@ -1,11 +1,14 @@
 """One run: train it, talk to it; and the presets."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from paceline.cli.flags import recipe_flags
+from paceline.errors import UserError
 
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of the run directories.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result for a script.")]
@@ -21,6 +24,9 @@ def train(
     preset: Annotated[str | None, typer.Option(help="Named, partial recipe; see `paceline presets`.")] = None,
     run_name: Annotated[str, typer.Option(help="Name of the run and of its directory.")] = "run",
     runs: Runs = Path("runs"),
+    output_dir: Annotated[Path | None, typer.Option(help="Run directory, in place of --runs and --run-name.")] = None,
+    num_proc: Annotated[int | None, typer.Option(min=1, help="Threads that tokenize; default: one a core.")] = None,
+    baseline_eval_samples: Annotated[int | None, typer.Option(hidden=True)] = None,
     token_budget: Budget = None,
     check: Check = True,
     shard_base: Annotated[bool, typer.Option("--shard-base", help="Under torchrun: spread the base over the GPUs (FSDP2).")] = False,
@@ -30,6 +36,14 @@ def train(
     flags: dict[str, Any] = {},  # noqa: B006 - filled in by recipe_flags
 ) -> None:
     """Train one run. Any recipe field is a flag: preset < file < flag."""
+    if output_dir is not None:
+        if run_name != "run":
+            raise UserError("--output-dir names the run directory whole; leave out --run-name")
+        runs, run_name = output_dir.resolve().parent, output_dir.name
+    if num_proc is not None:
+        os.environ["RAYON_NUM_THREADS"] = str(num_proc)  # read when the tokenizers are first used
+    if baseline_eval_samples is not None:
+        print("the base is measured on all held-out examples, as the run is: losses of different examples do not compare", file=sys.stderr)
     from paceline.cli.run import train_and_compare
     from paceline.config.load import make_recipe, merge, preset_fields, read_yaml
     from paceline.config.study import Run, Study

@@ -87,8 +87,29 @@ def answer_all(
         if (run, prompt.id, sample) not in keys
     }  # fmt: skip
     messages = {prompt.id: prompt.messages for prompt in prompts}
-    generator, tokens = cast.generator(), 0
+
+    def line(request: Request) -> dict[str, Any]:
+        run, name, sample = request.key
+        done.append({
+            "run": run, "id": name, "sample": sample, "messages": messages[str(name)], "answer": cast.text(request.tokens),
+            "tokens": len(request.tokens), "finish": request.finish,
+        })  # fmt: skip
+        return done[-1]
+
+    generator = cast.generator()
     generator.add(wanted.values())
+    write_answers(generator, out, line, len(wanted), observe)
+    order = {(run, prompt.id): place for place, (run, prompt) in enumerate((r, p) for r in cast.adapters for p in prompts)}
+    return sorted(
+        (line for line in done if (line["run"], line["id"]) in order), key=lambda line: (order[line["run"], line["id"]], line["sample"])
+    )
+
+
+def write_answers(
+    generator: Any, out: Path, line: Callable[[Request], dict[str, Any]], total: int, observe: Callable[[int, int, int], None]
+) -> None:
+    """Lets a generator answer until it has nothing left. What `line` makes of a finished request is on the disk before the next step."""
+    finished, tokens = 0, 0
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("a") as file:
         while generator.busy:
@@ -96,19 +117,10 @@ def answer_all(
             tokens += len(moved)
             for request in moved:
                 if request.finish:
-                    run, name, sample = request.key
-                    line = {
-                        "run": run, "id": name, "sample": sample, "messages": messages[str(name)], "answer": cast.text(request.tokens),
-                        "tokens": len(request.tokens), "finish": request.finish,
-                    }  # fmt: skip
-                    file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                    finished += 1
+                    file.write(json.dumps(line(request), ensure_ascii=False) + "\n")
                     file.flush()
-                    done.append(line)
-            observe(len(done) - len(keys), len(wanted), tokens)
-    order = {(run, prompt.id): place for place, (run, prompt) in enumerate((r, p) for r in cast.adapters for p in prompts)}
-    return sorted(
-        (line for line in done if (line["run"], line["id"]) in order), key=lambda line: (order[line["run"], line["id"]], line["sample"])
-    )
+            observe(finished, total, tokens)
 
 
 def read_answers(path: Path) -> list[dict[str, Any]]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from peft import LoraConfig
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -73,11 +72,13 @@ class Adapter:
     def save(self, folder: Path, recipe: Recipe) -> None:
         """Writes `adapter_config.json` and `adapter_model.safetensors` as PEFT does."""
         folder.mkdir(parents=True, exist_ok=True)
-        config = LoraConfig(
-            r=recipe.lora_r, lora_alpha=recipe.lora_alpha, lora_dropout=recipe.lora_dropout, use_rslora=recipe.use_rslora,
-            target_modules=recipe.target_modules, base_model_name_or_path=recipe.base, task_type="CAUSAL_LM", inference_mode=True,
-        )  # fmt: skip
-        config.save_pretrained(str(folder))
+        # The file alone: importing PEFT brings bitsandbytes and with it torch's compiler, several seconds of every start
+        config = {
+            "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": recipe.base, "inference_mode": True, "r": recipe.lora_r,
+            "lora_alpha": recipe.lora_alpha, "lora_dropout": recipe.lora_dropout, "use_rslora": recipe.use_rslora, "target_modules": recipe.target_modules,
+            "bias": "none", "fan_in_fan_out": False, "init_lora_weights": True,
+        }  # fmt: skip
+        (folder / "adapter_config.json").write_text(json.dumps(config, indent=1) + "\n")
         tensors = {}
         for name, (a, b) in self.matrices.items():
             tensors[f"{_PREFIX}{name}.lora_A.weight"] = a.cpu().contiguous()

@@ -22,7 +22,7 @@ from paceline.errors import UserError, nearest
 from paceline.model import attention
 from paceline.model.adapter import Adapter
 from paceline.model.flat import FlatBatch, Slice, current, flat_batch, using
-from paceline.model.frozen import PLAIN, Storage, dense_weight
+from paceline.model.frozen import PLAIN, Storage, dense_weight, is_quantized
 from paceline.model.lora import Group, GroupLinear
 from paceline.model.memory import keep_freed_memory
 from paceline.model.norm import fuse_norms
@@ -141,7 +141,7 @@ def adopt(model: PreTrainedModel, name: str) -> Base:
     attention.register()
     model.set_attn_implementation(attention.NAME)
     for module in model.modules():
-        if type(getattr(module, "weight", None)).__name__ in ("Params4bit", "Int8Params"):
+        if is_quantized(module):
             module.train()  # bitsandbytes repacks or requantizes weights in its inference mode
     device = next(model.parameters()).device
     head = model.get_output_embeddings()

@@ -14,6 +14,11 @@ from paceline.errors import UserError
 from paceline.model.flat import FlatBatch
 
 
+def is_quantized(module: nn.Module) -> bool:
+    """Whether bitsandbytes holds the module's weight."""
+    return type(getattr(module, "weight", None)).__name__ in ("Params4bit", "Int8Params")
+
+
 def base_product(flat: Tensor, linear: nn.Linear, batch: FlatBatch) -> Tensor:
     """x W' + b for all rows of a flat batch. Shapes: `flat` (T, in); returns (T, out)."""
     kind = type(linear.weight).__name__

@@ -6,6 +6,7 @@ from torch.distributed.fsdp import fully_shard
 
 from paceline.errors import UserError
 from paceline.model.base import Base
+from paceline.model.frozen import is_quantized
 
 
 def shard(base: Base, size: int) -> None:
@@ -17,7 +18,7 @@ def shard(base: Base, size: int) -> None:
     layers = getattr(base.model.base_model, "layers", None)
     if not isinstance(layers, nn.ModuleList):
         raise UserError(f"base {base.name!r}: no list of layers to spread; train it without --shard-base")
-    if any(type(getattr(module, "weight", None)).__name__ in ("Params4bit", "Int8Params") for module in layers.modules()):
+    if any(is_quantized(module) for module in layers.modules()):
         raise UserError(f"base {base.name!r} is quantized; --shard-base spreads unquantized bases only")
     base.weight_norms  # noqa: B018 - needs the whole weights, once
     mesh = init_device_mesh(base.device.type, (size,))

@@ -1,11 +1,7 @@
-"""Learning rates: transformers' own schedules as a function of the step."""
+"""Learning rates as functions of the step, with the numbers of transformers' schedules (importing those takes seconds of every start)."""
 
 import math
 from collections.abc import Callable
-from typing import Any
-
-import torch
-from transformers import get_scheduler
 
 from paceline.config.recipe import Recipe
 from paceline.errors import UserError
@@ -20,31 +16,50 @@ def learning_rate(recipe: Recipe, plan: Plan) -> Callable[[int], float]:
     """
     if recipe.lr_scheduler == "cosine_with_restarts":
         _refuse_short_cycles(recipe, plan)
-        if recipe.num_cycles == "epochs":
-            return lambda step: recipe.lr * _epoch_cosine(step, plan)
-    carrier = torch.optim.SGD([torch.zeros(1)], lr=recipe.lr)
-    scheduler = get_scheduler(recipe.lr_scheduler, carrier, plan.warmup_steps, plan.total_steps, _options(recipe, plan))
-    if isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR):
-        (factor,) = scheduler.lr_lambdas
-        return lambda step: recipe.lr * float(factor(step))
-    raise TypeError(f"{recipe.lr_scheduler} is no function of the step")
-
-
-def _options(recipe: Recipe, plan: Plan) -> dict[str, Any] | None:
-    if recipe.lr_scheduler == "cosine_with_restarts":
-        return {"num_cycles": recipe.num_cycles}
-    if recipe.lr_scheduler == "polynomial":
-        return {"lr_end": recipe.lr * recipe.min_lr_ratio, "power": recipe.power}
-    if recipe.lr_scheduler == "cosine_with_min_lr":
-        return {"min_lr_rate": recipe.min_lr_ratio}
     if recipe.lr_scheduler == "warmup_stable_decay":
-        decay = math.ceil(plan.total_steps * recipe.decay_ratio)
-        if plan.warmup_steps + decay > plan.total_steps:
-            raise UserError(
-                f"warmup_stable_decay: {plan.warmup_steps} warm-up and {decay} decay steps do not fit into {plan.total_steps}; lower warmup_ratio or decay_ratio"
-            )
-        return {"num_decay_steps": decay, "min_lr_ratio": recipe.min_lr_ratio}
-    return None
+        _refuse_long_decay(recipe, plan)
+    return lambda step: recipe.lr * _factor(recipe, plan, step)
+
+
+def _factor(recipe: Recipe, plan: Plan, step: int) -> float:
+    """Share of the peak: a linear warm-up, then what the scheduler's name says of the progress since."""
+    kind, low = recipe.lr_scheduler, recipe.min_lr_ratio
+    if kind == "constant":
+        return 1.0
+    if step < plan.warmup_steps:
+        rising = step / plan.warmup_steps
+        return low + (1 - low) * rising if kind == "warmup_stable_decay" else rising
+    progress = (step - plan.warmup_steps) / max(1, plan.total_steps - plan.warmup_steps)
+    if kind == "constant_with_warmup":
+        return 1.0
+    if kind == "linear":
+        return max(0.0, 1 - progress)
+    if kind == "cosine_with_restarts":
+        return _epoch_cosine(step, plan) if recipe.num_cycles == "epochs" else _cosine(recipe.num_cycles * progress % 1)
+    if kind == "polynomial":
+        return low + (1 - low) * float((1 - progress) ** recipe.power)
+    if kind == "cosine_with_min_lr":
+        return low + (1 - low) * _cosine(progress)
+    if kind == "warmup_stable_decay":
+        decay = _decay_steps(recipe, plan)
+        return low + (1 - low) * _cosine(max(0.0, (step - plan.total_steps + decay) / decay))
+    return _cosine(progress)
+
+
+def _cosine(progress: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _decay_steps(recipe: Recipe, plan: Plan) -> int:
+    return math.ceil(plan.total_steps * recipe.decay_ratio)
+
+
+def _refuse_long_decay(recipe: Recipe, plan: Plan) -> None:
+    decay = _decay_steps(recipe, plan)
+    if plan.warmup_steps + decay > plan.total_steps:
+        raise UserError(
+            f"warmup_stable_decay: {plan.warmup_steps} warm-up and {decay} decay steps do not fit into {plan.total_steps}; lower warmup_ratio or decay_ratio"
+        )
 
 
 def _refuse_short_cycles(recipe: Recipe, plan: Plan) -> None:
@@ -57,10 +72,8 @@ def _refuse_short_cycles(recipe: Recipe, plan: Plan) -> None:
 
 
 def _epoch_cosine(step: int, plan: Plan) -> float:
-    """A linear warm-up, then from the peak to zero within every epoch (SGDR, arXiv:1608.03983); the last cycle ends with the run."""
-    if step < plan.warmup_steps:
-        return step / plan.warmup_steps
+    """From the peak to zero within every epoch (SGDR, arXiv:1608.03983); the last cycle ends with the run."""
     epoch = step // plan.steps_per_epoch
     start = max(epoch * plan.steps_per_epoch, plan.warmup_steps)
     end = min((epoch + 1) * plan.steps_per_epoch, plan.total_steps)
-    return 0.5 * (1 + math.cos(math.pi * (step - start) / (end - start)))
+    return _cosine((step - start) / (end - start))

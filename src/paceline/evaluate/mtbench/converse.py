@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from paceline.data.formats import Messages
 from paceline.evaluate.adapters import Cast
-from paceline.evaluate.answers import read_answers
+from paceline.evaluate.answers import read_answers, write_answers
 from paceline.evaluate.generate import Request, Sampling
 from paceline.evaluate.mtbench.questions import Question
 
@@ -37,31 +36,19 @@ def converse(
         prompt = cast.prompt(_history(by_id[name], said), thinking)
         return [Request(prompt, cast.adapters[run], sampling, (run, name, len(said)))]
 
+    def line(request: Request) -> dict[str, Any]:
+        run, name, turn = str(request.key[0]), str(request.key[1]), int(request.key[2])
+        answers[run, name].append(cast.text(request.tokens))
+        generator.add(ask(run, name))
+        return {
+            "run": run, "id": name, "turn": turn, "question": by_id[name].turns[turn], "answer": answers[run, name][-1],
+            "tokens": len(request.tokens), "finish": request.finish,
+        }  # fmt: skip
+
     generator = cast.generator()
     generator.add(request for run, name in answers for request in ask(run, name))
     total = sum(len(q.turns) for q in questions) * len(cast.adapters)
-    before, tokens = sum(map(len, answers.values())), 0
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with out.open("a") as file:
-        while generator.busy:
-            moved = generator.tick()
-            tokens += len(moved)
-            for request in (r for r in moved if r.finish):
-                run, name, turn = str(request.key[0]), str(request.key[1]), request.key[2]
-                answers[run, name].append(cast.text(request.tokens))
-                line: dict[str, Any] = {
-                    "run": run,
-                    "id": name,
-                    "turn": turn,
-                    "question": by_id[name].turns[len(answers[run, name]) - 1],
-                    "answer": answers[run, name][-1],
-                    "tokens": len(request.tokens),
-                    "finish": request.finish,
-                }
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
-                file.flush()
-                generator.add(ask(run, name))
-            observe(sum(map(len, answers.values())) - before, total - before, tokens)
+    write_answers(generator, out, line, total - sum(map(len, answers.values())), observe)
     return answers
 
 
