@@ -63,6 +63,16 @@ def launch(file: Path, storage: str, address: str | None, parts: int | None, say
         .remote(_as_fields(c), place, study.name): c
         for c, need in zip(cohorts, needs, strict=True)
     }
+    states, failures = _wait(ray, waiting, say)
+    with _Local(place, study.name) as folder:
+        write_study(study, folder.path)
+    if failures:
+        raise UserError(f"not trained: {'; '.join(failures)}; the same command goes on")
+    return states
+
+
+def _wait(ray: Any, waiting: dict[Any, Study], say: Callable[[str], None]) -> tuple[dict[str, str], list[str]]:
+    """(states by run, what failed and why) once every task has ended."""
     states: dict[str, str] = {}
     failures = []
     while waiting:
@@ -73,11 +83,7 @@ def launch(file: Path, storage: str, address: str | None, parts: int | None, say
             say(", ".join(f"{run.name}: {states[run.name]}" for run in cohort.runs))
         except ray.exceptions.RayError as error:
             failures.append(f"{', '.join(run.name for run in cohort.runs)} ({type(error).__name__}: {str(error).strip().splitlines()[-1]})")
-    with _Local(place, study.name) as folder:
-        write_study(study, folder.path)
-    if failures:
-        raise UserError(f"not trained: {'; '.join(failures)}; the same command goes on")
-    return states
+    return states, failures
 
 
 def cut(study: Study, parts: int) -> list[Study]:
