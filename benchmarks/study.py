@@ -177,7 +177,7 @@ def useful_flops(facts: dict[str, int], shape: dict[str, int]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", choices=SHAPES, default="qwen3")
+    parser.add_argument("--shape", choices=SHAPES, default="wide")
     parser.add_argument("--rows", type=int, default=48)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--out", type=Path)

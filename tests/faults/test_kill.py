@@ -19,16 +19,23 @@ OF_TIME = ("slower-and-slower",)
 TIMES = ("seconds",)
 
 
-@pytest.fixture
-def study_file(tiny_base, sums, tmp_path):
+@pytest.fixture(scope="module")
+def study_file(tiny_base, sums, tmp_path_factory):
     content = {
         "study": "killed",
         "recipe": {"base": tiny_base("qwen3"), "data": sums, "max_length": 256, "lr": 1e-3, "save_steps": 2, "logging_steps": 3, "eval_steps": 5, "load_best": True},
         "runs": [{"name": "a", "epochs": 3}, {"name": "b", "batch_size": 2, "grad_accum": 2, "lora_r": 8, "lora_dropout": 0.1}],
     }  # fmt: skip
-    path = tmp_path / "killed.yaml"
+    path = tmp_path_factory.mktemp("kill") / "killed.yaml"
     path.write_text(yaml.safe_dump(content))
     return path
+
+
+@pytest.fixture(scope="module")
+def whole(study_file):
+    """The study that nobody stopped."""
+    finish(study_file, study_file.parent / "whole")
+    return study_file.parent / "whole" / "killed"
 
 
 def start(study_file, runs):
@@ -60,8 +67,7 @@ def wait_for_training(runs, process):
         time.sleep(0.02)
 
 
-def test_killed_at_ten_random_moments(study_file, tmp_path):
-    finish(study_file, tmp_path / "whole")
+def test_killed_at_ten_random_moments(study_file, whole, tmp_path):
     rng = random.Random(3)
     kills = 0
     while kills < 10:
@@ -77,11 +83,10 @@ def test_killed_at_ten_random_moments(study_file, tmp_path):
             break
     finish(study_file, tmp_path / "killed")
     assert kills >= 3, "the study ended before it could be killed a few times"
-    assert_same(tmp_path / "whole" / "killed", tmp_path / "killed" / "killed")
+    assert_same(whole, tmp_path / "killed" / "killed")
 
 
-def test_interrupted_saves_says_how_to_go_on_and_goes_on(study_file, tmp_path):
-    finish(study_file, tmp_path / "whole")
+def test_interrupted_saves_says_how_to_go_on_and_goes_on(study_file, whole, tmp_path):
     process = start(study_file, tmp_path / "stopped")
     wait_for_training(tmp_path / "stopped", process)
     time.sleep(0.3)
@@ -92,12 +97,11 @@ def test_interrupted_saves_says_how_to_go_on_and_goes_on(study_file, tmp_path):
     assert "Traceback" not in errors.decode()
     assert RunDirectory(tmp_path / "stopped" / "killed" / "b").status()["state"] == "stopped"
     finish(study_file, tmp_path / "stopped")
-    assert_same(tmp_path / "whole" / "killed", tmp_path / "stopped" / "killed")
+    assert_same(whole, tmp_path / "stopped" / "killed")
 
 
-def test_a_torn_line_and_a_torn_checkpoint_are_not_read(study_file, tmp_path):
+def test_a_torn_line_and_a_torn_checkpoint_are_not_read(study_file, whole, tmp_path):
     """What a power cut can leave: half a line in the log, and a checkpoint folder that never got its name."""
-    finish(study_file, tmp_path / "whole")
     process = start(study_file, tmp_path / "torn")
     while process.poll() is None and not list((tmp_path / "torn").glob("killed/a/checkpoints/step-*")):
         time.sleep(0.02)
@@ -110,4 +114,4 @@ def test_a_torn_line_and_a_torn_checkpoint_are_not_read(study_file, tmp_path):
     partial.mkdir()
     (partial / "progress.json").write_text("{")
     finish(study_file, tmp_path / "torn")
-    assert_same(tmp_path / "whole" / "killed", tmp_path / "torn" / "killed")
+    assert_same(whole, tmp_path / "torn" / "killed")
