@@ -6,15 +6,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from paceline.config.recipe import Recipe
 from paceline.data.chat import Chat, load_tokenizer
 from paceline.data.formats import Messages
 from paceline.errors import UserError
 from paceline.evaluate.adapters import BASE, adapter_folder, cast_recipes, encode_prompt
 from paceline.evaluate.generate import Request
-from paceline.model.base import base_path
+from paceline.model.base import base_path, default_device
+from paceline.model.frozen import default_dtype
 
 
 class VLLMGenerator:
@@ -68,7 +67,7 @@ class VLLMCast:
             raise UserError(f"the runs stand on a base stored as {first.quantize}; --engine vllm serves unquantized bases only")
         arguments = EngineArgs(
             model=base_path(first.base),
-            dtype="bfloat16" if torch.cuda.is_available() else "float32",  # as load_base has it
+            dtype=str(default_dtype(default_device())).removeprefix("torch."),  # as load_base has it
             enable_lora=True,
             max_loras=len(recipes) + 1,  # one stays empty: vLLM's CPU kernels give rows without an adapter what the last slot holds
             max_lora_rank=max(16, *(recipe.lora_r for recipe in recipes.values())),

@@ -22,7 +22,7 @@ from paceline.errors import UserError, nearest
 from paceline.model import attention
 from paceline.model.adapter import Adapter
 from paceline.model.flat import FlatBatch, Slice, current, flat_batch, using
-from paceline.model.frozen import PLAIN, Storage, dense_weight, is_quantized
+from paceline.model.frozen import PLAIN, Storage, default_dtype, dense_weight, is_quantized
 from paceline.model.lora import Group, GroupLinear
 from paceline.model.memory import keep_freed_memory
 from paceline.model.norm import fuse_norms
@@ -112,22 +112,26 @@ def read_config(name: str) -> Any:
     return config
 
 
+def default_device() -> torch.device:
+    """Where a base is loaded unless something else is asked for."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def load_base(name: str, device: torch.device | None = None, storage: Storage = PLAIN) -> Base:
     """Loads a base frozen, in bf16 on a GPU and fp32 on a CPU, or quantized, and hooks it up.
 
     Raises:
         UserError: not found, not a causal LM, or a model whose logits are not `hidden x head` (a soft cap or scale after the projection).
     """
-    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or default_device()
     read_config(name)
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     if device.type == "cpu":
         keep_freed_memory()
     logging.getLogger("transformers").setLevel(logging.ERROR)
     disable_progress_bar()
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            base_path(name), dtype=dtype, device_map={"": device}, quantization_config=storage.configuration(device)
+            base_path(name), dtype=default_dtype(device), device_map={"": device}, quantization_config=storage.configuration(device)
         )
     except (OSError, ValueError) as error:
         raise UserError(f"base {name!r}: its weights cannot be loaded: {str(error).splitlines()[0]}") from error

@@ -14,6 +14,11 @@ from paceline.errors import UserError
 from paceline.model.flat import FlatBatch
 
 
+def default_dtype(device: torch.device) -> torch.dtype:
+    """What a base's weights and products are in: bf16 on a GPU, fp32 on a CPU."""
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
 def is_quantized(module: nn.Module) -> bool:
     """Whether bitsandbytes holds the module's weight."""
     return type(getattr(module, "weight", None)).__name__ in ("Params4bit", "Int8Params")
@@ -79,12 +84,11 @@ class Storage:
 
         if self.quantize == "int8":
             return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=self.llm_int8_threshold)
-        default = torch.bfloat16 if device.type == "cuda" else torch.float32
         return BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type=self.quantize.removesuffix("-double"),
             bnb_4bit_use_double_quant=self.quantize.endswith("-double"),
-            bnb_4bit_compute_dtype=default if self.compute_dtype == "auto" else getattr(torch, self.compute_dtype),
+            bnb_4bit_compute_dtype=default_dtype(device) if self.compute_dtype == "auto" else getattr(torch, self.compute_dtype),
         )
 
 

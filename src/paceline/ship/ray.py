@@ -57,11 +57,10 @@ def launch(file: Path, storage: str, address: str | None, parts: int | None, say
     needs = ray.get([planner.remote(_as_fields(cohort)) for cohort in cohorts])
     _refuse_too_large(cohorts, needs, largest)
     place = storage if "://" in storage else str(Path(storage).resolve())
+    task = ray.remote(max_retries=RETRIES, retry_exceptions=False)(_train)
     waiting = {
-        ray.remote(_train)
-        .options(**_where(need, kinds), max_retries=RETRIES, retry_exceptions=False)
-        .remote(_as_fields(c), place, study.name): c
-        for c, need in zip(cohorts, needs, strict=True)
+        task.options(**_where(need, kinds)).remote(_as_fields(cohort), place, study.name): cohort
+        for cohort, need in zip(cohorts, needs, strict=True)
     }
     states, failures = _wait(ray, waiting, say)
     with _Local(place, study.name) as folder:

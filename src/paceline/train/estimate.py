@@ -14,7 +14,7 @@ from torch import Tensor
 from paceline.config.recipe import Recipe
 from paceline.config.study import Run, Study
 from paceline.model.adapter import Adapter
-from paceline.model.base import Base, load_base, read_config
+from paceline.model.base import Base, default_device, load_base, read_config
 from paceline.model.frozen import Storage
 from paceline.model.loss import chunk_rows
 from paceline.train.cohort import BUDGET
@@ -106,12 +106,13 @@ def estimate_cohort(
         "activations": activations * tokens + _workspace(base, tokens),
     }
     estimates = [_run(run, ready, rate) for (run, _, ready), rate in zip(runs, rates, strict=True)]
-    return CohortEstimate(base.name, estimates, memory, device_memory())
+    return CohortEstimate(base.name, estimates, memory, device_memory(base.device))
 
 
-def device_memory() -> int:
-    """Bytes that the device has on which training would run here."""
-    return torch.cuda.get_device_properties(0).total_memory if torch.cuda.is_available() else psutil.virtual_memory().total
+def device_memory(device: torch.device | None = None) -> int:
+    """Bytes that a device has; None: the one on which training would run here."""
+    device = device or default_device()
+    return psutil.virtual_memory().total if device.type == "cpu" else torch.cuda.get_device_properties(device).total_memory
 
 
 def _run(name: str, prepared: Prepared, rate: float) -> RunEstimate:

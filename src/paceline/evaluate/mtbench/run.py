@@ -34,7 +34,7 @@ def run_mtbench(cast: Cast, wanted: MTBench, judge: Judge, folder: Path, show: S
     summary = grade_answers(answers, questions, judge, templates, folder, show.checked)
     if isinstance(judge, OpenAIJudge):
         summary["judge_spent"] = _spent(judge, wanted)
-        write_json(folder / "mtbench.json", summary)
+    write_json(folder / "mtbench.json", summary)
     return summary
 
 
@@ -50,7 +50,7 @@ def _spent(judge: OpenAIJudge, wanted: MTBench) -> dict[str, float]:
 def grade_answers(
     answers: Answers, questions: Sequence[Question], judge: Judge, templates: dict[str, Template], folder: Path, done: Callable[[], None]
 ) -> dict[str, Any]:
-    """Grades every turn of every run; writes judgments (jsonl) and scores (json) into `folder` and returns the scores."""
+    """Grades every turn of every run; writes the judgments (jsonl) into `folder` and returns the scores."""
     places = [
         (run, question, turn)
         for run in dict.fromkeys(run for run, _ in answers)
@@ -74,7 +74,6 @@ def grade_answers(
         for run, graded in by_run.items():
             if run != BASE:
                 summary["runs"][run]["change"] = paired_change(graded, by_run[BASE])
-    write_json(folder / "mtbench.json", summary)
     return summary
 
 
