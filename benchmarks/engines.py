@@ -25,10 +25,10 @@ def questions() -> list[str]:
 
 def adapters_in_vllm(study: Path) -> dict:
     """Every run of a study and the bare base, all in one batch."""
-    from paceline.evaluate.adapters import open_cast
+    from paceline.evaluate.adapters import load_adapters
     from paceline.evaluate.answers import Prompt, answer_all
     from paceline.evaluate.generate import Sampling
-    from paceline.evaluate.vllm import VLLMCast
+    from paceline.evaluate.vllm import VLLMAdapterSet
 
     prompts = [Prompt(str(i), [{"role": "user", "content": text}]) for i, text in enumerate(questions())]
     runs = [folder for folder in sorted(study.iterdir()) if (folder / "adapter").is_dir()]
@@ -36,9 +36,9 @@ def adapters_in_vllm(study: Path) -> dict:
         said = [
             {
                 (line["run"], line["id"]): line["answer"]
-                for line in answer_all(cast, prompts, Path(scratch) / name, Sampling(max_new_tokens=NEW_TOKENS))
+                for line in answer_all(adapter_set, prompts, Path(scratch) / name, Sampling(max_new_tokens=NEW_TOKENS))
             }
-            for name, cast in (("ours", open_cast(runs, with_base=True)), ("theirs", VLLMCast(runs, with_base=True)))
+            for name, adapter_set in (("ours", load_adapters(runs, with_base=True)), ("theirs", VLLMAdapterSet(runs, with_base=True)))
         ]
     return {"speakers": len(runs) + 1, **equal([[said[0][key], said[1][key]] for key in said[0]])}
 

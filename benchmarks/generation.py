@@ -66,14 +66,14 @@ def questions(limit: int) -> list:
 def ours(folder: Path, batch: int, tokens: int, limit: int) -> dict:
     from dataclasses import replace
 
-    from paceline.evaluate.adapters import open_cast
+    from paceline.evaluate.adapters import load_adapters
     from paceline.evaluate.generate import Sampling
     from paceline.evaluate.mtbench.converse import converse
 
-    cast = replace(open_cast([folder / "runs"]), sequences=batch * len(NAMES))
+    adapter_set = replace(load_adapters([folder / "runs"]), sequences=batch * len(NAMES))
     with tempfile.TemporaryDirectory() as scratch:
         began = time.perf_counter()
-        said = converse(cast, questions(limit), Path(scratch) / "answers.jsonl", Sampling(max_new_tokens=tokens), False)
+        said = converse(adapter_set, questions(limit), Path(scratch) / "answers.jsonl", Sampling(max_new_tokens=tokens), False)
         seconds = time.perf_counter() - began
         count = sum(json.loads(line)["tokens"] for line in (Path(scratch) / "answers.jsonl").read_text().splitlines())
     return {"seconds": seconds, "tokens": count, "answers": {f"{run} {name}": texts for (run, name), texts in said.items()}}
@@ -85,11 +85,11 @@ def theirs(folder: Path, batch: int, tokens: int, limit: int, merged: bool) -> d
     from transformers import AutoModelForCausalLM
 
     from paceline import embedded
-    from paceline.evaluate.adapters import open_cast
+    from paceline.evaluate.adapters import load_adapters
 
-    cast = open_cast([folder / "runs" / NAMES[0]])
-    tokenizer, stop = cast.chat.tokenizer, sorted(cast.stop_tokens())
-    path = embedded.BASE if cast.base.name == "embedded" else cast.base.name
+    adapter_set = load_adapters([folder / "runs" / NAMES[0]])
+    tokenizer, stop = adapter_set.chat.tokenizer, sorted(adapter_set.stop_tokens())
+    path = embedded.BASE if adapter_set.base.name == "embedded" else adapter_set.base.name
     seconds, count, answers = 0.0, 0, {}
     for name in NAMES:
         model = PeftModel.from_pretrained(
@@ -105,7 +105,7 @@ def theirs(folder: Path, batch: int, tokens: int, limit: int, merged: bool) -> d
                 turns = []
                 for text, answer in zip(q.turns, said[q.id], strict=False):
                     turns += [{"role": "user", "content": text}, {"role": "assistant", "content": answer}]
-                prompts.append((q.id, cast.prompt([*turns, {"role": "user", "content": q.turns[turn]}], False)))
+                prompts.append((q.id, adapter_set.prompt([*turns, {"role": "user", "content": q.turns[turn]}], False)))
             prompts.sort(key=lambda item: len(item[1]))
             for start in range(0, len(prompts), batch):
                 part = prompts[start : start + batch]
@@ -124,7 +124,7 @@ def theirs(folder: Path, batch: int, tokens: int, limit: int, merged: bool) -> d
                 for (key, _), row in zip(part, out[:, longest:].tolist(), strict=True):
                     end = next((place for place, token in enumerate(row) if token in stop), len(row))
                     count += end
-                    said[key].append(cast.text(row[:end]))
+                    said[key].append(adapter_set.text(row[:end]))
         seconds += time.perf_counter() - began
         answers |= {f"{name} {key}": texts for key, texts in said.items()}
     return {"seconds": seconds, "tokens": count, "answers": answers}

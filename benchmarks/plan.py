@@ -69,8 +69,8 @@ def measure(folder: Path, shape: dict) -> dict:
 def norms_cost(base_folder: Path, run: Path) -> dict:
     """Milliseconds to log one line's norms, and their share of a step of the trained run."""
     from paceline.model.base import load_base
-    from paceline.train.diagnose import adapter_norms
-    from paceline.train.rundir import RunDirectory
+    from paceline.runs.directory import RunDirectory
+    from paceline.train.norms import adapter_norms
 
     directory = RunDirectory(run)
     base = load_base(str(base_folder))

@@ -82,8 +82,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    from paceline.report.gather import gather
-    from paceline.report.write import write_report
+    from paceline.report.collect import gather
+    from paceline.report.export import write_report
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "sixty"

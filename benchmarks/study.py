@@ -50,7 +50,7 @@ def prepare(folder: Path, rows: int, shape: dict[str, int]) -> dict[str, int]:
     from datasets import Dataset
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
-    from paceline.config.parts import Data
+    from paceline.config.data import Data
     from paceline.data.chat import Chat, load_tokenizer
     from paceline.data.split import split
     from paceline.data.tokens import load_tokens

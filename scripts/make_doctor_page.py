@@ -8,10 +8,10 @@ from pathlib import Path
 
 import yaml
 
-from paceline.doctor.before import before
-from paceline.doctor.during import during
 from paceline.doctor.log import log_of_events
-from paceline.train.events import read_events
+from paceline.doctor.log_rules import log_rules
+from paceline.doctor.preflight_rules import preflight_rules
+from paceline.runs.events import read_events
 
 ROOT = Path(__file__).parents[1]
 CASES = ROOT / "tests" / "doctor" / "cases"
@@ -42,10 +42,10 @@ runs: [{name: only}]
 
 def measure() -> dict[str, tuple[int, int, int]]:
     """{rule: (found where expected, found elsewhere, missed)} over all logged cases; a note on a healthy run is no false alarm."""
-    counts = {rule.name: [0, 0, 0] for rule in during}
+    counts = {rule.name: [0, 0, 0] for rule in log_rules}
     for name, case in yaml.safe_load((CASES / "index.yaml").read_text()).items():
         log = log_of_events(read_events(CASES / f"{name}.jsonl"), case["batch_size"])
-        found = {f.rule for f in during.findings(log) if f.severity != "note" or f.rule in case["expect"]}
+        found = {f.rule for f in log_rules.findings(log) if f.severity != "note" or f.rule in case["expect"]}
         for rule in counts:
             place = 0 if rule in found and rule in case["expect"] else 1 if rule in found else 2 if rule in case["expect"] else None
             if place is not None:
@@ -66,7 +66,7 @@ def _lines() -> Iterator[str]:
     yield "| rule | cases | precision | recall |\n|---|---|---|---|"
     for rule, (right, wrong, missed) in measure().items():
         yield f"| {rule} | {right + missed} | {_share(right, right + wrong)} | {_share(right, right + missed)} |"
-    for title, rules in (("Before training", before), ("While a run trains, and afterwards", during)):
+    for title, rules in (("Before training", preflight_rules), ("While a run trains, and afterwards", log_rules)):
         yield f"\n## {title}\n"
         for rule in rules:
             first, _, rest = rule.text.partition("\n\n")

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.compare.paired import paired_difference
 from paceline.compare.table import compare
-from paceline.errors import UserError
-from paceline.train.files import write_json
-from paceline.train.heldout import ExampleLosses
-from paceline.train.rundir import RunDirectory
+from paceline.errors import PacelineError
+from paceline.runs.directory import RunDirectory
+from paceline.runs.files import write_json
+from paceline.runs.losses import ExampleLosses
+from paceline.stats.paired import paired_difference
 
 
 def losses(values, tokens=None, rows=None):
@@ -64,7 +64,7 @@ def test_only_shared_examples_that_were_cut_alike_are_compared():
     other = losses([2.0, 3.0, 4.0], tokens=[10, 10, 5], rows=[2, 3, 4])
     d = paired_difference(mine, other)
     assert (d.examples, d.left_out, d.delta) == (2, 3, 0.0)
-    with pytest.raises(UserError, match="no held-out example in common"):
+    with pytest.raises(PacelineError, match="no held-out example in common"):
         paired_difference(mine, losses([1.0], rows=[9]))
 
 
@@ -97,5 +97,5 @@ def test_a_winner_is_named_only_where_it_beats_the_runner_up(finished):
 def test_runs_without_result_are_listed_and_none_at_all_is_refused(finished, tmp_path):
     waiting = RunDirectory(tmp_path / "waiting")
     assert compare([finished("a", [1.0, 2.0]), waiting]).missing == {"waiting": "new"}
-    with pytest.raises(UserError, match=r"no finished run to compare \(waiting: new\)"):
+    with pytest.raises(PacelineError, match=r"no finished run to compare \(waiting: new\)"):
         compare([waiting])

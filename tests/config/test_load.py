@@ -4,7 +4,7 @@ import pytest
 
 from paceline.config.load import dump_recipe, load_recipe, load_study, make_recipe, merge, preset_fields
 from paceline.config.presets import PRESETS
-from paceline.errors import UserError
+from paceline.errors import PacelineError
 
 SMALLEST = {"base": "b", "data": "d.jsonl"}
 
@@ -55,19 +55,19 @@ def test_what_is_dumped_is_read_back_the_same(tmp_path):
     ],
 )
 def test_bad_fields_are_named_in_one_line(fields, said):
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(PacelineError) as caught:
         make_recipe({**SMALLEST, **fields}, "recipe.yaml")
     assert str(caught.value).startswith(f"recipe.yaml: {said}")
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_field_says_how_to_give_it():
-    with pytest.raises(UserError, match=r"field 'base' is missing; give it in the file or as --base"):
+    with pytest.raises(PacelineError, match=r"field 'base' is missing; give it in the file or as --base"):
         make_recipe({"data": "d"}, "recipe")
 
 
 def test_an_unknown_preset_names_the_nearest():
-    with pytest.raises(UserError, match="unknown preset 'small_batch', did you mean 'small-batch'"):
+    with pytest.raises(PacelineError, match="unknown preset 'small_batch', did you mean 'small-batch'"):
         preset_fields("small_batch")
 
 
@@ -108,7 +108,7 @@ def test_runs_are_differences_from_the_first(tmp_path):
 def test_a_bad_study_is_refused_in_one_line(tmp_path, text, said):
     path = tmp_path / "s.yaml"
     path.write_text(text)
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(PacelineError) as caught:
         load_study(path)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from paceline.config.parts import Clean, Data
+from paceline.config.data import Clean, Data
 from paceline.data.clean import clean
 from paceline.data.split import Split
 from paceline.train.prepare import Preparer

@@ -1,10 +1,13 @@
 """Rows become messages."""
 
+from pathlib import Path
+
 import pytest
 
+from paceline.config.load import load_study
 from paceline.data.formats import FORMATS, problem_text, recognise
-from paceline.data.strandset import PHASES, TASKS, parse_fields
-from paceline.errors import UserError
+from paceline.data.strandset import TASKS, parse_fields
+from paceline.errors import PacelineError
 
 
 def test_strandset_reads_both_notations():
@@ -25,8 +28,9 @@ def test_every_strandset_category_even_an_unknown_one_gives_a_conversation(task)
     assert all(f"the {field}" in assistant["content"] for field in wanted)
 
 
-def test_the_phases_cover_every_category_once():
-    listed = [task for tasks in PHASES.values() for task in tasks]
+def test_the_curriculum_of_the_rust_study_covers_every_category_once():
+    study = load_study(Path(__file__).parents[2] / "studies" / "qwen3-0.6b-rust-next.yaml")
+    listed = [task for tasks in study.runs[0].recipe.phases.values() for task in tasks]
     assert sorted(listed) == sorted(TASKS)
 
 
@@ -50,12 +54,12 @@ def test_ready_messages_win_over_raw_fields():
 
 
 def test_columns_that_fit_nothing_are_refused_with_what_is_known():
-    with pytest.raises(UserError, match=r"no format has the columns foo, bar \(known: .*alpaca: instruction, output"):
+    with pytest.raises(PacelineError, match=r"no format has the columns foo, bar \(known: .*alpaca: instruction, output"):
         recognise(["foo", "bar"], "auto", "x.jsonl")
-    with pytest.raises(UserError, match="format alpaca needs column 'instruction'"):
+    with pytest.raises(PacelineError, match="format alpaca needs column 'instruction'"):
         recognise(["prompt", "completion"], "alpaca", "x.jsonl")
 
 
 def test_an_unknown_role_is_refused():
-    with pytest.raises(UserError, match="unknown role 'robot'"):
+    with pytest.raises(PacelineError, match="unknown role 'robot'"):
         FORMATS["messages"].messages({"messages": [{"role": "robot", "content": "x"}]})

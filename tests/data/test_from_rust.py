@@ -11,7 +11,7 @@ from paceline import embedded
 from paceline.data.from_rust import make_rows
 from paceline.data.rust.edits import bugs
 from paceline.data.strandset import TASKS
-from paceline.errors import UserError
+from paceline.errors import PacelineError
 
 CRATE = Path(__file__).parents[2] / "examples" / "kitbag"
 KEYS = {
@@ -65,5 +65,5 @@ def test_a_planted_bug_changes_the_code_and_names_what_stands_there(rows):
 
 
 def test_a_folder_without_rust_is_refused(tmp_path):
-    with pytest.raises(UserError, match="no Rust source"):
+    with pytest.raises(PacelineError, match="no Rust source"):
         make_rows(tmp_path, 0)

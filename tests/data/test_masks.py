@@ -11,7 +11,7 @@ from paceline.config.recipe import Data
 from paceline.data.chat import Chat, load_tokenizer
 from paceline.data.formats import FORMATS
 from paceline.data.tokens import load_tokens
-from paceline.errors import UserError
+from paceline.errors import PacelineError
 
 MARKED = (
     "{%- for m in messages %}{%- if m.role == 'assistant' %}{{- '<|im_start|>assistant\\n' }}{% generation %}{{- m.content + '<|im_end|>' }}"
@@ -150,5 +150,5 @@ def test_every_format_from_a_file_to_a_mask(name, tmp_path):
 def test_a_tokenizer_without_template_is_refused_with_advice():
     tokenizer = load_tokenizer("embedded")
     tokenizer.chat_template = None
-    with pytest.raises(UserError, match=r"no chat template; put a `chat_template.jinja`"):
+    with pytest.raises(PacelineError, match=r"no chat template; put a `chat_template.jinja`"):
         Chat(tokenizer)

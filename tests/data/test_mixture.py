@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from paceline.config.data import Data
 from paceline.config.load import make_recipe
-from paceline.config.parts import Data
 from paceline.data.mixture import choose_rows
-from paceline.errors import UserError
+from paceline.errors import PacelineError
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def test_several_sources(dialogues, sums):
     ],
 )
 def test_what_cannot_be_met_is_refused(dialogues, fields, said):
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(PacelineError, match=said):
         choose_rows(Data(source=dialogues, **fields))
 
 
@@ -76,5 +76,5 @@ def test_what_cannot_be_met_is_refused(dialogues, fields, said):
     ],
 )
 def test_contradictions_are_refused(fields, said):
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(PacelineError, match=said):
         make_recipe({"base": "b", "data": {"source": "s", **fields}}, "test")

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import yaml
 
+from paceline.config.data import Data
 from paceline.config.load import make_recipe
-from paceline.config.parts import Data
 from paceline.config.presets import PRESETS
 from paceline.config.study import Run, Study
 from paceline.data.sources import load_rows

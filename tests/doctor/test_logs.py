@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import yaml
 
-from paceline.doctor.during import during
 from paceline.doctor.finding import explain
-from paceline.doctor.live import Judge
+from paceline.doctor.live import LiveDoctor
 from paceline.doctor.log import log_of_events, read_log
-from paceline.errors import UserError
-from paceline.train.events import read_events, write_trainer_state
+from paceline.doctor.log_rules import log_rules
+from paceline.errors import PacelineError
+from paceline.runs.events import read_events, write_trainer_state
 
 CASES = Path(__file__).parent / "cases"
 INDEX = yaml.safe_load((CASES / "index.yaml").read_text())
@@ -24,7 +24,7 @@ BROKEN = [name for name, case in INDEX.items() if not case["healthy"]]
 
 
 def found(name):
-    return during.findings(log_of_events(read_events(CASES / f"{name}.jsonl"), INDEX[name]["batch_size"]))
+    return log_rules.findings(log_of_events(read_events(CASES / f"{name}.jsonl"), INDEX[name]["batch_size"]))
 
 
 @pytest.mark.parametrize("name", BROKEN)
@@ -39,10 +39,10 @@ def test_a_healthy_run_gets_no_warning(name):
 
 def test_every_rule_has_a_case_and_says_what_it_means():
     expected = {rule for case in INDEX.values() for rule in case["expect"]}
-    assert {rule.name for rule in during} == expected
-    for rule in during:
+    assert {rule.name for rule in log_rules} == expected
+    for rule in log_rules:
         assert all(part in rule.text for part in ("Computed:", "Try:", "Source:")), rule.name
-        assert explain(rule.name, during) == rule.text
+        assert explain(rule.name, log_rules) == rule.text
 
 
 @pytest.mark.parametrize("name", [*BROKEN[:12], *HEALTHY[:3]])
@@ -52,7 +52,7 @@ def test_hugging_face_s_form_of_the_log_gives_the_same(name, tmp_path):
     write_trainer_state(CASES / f"{name}.jsonl", tmp_path / "trainer_state.json", total, 1)
     ((_, log),) = read_log(tmp_path)
     ours = {f.rule for f in found(name)} - {"b-still-zero", "few-layers-learn", "slower-and-slower", "accuracy-at-base", "early-plateau", "stopped-while-falling", "tiny-batch", "not-finite", "padding"}  # fmt: skip
-    assert ours <= {f.rule for f in during.findings(log)}
+    assert ours <= {f.rule for f in log_rules.findings(log)}
 
 
 def test_the_post_mortem_s_own_figures(tmp_path):
@@ -76,7 +76,7 @@ def test_the_post_mortem_s_own_figures(tmp_path):
             history.append({"eval_loss": 2.9310, "epoch": step * 8 / 45000, "step": step})
     state = {"epoch": 0.0889, "global_step": 500, "max_steps": 500, "num_train_epochs": 1, "train_batch_size": 1, "log_history": history}
     (tmp_path / "trainer_state.json").write_text(json.dumps(state))
-    findings = during.findings(read_log(tmp_path)[0][1])
+    findings = log_rules.findings(read_log(tmp_path)[0][1])
     assert [f.rule for f in findings][:5] == ["low-coverage", "dead-learning-rate", "zero-gradient", "tiny-batch", "same-eval"]
     assert all(f.severity == "error" for f in findings[:5])
     assert "8.9%" in findings[0].message
@@ -102,7 +102,7 @@ def test_a_console_log(tmp_path):
     assert log.loss[:2].tolist() == [2.5, 2.4]
     assert log.not_finite == [3]
     assert log.eval_loss.tolist() == [2.3]
-    assert during.findings(log)[0].rule == "not-finite"
+    assert log_rules.findings(log)[0].rule == "not-finite"
 
 
 def test_a_long_console_log_takes_bounded_memory(tmp_path):
@@ -128,15 +128,15 @@ def test_a_long_console_log_takes_bounded_memory(tmp_path):
 )
 def test_what_is_no_log_is_refused_in_a_line(tmp_path, name, content, said):
     (tmp_path / name).write_text(content)
-    with pytest.raises(UserError, match=said) as caught:
+    with pytest.raises(PacelineError, match=said) as caught:
         read_log(tmp_path / name)
     assert "\n" not in str(caught.value)
 
 
 def test_an_empty_directory_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"neither a run \(events.jsonl\), a study, nor an output directory"):
+    with pytest.raises(PacelineError, match=r"neither a run \(events.jsonl\), a study, nor an output directory"):
         read_log(tmp_path)
-    with pytest.raises(UserError, match="no such file or directory"):
+    with pytest.raises(PacelineError, match="no such file or directory"):
         read_log(tmp_path / "nowhere")
 
 
@@ -148,7 +148,7 @@ def test_literals_and_missing_fields_of_other_trainers(tmp_path):
     log = read_log(path)[0][1]
     assert log.not_finite == [1, 2]
     assert np.isnan(log.lr).all()
-    assert during.findings(log)[0].rule == "not-finite"
+    assert log_rules.findings(log)[0].rule == "not-finite"
 
 
 def test_the_newest_state_of_an_output_directory_is_read(tmp_path):
@@ -161,11 +161,11 @@ def test_the_newest_state_of_an_output_directory_is_read(tmp_path):
 @pytest.mark.parametrize("name", ["frozen-adapter", "overflow", "rate-too-high"])
 def test_the_judge_speaks_once_and_the_same_after_a_stop(name, recipe):
     events = read_events(CASES / f"{name}.jsonl")
-    whole = Judge(recipe())
+    whole = LiveDoctor(recipe())
     said = [(place, f["rule"]) for place, event in enumerate(events) for f in whole(event)]
     assert len({rule for _, rule in said}) == len(said) > 0
     half = len(events) // 2
-    resumed = Judge(recipe())
+    resumed = LiveDoctor(recipe())
     for event in events[:half]:
         resumed(event)
     assert [(p + half, f["rule"]) for p, event in enumerate(events[half:]) for f in resumed(event)] == [

@@ -19,8 +19,8 @@ from paceline.config.study import Run, Study
 from paceline.data.chat import load_tokenizer
 from paceline.doctor import check as check_module
 from paceline.doctor import preflight
-from paceline.doctor.before import before
 from paceline.doctor.check import check_study
+from paceline.doctor.preflight_rules import preflight_rules
 from paceline.train.estimate import CohortEstimate
 
 RUST = {"source": "embedded:rust", "n": 400}
@@ -212,7 +212,7 @@ def test_a_sound_recipe_gets_no_warning(found, fields):
 
 def test_every_rule_is_tested_and_says_what_it_means():
     text = Path(__file__).read_text()
-    for rule in before:
+    for rule in preflight_rules:
         assert f'"{rule.name}"' in text or rule.name == "not-the-same-bits", rule.name  # the last one needs a GPU
         assert all(part in rule.text for part in ("Computed:", "Try:", "Source:")), rule.name
 
@@ -257,13 +257,13 @@ def test_training_does_not_start_on_an_error_unless_told(tmp_path):
 
 
 def test_an_error_while_training_stops_that_run_alone(recipe, study, tmp_path):
-    from paceline.doctor.live import Judge
-    from paceline.train.events import read_events
+    from paceline.doctor.live import LiveDoctor
+    from paceline.runs.events import read_events
     from paceline.train.study import Hooks, train_study
 
     torch.manual_seed(0)
     dead = recipe(lr=1e-30, eval_steps=2, max_steps=20, on_error="stop", warmup_ratio=0)
-    outcome = train_study(study(dead=dead, fine=recipe(max_steps=3)), tmp_path, Hooks(judge=Judge))
+    outcome = train_study(study(dead=dead, fine=recipe(max_steps=3)), tmp_path, Hooks(judge=LiveDoctor))
     assert outcome.states() == {"dead": "failed", "fine": "finished"}
     events = read_events(tmp_path / "dead" / "events.jsonl")
     assert [e["rule"] for e in events if e["event"] == "finding"] == ["same-eval"]

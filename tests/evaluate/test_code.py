@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paceline.config.evaluation import CodeTasks
-from paceline.errors import UserError
+from paceline.errors import PacelineError
 from paceline.evaluate.code import rust
 from paceline.evaluate.code.extract import code_of
 from paceline.evaluate.code.load import load_suite
@@ -116,5 +116,5 @@ def test_rates_and_kinds():
 
 def test_without_rustc_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(rust.shutil, "which", lambda name: None)
-    with pytest.raises(UserError, match=r"needs rustc; install it from https://rustup.rs"):
+    with pytest.raises(PacelineError, match=r"needs rustc; install it from https://rustup.rs"):
         load_suite(CodeTasks(suite="rust", n=3))

@@ -8,8 +8,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from paceline.errors import UserError
-from paceline.evaluate.adapters import open_cast
+from paceline.errors import PacelineError
+from paceline.evaluate.adapters import load_adapters
 from paceline.evaluate.answers import Prompt, answer_all, read_prompts, stream
 from paceline.evaluate.generate import Request, Sampling
 from paceline.model.base import load_base
@@ -32,25 +32,25 @@ def trained(tiny_base, sums, tmp_path_factory):
 
 
 def answers(folder, names, questions, out, with_base=False, **sampling):
-    cast = open_cast([folder / name for name in names], with_base)
+    adapter_set = load_adapters([folder / name for name in names], with_base)
     prompts = [Prompt(str(i), [{"role": "user", "content": text}]) for i, text in enumerate(questions)]
-    lines = answer_all(cast, prompts, out, Sampling(**{"max_new_tokens": 24, **sampling}))
+    lines = answer_all(adapter_set, prompts, out, Sampling(**{"max_new_tokens": 24, **sampling}))
     return {(line["run"], QUESTIONS.index(questions[int(line["id"])])): line["answer"] for line in lines}
 
 
 def test_greedy_answers_are_transformers_own(trained, tmp_path):
-    cast = open_cast([trained / "a"])
+    adapter_set = load_adapters([trained / "a"])
     found = answers(trained, ["a"], QUESTIONS, tmp_path / "out.jsonl")
-    recipe_base = load_base(cast.base.name).name
+    recipe_base = load_base(adapter_set.base.name).name
     model = PeftModel.from_pretrained(
         AutoModelForCausalLM.from_pretrained(recipe_base, dtype=torch.float32), str(trained / "a" / "adapter")
     ).eval()
     for place, question in enumerate(QUESTIONS):
-        ids = torch.tensor([cast.prompt([{"role": "user", "content": question}], True)])
+        ids = torch.tensor([adapter_set.prompt([{"role": "user", "content": question}], True)])
         with torch.no_grad():
-            out = model.generate(ids, max_new_tokens=24, do_sample=False, eos_token_id=sorted(cast.stop_tokens()), pad_token_id=0)
-        said = [token for token in out[0, ids.shape[1] :].tolist() if token not in cast.stop_tokens()]
-        assert found["a", place] == cast.text(said)
+            out = model.generate(ids, max_new_tokens=24, do_sample=False, eos_token_id=sorted(adapter_set.stop_tokens()), pad_token_id=0)
+        said = [token for token in out[0, ids.shape[1] :].tolist() if token not in adapter_set.stop_tokens()]
+        assert found["a", place] == adapter_set.text(said)
 
 
 def test_an_answer_does_not_depend_on_what_shares_its_batch(trained, tmp_path):
@@ -63,7 +63,7 @@ def test_an_answer_does_not_depend_on_what_shares_its_batch(trained, tmp_path):
 
 
 def test_logits_have_the_same_bits_alone_and_together(trained):
-    cast = open_cast([trained / "a", trained / "b"])
+    adapter_set = load_adapters([trained / "a", trained / "b"])
     seen = {}
 
     def watch(generator):
@@ -71,7 +71,7 @@ def test_logits_have_the_same_bits_alone_and_together(trained):
 
         def logits(rows):
             out = plain(rows)
-            moved = sorted(generator._active, key=lambda r: list(cast.adapters.values()).index(r.adapter))
+            moved = sorted(generator._active, key=lambda r: list(adapter_set.adapters.values()).index(r.adapter))
             for request, row in zip(moved, out, strict=True):
                 seen.setdefault((request.key, len(request.tokens)), []).append(row)
             return out
@@ -81,13 +81,16 @@ def test_logits_have_the_same_bits_alone_and_together(trained):
 
     def request(name, text):
         return Request(
-            cast.prompt([{"role": "user", "content": text}], True), cast.adapters[name], Sampling(max_new_tokens=70), (name, text)
+            adapter_set.prompt([{"role": "user", "content": text}], True),
+            adapter_set.adapters[name],
+            Sampling(max_new_tokens=70),
+            (name, text),
         )
 
-    list(watch(cast.generator()).run([request(name, text) for name in "ab" for text in QUESTIONS]))
+    list(watch(adapter_set.generator()).run([request(name, text) for name in "ab" for text in QUESTIONS]))
     for name in "ab":
         for text in QUESTIONS:
-            list(watch(cast.generator()).run([request(name, text)]))
+            list(watch(adapter_set.generator()).run([request(name, text)]))
     assert all(len(rows) == 2 and torch.equal(*rows) for rows in seen.values())
 
 
@@ -109,13 +112,13 @@ def test_a_broken_file_goes_on_where_it_stopped(trained, tmp_path):
 
 def test_a_study_stands_for_its_runs_and_a_copied_adapter_for_itself(trained, tmp_path):
     shutil.copytree(trained / "a" / "adapter", tmp_path / "copied")
-    assert list(open_cast([trained]).adapters) == ["a", "b"]
-    assert list(open_cast([tmp_path / "copied"], True).adapters) == ["base", "copied"]
+    assert list(load_adapters([trained]).adapters) == ["a", "b"]
+    assert list(load_adapters([tmp_path / "copied"], True).adapters) == ["base", "copied"]
 
 
 def test_streaming_gives_the_whole_answer(trained, tmp_path):
-    cast = open_cast([trained / "a"])
-    pieces = list(stream(cast, "a", [{"role": "user", "content": QUESTIONS[0]}], Sampling(max_new_tokens=24), True))
+    adapter_set = load_adapters([trained / "a"])
+    pieces = list(stream(adapter_set, "a", [{"role": "user", "content": QUESTIONS[0]}], Sampling(max_new_tokens=24), True))
     assert "".join(pieces) == answers(trained, ["a"], QUESTIONS[:1], tmp_path / "o.jsonl")["a", 0]
 
 
@@ -130,7 +133,7 @@ def test_streaming_gives_the_whole_answer(trained, tmp_path):
 )
 def test_prompts_that_are_none(lines, said, tmp_path):
     (tmp_path / "p.jsonl").write_text("\n".join(lines))
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(PacelineError) as caught:
         read_prompts(tmp_path / "p.jsonl")
     assert said in str(caught.value)
 
@@ -142,8 +145,8 @@ def test_training_rows_are_asked_for_their_answer(tmp_path):
 
 
 def test_no_adapter_there(tmp_path):
-    with pytest.raises(UserError, match="no adapter there; expected a finished run"):
-        open_cast([tmp_path])
+    with pytest.raises(PacelineError, match="no adapter there; expected a finished run"):
+        load_adapters([tmp_path])
 
 
 def test_a_sliding_window_is_kept_while_generating(tmp_path):
@@ -151,7 +154,7 @@ def test_a_sliding_window_is_kept_while_generating(tmp_path):
     from transformers import MistralConfig
 
     from paceline.data.chat import Chat, load_tokenizer
-    from paceline.evaluate.adapters import Cast
+    from paceline.evaluate.adapters import AdapterSet
 
     tokenizer = load_tokenizer("embedded")
     torch.manual_seed(1)
@@ -162,12 +165,14 @@ def test_a_sliding_window_is_kept_while_generating(tmp_path):
     AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path / "base")
     tokenizer.save_pretrained(tmp_path / "base")
     base = load_base(str(tmp_path / "base"))
-    cast = Cast(base, Chat(tokenizer), {"base": None})
+    adapter_set = AdapterSet(base, Chat(tokenizer), {"base": None})
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=torch.float32).eval()
-    requests = [Request(cast.prompt([{"role": "user", "content": q}], True), None, Sampling(max_new_tokens=70), (q,)) for q in QUESTIONS]
-    list(cast.generator().run(requests))
+    requests = [
+        Request(adapter_set.prompt([{"role": "user", "content": q}], True), None, Sampling(max_new_tokens=70), (q,)) for q in QUESTIONS
+    ]
+    list(adapter_set.generator().run(requests))
     for request in requests:
         with torch.no_grad():
             ids = torch.tensor([request.prompt])
-            out = model.generate(ids, max_new_tokens=70, do_sample=False, eos_token_id=sorted(cast.stop_tokens()), pad_token_id=0)
-        assert [token for token in out[0, len(request.prompt) :].tolist() if token not in cast.stop_tokens()] == request.tokens
+            out = model.generate(ids, max_new_tokens=70, do_sample=False, eos_token_id=sorted(adapter_set.stop_tokens()), pad_token_id=0)
+        assert [token for token in out[0, len(request.prompt) :].tolist() if token not in adapter_set.stop_tokens()] == request.tokens

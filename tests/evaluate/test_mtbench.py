@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paceline.config.evaluation import MTBench
-from paceline.errors import UserError
-from paceline.evaluate.adapters import Cast, open_cast
+from paceline.errors import PacelineError
+from paceline.evaluate.adapters import AdapterSet, load_adapters
 from paceline.evaluate.generate import Sampling
 from paceline.evaluate.mtbench.converse import converse
-from paceline.evaluate.mtbench.judges import Case, Grade, OpenAIJudge, SimpleJudge, open_judge, squash
+from paceline.evaluate.mtbench.judges import Grade, GradingCase, OpenAIJudge, SimpleJudge, open_judge, squash
 from paceline.evaluate.mtbench.protocol import FAILED, OWN, judge_prompt, load_templates, read_rating, template_name
 from paceline.evaluate.mtbench.questions import Question, load_questions
 from paceline.evaluate.mtbench.run import grade_answers, paired_change, run_mtbench, scores
@@ -85,7 +85,7 @@ def test_published_prompts_and_references_are_read_from_files(tmp_path, file):
 )
 def test_questions_that_are_none(tmp_path, text, said):
     (tmp_path / "q.jsonl").write_text(text)
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(PacelineError) as caught:
         load_questions(str(tmp_path / "q.jsonl"))
     assert said in str(caught.value)
 
@@ -163,7 +163,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-CASES = [Case([{"role": "user", "content": f"grade number {i} " + "." * (i % 17)}], f"q{i}", f"a{i}") for i in range(160)]
+CASES = [GradingCase([{"role": "user", "content": f"grade number {i} " + "." * (i % 17)}], f"q{i}", f"a{i}") for i in range(160)]
 
 
 def test_a_judge_s_faults_lose_and_repeat_nothing(tmp_path, monkeypatch):
@@ -187,8 +187,8 @@ def test_a_judge_s_faults_lose_and_repeat_nothing(tmp_path, monkeypatch):
 GRADER = """
 import sys
 from pathlib import Path
-from paceline.evaluate.mtbench.judges import Case, OpenAIJudge
-cases = [Case([{"role": "user", "content": f"grade number {i} " + "." * (i % 17)}], f"q{i}", f"a{i}") for i in range(160)]
+from paceline.evaluate.mtbench.judges import GradingCase, OpenAIJudge
+cases = [GradingCase([{"role": "user", "content": f"grade number {i} " + "." * (i % 17)}], f"q{i}", f"a{i}") for i in range(160)]
 judge = OpenAIJudge("m", sys.argv[1], Path(sys.argv[2]), timeout=1.0)
 print("begun", flush=True)
 grades = judge.grade(cases, lambda: None)
@@ -228,12 +228,12 @@ def test_killed_at_five_moments_it_goes_on_where_it_was(tmp_path):
 
 def test_a_refused_key_is_one_line_and_never_shown(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "very-secret")
-    with pytest.raises(UserError, match="the judge refuses: 401") as caught:
+    with pytest.raises(PacelineError, match="the judge refuses: 401") as caught:
         OpenAIJudge("m", Server([401], 1).url, tmp_path).grade(CASES[:1], lambda: None)
     assert "very-secret" not in str(caught.value)
     assert "very-secret" not in "".join(p.read_text() for p in tmp_path.iterdir())
     monkeypatch.delenv("OPENAI_API_KEY")
-    with pytest.raises(UserError, match="OPENAI_API_KEY"):
+    with pytest.raises(PacelineError, match="OPENAI_API_KEY"):
         OpenAIJudge("m", None, tmp_path).grade(CASES[:1], lambda: None)
 
 
@@ -241,22 +241,22 @@ def test_a_refused_key_is_one_line_and_never_shown(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def cast(tiny_base, sums, tmp_path_factory):
+def adapter_set(tiny_base, sums, tmp_path_factory):
     from paceline.config.load import make_recipe
     from paceline.config.study import Run, Study
 
     folder = tmp_path_factory.mktemp("cast")
     recipe = make_recipe({"base": tiny_base("qwen3"), "data": sums, "max_length": 256, "lr": 5e-3, "max_steps": 4}, "a")
     train_study(Study(name="cast", runs=[Run(name="a", recipe=recipe)]), folder)
-    return open_cast([folder / "a"], with_base=True)
+    return load_adapters([folder / "a"], with_base=True)
 
 
-def test_two_turns_of_every_run_with_the_simple_judge(cast, file, tmp_path):
+def test_two_turns_of_every_run_with_the_simple_judge(adapter_set, file, tmp_path):
     questions = load_questions(str(file))
-    answers = converse(cast, questions, tmp_path / "answers.jsonl", Sampling(max_new_tokens=12), False)
+    answers = converse(adapter_set, questions, tmp_path / "answers.jsonl", Sampling(max_new_tokens=12), False)
     assert {len(said) for said in answers.values()} == {2}
-    summary = grade_answers(answers, questions, SimpleJudge(cast), OWN, tmp_path, lambda: None)
-    again = grade_answers(answers, questions, SimpleJudge(cast), OWN, tmp_path, lambda: None)
+    summary = grade_answers(answers, questions, SimpleJudge(adapter_set), OWN, tmp_path, lambda: None)
+    again = grade_answers(answers, questions, SimpleJudge(adapter_set), OWN, tmp_path, lambda: None)
     assert summary == again
     assert not summary["comparable_with_published"]
     assert set(summary["runs"]) == {"base", "a"}
@@ -266,10 +266,10 @@ def test_two_turns_of_every_run_with_the_simple_judge(cast, file, tmp_path):
     assert summary["runs"]["a"]["change"]["graded"] == 24
     lines = (tmp_path / "answers.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "half.jsonl").write_text("".join(lines[: len(lines) // 2]))
-    assert converse(cast, questions, tmp_path / "half.jsonl", Sampling(max_new_tokens=12), False) == answers
+    assert converse(adapter_set, questions, tmp_path / "half.jsonl", Sampling(max_new_tokens=12), False) == answers
 
 
-def test_a_reward_model_reports_raw_and_squashed(cast, tiny_base, tmp_path):
+def test_a_reward_model_reports_raw_and_squashed(adapter_set, tiny_base, tmp_path):
     from transformers import AutoModelForSequenceClassification
 
     from paceline.data.chat import load_tokenizer
@@ -277,14 +277,14 @@ def test_a_reward_model_reports_raw_and_squashed(cast, tiny_base, tmp_path):
     torch.manual_seed(0)
     AutoModelForSequenceClassification.from_pretrained(tiny_base("qwen3"), num_labels=1).save_pretrained(tmp_path)
     load_tokenizer("embedded").save_pretrained(tmp_path)
-    judge = open_judge(MTBench(judge="reward", judge_model=str(tmp_path)), cast, tmp_path / "cache")
+    judge = open_judge(MTBench(judge="reward", judge_model=str(tmp_path)), adapter_set, tmp_path / "cache")
     grades = judge.grade(CASES[:3], lambda: None)
     assert all(g.raw is not None and g.rating == squash(g.raw) for g in grades)
     assert len({g.raw for g in grades}) == 3
 
 
-def test_a_local_judge_is_asked_greedily(cast, tiny_base, tmp_path):
-    judge = open_judge(MTBench(judge="local", judge_model=tiny_base("qwen3")), cast, tmp_path)
+def test_a_local_judge_is_asked_greedily(adapter_set, tiny_base, tmp_path):
+    judge = open_judge(MTBench(judge="local", judge_model=tiny_base("qwen3")), adapter_set, tmp_path)
     grades = judge.grade(CASES[:2], lambda: None)
     assert [g.rating for g in grades] == [read_rating(g.reply) for g in grades]
 
@@ -293,19 +293,21 @@ def test_a_local_judge_is_asked_greedily(cast, tiny_base, tmp_path):
     ("kind", "model", "said"),
     [("reward", None, "needs judge_model"), ("reward", "/nowhere", "cannot be loaded")],
 )
-def test_judges_that_are_none(cast, tmp_path, kind, model, said):
-    with pytest.raises(UserError) as caught:
-        open_judge(MTBench(judge=kind, judge_model=model), cast, tmp_path)
+def test_judges_that_are_none(adapter_set, tmp_path, kind, model, said):
+    with pytest.raises(PacelineError) as caught:
+        open_judge(MTBench(judge=kind, judge_model=model), adapter_set, tmp_path)
     assert said in str(caught.value)
 
 
-def test_what_the_judge_spent_is_reported(cast, tmp_path, monkeypatch, file):
+def test_what_the_judge_spent_is_reported(adapter_set, tmp_path, monkeypatch, file):
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     wanted = MTBench(
         lang=str(file), questions=2, judge="openai", judge_model="m", judge_url=Server([None], 0).url, judge_price="2,10", max_new_tokens=4
     )
-    speakers = Cast(cast.base, cast.chat, {name: adapter for name, adapter in cast.adapters.items() if name != "base"})
-    first = run_mtbench(speakers, wanted, open_judge(wanted, cast, tmp_path / "replies"), tmp_path)
+    speakers = AdapterSet(
+        adapter_set.base, adapter_set.chat, {name: adapter for name, adapter in adapter_set.adapters.items() if name != "base"}
+    )
+    first = run_mtbench(speakers, wanted, open_judge(wanted, adapter_set, tmp_path / "replies"), tmp_path)
     turns = 4 * len(speakers.adapters)
     assert first["judge_spent"] == {
         "calls": turns,
@@ -313,6 +315,6 @@ def test_what_the_judge_spent_is_reported(cast, tmp_path, monkeypatch, file):
         "completion_tokens": 3 * turns,
         "cost": pytest.approx(44e-6 * turns),
     }
-    again = run_mtbench(speakers, wanted, open_judge(wanted, cast, tmp_path / "replies"), tmp_path)
+    again = run_mtbench(speakers, wanted, open_judge(wanted, adapter_set, tmp_path / "replies"), tmp_path)
     assert again["judge_spent"]["calls"] == 0
     assert again["runs"] == first["runs"]

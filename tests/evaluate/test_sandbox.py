@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from paceline.errors import UserError
+from paceline.errors import PacelineError
 from paceline.evaluate import sandbox as sandbox_module
 from paceline.evaluate.sandbox import Limits, open_sandbox
 
@@ -106,7 +106,7 @@ def test_what_pries_finds_nothing(box, name, monkeypatch):
 
 def test_without_bubblewrap_it_refuses_unless_accepted(monkeypatch):
     monkeypatch.setattr(sandbox_module.shutil, "which", lambda name: None)
-    with pytest.raises(UserError, match=r"bubblewrap is not installed .*--i-accept-unsandboxed"):
+    with pytest.raises(PacelineError, match=r"bubblewrap is not installed .*--i-accept-unsandboxed"):
         open_sandbox()
     accepted = open_sandbox(limits=SMALL, accept_unsandboxed=True)
     assert accepted.run(["/usr/bin/python3", "-c", "print(1)"], {}).output == "1\n"
@@ -116,5 +116,5 @@ def test_without_bubblewrap_it_refuses_unless_accepted(monkeypatch):
 def test_where_the_kernel_forbids_it_it_says_so(monkeypatch):
     refused = sandbox_module.Result(1, "bwrap: No permissions to create new namespace\n", 0.0, None)
     monkeypatch.setattr(sandbox_module.Sandbox, "run", lambda *_, **__: refused)
-    with pytest.raises(UserError, match="No permissions to create new namespace; the kernel may forbid user namespaces"):
+    with pytest.raises(PacelineError, match="No permissions to create new namespace; the kernel may forbid user namespaces"):
         open_sandbox()

@@ -11,7 +11,7 @@ import uvicorn
 
 from paceline.config.load import make_recipe
 from paceline.config.study import Run, Study
-from paceline.evaluate.adapters import open_cast
+from paceline.evaluate.adapters import load_adapters
 from paceline.evaluate.answers import Prompt, answer_all
 from paceline.evaluate.generate import Sampling
 from paceline.evaluate.serve import _overlap, make_app
@@ -21,20 +21,20 @@ QUESTIONS = ["What is 2 plus 2?", "Why?", "Say something about rivers, please.",
 
 
 @pytest.fixture(scope="module")
-def cast(tiny_base, sums, tmp_path_factory):
+def adapter_set(tiny_base, sums, tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     common = {"base": tiny_base("qwen3"), "data": sums, "max_length": 256, "lr": 5e-3, "max_steps": 12, "batch_size": 4, "grad_accum": 1}
     runs = [Run(name="a", recipe=make_recipe(common, "a")), Run(name="b", recipe=make_recipe({**common, "seed": 3}, "b"))]
     train_study(Study(name="served", runs=runs), folder)
-    return open_cast([folder], with_base=True)
+    return load_adapters([folder], with_base=True)
 
 
 @pytest.fixture(scope="module")
-def client(cast):
+def client(adapter_set):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(make_app(cast), port=port, log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(make_app(adapter_set), port=port, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
@@ -53,9 +53,11 @@ def test_every_adapter_is_a_model(client):
     assert [model.id for model in client.models.list()] == ["base", "a", "b"]
 
 
-def test_answers_at_once_are_those_of_generate(client, cast, tmp_path):
+def test_answers_at_once_are_those_of_generate(client, adapter_set, tmp_path):
     prompts = [Prompt(question, [{"role": "user", "content": question}]) for question in QUESTIONS]
-    expected = {(line["run"], line["id"]): line for line in answer_all(cast, prompts, tmp_path / "out.jsonl", Sampling(max_new_tokens=24))}
+    expected = {
+        (line["run"], line["id"]): line for line in answer_all(adapter_set, prompts, tmp_path / "out.jsonl", Sampling(max_new_tokens=24))
+    }
     with ThreadPoolExecutor(12) as pool:
         found = dict(zip(expected, pool.map(lambda key: ask(client, *key), expected), strict=True))
     for key, reply in found.items():

@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from paceline.config.evaluation import MidTraining
-from paceline.errors import UserError
-from paceline.evaluate.probe import mtbench_probe
+from paceline.config.evaluation import InTrainingEval
+from paceline.errors import PacelineError
+from paceline.evaluate.mtbench.in_training import in_training_score
 from paceline.evaluate.study import check_evaluations, evaluate_study
-from paceline.train.events import read_events
-from paceline.train.score import ScoreWatch
+from paceline.runs.events import read_events
+from paceline.train.stop_rules import BenchmarkEarlyStop
 from paceline.train.study import Hooks, train_study
 
 ASKED = {"lang": "embedded:en", "questions": 3, "max_new_tokens": 4}
@@ -45,7 +45,7 @@ def test_a_failed_wish_is_told_before_training(recipe, monkeypatch):
         ({"judge": "reward"}, "judge_model"),
         ({"lang": "xx"}, "'xx'"),
     ):
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(PacelineError, match=said):
             check_evaluations([recipe(eval={"mtbench": {**ASKED, **asked}})])
     check_evaluations([recipe(eval={"mtbench": ASKED}), recipe()])
 
@@ -60,7 +60,7 @@ def test_a_failed_wish_is_told_before_training(recipe, monkeypatch):
     ],
 )
 def test_the_early_stop_on_a_score(scores, over):
-    watch = ScoreWatch(MidTraining(steps=1, patience=2))
+    watch = BenchmarkEarlyStop(InTrainingEval(steps=1, patience=2))
     watch.see({"event": "mtbench", "name": "base", "score": 5.0})
     found = []
     for score in scores:
@@ -72,13 +72,13 @@ def test_the_early_stop_on_a_score(scores, over):
 def test_a_run_stops_on_its_score_and_resumes_as_if_it_had_not_stopped(recipe, study, tmp_path, monkeypatch):
     asked = {**ASKED, "during": {"steps": 2, "questions": 2, "patience": 2, "min_delta": 100.0, "floor": 100.0}}
     wanted = {"a": recipe(max_steps=8, save_steps=1, eval={"mtbench": asked})}
-    hooks = Hooks(probe=mtbench_probe)
+    hooks = Hooks(probe=in_training_score)
     train_study(study(**wanted), tmp_path / "whole", hooks)
 
     def stop_at_three(cohort):
         cohort.stopping = cohort.runs[0].progress.step >= 3
 
-    train_study(study(**wanted), tmp_path / "halves", Hooks(observe=stop_at_three, probe=mtbench_probe))
+    train_study(study(**wanted), tmp_path / "halves", Hooks(observe=stop_at_three, probe=in_training_score))
     train_study(study(**wanted), tmp_path / "halves", hooks)
     logs = [read_events(tmp_path / name / "a" / "events.jsonl") for name in ("whole", "halves")]
     scores = [[(e["step"], e["name"], e["score"]) for e in log if e["event"] == "mtbench"] for log in logs]

@@ -8,10 +8,10 @@ import pytest
 
 from paceline.config.load import make_recipe
 from paceline.config.study import Run, Study
-from paceline.errors import UserError
+from paceline.errors import PacelineError
 from paceline.evaluate.answers import Prompt, answer_all
 from paceline.evaluate.generate import Sampling
-from paceline.evaluate.vllm import VLLMCast
+from paceline.evaluate.vllm import VLLMAdapterSet
 from paceline.train.study import train_study
 
 
@@ -59,11 +59,13 @@ def test_answers_have_the_same_form(folder, tmp_path, monkeypatch):
     lora.LoRARequest = lambda name, number, path: SimpleNamespace(name=name, number=number, path=path)
     for name, module in (("vllm", vllm), ("vllm.lora", types.ModuleType("vllm.lora")), ("vllm.lora.request", lora)):
         monkeypatch.setitem(sys.modules, name, module)
-    cast = VLLMCast([folder], with_base=True)
-    assert cast._engine.arguments.max_lora_rank == 32
-    lines = answer_all(cast, [Prompt("x", [{"role": "user", "content": "Why?"}])], tmp_path / "out.jsonl", Sampling(max_new_tokens=5))
+    adapter_set = VLLMAdapterSet([folder], with_base=True)
+    assert adapter_set._engine.arguments.max_lora_rank == 32
+    lines = answer_all(
+        adapter_set, [Prompt("x", [{"role": "user", "content": "Why?"}])], tmp_path / "out.jsonl", Sampling(max_new_tokens=5)
+    )
     assert [(line["run"], line["tokens"], line["finish"]) for line in lines] == [("base", 2, "stop"), ("a", 2, "stop"), ("b", 2, "stop")]
-    asked = list(cast._engine.asked.values())
+    asked = list(adapter_set._engine.asked.values())
     assert [r.lora and r.lora.path for r in asked] == [None, str(folder / "a" / "adapter"), str(folder / "b" / "adapter")]
     assert asked[0].params.max_tokens == 5
     assert asked[0].params.seed is None
@@ -71,5 +73,5 @@ def test_answers_have_the_same_form(folder, tmp_path, monkeypatch):
 
 def test_without_vllm_it_says_how_to_get_it(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
-    with pytest.raises(UserError, match=r"paceline\[vllm\]"):
-        VLLMCast([folder], with_base=False)
+    with pytest.raises(PacelineError, match=r"paceline\[vllm\]"):
+        VLLMAdapterSet([folder], with_base=False)

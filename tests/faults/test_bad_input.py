@@ -152,7 +152,7 @@ def test_debug_shows_the_traceback(tiny_base):
     command = [sys.executable, "-m", "paceline", "train", "--base", "b", "--data", "nowhere.jsonl", "--debug"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "Traceback" in done.stderr
-    assert "UserError" in done.stderr
+    assert "PacelineError" in done.stderr
 
 
 @pytest.mark.parametrize(

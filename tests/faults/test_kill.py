@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from helpers import adapter_bytes
-from paceline.train.events import read_events
-from paceline.train.rundir import RunDirectory
+from paceline.runs.directory import RunDirectory
+from paceline.runs.events import read_events
 
 # Findings about speed depend on what else the machine does.
 OF_TIME = ("slower-and-slower",)

@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 from transformers import AutoModelForCausalLM, MistralConfig
 
-from paceline.errors import UserError
-from paceline.model.base import adopt, load_base
+from paceline.errors import PacelineError
+from paceline.model.base import load_base, wrap_model
+from paceline.model.batch import Segment, pack_sequences, use_batch
 from paceline.model.dropout import keep_mask
-from paceline.model.flat import Slice, flat_batch, using
-from paceline.model.loss import slice_losses
+from paceline.model.loss import segment_losses
 
 LENGTHS = (40, 57, 33)
 
@@ -30,8 +30,8 @@ def test_a_flat_batch_gives_the_logits_of_each_sequence_alone(architecture, tiny
     plain = AutoModelForCausalLM.from_pretrained(tiny_base(architecture), dtype=torch.float32).eval()
     base = load_base(tiny_base(architecture))
     sequences = random_sequences(supervised=1.0)
-    batch = flat_batch(sequences, [Slice(0, sum(LENGTHS), None)], base.device)
-    with torch.no_grad(), using(batch):
+    batch = pack_sequences(sequences, [Segment(0, sum(LENGTHS), None)], base.device)
+    with torch.no_grad(), use_batch(batch):
         ours = (base.hidden(batch) @ base.head.t()).split(list(LENGTHS))
     for (ids, _), logits in zip(sequences, ours, strict=True):
         with torch.no_grad():
@@ -53,9 +53,9 @@ def test_a_sliding_window_is_kept():
     ids = torch.randint(0, 100, (40,))
     with torch.no_grad():
         expected = plain(ids[None]).logits[0]
-    base = adopt(plain, "mistral")
-    batch = flat_batch([(ids, ids)], [Slice(0, 40, None)], base.device)
-    with torch.no_grad(), using(batch):
+    base = wrap_model(plain, "mistral")
+    batch = pack_sequences([(ids, ids)], [Segment(0, 40, None)], base.device)
+    with torch.no_grad(), use_batch(batch):
         torch.testing.assert_close(base.hidden(batch) @ base.head.t(), expected, atol=1e-5, rtol=1e-5)
 
 
@@ -70,12 +70,12 @@ def test_gradients_equal_plain_autograd_with_dropout_masks_and_two_runs(tiny_bas
             b.normal_(std=0.1, generator=torch.Generator().manual_seed(seed))
     sequences = random_sequences()
     borders = [(0, LENGTHS[0] + LENGTHS[1]), (LENGTHS[0] + LENGTHS[1], sum(LENGTHS))]
-    slices = [Slice(start, stop, adapter, (7, i)) for i, ((start, stop), adapter) in enumerate(zip(borders, adapters, strict=True))]
-    batch = flat_batch(sequences, slices, base.device)
-    with using(batch):
+    slices = [Segment(start, stop, adapter, (7, i)) for i, ((start, stop), adapter) in enumerate(zip(borders, adapters, strict=True))]
+    batch = pack_sequences(sequences, slices, base.device)
+    with use_batch(batch):
         hidden = base.hidden(batch)
         gradient = torch.zeros_like(hidden)
-        losses = [slice_losses(hidden.detach(), base.head, batch, part, gradient, 0.01).loss.sum() for part in slices]
+        losses = [segment_losses(hidden.detach(), base.head, batch, part, gradient, 0.01).loss.sum() for part in slices]
         hidden.backward(gradient)
 
     for i, (part, adapter) in enumerate(zip(slices, adapters, strict=True)):
@@ -100,7 +100,7 @@ def reference_loss(folder, base, adapter, part, sequences, batch):
     for group in base.groups:
         # the last layer's projection and MLP see kept rows only, so their masks are drawn for those
         rows = part.stop - part.start
-        kept = batch.kept.batch.slices[batch.slices.index(part)]
+        kept = batch.kept.batch.segments[batch.segments.index(part)]
         count = kept.stop - kept.start if group.index in last else rows
         keep = keep_mask((*part.dropout_key, group.index), count, group.linears[0].in_features, adapter.dropout, base.device)
         if group.index in last:
@@ -131,13 +131,13 @@ def test_losses_equal_torchs_cross_entropy_over_chunk_borders():
     hidden, weight = torch.randn(3000, 16, generator=generator), torch.randn(50, 16, generator=generator)
     labels = torch.randint(0, 50, (3000,), generator=generator)
     labels[torch.rand(3000, generator=generator) < 0.3] = -100
-    piece = Slice(100, 2900, None)
-    batch = flat_batch([(labels.clamp(min=0), labels)], [piece], torch.device("cpu"))
+    piece = Segment(100, 2900, None)
+    batch = pack_sequences([(labels.clamp(min=0), labels)], [piece], torch.device("cpu"))
     leaf = hidden.clone().requires_grad_()
     expected = F.cross_entropy(leaf[100:2900] @ weight.t(), labels[100:2900], reduction="none", ignore_index=-100)
     (expected.sum() * 0.25).backward()
     gradient = torch.zeros_like(hidden)
-    ours = slice_losses(hidden, weight, batch, piece, gradient, 0.25)
+    ours = segment_losses(hidden, weight, batch, piece, gradient, 0.25)
     wanted = labels[100:2900] >= 0
     torch.testing.assert_close(ours.loss, expected[wanted].detach())
     torch.testing.assert_close(gradient, leaf.grad)
@@ -156,8 +156,8 @@ def test_dropout_masks_depend_on_their_key_alone_and_drop_the_right_share():
 def test_an_unknown_target_lists_what_exists(tiny_base):
     base = load_base(tiny_base("qwen3"))
     with pytest.raises(
-        UserError, match=r"no linear 'query_proj' in .*; there are down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
+        PacelineError, match=r"no linear 'query_proj' in .*; there are down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
     ):
         base.targets(["query_proj"])
-    with pytest.raises(UserError, match=r"the expression 'nothing' matches no linear"):
+    with pytest.raises(PacelineError, match=r"the expression 'nothing' matches no linear"):
         base.targets("nothing")

@@ -5,10 +5,10 @@ import sys
 import pytest
 
 from helpers import adapter_bytes
-from paceline.errors import UserError
+from paceline.errors import PacelineError
 from paceline.model.base import load_base
-from paceline.model.frozen import Storage
-from paceline.train.events import read_events
+from paceline.model.quantization import BaseFormat
+from paceline.runs.events import read_events
 from paceline.train.study import train_study
 
 KINDS = ["nf4", "nf4-double", "fp4", "int8"]
@@ -17,7 +17,7 @@ KINDS = ["nf4", "nf4-double", "fp4", "int8"]
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_matrix_has_a_gradient_after_two_steps(kind, recipe, study, tmp_path):
     train_study(study(run=recipe(quantize=kind, max_steps=3)), tmp_path)
-    base = load_base(recipe().base, storage=Storage(kind))
+    base = load_base(recipe().base, storage=BaseFormat(kind))
     before, after = (base.new_adapter(recipe()) for _ in range(2))
     before.initialize(recipe().seed)
     after.load(tmp_path / "run" / "adapter")
@@ -44,6 +44,6 @@ def test_runs_on_differently_stored_bases_train_in_one_study(recipe, study, tmp_
 def test_without_bitsandbytes_it_says_what_to_install(recipe, study, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     for fields in ({"quantize": "nf4"}, {"optim": "adamw8bit"}):
-        with pytest.raises(UserError, match=r"needs bitsandbytes; install it with `pip install 'paceline\[quant\]'`"):
+        with pytest.raises(PacelineError, match=r"needs bitsandbytes; install it with `pip install 'paceline\[quant\]'`"):
             train_study(study(run=recipe(**fields)), tmp_path)
     assert not list(tmp_path.glob("*/recipe.yaml"))

@@ -11,9 +11,9 @@ from transformers import AutoModelForCausalLM
 from trl import SFTConfig, SFTTrainer
 
 from paceline.model.base import load_base
-from paceline.model.flat import Slice, flat_batch, using
-from paceline.model.frozen import Storage
-from paceline.train.events import read_events
+from paceline.model.batch import Segment, pack_sequences, use_batch
+from paceline.model.quantization import BaseFormat
+from paceline.runs.events import read_events
 from paceline.train.order import epoch_order
 from paceline.train.prepare import Preparer
 from paceline.train.study import train_study
@@ -37,7 +37,7 @@ def trl_log(recipe, prepared, adapter_folder: Path, out: Path) -> list[dict]:
     rows = [prepared.dataset.example(i) for i in prepared.split.train[epoch_order(recipe.seed, 0, prepared.plan.examples)]]
     labels = [np.where(mask[:cut] == 1, ids[:cut], -100).tolist() for ids, mask in rows]
     table = Dataset.from_dict({"input_ids": [ids[:cut].tolist() for ids, _ in rows], "labels": labels})
-    quantization = Storage.of(recipe).configuration(torch.device("cpu"))
+    quantization = BaseFormat.of(recipe).configuration(torch.device("cpu"))
     model = AutoModelForCausalLM.from_pretrained(recipe.base, dtype=torch.float32, quantization_config=quantization)
     if quantization:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
@@ -84,8 +84,8 @@ def our_logits(base_folder: str, recipe, adapter_folder: Path, ids: torch.Tensor
     base = load_base(base_folder)
     adapter = base.new_adapter(recipe)
     adapter.load(adapter_folder)
-    batch = flat_batch([(ids, ids)], [Slice(0, len(ids), adapter)], base.device)
-    with using(batch), torch.no_grad():
+    batch = pack_sequences([(ids, ids)], [Segment(0, len(ids), adapter)], base.device)
+    with use_batch(batch), torch.no_grad():
         return base.hidden(batch) @ base.head.t()
 
 

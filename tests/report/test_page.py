@@ -7,8 +7,8 @@ from pathlib import Path
 import axe_core_python
 import pytest
 
-from paceline.report.gather import gather
-from paceline.report.write import write_report
+from paceline.report.collect import gather
+from paceline.report.export import write_report
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,12 @@ import re
 
 import pytest
 
-from paceline.errors import UserError
-from paceline.report.conclude import conclusions
+from paceline.errors import PacelineError
+from paceline.report.collect import gather
+from paceline.report.conclusions import conclusions
 from paceline.report.curves import curves, thin
-from paceline.report.gather import gather
+from paceline.report.export import _cell, _fence, write_report
 from paceline.report.published import against_published
-from paceline.report.write import _cell, _fence, write_report
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_all_sections_are_there(written):
 def test_a_single_run_and_an_unfinished_study_have_a_report_too(studied, tmp_path):
     write_report(gather(studied / "plain"), tmp_path)
     assert "plain" in (tmp_path / "report.md").read_text()
-    with pytest.raises(UserError, match="neither a run directory"):
+    with pytest.raises(PacelineError, match="neither a run directory"):
         gather(tmp_path)
 
 

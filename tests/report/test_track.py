@@ -6,9 +6,9 @@ import types
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from paceline.report.track import figures, tracking
+from paceline.report.trackers import figures, tracking
 from paceline.report.watch import picture, sparkline
-from paceline.train.events import read_events
+from paceline.runs.events import read_events
 from paceline.train.study import Hooks, train_study
 
 

@@ -10,9 +10,9 @@ from helpers import adapter_bytes
 from paceline.config.load import make_recipe
 from paceline.config.study import Run, Study
 from paceline.data.chat import load_tokenizer
-from paceline.errors import UserError
+from paceline.errors import PacelineError
+from paceline.runs.events import read_events
 from paceline.train import cohort as cohort_module
-from paceline.train.events import read_events
 from paceline.train.study import Hooks, train_study
 
 
@@ -163,12 +163,15 @@ def test_a_failed_parent_fails_its_child(recipe, study, tmp_path):
     ("fields", "said"),
     [
         ({"init_from": "nobody"}, "neither a run of this study nor a folder with an adapter"),
-        ({"train_tasks": ["understandin"]}, "no task or group 'understandin', did you mean 'understanding'"),
+        (
+            {"train_tasks": ["understandin"], "phases": {"understanding": ["all"]}},
+            "no task or phase 'understandin', did you mean 'understanding'",
+        ),
         ({"lr_scheduler": "cosine_with_restarts", "num_cycles": 9}, "9 cycles do not fit into 8 steps"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_anything_is_written(fields, said, recipe, study, tmp_path):
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(PacelineError, match=said):
         train_study(study(run=recipe(**fields)), tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -178,6 +181,6 @@ def test_a_teacher_with_another_vocabulary_is_refused(recipe, study, tmp_path, t
     tokenizer = load_tokenizer("embedded")
     tokenizer.add_tokens(["<|new|>"])
     tokenizer.save_pretrained(folder)
-    with pytest.raises(UserError, match=r"another vocabulary than .* \(1 entries differ, first .<\|new\|>.\)"):
+    with pytest.raises(PacelineError, match=r"another vocabulary than .* \(1 entries differ, first .<\|new\|>.\)"):
         train_study(study(run=recipe(distill={"teacher": str(folder)})), tmp_path / "runs")
     assert not (tmp_path / "runs").exists()

@@ -6,15 +6,15 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from paceline.config.load import make_recipe
-from paceline.config.parts import KL
+from paceline.config.objective import KL
 from paceline.data.tokens import load_tokens
-from paceline.model.base import adopt
-from paceline.model.flat import Slice, using
-from paceline.model.loss import slice_losses
+from paceline.model.base import wrap_model
+from paceline.model.batch import Segment, use_batch
+from paceline.model.loss import segment_losses
+from paceline.train.hidden_cache import HiddenStateCache
+from paceline.train.micro_batches import make_micro_batches, offsets, pack_micro_batches
 from paceline.train.objective import Objective, kl_weight
-from paceline.train.pieces import bounds, cut, join
 from paceline.train.prepare import Preparer
-from paceline.train.states import FrozenStates
 
 
 def test_the_weight_is_zero_then_rises_then_stays():
@@ -40,9 +40,9 @@ def setting(tiny_base, sums):
     folder = tiny_base("qwen3")
     recipe = make_recipe({"base": folder, "data": {"source": sums, "n": 40}, "lora_r": 4, "lora_dropout": 0.0, "max_length": 128}, "test")
     dataset = load_tokens(recipe.data, Preparer().chat(folder))
-    base, teacher = adopt(make_double(folder, 1), "base"), adopt(make_double(folder, 2), "teacher")
+    base, teacher = wrap_model(make_double(folder, 1), "base"), wrap_model(make_double(folder, 2), "teacher")
     adapter = _in_double(base, recipe)
-    pieces = [p for start in (0, 5) for p in cut(dataset, range(start, start + 5), 128)]
+    pieces = [p for start in (0, 5) for p in make_micro_batches(dataset, range(start, start + 5), 128)]
     return folder, base, teacher, adapter, dataset, pieces
 
 
@@ -62,13 +62,13 @@ def ours(base, adapter, objective, pieces, step):
     objective.begin(step, pieces, True)
     adapter.gradients.zero_()
     for piece in pieces:
-        (span,) = bounds([piece])
+        (span,) = offsets([piece])
         soft = objective.soft_targets(piece)
-        batch = join([piece], [Slice(*span, adapter)], base.device)
-        with using(batch):
+        batch = pack_micro_batches([piece], [Segment(*span, adapter)], base.device)
+        with use_batch(batch):
             hidden = base.hidden(batch)
             gradient = torch.zeros_like(hidden)
-            objective.add(slice_losses(hidden.detach(), base.head, batch, batch.slices[0], gradient, objective.scale, soft))
+            objective.add(segment_losses(hidden.detach(), base.head, batch, batch.segments[0], gradient, objective.scale, soft))
             hidden.backward(gradient)
     return objective.figures(), adapter.gradients.clone()
 
@@ -95,7 +95,7 @@ def test_kl_anchor(setting, direction, tail):
     recipe = make_recipe(
         {"base": folder, "data": "x", "kl": {"coef": 0.3, "start_step": 2, "warmup_steps": 4, "tail": tail, "direction": direction}}, "t"
     )
-    figures, gradient = ours(base, adapter, Objective(recipe, dataset, FrozenStates(base), None), pieces, 4)
+    figures, gradient = ours(base, adapter, Objective(recipe, dataset, HiddenStateCache(base), None), pieces, 4)
 
     def term(mine, anchor, _, labels):
         p, q = mine.log_softmax(-1), anchor.log_softmax(-1)
@@ -110,7 +110,7 @@ def test_kl_anchor(setting, direction, tail):
 def test_distillation(setting):
     folder, base, teacher, adapter, dataset, pieces = setting
     recipe = make_recipe({"base": folder, "data": "x", "distill": {"teacher": "t", "weight": 0.7, "temperature": 2.0}}, "t")
-    figures, gradient = ours(base, adapter, Objective(recipe, dataset, None, FrozenStates(teacher)), pieces, 0)
+    figures, gradient = ours(base, adapter, Objective(recipe, dataset, None, HiddenStateCache(teacher)), pieces, 0)
 
     def term(mine, _, theirs, labels):
         p, q = (theirs / 2).log_softmax(-1), (mine / 2).log_softmax(-1)
@@ -134,7 +134,7 @@ def check(folder, adapter, pieces, term, figures, gradient, combine):
 
 def test_runs_that_see_the_same_example_share_the_reference(setting, monkeypatch):
     _, base, _, _, dataset, pieces = setting
-    states = FrozenStates(base)
+    states = HiddenStateCache(base)
     first = states.of(dataset, pieces[0], None)
     monkeypatch.setattr(base, "hidden", None)
     again = states.of(dataset, pieces[0], None)

@@ -7,7 +7,7 @@ import torch
 from transformers import get_scheduler
 
 from paceline.config.load import make_recipe
-from paceline.train.order import DataOrder, make_plan
+from paceline.train.order import DataOrder, make_step_plan
 from paceline.train.schedule import learning_rate
 
 EXTRA = {
@@ -32,7 +32,7 @@ def test_every_step_has_transformers_rate(name, warmup):
         },
         "r",
     )
-    plan = make_plan(recipe, 1000)
+    plan = make_step_plan(recipe, 1000)
     optimizer = torch.optim.AdamW([torch.zeros(1)], lr=3e-4)
     scheduler = get_scheduler(name, optimizer, plan.warmup_steps, plan.total_steps, EXTRA[name])
     rate = learning_rate(recipe, plan)
@@ -49,12 +49,12 @@ def test_every_step_has_transformers_rate(name, warmup):
 def test_steps_are_counted_as_transformers_counts_them(examples, batch, accum, epochs, steps):
     recipe = make_recipe({"base": "b", "data": "d", "batch_size": batch, "grad_accum": accum, "epochs": epochs}, "r")
     per_epoch = math.ceil(math.ceil(examples / batch) / accum)
-    assert make_plan(recipe, examples).total_steps == math.ceil(epochs * per_epoch) == steps
+    assert make_step_plan(recipe, examples).total_steps == math.ceil(epochs * per_epoch) == steps
 
 
 def test_an_epoch_shows_every_example_once_and_epochs_differ():
     recipe = make_recipe({"base": "b", "data": "d", "batch_size": 2, "grad_accum": 4, "epochs": 2}, "r")
-    plan = make_plan(recipe, 37)
+    plan = make_step_plan(recipe, 37)
     epochs = [[i for s in range(e * 5, e * 5 + 5) for i in DataOrder(recipe, plan)(s).tolist()] for e in range(2)]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(37))
     assert epochs[0] != epochs[1]
@@ -72,7 +72,7 @@ def test_restarts_at_the_end_of_each_epoch():
         "warmup_steps": 5,
     }
     recipe = make_recipe({**fields, "batch_size": 4, "grad_accum": 1}, "r")
-    plan = make_plan(recipe, 80)
+    plan = make_step_plan(recipe, 80)
     rates = [learning_rate(recipe, plan)(step) for step in range(plan.total_steps)]
     assert [rates[step] for step in (0, 5, 20, 40)] == [0.0, 1.0, 1.0, 1.0]
     assert max(rates[19], rates[39], rates[59]) < 0.02

@@ -93,8 +93,8 @@ def clean(
     }  # fmt: skip
     recipe = make_recipe({"base": base, "data": {"source": source, "split": split, "format": format, "clean": rules}}, "data clean")
     assert recipe.data.clean is not None
-    with counting("looking for copies") as tick:
-        rows, removed = clean_rows(recipe.data, recipe.data.clean, Preparer().chat(base), tick)
+    with counting("looking for copies") as on_progress:
+        rows, removed = clean_rows(recipe.data, recipe.data.clean, Preparer().chat(base), on_progress)
     write_rows(rows, out)
     if as_json:
         print(json.dumps({"kept": len(rows), "removed": removed}, indent=1))

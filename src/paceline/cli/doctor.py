@@ -58,19 +58,19 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Say why a run went as it did. Reads any Hugging Face log as well."""
-    from paceline.doctor.before import before
-    from paceline.doctor.during import during
     from paceline.doctor.finding import explain as explained
     from paceline.doctor.finding import in_order
     from paceline.doctor.log import read_log
-    from paceline.errors import UserError
+    from paceline.doctor.log_rules import log_rules
+    from paceline.doctor.preflight_rules import preflight_rules
+    from paceline.errors import ConfigError
 
     if explain is not None:
-        print(explained(explain, [*before, *during]))
+        print(explained(explain, [*preflight_rules, *log_rules]))
         return
     if path is None:
-        raise UserError("give a path to look at, or --explain RULE")
-    found = in_order(finding for name, log in read_log(path) for finding in during.findings(log, name))
+        raise ConfigError("give a path to look at, or --explain RULE")
+    found = in_order(finding for name, log in read_log(path) for finding in log_rules.findings(log, name))
     _tell(found, as_json, "nothing found that went wrong")
 
 

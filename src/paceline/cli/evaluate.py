@@ -38,7 +38,7 @@ def code(
     from paceline.cli.tables import output, print_code
     from paceline.config.evaluation import CodeTasks
     from paceline.config.load import make
-    from paceline.evaluate.adapters import open_cast
+    from paceline.evaluate.adapters import load_adapters
     from paceline.evaluate.code.load import load_suite
     from paceline.evaluate.code.run import evaluate_code
     from paceline.evaluate.code.suite import validate
@@ -54,8 +54,8 @@ def code(
     with showing("run") as show:
         valid = validate(tasks, sandbox, show.checked)
         for reason, count in valid.left_out.items():
-            show.say(f"{count} of {len(tasks)} tasks left out: {reason}")
-        summary = evaluate_code(open_cast(runs, with_base), valid, sandbox, wanted, folder, show)
+            show.log(f"{count} of {len(tasks)} tasks left out: {reason}")
+        summary = evaluate_code(load_adapters(runs, with_base), valid, sandbox, wanted, folder, show)
     if as_json:
         print(json.dumps(summary, indent=1))
     else:
@@ -78,17 +78,17 @@ def forgetting(
 
     from paceline.cli.progress import showing
     from paceline.cli.tables import output, print_forgetting
-    from paceline.config.evaluation import General
+    from paceline.config.evaluation import ForgettingEval
     from paceline.config.load import make
-    from paceline.evaluate.adapters import open_cast, run_paths
+    from paceline.evaluate.adapters import load_adapters, run_paths
     from paceline.evaluate.forgetting import measure_forgetting
 
-    wanted = make(General, {"source": source, "config": config, "split": split, "format": format_name, "n": n}, "eval forgetting")
+    wanted = make(ForgettingEval, {"source": source, "config": config, "split": split, "format": format_name, "n": n}, "eval forgetting")
     folders = {path.resolve().name: path / "eval" for path in run_paths(runs)}
     for folder in folders.values():
         folder.mkdir(exist_ok=True)
     with showing("runs measured") as show:
-        found = measure_forgetting(open_cast(runs), wanted, folders, show)
+        found = measure_forgetting(load_adapters(runs), wanted, folders, show)
     if as_json:
         print(json.dumps(found, indent=1))
     else:

@@ -24,12 +24,12 @@ def chat(
     """Talk to an adapter. Reads prompts line by line; an empty line or Ctrl-D ends."""
     import sys
 
-    from paceline.evaluate.adapters import open_cast
+    from paceline.evaluate.adapters import load_adapters
     from paceline.evaluate.answers import stream
     from paceline.evaluate.generate import Sampling
 
-    cast = open_cast([run])
-    (name,) = cast.adapters
+    adapter_set = load_adapters([run])
+    (name,) = adapter_set.adapters
     sampling = Sampling(temperature, top_p, max_new_tokens, seed)
     messages = [{"role": "system", "content": system}] if system else []
     while True:
@@ -40,7 +40,7 @@ def chat(
             break
         messages.append({"role": "user", "content": line})
         said = ""
-        for text in stream(cast, name, messages, sampling, thinking):
+        for text in stream(adapter_set, name, messages, sampling, thinking):
             print(text, end="", flush=True)
             said += text
         messages.append({"role": "assistant", "content": said})
@@ -66,23 +66,23 @@ def generate(
 ) -> None:
     """Let one or many adapters over one base answer a file of prompts, all at once. Stopped, the same command goes on."""
     from paceline.cli.progress import answering
-    from paceline.errors import UserError
-    from paceline.evaluate.adapters import open_cast
+    from paceline.errors import ConfigError
+    from paceline.evaluate.adapters import load_adapters
     from paceline.evaluate.answers import answer_all, read_prompts
     from paceline.evaluate.generate import Sampling
 
     asked = read_prompts(prompts)
-    cast: Any
+    adapter_set: Any
     if engine == "vllm":
-        from paceline.evaluate.vllm import VLLMCast
+        from paceline.evaluate.vllm import VLLMAdapterSet
 
-        cast = VLLMCast(runs, with_base)
+        adapter_set = VLLMAdapterSet(runs, with_base)
     elif engine == "paceline":
-        cast = open_cast(runs, with_base, batch_invariant)
+        adapter_set = load_adapters(runs, with_base, batch_invariant)
     else:
-        raise UserError(f"no engine {engine!r}; there are paceline and vllm")
+        raise ConfigError(f"no engine {engine!r}; there are paceline and vllm")
     with answering() as observe:
-        lines = answer_all(cast, asked, out, Sampling(temperature, top_p, max_new_tokens, seed), thinking, samples, observe)
+        lines = answer_all(adapter_set, asked, out, Sampling(temperature, top_p, max_new_tokens, seed), thinking, samples, observe)
     cut = sum(line["finish"] == "length" for line in lines)
     print(f"{len(lines)} answers in {out}" + (f"; {cut} cut at {max_new_tokens} tokens" if cut else ""))
 
@@ -95,15 +95,15 @@ def serve(
     """Serve runs behind an OpenAI-compatible chat endpoint; each is a model under its name, the bare one is `base`."""
     import sys
 
-    from paceline.errors import UserError
-    from paceline.evaluate.adapters import open_cast
+    from paceline.errors import MissingExtra
+    from paceline.evaluate.adapters import load_adapters
 
     try:
         import uvicorn
 
         from paceline.evaluate.serve import make_app
     except ImportError as error:
-        raise UserError("`paceline serve` needs a web server; install it with `pip install 'paceline[serve]'`") from error
-    cast = open_cast(runs, with_base=True)
-    print(f"models: {', '.join(cast.adapters)}; base_url http://{host}:{port}/v1", file=sys.stderr)
-    uvicorn.run(make_app(cast), host=host, port=port, log_level="warning")
+        raise MissingExtra("`paceline serve`", "a web server", "serve") from error
+    adapter_set = load_adapters(runs, with_base=True)
+    print(f"models: {', '.join(adapter_set.adapters)}; base_url http://{host}:{port}/v1", file=sys.stderr)
+    uvicorn.run(make_app(adapter_set), host=host, port=port, log_level="warning")

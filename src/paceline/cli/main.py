@@ -6,7 +6,7 @@ import typer
 
 from paceline import __version__
 from paceline.cli import compare, data, doctor, evaluate, generate, mtbench, plan, report, ship, study, train
-from paceline.errors import UserError
+from paceline.errors import PacelineError
 
 app = typer.Typer(
     name="paceline",
@@ -58,7 +58,7 @@ def main() -> None:
     arguments = [_dashes(argument) for argument in sys.argv[1:] if argument != "--debug"]
     try:
         app(arguments)
-    except UserError as error:
+    except PacelineError as error:
         if debug:
             raise
         print(f"error: {error}", file=sys.stderr)

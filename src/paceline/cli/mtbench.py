@@ -36,7 +36,7 @@ def mtbench(
     from paceline.cli.tables import output, print_mtbench
     from paceline.config.evaluation import MTBench
     from paceline.config.load import make
-    from paceline.evaluate.adapters import open_cast
+    from paceline.evaluate.adapters import load_adapters
     from paceline.evaluate.mtbench.judges import open_judge
     from paceline.evaluate.mtbench.questions import load_questions
     from paceline.evaluate.mtbench.run import run_mtbench
@@ -48,11 +48,11 @@ def mtbench(
         "mtbench",
     )  # fmt: skip
     load_questions(wanted.lang)
-    cast = open_cast(runs, with_base)
+    adapter_set = load_adapters(runs, with_base)
     folder = out or runs[0] / "eval"
-    grader = open_judge(wanted, cast, folder / "judge-replies")
+    grader = open_judge(wanted, adapter_set, folder / "judge-replies")
     with showing("graded") as show:
-        summary = run_mtbench(cast, wanted, grader, folder, show)
+        summary = run_mtbench(adapter_set, wanted, grader, folder, show)
     if as_json:
         print(json.dumps(summary, indent=1))
     else:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from paceline.evaluate.show import Show
-from paceline.report.text import clock
+from paceline.evaluate.progress import EvaluationProgress
+from paceline.report.format import clock
 
 if TYPE_CHECKING:
     from paceline.train.cohort import Cohort
@@ -33,7 +33,7 @@ class Watch:
         self._bars = Progress(*columns, console=console, refresh_per_second=4) if console.is_terminal else None
         self._tasks: dict[str, Any] = {}
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         self.console.print(line, style="dim")
 
     def __call__(self, cohort: Cohort) -> None:
@@ -88,7 +88,7 @@ def watching(quiet: bool = False) -> Iterator[Watch]:
     def ask(signum: int, frame: object) -> None:
         watch.interrupted = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        watch.say("stopping after this step; Ctrl-C again ends at once")
+        watch.log("stopping after this step; Ctrl-C again ends at once")
 
     before = signal.signal(signal.SIGINT, ask)
     try:
@@ -113,10 +113,10 @@ def counting(what: str) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def showing(what: str) -> Iterator[Show]:
+def showing(what: str) -> Iterator[EvaluationProgress]:
     """Progress of an evaluation: a bar of answers, a count of what is graded or run."""
     with answering() as answers, counting(what) as count:
-        yield Show(lambda line: Console(stderr=True).print(line, style="dim", highlight=False), answers, lambda: count(1))
+        yield EvaluationProgress(lambda line: Console(stderr=True).print(line, style="dim", highlight=False), answers, lambda: count(1))
 
 
 @contextmanager

@@ -19,9 +19,9 @@ def report(
 
     from rich.console import Console
 
-    from paceline.report.conclude import conclusions
-    from paceline.report.gather import gather
-    from paceline.report.write import write_report
+    from paceline.report.collect import gather
+    from paceline.report.conclusions import conclusions
+    from paceline.report.export import write_report
 
     with Console(stderr=True).status("reading the runs, drawing intervals"):
         found = gather(study)

@@ -15,22 +15,22 @@ from paceline.cli.tables import comparison_json, output, print_comparison, print
 from paceline.config.study import Study
 
 if TYPE_CHECKING:
-    from paceline.train.rundir import RunDirectory
+    from paceline.runs.directory import RunDirectory
 
 
 def train_and_compare(study: Study, folder: Path, as_json: bool, budget: int | None, check: bool = True, shard_base: bool = False) -> None:
     """Checks and trains what is not finished, then prints the table. Exit 130 after Ctrl-C, 1 if a run failed or the check found an error."""
     from paceline.doctor.check import examine_cohort
-    from paceline.doctor.live import Judge
-    from paceline.evaluate.probe import mtbench_probe
+    from paceline.doctor.live import LiveDoctor
+    from paceline.evaluate.mtbench.in_training import in_training_score
     from paceline.evaluate.study import check_evaluations
-    from paceline.report.track import tracking
-    from paceline.train.rundir import RunDirectory
+    from paceline.report.trackers import tracking
+    from paceline.runs.directory import RunDirectory
+    from paceline.train.distributed import init_distributed, rank_local_folder
     from paceline.train.study import Hooks, train_study
-    from paceline.train.world import joined, own_folder
 
     def inspect(base: Any, preparer: Any, runs: Any) -> None:
-        watch.say("checking what can be known before training")
+        watch.log("checking what can be known before training")
         found = [finding for finding in examine_cohort(base, preparer, runs, folder) if finding.severity != "note"]
         print_findings(found, watch.console)
         if any(finding.severity == "error" for finding in found):
@@ -39,19 +39,19 @@ def train_and_compare(study: Study, folder: Path, as_json: bool, budget: int | N
 
     check_evaluations([run.recipe for run in study.runs if RunDirectory(folder / run.name).status()["state"] != "finished"])
     with (
-        joined(shard_base) as world,
-        own_folder(world, folder) as own,
-        watching(quiet=world.rank > 0) as watch,
-        tracking(watch.say) as trackers,
+        init_distributed(shard_base) as distributed,
+        rank_local_folder(distributed, folder) as own,
+        watching(quiet=distributed.rank > 0) as watch,
+        tracking(watch.log) as trackers,
     ):
-        sink = trackers if world.rank == 0 else Hooks().sink
-        hooks = Hooks(watch, watch.say, inspect if check else Hooks().inspect, Judge, mtbench_probe, sink)
-        outcome = train_study(study, own, hooks, budget, world)
-        if world.rank > 0:
+        sink = trackers if distributed.rank == 0 else Hooks().sink
+        hooks = Hooks(watch, watch.log, inspect if check else Hooks().inspect, LiveDoctor, in_training_score, sink)
+        outcome = train_study(study, own, hooks, budget, distributed)
+        if distributed.rank > 0:
             return
     states = outcome.states()
     if outcome.skipped:
-        watch.say(f"finished before, skipped: {', '.join(outcome.skipped)}")
+        watch.log(f"finished before, skipped: {', '.join(outcome.skipped)}")
     if watch.interrupted and any(state not in ("finished", "failed") for state in states.values()):
         print("stopped; every run is saved at its last step and the same command goes on from there", file=sys.stderr)
         raise typer.Exit(130)

@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from paceline.cli.train import Json
-from paceline.errors import UserError
+from paceline.errors import ConfigError, PacelineError
 
 Run = Annotated[Path, typer.Argument(help="Run directory.")]
 
 
-def say(line: str) -> None:
+def log(line: str) -> None:
     """A line beside the result."""
     import sys
 
@@ -30,11 +30,11 @@ def merge(
     """Merge an adapter into its base's weights; refused where the merged model's logits are not the adapter's."""
     import json
 
-    from paceline.ship.merge import TOLERANCE, to_gguf
-    from paceline.ship.merge import merge as merge_run
+    from paceline.export.merge import TOLERANCE, to_gguf
+    from paceline.export.merge import merge as merge_run
 
     if dtype not in TOLERANCE:
-        raise UserError(f"no type {dtype!r}; there are {', '.join(TOLERANCE)}")
+        raise ConfigError(f"no type {dtype!r}; there are {', '.join(TOLERANCE)}")
     found = merge_run(run, out, dtype)
     if gguf is not None:
         to_gguf(out, gguf)
@@ -57,9 +57,9 @@ def push(
     """Put a run on the hub with its model card. The token comes from HF_TOKEN or the hub's own login. Broken off, the same command goes on."""
     import json
 
-    from paceline.ship.push import push as push_run
+    from paceline.export.push import push as push_run
 
-    files = push_run(run, to, merged, public, dry_run, say)
+    files = push_run(run, to, merged, public, dry_run, log)
     if as_json:
         print(json.dumps({"repository": to, "files": files, "uploaded": not dry_run}))
         return
@@ -68,20 +68,20 @@ def push(
 
 def push_after(run: Path, name: str | None) -> Callable[[], None]:
     """Checks the token before training, and gives what pushes the run after it."""
-    from paceline.ship.push import account, need_token
-    from paceline.ship.push import push as push_run
+    from paceline.export.push import account, need_token
+    from paceline.export.push import push as push_run
 
     need_token()
 
     def finish() -> None:
         if int(os.environ.get("RANK", "0")) > 0:  # torchrun: the first process pushes
             return
-        to = name or f"{account(say)}/{run.name}"
+        to = name or f"{account(log)}/{run.name}"
         try:
-            push_run(run, to, say=say)
-        except UserError as error:
-            raise UserError(f"{error}: paceline push {run} --to {to}") from error
-        say(f"pushed to {to}")
+            push_run(run, to, log=log)
+        except PacelineError as error:
+            raise ConfigError(f"{error}: paceline push {run} --to {to}") from error
+        log(f"pushed to {to}")
 
     return finish
 
@@ -91,9 +91,9 @@ def pull(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder to put the files into.")],
 ) -> None:
     """Bring a repository's files here: a run, or what a job has left."""
-    from paceline.ship.push import pull as pull_files
+    from paceline.export.push import pull as pull_files
 
-    print(pull_files(name, out, say))
+    print(pull_files(name, out, log))
 
 
 def launch(
@@ -115,15 +115,15 @@ def launch(
     """Train a study elsewhere: as a Hugging Face Job, or over the nodes of a Ray cluster. Started again, it goes on where it was."""
 
     if on == "hf-jobs":
-        from paceline.ship.hf_jobs import follow, submit
+        from paceline.launch.hf_jobs import follow, submit
 
-        job = submit(study, flavor, repository, package, timeout, say)
-        say(f"job {job.id}: {job.url}; artefacts in {job.repository}")
+        job = submit(study, flavor, repository, package, timeout, log)
+        log(f"job {job.id}: {job.url}; artefacts in {job.repository}")
         if not detach:
-            print(follow(job, Path(runs), print, say))
+            print(follow(job, Path(runs), print, log))
     elif on == "ray":
-        from paceline.ship.ray import launch as launch_ray
+        from paceline.launch.ray import launch as launch_ray
 
-        launch_ray(study, runs, address, parts, say)
+        launch_ray(study, runs, address, parts, log)
     else:
-        raise UserError(f"--on {on!r}: there are hf-jobs and ray; for several GPUs of one machine: torchrun -m paceline train …")
+        raise ConfigError(f"--on {on!r}: there are hf-jobs and ray; for several GPUs of one machine: torchrun -m paceline train …")

@@ -28,7 +28,7 @@ def show(file: File, as_json: Json = False) -> None:
 
     from paceline.cli.tables import output, print_study
     from paceline.config.load import load_study
-    from paceline.train.lengths import run_length
+    from paceline.train.run_length import run_length
 
     study = load_study(file)
     lengths: list[dict[str, Any]] = [run_length(run.recipe) for run in study.runs]

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from paceline.config.study import Study, flatten
-from paceline.report.text import clock
+from paceline.report.format import clock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -216,7 +216,7 @@ def print_mtbench(summary: dict[str, Any], console: Console) -> None:
 
 def print_forgetting(found: dict[str, Any], console: Console) -> None:
     """Loss on general rows before and after, with the paired difference."""
-    from paceline.compare.forgotten import general_change
+    from paceline.compare.forgetting import general_change
 
     table = Table("run", box=box.SIMPLE_HEAD)
     for heading in ("general loss, base", "run", "change, 95% interval", "KL to the base"):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from paceline.cli.flags import recipe_flags
-from paceline.errors import UserError
+from paceline.errors import ConfigError
 
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of the run directories.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result for a script.")]
@@ -38,7 +38,7 @@ def train(
     """Train one run. Any recipe field is a flag: preset < file < flag."""
     if output_dir is not None:
         if run_name != "run":
-            raise UserError("--output-dir names the run directory whole; leave out --run-name")
+            raise ConfigError("--output-dir names the run directory whole; leave out --run-name")
         runs, run_name = output_dir.resolve().parent, output_dir.name
     if num_proc is not None:
         os.environ["RAYON_NUM_THREADS"] = str(num_proc)  # read when the tokenizers are first used

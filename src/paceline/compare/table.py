@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paceline.compare.paired import Difference, paired_difference, shared_examples
 from paceline.config.load import read_yaml
-from paceline.errors import UserError
-from paceline.train.heldout import ExampleLosses
-from paceline.train.rundir import RunDirectory
+from paceline.errors import RunError
+from paceline.runs.directory import RunDirectory
+from paceline.runs.losses import ExampleLosses
+from paceline.stats.paired import Difference, paired_difference, shared_examples
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def run_directories(paths: list[Path]) -> list[RunDirectory]:
         elif (path / "study.yaml").is_file():
             found += [RunDirectory(path / run["name"]) for run in read_yaml(path / "study.yaml")["runs"]]
         else:
-            raise UserError(f"{path}: neither a run directory (recipe.yaml) nor a study's (study.yaml)")
+            raise RunError(f"{path}: neither a run directory (recipe.yaml) nor a study's (study.yaml)")
     return found
 
 
@@ -68,12 +68,12 @@ def compare(directories: list[RunDirectory]) -> Comparison:
     """Compares finished runs with the first of them.
 
     Raises:
-        UserError: no run has finished.
+        RunError: no run has finished.
     """
     missing = {d.name: d.status()["state"] for d in directories if not (d.eval / "final.parquet").is_file()}
     done = [d for d in directories if d.name not in missing]
     if not done:
-        raise UserError(f"no finished run to compare ({', '.join(f'{name}: {state}' for name, state in missing.items())})")
+        raise RunError(f"no finished run to compare ({', '.join(f'{name}: {state}' for name, state in missing.items())})")
     losses = {d.name: ExampleLosses.read(d.eval / "final.parquet") for d in done}
     first = losses[done[0].name]
     comparable = [d for d in done if shared_examples(losses[d.name], first)]

@@ -4,10 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from paceline.config.parts import Format, Strict
+from paceline.config.data import Format
+from paceline.config.strict import Strict
 
 
-class MidTraining(Strict):
+class InTrainingEval(Strict):
     """A part of the questions while the run trains, and an early stop on its score."""
 
     steps: int = Field(gt=0, description="steps between the checks")
@@ -37,7 +38,7 @@ class MTBench(Strict):
     temperature: float = Field(0.0, ge=0, description="0: greedy")
     max_new_tokens: int = Field(1024, gt=0, description="longest answer in tokens")
     thinking: bool = Field(False, description="let a base that can think before its answer")
-    during: MidTraining | None = Field(None, description="a part of the questions during training")
+    during: InTrainingEval | None = Field(None, description="a part of the questions during training")
 
 
 class CodeTasks(Strict):
@@ -54,7 +55,7 @@ class CodeTasks(Strict):
     seed: int = Field(0, ge=0, description="seed of the draw of tasks and of the sampling")
 
 
-class General(Strict):
+class ForgettingEval(Strict):
     """Rows of another kind than the training data, for what is forgotten."""
 
     source: str = Field(description="hub data set id, file or folder with general conversations")
@@ -69,4 +70,4 @@ class Evaluation(Strict):
 
     mtbench: MTBench | None = Field(None, description="MT-Bench")
     code: CodeTasks | None = Field(None, description="generated code, run")
-    forgetting: General | None = Field(None, description="loss on general rows and KL to the base")
+    forgetting: ForgettingEval | None = Field(None, description="loss on general rows and KL to the base")

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from paceline.config.presets import PRESETS
 from paceline.config.recipe import Recipe
 from paceline.config.study import Run, Study
-from paceline.errors import UserError, nearest
+from paceline.errors import ConfigError, nearest
 
 _STUDY_KEYS = ("study", "objective", "recipe", "runs", "published")
 _RUN_KEYS = ("name", "hypothesis", "preset")
@@ -30,13 +30,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_text(), _Loader)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+        raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)})") from error
+        raise ConfigError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)})") from error
     if not isinstance(content, dict):
-        raise UserError(f"{path}: expected a mapping of fields, found {type(content).__name__}")
+        raise ConfigError(f"{path}: expected a mapping of fields, found {type(content).__name__}")
     return content
 
 
@@ -45,7 +45,7 @@ def preset_fields(name: str | None) -> dict[str, Any]:
     if name is None:
         return {}
     if name not in PRESETS:
-        raise UserError(f"unknown preset {name!r}{nearest(name, PRESETS)} (known: {', '.join(PRESETS)})")
+        raise ConfigError(f"unknown preset {name!r}{nearest(name, PRESETS)} (known: {', '.join(PRESETS)})")
     return PRESETS[name]
 
 
@@ -65,12 +65,12 @@ def make(model: type[Model], fields: Mapping[str, Any], where: str) -> Model:
     """A checked model; `where` names the file or command in the error.
 
     Raises:
-        UserError: one line that names the field, its value, what is wrong, and for an unknown field the nearest known one.
+        ConfigError: one line that names the field, its value, what is wrong, and for an unknown field the nearest known one.
     """
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        raise UserError(f"{where}: {_explain(error, model)}") from error
+        raise ConfigError(f"{where}: {_explain(error, model)}") from error
 
 
 def make_recipe(fields: Mapping[str, Any], where: str) -> Recipe:
@@ -95,7 +95,7 @@ def load_study(path: Path, flags: Mapping[str, Any] | None = None) -> Study:
     _refuse_unknown(content, _STUDY_KEYS, str(path))
     listed = content.get("runs")
     if not isinstance(listed, list) or not listed or not all(isinstance(run, dict) for run in listed):
-        raise UserError(f"{path}: `runs` must be a list of runs, each with a name and its fields")
+        raise ConfigError(f"{path}: `runs` must be a list of runs, each with a name and its fields")
     runs: list[Run] = []
     first: dict[str, Any] = content.get("recipe") or {}
     for number, entry in enumerate(listed, 1):
@@ -108,10 +108,10 @@ def load_study(path: Path, flags: Mapping[str, Any] | None = None) -> Study:
         )
     names = [run.name for run in runs]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise UserError(f"{path}: run name {twice.pop()!r} is used twice; every run has a directory of its own")
+        raise ConfigError(f"{path}: run name {twice.pop()!r} is used twice; every run has a directory of its own")
     for place, run in enumerate(runs):
         if run.recipe.init_from in names[place:]:
-            raise UserError(f"{path}: run {run.name} starts from {run.recipe.init_from!r}, which must stand before it in the file")
+            raise ConfigError(f"{path}: run {run.name} starts from {run.recipe.init_from!r}, which must stand before it in the file")
     name = content.get("study", path.stem)
     return Study(name=name, objective=content.get("objective", ""), runs=runs, published=content.get("published") or {})
 
@@ -119,14 +119,14 @@ def load_study(path: Path, flags: Mapping[str, Any] | None = None) -> Study:
 def _run_name(entry: Mapping[str, Any], where: str) -> str:
     name = entry.get("name")
     if not isinstance(name, str) or not re.fullmatch(r"[\w.\-]+", name) or name.startswith("."):
-        raise UserError(f"{where}: a run needs a `name` of letters, digits, '.', '_' and '-': it names its directory")
+        raise ConfigError(f"{where}: a run needs a `name` of letters, digits, '.', '_' and '-': it names its directory")
     return name
 
 
 def _refuse_unknown(content: Iterable[str], known: Iterable[str], where: str) -> None:
     for key in content:
         if key not in known:
-            raise UserError(f"{where}: unknown field {key!r}{nearest(key, known)}")
+            raise ConfigError(f"{where}: unknown field {key!r}{nearest(key, known)}")
 
 
 def _explain(error: ValidationError, model: type[BaseModel]) -> str:

@@ -4,8 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from paceline.config.data import Data
 from paceline.config.evaluation import Evaluation
-from paceline.config.parts import KL, Data, Distill, Quantize, Strict
+from paceline.config.objective import KL, Distill, Quantize
+from paceline.config.strict import Strict
 
 Scheduler = Literal[
     "cosine",
@@ -32,8 +34,9 @@ class Recipe(Strict):
     data: Annotated[Data, BeforeValidator(_data_from_text)] = Field(description="the data, or just its source")
     max_length: int = Field(1024, ge=8, description="longest example in tokens; longer ones are cut at the end")
     loss_on: Literal["assistant", "all"] = Field("assistant", description="which tokens are supervised")
-    train_tasks: list[str] | None = Field(None, min_length=1, description="train on these tasks or task groups only; all are held out")
-    order: Literal["random", "tasks", "length", "base-loss"] = Field("random", description="order of the examples in an epoch")
+    train_tasks: list[str] | None = Field(None, min_length=1, description="train on these tasks or phases only; all are held out")
+    phases: dict[str, list[str]] = Field({}, description="a curriculum: names of phases, in order, with the tasks of each")
+    order: Literal["random", "phases", "length", "base-loss"] = Field("random", description="order of the examples in an epoch")
     init_from: str | None = Field(None, description="start from this run of the study, or from this adapter's folder")
 
     quantize: Quantize = Field("none", description="how the frozen base is stored (needs the extra `quant`)")
@@ -102,6 +105,8 @@ class Recipe(Strict):
             raise ValueError("early_stop_patience needs eval_steps: with no evaluation on the way there is nothing to lose patience with")
         if self.track_space and "://" in self.track_space:  # its token would stand in every recipe.yaml
             raise ValueError("track_space is USER/NAME on the hub; the address of a server, with its token, belongs in TRACKIO_SERVER_URL")
+        if self.order == "phases" and not self.phases:
+            raise ValueError("order: phases needs phases: {name: [tasks], …} that say which tasks belong to which phase")
         return self
 
     @property

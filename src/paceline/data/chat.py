@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from paceline import embedded
 from paceline.data.formats import Messages
-from paceline.errors import UserError
+from paceline.errors import DataError
 
 # Two texts that no conversation holds and that share no character with each other: private-use code points.
 _ALPHA, _OMEGA = "\ue0a1\ue0a2\ue0a3", "\ue0b1\ue0b2\ue0b3"
@@ -34,7 +34,7 @@ class Chat:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         if not tokenizer.chat_template:
-            raise UserError(
+            raise DataError(
                 f"tokenizer {tokenizer.name_or_path!r} has no chat template; put a `chat_template.jinja` into the base's folder, or use the instruct model"
             )
         self.tokenizer = tokenizer
@@ -56,7 +56,7 @@ class Chat:
         try:
             return str(self.tokenizer.apply_chat_template(messages, tokenize=False, **options))
         except TemplateError as error:
-            raise UserError(f"the chat template refuses this conversation: {error}") from error
+            raise DataError(f"the chat template refuses this conversation: {error}") from error
 
     def assistant_spans(self, messages: Messages, text: str) -> list[tuple[int, int]]:
         """(start, end) in characters of each assistant turn in the rendered text: from after its opening to its end-of-turn token.
@@ -110,4 +110,4 @@ def load_tokenizer(base: str) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:
         kind = "folder" if Path(path).exists() else "hub id"
-        raise UserError(f"base {base!r}: no tokenizer can be loaded from this {kind}: {str(error).splitlines()[0]}") from error
+        raise DataError(f"base {base!r}: no tokenizer can be loaded from this {kind}: {str(error).splitlines()[0]}") from error

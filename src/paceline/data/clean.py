@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from rensa import RMinHash, RMinHashDeduplicator
 
-from paceline.config.parts import Clean, Data
+from paceline.config.data import Clean, Data
 from paceline.data.chat import Chat
 from paceline.data.sources import load_rows
 from paceline.data.split import Split
@@ -18,14 +18,14 @@ GRAM = 5
 PERMUTATIONS, SEED = 128, 42
 _BATCH = 2000
 
-Tick = Callable[[int], None]
+OnProgress = Callable[[int], None]
 
 
-def clean_rows(data: Data, rules: Clean, chat: Chat, tick: Tick) -> tuple[pa.Table, dict[str, int]]:
+def clean_rows(data: Data, rules: Clean, chat: Chat, on_progress: OnProgress) -> tuple[pa.Table, dict[str, int]]:
     """The rows of a plain source that the rules leave, as they came and in their order, and how many each rule removed."""
     dataset = load_tokens(data, chat)
     everything = np.argsort(dataset.column("row"))
-    cleaned = clean(dataset, rules, Split(everything, everything[:0]), tick)
+    cleaned = clean(dataset, rules, Split(everything, everything[:0]), on_progress)
     kept = np.sort(dataset.column("row")[cleaned.split.train])
     removed = {"no answer": len(dataset.dropped), **cleaned.removed}
     return load_rows(data).select(kept).with_format("arrow")[:], {rule: count for rule, count in removed.items() if "leak" not in rule}
@@ -39,7 +39,7 @@ class Cleaned:
     removed: dict[str, int]
 
 
-def clean(dataset: TokenDataset, rules: Clean, parts: Split, tick: Tick = lambda count: None) -> Cleaned:
+def clean(dataset: TokenDataset, rules: Clean, parts: Split, on_progress: OnProgress = lambda count: None) -> Cleaned:
     """Applies the rules to both sides of a split. Held-out examples come first: a training example that copies one is a leak and goes.
 
     Near duplicates: MinHash over token 5-grams of the whole conversation (Broder 1997), candidates by locality-sensitive hashing, similarity
@@ -52,7 +52,7 @@ def clean(dataset: TokenDataset, rules: Clean, parts: Split, tick: Tick = lambda
     odd = _odd(dataset, rules, removed)
     held_out, train = parts.eval[~odd[parts.eval]], parts.train[~odd[parts.train]]
     if rules.duplicates != "none":
-        held_out, train = _remove_copies(dataset, rules, held_out, train, removed, tick)
+        held_out, train = _remove_copies(dataset, rules, held_out, train, removed, on_progress)
     return Cleaned(Split(train, held_out), removed)
 
 
@@ -90,7 +90,12 @@ def _grams(ids: NDArray[np.int32]) -> list[bytes]:
 
 
 def _remove_copies(
-    dataset: TokenDataset, rules: Clean, held_out: NDArray[np.int64], train: NDArray[np.int64], removed: dict[str, int], tick: Tick
+    dataset: TokenDataset,
+    rules: Clean,
+    held_out: NDArray[np.int64],
+    train: NDArray[np.int64],
+    removed: dict[str, int],
+    on_progress: OnProgress,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     digest = dataset.column("digest")
     unique = [side[np.sort(np.unique(digest[side], return_index=True)[1])] for side in (held_out, train)]
@@ -102,7 +107,7 @@ def _remove_copies(
         return held_out, train
     kept: list[NDArray[np.int64]] = []
     seen: list[RMinHashDeduplicator] = []
-    for sketches, batch in ((_sketches(dataset, side, tick), side) for side in (held_out, train)):
+    for sketches, batch in ((_sketches(dataset, side, on_progress), side) for side in (held_out, train)):
         known = RMinHashDeduplicator(rules.threshold, PERMUTATIONS, True, seed=SEED)
         flags = [(any(s.is_duplicate("", sketch) for s in seen), known.add(str(i), sketch)) for i, sketch in enumerate(sketches)]
         seen.append(known)
@@ -113,8 +118,8 @@ def _remove_copies(
     return kept[0], kept[1]
 
 
-def _sketches(dataset: TokenDataset, examples: NDArray[np.int64], tick: Tick) -> Iterator[RMinHash]:
+def _sketches(dataset: TokenDataset, examples: NDArray[np.int64], on_progress: OnProgress) -> Iterator[RMinHash]:
     for start in range(0, len(examples), _BATCH):
         batch = examples[start : start + _BATCH]
         yield from RMinHash.from_token_sets([_grams(dataset.example(i)[0]) for i in batch], PERMUTATIONS, SEED)
-        tick(len(batch))
+        on_progress(len(batch))

@@ -8,7 +8,7 @@ import numpy as np
 
 from paceline.data.chat import Chat
 from paceline.data.tokens import TokenDataset
-from paceline.errors import UserError
+from paceline.errors import DataError
 
 LIMITS = (512, 1024, 2048)
 
@@ -16,7 +16,7 @@ LIMITS = (512, 1024, 2048)
 def describe(dataset: TokenDataset, chat: Chat, example: int = 0) -> dict[str, Any]:
     """Rows, tasks, token lengths (percentiles, shares that fit), and one example as (text, supervised) runs of tokens."""
     if not 0 <= example < len(dataset):
-        raise UserError(f"--example {example + 1}: there are {len(dataset)} examples")
+        raise DataError(f"--example {example + 1}: there are {len(dataset)} examples")
     lengths = dataset.lengths
     ids, mask = dataset.example(example)
     parts = [

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paceline.data import strandset
-from paceline.errors import UserError
+from paceline.errors import DataError
 
 Messages = list[dict[str, str]]
 Row = dict[str, Any]
@@ -55,7 +55,7 @@ def _codeforces(row: Row) -> Messages:
         return _plain(row)
     answer = row.get("generation") or row.get("solution") or row.get("code")
     if not row.get("description") or not answer:
-        raise UserError("neither `messages` nor a `description` with a `generation` to answer it")
+        raise DataError("neither `messages` nor a `description` with a `generation` to answer it")
     return [_turn("system", _SOLVER), _turn("user", problem_text(row)), _turn("assistant", answer)]
 
 
@@ -77,20 +77,20 @@ def _strip(text: Any) -> str:
 
 def _need(row: Row, column: str) -> Any:
     if row.get(column) is None:
-        raise UserError(f"column {column!r} is missing or null")
+        raise DataError(f"column {column!r} is missing or null")
     return row[column]
 
 
 def _list(row: Row, column: str) -> list[dict[str, Any]]:
     turns = _need(row, column)
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
-        raise UserError(f"column {column!r} is not a list of turns")
+        raise DataError(f"column {column!r} is not a list of turns")
     return turns
 
 
 def _turn(role: Any, content: Any) -> dict[str, str]:
     if role not in ROLES:
-        raise UserError(f"unknown role {role!r}; known: {', '.join(sorted(ROLES))}")
+        raise DataError(f"unknown role {role!r}; known: {', '.join(sorted(ROLES))}")
     return {"role": str(role), "content": "" if content is None else str(content)}
 
 
@@ -109,14 +109,14 @@ def recognise(columns: Collection[str], wanted: str, source: str) -> str:
     """The name of the format that rows with these columns have; the first fitting one, the special before the general.
 
     Raises:
-        UserError: no format fits, or the wanted one lacks a column.
+        DataError: no format fits, or the wanted one lacks a column.
     """
     if wanted != "auto":
         if missing := [name for name in FORMATS[wanted].columns if name not in columns]:
-            raise UserError(f"data {source!r}: format {wanted} needs column {missing[0]!r}; the rows have {', '.join(columns)}")
+            raise DataError(f"data {source!r}: format {wanted} needs column {missing[0]!r}; the rows have {', '.join(columns)}")
         return wanted
     for name, row_format in FORMATS.items():
         if all(column in columns for column in row_format.columns):
             return name
     known = "; ".join(f"{name}: {', '.join(f.columns)}" for name, f in FORMATS.items())
-    raise UserError(f"data {source!r}: no format has the columns {', '.join(columns)} (known: {known})")
+    raise DataError(f"data {source!r}: no format has the columns {', '.join(columns)} (known: {known})")

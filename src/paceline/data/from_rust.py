@@ -7,7 +7,7 @@ from pathlib import Path
 
 from paceline.data.rust.items import Function, find_functions
 from paceline.data.rust.tasks import MAKERS, Source
-from paceline.errors import UserError
+from paceline.errors import DataError
 
 
 def make_rows(folder: Path, seed: int, limit: int | None = None) -> list[dict[str, str]]:
@@ -17,7 +17,7 @@ def make_rows(folder: Path, seed: int, limit: int | None = None) -> list[dict[st
     """
     functions = find_functions(folder)
     if not functions:
-        raise UserError(f"{folder}: no documented function (`/// …` above `fn`) in its Rust sources")
+        raise DataError(f"{folder}: no documented function (`/// …` above `fn`) in its Rust sources")
     crates: dict[str, list[Function]] = defaultdict(list)
     for function in functions:
         crates[function.crate].append(function)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paceline.data.tokens import TokenDataset
-from paceline.errors import UserError
+from paceline.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ def split(dataset: TokenDataset, eval_ratio: float, max_length: int) -> Split:
     number = rank[copy_of]
     held_out = np.floor((number + 1) * eval_ratio + 1e-9) > np.floor(number * eval_ratio + 1e-9)
     if held_out.all() or not held_out.any():
-        raise UserError(
+        raise DataError(
             f"{len(dataset)} rows with {len(first)} distinct examples cannot be split at eval_ratio {eval_ratio}: one side is empty"
         )
     usable = dataset.first < max_length
     parts = Split(np.flatnonzero(~held_out & usable), np.flatnonzero(held_out & usable))
     if not len(parts.train) or not len(parts.eval):
-        raise UserError(
+        raise DataError(
             f"no example keeps a supervised token within max_length {max_length} on one side of the split; raise it with --max-length"
         )
     return parts

@@ -4,7 +4,7 @@ import ast
 import json
 from typing import Any
 
-from paceline.errors import UserError
+from paceline.errors import DataError
 
 SYSTEM = "You are an expert Rust programmer. Answer precisely and write idiomatic, safe Rust."
 
@@ -26,13 +26,6 @@ TASKS: dict[str, tuple[str, tuple[str, ...]]] = {
     "code_search": ("Find the code in the context that answers the query.", ("code_snippet",)),
     "api_usage_prediction": ("Predict the next API call of this Rust code.", ("next_api_call",)),
 }
-PHASES = {
-    "understanding": ("code_explanation", "code_summarization", "code_review", "bug_detection"),
-    "annotation": ("docstring_generation", "comment_generation", "function_naming", "variable_naming"),
-    "generation": (
-        "code_generation", "code_completion", "code_refactoring", "code_optimization", "test_generation", "code_search", "api_usage_prediction",
-    ),
-}  # fmt: skip
 
 _CODE = {
     "code", "code_before", "code_after", "code_context", "buggy_code", "fixed_code", "commented_code", "prefix", "suffix", "completion",
@@ -72,7 +65,7 @@ def to_messages(row: dict[str, Any]) -> list[dict[str, str]]:
     """System, user and assistant turn of a row. An unknown task category gets a generic instruction made of its name."""
     for column in ("task_category", "input_data", "output_data"):
         if row.get(column) is None:
-            raise UserError(f"column {column!r} is missing or null")
+            raise DataError(f"column {column!r} is missing or null")
     task = str(row["task_category"])
     given, wanted = parse_fields(row["input_data"]), parse_fields(row["output_data"])
     ask, order = TASKS.get(task, (f"Task: {task.replace('_', ' ')}.", ()))

@@ -13,11 +13,11 @@ from datasets import Dataset, Features, List, Value, concatenate_datasets, enabl
 from numpy.typing import NDArray
 
 from paceline import __version__
-from paceline.config.parts import Data
+from paceline.config.data import Data
 from paceline.data.chat import Chat
 from paceline.data.formats import FORMATS, recognise
-from paceline.data.mixture import Part, choose_rows
-from paceline.errors import UserError
+from paceline.data.mixture import SampledSource, choose_rows
+from paceline.errors import DataError
 
 MAX_DROPPED = 0.05
 _FEATURES = Features(
@@ -85,7 +85,7 @@ def load_tokens(data: Data, chat: Chat) -> TokenDataset:
     """Loads, samples and tokenizes a source or a mixture; the result is cached under the rows' fingerprint, the tokenizer and the options.
 
     Raises:
-        UserError: as `choose_rows`; a row that its format cannot read (with its number); more than 5% without an assistant turn.
+        DataError: as `choose_rows`; a row that its format cannot read (with its number); more than 5% without an assistant turn.
     """
     parts = choose_rows(data)
     tables, dropped, formats = [], [], []
@@ -95,7 +95,7 @@ def load_tokens(data: Data, chat: Chat) -> TokenDataset:
         dropped += np.setdiff1d(part.picked, tables[-1].data.column("row").to_numpy()).tolist()
     picked = sum(len(part.picked) for part in parts)
     if len(dropped) > MAX_DROPPED * picked:
-        raise UserError(
+        raise DataError(
             f"data {data.source!r}: {len(dropped)} of {picked} conversations have no assistant turn to learn from (first: row {dropped[0] + 1}); at most 5% are dropped silently"
         )
     number = np.repeat(np.arange(len(parts)), [len(table) for table in tables])
@@ -109,7 +109,7 @@ def load_tokens(data: Data, chat: Chat) -> TokenDataset:
     return TokenDataset(table, number, sources, counts, dropped, ", ".join(dict.fromkeys(formats)))
 
 
-def _tokenize(part: Part, format_name: str, seed: int, chat: Chat) -> Dataset:
+def _tokenize(part: SampledSource, format_name: str, seed: int, chat: Chat) -> Dataset:
     if len(part.picked) > 5000 and sys.stderr.isatty():
         enable_progress_bars()
     # one process: the tokenizer itself works in threads, and a worker process would cost as much memory as all the rest
@@ -126,7 +126,7 @@ def _tokenize(part: Part, format_name: str, seed: int, chat: Chat) -> Dataset:
     )
 
 
-def _fingerprint(part: Part, format_name: str, seed: int, chat: Chat) -> str:
+def _fingerprint(part: SampledSource, format_name: str, seed: int, chat: Chat) -> str:
     tokenizer = chat.tokenizer.backend_tokenizer.to_str() + str(chat.tokenizer.chat_template)
     said = json.dumps([__version__, part.rows._fingerprint, part.share.subset, len(part.picked), seed, format_name])
     return hashlib.sha256((said + tokenizer).encode()).hexdigest()[:32]
@@ -146,10 +146,10 @@ def _encode_rows(
                 conversations.append(messages)
                 kept.append(number)
                 tasks.append(row_format.task(row))
-        except UserError as error:
-            raise UserError(f"data {source!r} row {number + 1}: {error}") from error
+        except DataError as error:
+            raise DataError(f"data {source!r} row {number + 1}: {error}") from error
         except (KeyError, TypeError, AttributeError) as error:
-            raise UserError(f"data {source!r} row {number + 1}: not readable as {format_name} ({type(error).__name__}: {error})") from error
+            raise DataError(f"data {source!r} row {number + 1}: not readable as {format_name} ({type(error).__name__}: {error})") from error
     encoded = chat.encode(conversations) if conversations else []
     return {
         "input_ids": [e.ids for e in encoded],

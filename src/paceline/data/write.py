@@ -6,13 +6,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from paceline.errors import UserError
+from paceline.errors import DataError
 
 
 def check_ending(path: Path) -> None:
     """Refuses a file name that says neither Parquet nor JSONL."""
     if path.suffix not in (".parquet", ".jsonl"):
-        raise UserError(f"{path}: the ending must be .parquet or .jsonl")
+        raise DataError(f"{path}: the ending must be .parquet or .jsonl")
 
 
 def write_rows(rows: pa.Table, path: Path) -> None:
@@ -29,4 +29,4 @@ def write_rows(rows: pa.Table, path: Path) -> None:
         scratch.replace(path)
     except OSError as error:
         scratch.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
+        raise DataError(f"{path}: cannot be written ({error.strerror})") from error

@@ -9,34 +9,34 @@ import psutil
 
 from paceline.config.recipe import Recipe
 from paceline.config.study import Study
-from paceline.doctor.before import before
 from paceline.doctor.finding import Finding, in_order
 from paceline.doctor.preflight import Examiner
+from paceline.doctor.preflight_rules import preflight_rules
 from paceline.model.base import Base, load_base, read_config
 from paceline.train.estimate import estimate_cohort
-from paceline.train.prepare import Prepared, Preparer, by_base
+from paceline.train.prepare import Prepared, Preparer, group_by_base
 
 Runs = Sequence[tuple[str, Recipe, Prepared]]
 
 
-def check_study(study: Study, folder: Path, say: Callable[[str], None] = lambda line: None) -> list[Finding]:
+def check_study(study: Study, folder: Path, log: Callable[[str], None] = lambda line: None) -> list[Finding]:
     """What all rules find in all runs of a study, worst first; memory is estimated for runs that train together.
 
     Raises:
-        UserError: what training would refuse at once.
+        PacelineError: what training would refuse at once.
     """
     found: list[Finding] = []
-    for (name, storage), alike in by_base(study.runs, lambda run: run.recipe).items():
+    for (name, base_format), alike in group_by_base(study.runs, lambda run: run.recipe).items():
         read_config(name)
-        storage.require()
+        base_format.require()
         preparer = Preparer()
-        say(f"reading and tokenizing the data of {len(alike)} runs")
+        log(f"reading and tokenizing the data of {len(alike)} runs")
         runs = [(run.name, run.recipe, preparer.prepare(run.recipe)) for run in alike]
         libraries = psutil.Process().memory_info().rss
-        say(f"loading the base {name}")
-        base = load_base(name, storage=storage)
+        log(f"loading the base {name}")
+        base = load_base(name, base_format=base_format)
         found += examine_cohort(base, preparer, runs, folder)
-        found += _memory(base, libraries, preparer, runs, say)
+        found += _memory(base, libraries, preparer, runs, log)
     return in_order(found)
 
 
@@ -45,13 +45,13 @@ def examine_cohort(base: Base, preparer: Preparer, runs: Runs, folder: Path) -> 
     examiner = Examiner(base, preparer.chat(base.name), folder)
     found: list[Finding] = []
     for name, recipe, prepared in runs:
-        found += before.findings(examiner.examine(recipe, prepared), name)
+        found += preflight_rules.findings(examiner.examine(recipe, prepared), name)
     return in_order(found)
 
 
-def _memory(base: Base, libraries: int, preparer: Preparer, runs: Runs, say: Callable[[str], None]) -> list[Finding]:
+def _memory(base: Base, libraries: int, preparer: Preparer, runs: Runs, log: Callable[[str], None]) -> list[Finding]:
     """An error where the estimate is over the device's memory; its meaning is `explained` with the rules (see `memory_too_small`)."""
-    estimate = estimate_cohort(base, libraries, runs, preparer, None, say)
+    estimate = estimate_cohort(base, libraries, runs, preparer, None, log)
     if estimate.total <= estimate.available:
         return []
     parts = ", ".join(f"{name} {size / 2**30:.1f}" for name, size in estimate.memory.items())

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Generic, Literal, TypeVar
 
-from paceline.errors import UserError, nearest
+from paceline.errors import ConfigError, nearest
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
-Case = TypeVar("Case")
+Subject = TypeVar("Subject")
 
 
 @dataclass(frozen=True)
@@ -34,32 +34,32 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Rule(Generic[Case]):
+class Rule(Generic[Subject]):
     """A rule: its name, and the function that looks at a case. The function's docstring says what it means, and why its thresholds are what they are."""
 
     name: str
-    look: Callable[[Case], Finding | None]
+    look: Callable[[Subject], Finding | None]
 
     @property
     def text(self) -> str:
         return inspect.getdoc(self.look) or ""
 
 
-class Rules(Generic[Case]):
+class Rules(Generic[Subject]):
     """The rules for one kind of case, most important first."""
 
     def __init__(self) -> None:
-        self.rules: list[Rule[Case]] = []
+        self.rules: list[Rule[Subject]] = []
 
-    def __call__(self, look: Callable[[Case], Finding | None]) -> Callable[[Case], Finding | None]:
+    def __call__(self, look: Callable[[Subject], Finding | None]) -> Callable[[Subject], Finding | None]:
         """Decorator: adds a rule named after its function."""
         self.rules.append(Rule(look.__name__.replace("_", "-"), look))
         return look
 
-    def __iter__(self) -> Iterator[Rule[Case]]:
+    def __iter__(self) -> Iterator[Rule[Subject]]:
         return iter(self.rules)
 
-    def findings(self, case: Case, run: str = "") -> list[Finding]:
+    def findings(self, case: Subject, run: str = "") -> list[Finding]:
         """What all rules find, worst first, then in the order of the rules."""
         found = [replace(finding, rule=rule.name, run=run) for rule in self.rules if (finding := rule.look(case))]
         return in_order(found)
@@ -74,9 +74,9 @@ def explain(name: str, rules: Iterable[Rule[Any]]) -> str:
     """What a rule means.
 
     Raises:
-        UserError: no such rule.
+        ConfigError: no such rule.
     """
     known = {rule.name: rule for rule in rules}
     if name not in known:
-        raise UserError(f"no rule {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+        raise ConfigError(f"no rule {name!r}{nearest(name, known)}; there are {', '.join(known)}")
     return known[name].text

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paceline.config.load import load_recipe
-from paceline.errors import UserError
+from paceline.errors import RunError
 
 Array = NDArray[np.float64]
 
@@ -81,12 +81,12 @@ def read_log(path: Path) -> list[tuple[str, Log]]:
     """(name, log) of every run at a path.
 
     Raises:
-        UserError: nothing there that is a log; a file that cannot be read, with where.
+        RunError: nothing there that is a log; a file that cannot be read, with where.
     """
     if path.is_file():
         return [(path.stem, _read_file(path))]
     if not path.is_dir():
-        raise UserError(f"{path}: no such file or directory")
+        raise RunError(f"{path}: no such file or directory")
     if (path / "events.jsonl").is_file():
         return [(path.name, _read_run(path))]
     runs = sorted(child for child in path.iterdir() if (child / "events.jsonl").is_file())
@@ -95,7 +95,7 @@ def read_log(path: Path) -> list[tuple[str, Log]]:
     states = sorted(path.rglob("trainer_state.json"), key=_checkpoint_step)
     if states:
         return [(path.name, _read_file(states[-1]))]
-    raise UserError(f"{path}: neither a run (events.jsonl), a study, nor an output directory with a trainer_state.json")
+    raise RunError(f"{path}: neither a run (events.jsonl), a study, nor an output directory with a trainer_state.json")
 
 
 def _checkpoint_step(path: Path) -> float:
@@ -104,7 +104,7 @@ def _checkpoint_step(path: Path) -> float:
 
 
 def _read_run(folder: Path) -> Log:
-    from paceline.train.events import read_events
+    from paceline.runs.events import read_events
 
     recipe = load_recipe(folder / "recipe.yaml") if (folder / "recipe.yaml").is_file() else None
     return log_of_events(read_events(folder / "events.jsonl"), recipe.batch_size if recipe else None)
@@ -131,14 +131,14 @@ def _read_state(path: Path) -> Log:
     try:
         state = json.loads(path.read_text())
     except json.JSONDecodeError as error:
-        raise UserError(
+        raise RunError(
             f"{path} line {error.lineno} column {error.colno}: broken JSON ({error.msg}); the file may have been cut off while it was written"
         ) from error
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from error
     history = state.get("log_history") if isinstance(state, dict) else None
     if not isinstance(history, list):
-        raise UserError(f"{path}: no `log_history` in it; expected transformers' trainer_state.json")
+        raise RunError(f"{path}: no `log_history` in it; expected transformers' trainer_state.json")
     builder = LogBuilder()
     for entry in history:
         if isinstance(entry, dict):
@@ -155,7 +155,7 @@ def _read_console(path: Path) -> Log:
         for entry in _dict_lines(file):
             builder.any(entry)
     if not builder.trained and not builder.evaluated:
-        raise UserError(f"{path}: no line with a dict of figures ({{'loss': …}}); expected a trainer's console log or a trainer_state.json")
+        raise RunError(f"{path}: no line with a dict of figures ({{'loss': …}}); expected a trainer's console log or a trainer_state.json")
     return builder.log()
 
 

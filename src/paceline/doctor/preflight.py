@@ -12,21 +12,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from paceline.config.parts import Clean
+from paceline.config.data import Clean
 from paceline.config.recipe import Recipe
 from paceline.data.chat import Chat
 from paceline.data.clean import clean
 from paceline.data.split import Split
 from paceline.model.base import Base
-from paceline.train.heldout import ExampleLosses, held_out_losses
+from paceline.runs.directory import run_bytes
+from paceline.runs.losses import ExampleLosses
+from paceline.train.heldout import held_out_losses
+from paceline.train.micro_batches import make_micro_batches
 from paceline.train.objective import Objective
 from paceline.train.optimizer import make_optimizer
 from paceline.train.order import DataOrder
-from paceline.train.pieces import cut
 from paceline.train.prepare import Prepared
-from paceline.train.rundir import run_bytes
 from paceline.train.schedule import learning_rate
-from paceline.train.step import Share, forward_backward
+from paceline.train.step import StepItem, forward_backward
 
 SAMPLE = 300
 PROBE_EXAMPLES = 4
@@ -112,10 +113,10 @@ def _unreached(recipe: Recipe, prepared: Prepared, base: Base) -> list[str]:
     for step in range(min(2, prepared.plan.total_steps)):
         adapter.gradients.zero_()
         chosen = prepared.split.train[order(step)[:PROBE_EXAMPLES]]
-        pieces = list(cut(prepared.dataset, chosen, recipe.max_length))
-        objective.begin(step, pieces, False)
-        for piece in pieces:
-            forward_backward(base, [Share(piece, adapter, objective)])
+        micro_batches = list(make_micro_batches(prepared.dataset, chosen, recipe.max_length))
+        objective.begin(step, micro_batches, False)
+        for micro_batch in micro_batches:
+            forward_backward(base, [StepItem(micro_batch, adapter, objective)])
         reached |= {name for name in adapter.names if bool(adapter.gradient_of(name)[1].any())}
         optimizer.step()
     return [name for name in adapter.names if name not in reached]

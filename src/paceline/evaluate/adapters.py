@@ -11,18 +11,18 @@ from paceline.config.load import make_recipe
 from paceline.config.recipe import Recipe
 from paceline.data.chat import Chat, load_tokenizer
 from paceline.data.formats import Messages
-from paceline.errors import UserError
+from paceline.errors import ModelError
 from paceline.evaluate.generate import Generator
 from paceline.model.adapter import Adapter, read_adapter_recipe
 from paceline.model.base import Base, load_base
-from paceline.model.frozen import Storage
-from paceline.train.rundir import RunDirectory
+from paceline.model.quantization import BaseFormat
+from paceline.runs.directory import RunDirectory
 
 BASE = "base"
 
 
 @dataclass(frozen=True)
-class Cast:
+class AdapterSet:
     """A base and the adapters that speak through it, by name; the bare base is None under the name `base`."""
 
     base: Base
@@ -66,45 +66,45 @@ def run_paths(paths: list[Path]) -> list[Path]:
         elif (adapter_folder(path) / "adapter_config.json").is_file():
             found.append(path)
         else:
-            raise UserError(
+            raise ModelError(
                 f"{path}: no adapter there; expected a finished run, a study with finished runs, or an adapter in PEFT's format"
             )
     return found
 
 
-def cast_recipes(paths: list[Path]) -> dict[Path, Recipe]:
+def adapter_recipes(paths: list[Path]) -> dict[Path, Recipe]:
     """The recipes of runs that share a base, by their folders.
 
     Raises:
-        UserError: no adapter at a path; runs over different bases.
+        ModelError: no adapter at a path; runs over different bases.
     """
     recipes = {path: _recipe(path) for path in run_paths(paths)}
-    bases = {(recipe.base, Storage.of(recipe)) for recipe in recipes.values()}
+    bases = {(recipe.base, BaseFormat.of(recipe)) for recipe in recipes.values()}
     if len(bases) > 1:
-        raise UserError(
+        raise ModelError(
             f"the runs stand on different bases ({', '.join(sorted(name for name, _ in bases))}); take those of one base at a time"
         )
     if not bases:
-        raise UserError("no finished run there")
+        raise ModelError("no finished run there")
     return recipes
 
 
-def open_cast(paths: list[Path], with_base: bool = False, batch_invariant: bool = False) -> Cast:
+def load_adapters(paths: list[Path], with_base: bool = False, batch_invariant: bool = False) -> AdapterSet:
     """Loads the adapters of runs and the base that they share; see `cast_recipes` for what is refused.
 
     Args:
         batch_invariant: where the device cannot promise that an answer's bits do not depend on its neighbours, answer one prompt at a time.
     """
-    recipes = cast_recipes(paths)
+    recipes = adapter_recipes(paths)
     first = next(iter(recipes.values()))
-    base = load_base(first.base, storage=Storage.of(first))
+    base = load_base(first.base, base_format=BaseFormat.of(first))
     adapters: dict[str, Adapter | None] = {BASE: None} if with_base else {}
     for path, recipe in recipes.items():
         adapter = base.new_adapter(recipe)
         adapter.load(adapter_folder(path))
         adapters[path.resolve().name] = adapter
     alone = batch_invariant and not (base.device.type == "cpu" and base.head.dtype == torch.float32)
-    return Cast(base, Chat(load_tokenizer(first.base)), adapters, 1 if alone else None)
+    return AdapterSet(base, Chat(load_tokenizer(first.base)), adapters, 1 if alone else None)
 
 
 def adapter_folder(path: Path) -> Path:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from paceline.data.formats import ROLES, Messages
-from paceline.errors import UserError
-from paceline.evaluate.adapters import Cast
+from paceline.errors import EvaluationError
+from paceline.evaluate.adapters import AdapterSet
 from paceline.evaluate.generate import Request, Sampling
 
 
@@ -26,10 +26,10 @@ def read_prompts(path: Path) -> list[Prompt]:
     """Prompts of a JSONL file: each line has `messages` or `prompt`, and `id` if it likes (else its number).
 
     Raises:
-        UserError: missing file; a line that is no such prompt (with its number); two with one id.
+        EvaluationError: missing file; a line that is no such prompt (with its number); two with one id.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such file")
+        raise EvaluationError(f"{path}: no such file")
     found: list[Prompt] = []
     for number, line in enumerate(path.read_text().splitlines(), 1):
         if not line.strip():
@@ -37,13 +37,13 @@ def read_prompts(path: Path) -> list[Prompt]:
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            raise UserError(f"{path} line {number}: broken JSON ({error.msg})") from error
+            raise EvaluationError(f"{path} line {number}: broken JSON ({error.msg})") from error
         if not isinstance(row, dict):
-            raise UserError(f"{path} line {number}: expected an object with `prompt` or `messages`")
+            raise EvaluationError(f"{path} line {number}: expected an object with `prompt` or `messages`")
         found.append(Prompt(str(row.get("id", number)), _messages(row, f"{path} line {number}")))
     ids = [prompt.id for prompt in found]
     if twice := next((name for name in ids if ids.count(name) > 1), None):
-        raise UserError(f"{path}: id {twice!r} is used twice")
+        raise EvaluationError(f"{path}: id {twice!r} is used twice")
     return found
 
 
@@ -52,13 +52,13 @@ def _messages(row: dict[str, Any], where: str) -> Messages:
         return [{"role": "user", "content": row["prompt"]}]
     turns = row.get("messages")
     if not isinstance(turns, list) or not turns or not all(isinstance(t, dict) and t.get("role") in ROLES for t in turns):
-        raise UserError(f"{where}: neither `prompt` (text) nor `messages` (a list of {{role, content}})")
+        raise EvaluationError(f"{where}: neither `prompt` (text) nor `messages` (a list of {{role, content}})")
     while turns and turns[-1]["role"] == "assistant":
         turns = turns[:-1]  # a training row: its answer is what is asked for
     return [{"role": str(turn["role"]), "content": str(turn["content"])} for turn in turns]
 
 
-class Speakers(Protocol):
+class ChatBackend(Protocol):
     """Who answers: a `Cast`, or the same over another engine."""
 
     @property
@@ -69,7 +69,7 @@ class Speakers(Protocol):
 
 
 def answer_all(
-    cast: Speakers, prompts: list[Prompt], out: Path, sampling: Sampling, thinking: bool = True, samples: int = 1,
+    adapter_set: ChatBackend, prompts: list[Prompt], out: Path, sampling: Sampling, thinking: bool = True, samples: int = 1,
     observe: Callable[[int, int, int], None] = lambda done, total, tokens: None,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Answers of every run to every prompt, `samples` each. Lines that the file has already are not asked for again.
@@ -82,8 +82,8 @@ def answer_all(
     done = read_answers(out)
     keys = {(line["run"], line["id"], line["sample"]) for line in done}
     wanted = {
-        (run, prompt.id, sample): Request(cast.prompt(prompt.messages, thinking), adapter, sampling, (run, prompt.id, sample))
-        for run, adapter in cast.adapters.items() for prompt in prompts for sample in range(samples)
+        (run, prompt.id, sample): Request(adapter_set.prompt(prompt.messages, thinking), adapter, sampling, (run, prompt.id, sample))
+        for run, adapter in adapter_set.adapters.items() for prompt in prompts for sample in range(samples)
         if (run, prompt.id, sample) not in keys
     }  # fmt: skip
     messages = {prompt.id: prompt.messages for prompt in prompts}
@@ -91,15 +91,15 @@ def answer_all(
     def line(request: Request) -> dict[str, Any]:
         run, name, sample = request.key
         done.append({
-            "run": run, "id": name, "sample": sample, "messages": messages[str(name)], "answer": cast.text(request.tokens),
+            "run": run, "id": name, "sample": sample, "messages": messages[str(name)], "answer": adapter_set.text(request.tokens),
             "tokens": len(request.tokens), "finish": request.finish,
         })  # fmt: skip
         return done[-1]
 
-    generator = cast.generator()
+    generator = adapter_set.generator()
     generator.add(wanted.values())
     write_answers(generator, out, line, len(wanted), observe)
-    order = {(run, prompt.id): place for place, (run, prompt) in enumerate((r, p) for r in cast.adapters for p in prompts)}
+    order = {(run, prompt.id): place for place, (run, prompt) in enumerate((r, p) for r in adapter_set.adapters for p in prompts)}
     return sorted(
         (line for line in done if (line["run"], line["id"]) in order), key=lambda line: (order[line["run"], line["id"]], line["sample"])
     )
@@ -113,7 +113,7 @@ def write_answers(
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("a") as file:
         while generator.busy:
-            moved = generator.tick()
+            moved = generator.step()
             tokens += len(moved)
             for request in moved:
                 if request.finish:
@@ -134,14 +134,14 @@ def read_answers(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in whole.splitlines()]
 
 
-def stream(cast: Cast, name: str, messages: Messages, sampling: Sampling, thinking: bool) -> Iterator[str]:
+def stream(adapter_set: AdapterSet, name: str, messages: Messages, sampling: Sampling, thinking: bool) -> Iterator[str]:
     """One answer, piece by piece."""
-    request = Request(cast.prompt(messages, thinking), cast.adapters[name], sampling, (name, len(messages)))
-    generator, said = cast.generator(), ""
+    request = Request(adapter_set.prompt(messages, thinking), adapter_set.adapters[name], sampling, (name, len(messages)))
+    generator, said = adapter_set.generator(), ""
     generator.add([request])
     while generator.busy:
-        generator.tick()
-        text = cast.text(request.tokens)
+        generator.step()
+        text = adapter_set.text(request.tokens)
         if request.finish or not text.endswith("�"):  # half a character so far
             yield text[len(said) :]
             said = text

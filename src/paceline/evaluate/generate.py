@@ -16,9 +16,9 @@ from torch import Tensor
 
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base
-from paceline.model.cache import KVCache, Pool
-from paceline.model.flat import MIN_TOKENS, FlatBatch, Slice, using
-from paceline.model.stack import Stack
+from paceline.model.batch import MIN_TOKENS, PackedBatch, Segment, use_batch
+from paceline.model.batched_lora import BatchedLoRA
+from paceline.model.generation_cache import CachePool, KVCache
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class Generator:
         self._waiting: deque[Request] = deque()
         self._active: list[Request] = []
         self._adapters: dict[Adapter, None] = {}
-        self._stack = Stack([])
-        self._pool = Pool()
+        self._batched_lora = BatchedLoRA([])
+        self._pool = CachePool()
 
     def add(self, requests: Iterable[Request]) -> None:
         """Puts requests in line."""
@@ -81,13 +81,13 @@ class Generator:
         self._waiting.extend(arrived)
         if new := [r.adapter for r in arrived if r.adapter is not None and r.adapter not in self._adapters]:
             self._adapters |= dict.fromkeys(new)
-            self._stack = Stack(self._adapters)
+            self._batched_lora = BatchedLoRA(self._adapters)
 
     def run(self, requests: Iterable[Request]) -> Iterator[Request]:
         """Finished requests, in the order in which they finish."""
         self.add(requests)
         while self.busy:
-            yield from (request for request in self.tick() if request.finish)
+            yield from (request for request in self.step() if request.finish)
 
     def drop(self, request: Request) -> None:
         """Lets a request go, whatever it still had to say."""
@@ -99,14 +99,14 @@ class Generator:
         return bool(self._waiting or self._active)
 
     @torch.inference_mode()
-    def tick(self) -> list[Request]:
+    def step(self) -> list[Request]:
         """One forward: lets requests in, gives every active one its next token, and returns them."""
         self._admit()
         # sequences of one adapter stand together; the sort is stable
         order = {id(adapter): place for place, adapter in enumerate(dict.fromkeys(r.adapter for r in self._active))}
         moved = sorted(self._active, key=lambda request: order[id(request.adapter)])
         batch, last = self._batch(moved)
-        with using(batch):
+        with use_batch(batch):
             hidden = self.base.hidden(batch)
         for request in moved:
             request._cache.length += len(request.new_tokens())
@@ -124,22 +124,22 @@ class Generator:
             room -= len(request.prompt)
             self._active.append(request)
 
-    def _batch(self, requests: list[Request]) -> tuple[FlatBatch, Tensor]:
+    def _batch(self, requests: list[Request]) -> tuple[PackedBatch, Tensor]:
         """The flat batch of all new tokens, filled up to MIN_TOKENS rows, and the places of the last tokens."""
         ids: list[int] = []
         positions: list[int] = []
         last: list[int] = []
         lengths: list[int] = []
-        slices: list[Slice] = []
+        segments: list[Segment] = []
         for request in requests:
             start, new, seen = len(ids), request.new_tokens(), request._cache.length
             ids += new
             positions += range(seen, seen + len(new))
             lengths.append(len(new))
             last.append(len(ids) - 1)
-            if slices and slices[-1].adapter is request.adapter:
-                start = slices.pop().start
-            slices.append(Slice(start, len(ids), request.adapter))
+            if segments and segments[-1].adapter is request.adapter:
+                start = segments.pop().start
+            segments.append(Segment(start, len(ids), request.adapter))
         starts = [end + 1 - size for end, size in zip(last, lengths, strict=True)]
         sequences = [(start, end + 1, request._cache) for start, end, request in zip(starts, last, requests, strict=True)]
         if (missing := MIN_TOKENS - len(ids)) > 0:
@@ -150,9 +150,9 @@ class Generator:
         labels = torch.full((1, len(ids)), -100)
         labels[0, last] = 0
         boundaries = torch.tensor([0, *lengths]).cumsum(0).to(torch.int32)
-        batch = FlatBatch(
-            torch.tensor([ids], device=device), torch.tensor([positions], device=device), labels.to(device), lengths, slices,
-            boundaries.to(device), self._pool.lodge(sequences, device), self._stack,
+        batch = PackedBatch(
+            torch.tensor([ids], device=device), torch.tensor([positions], device=device), labels.to(device), lengths, segments,
+            boundaries.to(device), self._pool.assign_buckets(sequences, device), self._batched_lora,
         )  # fmt: skip
         return batch, torch.tensor(last, device=device)
 

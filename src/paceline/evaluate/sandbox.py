@@ -17,7 +17,7 @@ from pathlib import Path
 
 import psutil
 
-from paceline.errors import UserError
+from paceline.errors import EvaluationError
 
 _NOBODY = 65534
 _POLL = 0.05
@@ -199,7 +199,7 @@ def open_sandbox(readable: Sequence[Path] = (), limits: Limits | None = None, ac
     """A sandbox that was tried out.
 
     Raises:
-        UserError: bubblewrap is missing, or the kernel forbids it, and running without was not accepted.
+        EvaluationError: bubblewrap is missing, or the kernel forbids it, and running without was not accepted.
     """
     made = Sandbox(limits or Limits(), tuple(readable))
     if shutil.which("bwrap") is None:
@@ -211,4 +211,4 @@ def open_sandbox(readable: Sequence[Path] = (), limits: Limits | None = None, ac
         why = f"bubblewrap does not work here: {result.output.strip().splitlines()[0] if result.output.strip() else 'no reason given'}; the kernel may forbid user namespaces"
     if accept_unsandboxed:
         return Sandbox(limits or Limits(), tuple(readable), contained=False)
-    raise UserError(f"generated code runs in a sandbox only, and {why}; or accept the risk with --i-accept-unsandboxed")
+    raise EvaluationError(f"generated code runs in a sandbox only, and {why}; or accept the risk with --i-accept-unsandboxed")

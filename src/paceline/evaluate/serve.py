@@ -19,8 +19,8 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from paceline.data.formats import ROLES, Messages
-from paceline.errors import UserError, nearest
-from paceline.evaluate.adapters import Cast
+from paceline.errors import EvaluationError, PacelineError, nearest
+from paceline.evaluate.adapters import AdapterSet
 from paceline.evaluate.generate import Request, Sampling
 
 
@@ -42,8 +42,8 @@ class _Asked:
 class Engine:
     """A thread that owns the model: requests come in between two forwards, and each forward moves all of them on."""
 
-    def __init__(self, cast: Cast) -> None:
-        self.cast = cast
+    def __init__(self, adapter_set: AdapterSet) -> None:
+        self.adapter_set = adapter_set
         self._arrived: SimpleQueue[_Asked | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -58,7 +58,7 @@ class Engine:
         self._arrived.put(asked)
 
     def _run(self) -> None:
-        generator = self.cast.generator()
+        generator = self.adapter_set.generator()
         asking: dict[int, _Asked] = {}
         while True:
             while not asking or not self._arrived.empty():
@@ -68,19 +68,19 @@ class Engine:
                 asking[id(asked.request)] = asked
                 generator.add([asked.request])
             try:
-                for request in generator.tick():
+                for request in generator.step():
                     if self._tell(asking[id(request)]):
                         del asking[id(request)]
                         generator.drop(request)
             except Exception as error:  # the server lives on; those who were waiting are told
                 for asked in asking.values():
                     asked.put(f"{type(error).__name__}: {error}", "error")
-                asking, generator = {}, self.cast.generator()
+                asking, generator = {}, self.adapter_set.generator()
 
     def _tell(self, asked: _Asked) -> bool:
         """Passes on what is new of an answer; whether it is at its end."""
         request = asked.request
-        text, finish = self.cast.text(request.tokens), request.finish
+        text, finish = self.adapter_set.text(request.tokens), request.finish
         ended = next((place for stop in asked.stops if (place := text.find(stop)) >= 0), None)
         if ended is not None:
             text, finish = text[:ended], "stop"
@@ -100,9 +100,9 @@ def _overlap(text: str, stop: str) -> int:
     return next((size for size in range(min(len(text), len(stop) - 1), 0, -1) if stop.startswith(text[-size:])), 0)
 
 
-def make_app(cast: Cast) -> Starlette:
+def make_app(adapter_set: AdapterSet) -> Starlette:
     """The web application: /v1/models, /v1/chat/completions, /health."""
-    engine = Engine(cast)
+    engine = Engine(adapter_set)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -111,7 +111,7 @@ def make_app(cast: Cast) -> Starlette:
         engine.stop()
 
     async def models(request: HTTPRequest) -> Response:
-        listed = [{"id": name, "object": "model", "created": 0, "owned_by": "paceline"} for name in cast.adapters]
+        listed = [{"id": name, "object": "model", "created": 0, "owned_by": "paceline"} for name in adapter_set.adapters]
         return JSONResponse({"object": "list", "data": listed})
 
     async def health(request: HTTPRequest) -> Response:
@@ -120,8 +120,8 @@ def make_app(cast: Cast) -> Starlette:
     async def chat(request: HTTPRequest) -> Response:
         try:
             body = json.loads(await request.body())
-            asked = _read(body, cast)
-        except UserError as error:
+            asked = _read(body, adapter_set)
+        except PacelineError as error:
             return _refused(str(error), 404 if str(error).startswith("no model") else 400)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             return _refused(f"the body is not JSON ({error})", 400)
@@ -140,19 +140,19 @@ def _refused(message: str, status: int) -> Response:
     return JSONResponse({"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}, status)
 
 
-def _read(body: Any, cast: Cast) -> _Asked:
+def _read(body: Any, adapter_set: AdapterSet) -> _Asked:
     """What a request body asks for.
 
     Raises:
-        UserError: an unknown model, or a field that cannot be served.
+        EvaluationError: an unknown model, or a field that cannot be served.
     """
     if not isinstance(body, dict):
-        raise UserError("the body must be an object")
+        raise EvaluationError("the body must be an object")
     name = body.get("model")
-    if name not in cast.adapters:
-        raise UserError(f"no model {name!r}{nearest(str(name), cast.adapters)}; there are {', '.join(cast.adapters)}")
+    if name not in adapter_set.adapters:
+        raise EvaluationError(f"no model {name!r}{nearest(str(name), adapter_set.adapters)}; there are {', '.join(adapter_set.adapters)}")
     if body.get("n", 1) != 1 or body.get("tools"):
-        raise UserError("only one answer to a request is given (n = 1), and no tools are called")
+        raise EvaluationError("only one answer to a request is given (n = 1), and no tools are called")
     most = body.get("max_completion_tokens") or body.get("max_tokens") or 512
     numbers = {
         "max_tokens": most,
@@ -162,29 +162,29 @@ def _read(body: Any, cast: Cast) -> _Asked:
     }
     for key, value in numbers.items():
         if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
-            raise UserError(f"{key} must be a number that is not negative, not {value!r}")
-    longest = getattr(cast.base.model.config, "max_position_embeddings", None)
+            raise EvaluationError(f"{key} must be a number that is not negative, not {value!r}")
+    longest = getattr(adapter_set.base.model.config, "max_position_embeddings", None)
     thinking = bool((body.get("chat_template_kwargs") or {}).get("enable_thinking", True))
     sampling = Sampling(float(numbers["temperature"]), float(numbers["top_p"]), int(most), int(numbers["seed"]))
     stops = body.get("stop") or []
     stops = [stops] if isinstance(stops, str) else [str(stop) for stop in stops]
-    prompt = cast.prompt(_messages(body.get("messages")), thinking)
+    prompt = adapter_set.prompt(_messages(body.get("messages")), thinking)
     if longest is not None and len(prompt) + sampling.max_new_tokens > longest:
-        raise UserError(f"{len(prompt)} tokens of prompt and up to {most} of answer do not fit into the model's {longest}")
-    request = Request(prompt, cast.adapters[name], sampling, (name,))
+        raise EvaluationError(f"{len(prompt)} tokens of prompt and up to {most} of answer do not fit into the model's {longest}")
+    request = Request(prompt, adapter_set.adapters[name], sampling, (name,))
     return _Asked(request, stops, asyncio.get_running_loop())
 
 
 def _messages(turns: Any) -> Messages:
     if not isinstance(turns, list) or not turns:
-        raise UserError("messages must be a list of turns")
+        raise EvaluationError("messages must be a list of turns")
     found: Messages = []
     for number, turn in enumerate(turns, 1):
         content = turn.get("content") if isinstance(turn, dict) else None
         if isinstance(content, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in content):
             content = "".join(str(part["text"]) for part in content)
         if not isinstance(content, str) or turn.get("role") not in ROLES:
-            raise UserError(f"message {number} must have a role ({', '.join(sorted(ROLES))}) and text as its content")
+            raise EvaluationError(f"message {number} must have a role ({', '.join(sorted(ROLES))}) and text as its content")
         found.append({"role": turn["role"], "content": content})
     return found
 

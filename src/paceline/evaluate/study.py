@@ -10,8 +10,8 @@ from typing import Any
 
 from paceline.config.evaluation import CodeTasks, MTBench
 from paceline.config.recipe import Recipe
-from paceline.errors import UserError
-from paceline.evaluate.adapters import BASE, Cast, open_cast
+from paceline.errors import EvaluationError, PacelineError
+from paceline.evaluate.adapters import BASE, AdapterSet, load_adapters
 from paceline.evaluate.code.load import load_suite
 from paceline.evaluate.code.run import evaluate_code
 from paceline.evaluate.code.suite import validate
@@ -20,10 +20,10 @@ from paceline.evaluate.mtbench.judges import open_judge
 from paceline.evaluate.mtbench.protocol import load_templates
 from paceline.evaluate.mtbench.questions import load_questions
 from paceline.evaluate.mtbench.run import run_mtbench
-from paceline.evaluate.show import SILENT, Show
-from paceline.model.frozen import Storage
-from paceline.train.files import read_json, write_json
-from paceline.train.rundir import RunDirectory
+from paceline.evaluate.progress import NO_PROGRESS, EvaluationProgress
+from paceline.model.quantization import BaseFormat
+from paceline.runs.directory import RunDirectory
+from paceline.runs.files import read_json, write_json
 
 
 def check_evaluations(recipes: Sequence[Recipe]) -> None:
@@ -33,12 +33,14 @@ def check_evaluations(recipes: Sequence[Recipe]) -> None:
         load_questions(wanted.lang, wanted.questions)
         load_templates(wanted.judge_prompts)
         if wanted.judge != "simple" and wanted.judge_model is None:
-            raise UserError(f"eval.mtbench: the judge {wanted.judge!r} needs judge_model")
+            raise EvaluationError(f"eval.mtbench: the judge {wanted.judge!r} needs judge_model")
         if wanted.judge == "openai" and wanted.judge_url is None and not os.environ.get("OPENAI_API_KEY"):
-            raise UserError("eval.mtbench: the judge `openai` needs a key in the environment variable OPENAI_API_KEY, or judge_url")
+            raise EvaluationError("eval.mtbench: the judge `openai` needs a key in the environment variable OPENAI_API_KEY, or judge_url")
 
 
-def evaluate_study(directories: Sequence[RunDirectory], folder: Path, show: Show = SILENT) -> list[tuple[str, dict[str, Any]]]:
+def evaluate_study(
+    directories: Sequence[RunDirectory], folder: Path, progress: EvaluationProgress = NO_PROGRESS
+) -> list[tuple[str, dict[str, Any]]]:
     """Evaluates the finished runs as their recipes say, those with the same base and wishes together; what is there already is kept.
 
     Answers and replies are gathered in `folder` (a stopped evaluation goes on from there), and every run gets its own share of the results,
@@ -51,7 +53,7 @@ def evaluate_study(directories: Sequence[RunDirectory], folder: Path, show: Show
     groups: dict[str, list[RunDirectory]] = {}
     for directory, recipe in finished:
         wishes = recipe.eval.model_dump(mode="json", exclude={"mtbench": {"during"}})
-        key = json.dumps([recipe.base, vars(Storage.of(recipe)), wishes], default=str)
+        key = json.dumps([recipe.base, vars(BaseFormat.of(recipe)), wishes], default=str)
         groups.setdefault(key, []).append(directory)
     done = []
     for number, group in enumerate(groups.values()):
@@ -60,11 +62,11 @@ def evaluate_study(directories: Sequence[RunDirectory], folder: Path, show: Show
         missing = [kind for kind in kinds if not all(_is_done(d, kind) for d in group)]
         if not missing:
             continue
-        cast = open_cast([d.path for d in group], with_base=True)
+        adapter_set = load_adapters([d.path for d in group], with_base=True)
         scratch = (group[0].eval if len(directories) == 1 else folder / "eval") / (f"group-{number + 1}" if len(groups) > 1 else "")
         scratch.mkdir(parents=True, exist_ok=True)
         for kind in missing:
-            summary = _evaluate(kind, cast, wanted, group, scratch, show)
+            summary = _evaluate(kind, adapter_set, wanted, group, scratch, progress)
             done += [(kind, summary)] if summary else []
     return done
 
@@ -79,43 +81,49 @@ def _is_done(directory: RunDirectory, kind: str) -> bool:
     return stored.is_file() and read_json(stored) == wanted
 
 
-def _evaluate(kind: str, cast: Cast, wanted: Any, group: list[RunDirectory], scratch: Path, show: Show) -> dict[str, Any] | None:
+def _evaluate(
+    kind: str, adapter_set: AdapterSet, wanted: Any, group: list[RunDirectory], scratch: Path, progress: EvaluationProgress
+) -> dict[str, Any] | None:
     summary: dict[str, Any] | None
     if kind == "mtbench":
-        summary = _mtbench(cast, wanted.mtbench, group, scratch, show)
+        summary = _mtbench(adapter_set, wanted.mtbench, group, scratch, progress)
     elif kind == "code":
-        summary = _code(cast, wanted.code, group, scratch, show)
+        summary = _code(adapter_set, wanted.code, group, scratch, progress)
     else:
-        show.say(f"measuring what was forgotten on {wanted.forgetting.source}")
-        summary = measure_forgetting(cast, wanted.forgetting, {d.name: d.eval for d in group}, show)
+        progress.log(f"measuring what was forgotten on {wanted.forgetting.source}")
+        summary = measure_forgetting(adapter_set, wanted.forgetting, {d.name: d.eval for d in group}, progress)
     if summary is not None:
         for directory in group:
             write_json(*_settings(directory, kind))
     return summary
 
 
-def _mtbench(cast: Cast, wanted: MTBench, group: list[RunDirectory], scratch: Path, show: Show) -> dict[str, Any]:
+def _mtbench(
+    adapter_set: AdapterSet, wanted: MTBench, group: list[RunDirectory], scratch: Path, progress: EvaluationProgress
+) -> dict[str, Any]:
     speakers = {
         name: adapter
-        for name, adapter in cast.adapters.items()
+        for name, adapter in adapter_set.adapters.items()
         if (name == BASE and "before" in wanted.when) or (name != BASE and "after" in wanted.when)
     }
-    show.say(f"MT-Bench: {', '.join(speakers)}, judge {wanted.judge}")
-    judge = open_judge(wanted, cast, scratch / "judge-replies")
-    summary = run_mtbench(Cast(cast.base, cast.chat, speakers), wanted, judge, scratch, show)
+    progress.log(f"MT-Bench: {', '.join(speakers)}, judge {wanted.judge}")
+    judge = open_judge(wanted, adapter_set, scratch / "judge-replies")
+    summary = run_mtbench(AdapterSet(adapter_set.base, adapter_set.chat, speakers), wanted, judge, scratch, progress)
     _share_out(group, scratch, "mtbench", ("mtbench-answers.jsonl", "mtbench-judgments.jsonl"), summary)
     return summary
 
 
-def _code(cast: Cast, wanted: CodeTasks, group: list[RunDirectory], scratch: Path, show: Show) -> dict[str, Any] | None:
+def _code(
+    adapter_set: AdapterSet, wanted: CodeTasks, group: list[RunDirectory], scratch: Path, progress: EvaluationProgress
+) -> dict[str, Any] | None:
     try:
         tasks, sandbox = load_suite(wanted)
-    except UserError as error:
-        show.say(f"generated code is not run: {error}")
+    except PacelineError as error:
+        progress.log(f"generated code is not run: {error}")
         return None
-    show.say(f"running the own answers of {len(tasks)} {wanted.suite} tasks, then those of {', '.join(cast.adapters)}")
-    valid = validate(tasks, sandbox, show.checked)
-    summary = evaluate_code(cast, valid, sandbox, wanted, scratch, show)
+    progress.log(f"running the own answers of {len(tasks)} {wanted.suite} tasks, then those of {', '.join(adapter_set.adapters)}")
+    valid = validate(tasks, sandbox, progress.checked)
+    summary = evaluate_code(adapter_set, valid, sandbox, wanted, scratch, progress)
     _share_out(group, scratch, wanted.suite, (f"{wanted.suite}-answers.jsonl", f"{wanted.suite}-verdicts.jsonl"), summary)
     return summary
 

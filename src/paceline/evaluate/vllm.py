@@ -9,11 +9,11 @@ from typing import Any
 from paceline.config.recipe import Recipe
 from paceline.data.chat import Chat, load_tokenizer
 from paceline.data.formats import Messages
-from paceline.errors import UserError
-from paceline.evaluate.adapters import BASE, adapter_folder, cast_recipes, encode_prompt
+from paceline.errors import MissingExtra, ModelError
+from paceline.evaluate.adapters import BASE, adapter_folder, adapter_recipes, encode_prompt
 from paceline.evaluate.generate import Request
 from paceline.model.base import base_path, default_device
-from paceline.model.frozen import default_dtype
+from paceline.model.quantization import default_dtype
 
 
 class VLLMGenerator:
@@ -40,7 +40,7 @@ class VLLMGenerator:
     def busy(self) -> bool:
         return bool(self._engine.has_unfinished_requests())
 
-    def tick(self) -> list[Request]:
+    def step(self) -> list[Request]:
         """One step of vLLM's scheduler; the requests that it moved on."""
         moved = []
         for output in self._engine.step():
@@ -52,7 +52,7 @@ class VLLMGenerator:
         return moved
 
 
-class VLLMCast:
+class VLLMAdapterSet:
     """Adapters of finished runs behind one vLLM engine, by name; the bare base is None under the name `base`."""
 
     def __init__(self, paths: list[Path], with_base: bool) -> None:
@@ -60,11 +60,11 @@ class VLLMCast:
             from vllm import EngineArgs, LLMEngine
             from vllm.lora.request import LoRARequest
         except ImportError as error:
-            raise UserError("--engine vllm needs vLLM; install it with `pip install 'paceline[vllm]'` where there is a GPU") from error
-        recipes = cast_recipes(paths)
+            raise MissingExtra("--engine vllm", "vLLM and a GPU", "vllm") from error
+        recipes = adapter_recipes(paths)
         first: Recipe = next(iter(recipes.values()))
         if first.quantize != "none":
-            raise UserError(f"the runs stand on a base stored as {first.quantize}; --engine vllm serves unquantized bases only")
+            raise ModelError(f"the runs stand on a base stored as {first.quantize}; --engine vllm serves unquantized bases only")
         arguments = EngineArgs(
             model=base_path(first.base),
             dtype=str(default_dtype(default_device())).removeprefix("torch."),  # as load_base has it

@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from paceline.config.recipe import Recipe
-from paceline.errors import UserError
-from paceline.model.lora import Group, Part
+from paceline.errors import ModelError
+from paceline.model.lora import LinearGroup, LoRAWeights
 
 _PREFIX = "base_model.model."
 
@@ -26,20 +26,20 @@ class Adapter:
     targets one below the other, then their B matrices. `parts` are the views into them that the layers use.
     """
 
-    def __init__(self, recipe: Recipe, groups: list[Group], targets: set[str], device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, groups: list[LinearGroup], targets: set[str], device: torch.device) -> None:
         self.rank, self.scale, self.dropout = recipe.lora_r, recipe.lora_scale, recipe.lora_dropout
         self.names = [name for group in groups for name in group.names if name in targets]
         size = sum(self.rank * (linear.in_features + linear.out_features)
                    for group in groups for name, linear in zip(group.names, group.linears, strict=True) if name in targets)  # fmt: skip
         self.parameters = torch.zeros(size, device=device)
         self.gradients = torch.zeros(size, device=device)
-        self.parts: dict[int, Part] = {}
+        self.parts: dict[int, LoRAWeights] = {}
         self.matrices: dict[str, tuple[Tensor, Tensor]] = {}
         offset = 0
         for group in groups:
             offset = self._lay_out(group, [i for i, name in enumerate(group.names) if name in targets], offset)
 
-    def _lay_out(self, group: Group, places: list[int], offset: int) -> int:
+    def _lay_out(self, group: LinearGroup, places: list[int], offset: int) -> int:
         if not places:
             return offset
         rank, width = self.rank, group.linears[0].in_features
@@ -51,7 +51,7 @@ class Adapter:
 
         a, a_grad = take(len(places) * rank, width)
         pairs = [take(group.linears[place].out_features, rank) for place in places]
-        self.parts[group.index] = Part(places, rank, a, a_grad, [b for b, _ in pairs], [grad for _, grad in pairs])
+        self.parts[group.index] = LoRAWeights(places, rank, a, a_grad, [b for b, _ in pairs], [grad for _, grad in pairs])
         for number, place in enumerate(places):
             self.matrices[group.names[place]] = (a[number * rank : (number + 1) * rank], pairs[number][0])
         return offset
@@ -89,16 +89,16 @@ class Adapter:
         """Reads weights that PEFT or `save` wrote; refuses weights for other modules or of another rank."""
         path = folder / "adapter_model.safetensors"
         if not path.is_file():
-            raise UserError(f"{folder}: no adapter_model.safetensors there; expected an adapter in PEFT's format")
+            raise ModelError(f"{folder}: no adapter_model.safetensors there; expected an adapter in PEFT's format")
         with safe_open(path, "pt") as stored:
             expected = {f"{_PREFIX}{name}.lora_{half}.weight" for name in self.matrices for half in "AB"}
             if odd := sorted(expected.symmetric_difference(stored.keys())):
-                raise UserError(f"{path}: does not fit this base and recipe; differing tensor: {odd[0]}")
+                raise ModelError(f"{path}: does not fit this base and recipe; differing tensor: {odd[0]}")
             for name, pair in self.matrices.items():
                 for half, matrix in zip("AB", pair, strict=True):
                     tensor = stored.get_tensor(f"{_PREFIX}{name}.lora_{half}.weight")
                     if tensor.shape != matrix.shape:
-                        raise UserError(f"{path}: {name} lora_{half} is {tuple(tensor.shape)}, expected {tuple(matrix.shape)}")
+                        raise ModelError(f"{path}: {name} lora_{half} is {tuple(tensor.shape)}, expected {tuple(matrix.shape)}")
                     matrix.copy_(tensor)
 
 
@@ -108,7 +108,7 @@ def read_adapter_recipe(folder: Path) -> dict[str, object]:
     try:
         config = json.loads(path.read_text())
     except (OSError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as an adapter's configuration ({error})") from error
+        raise ModelError(f"{path}: cannot be read as an adapter's configuration ({error})") from error
     return {
         "base": config["base_model_name_or_path"], "lora_r": config["r"], "lora_alpha": config["lora_alpha"],
         "lora_dropout": config.get("lora_dropout", 0.0), "use_rslora": config.get("use_rslora", False), "target_modules": config["target_modules"],

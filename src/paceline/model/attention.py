@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
-from paceline.model.cache import cached_attention
-from paceline.model.flat import FlatBatch, current
+from paceline.model.batch import PackedBatch, current_batch
+from paceline.model.generation_cache import cached_attention
 
 NAME = "paceline"
 
@@ -28,11 +28,11 @@ def flat_attention(
 
     Shapes: query (1, heads, T, d), key and value (1, kv heads, T, d); returns (1, T, heads, d).
     """
-    batch = current()
+    batch = current_batch()
     if batch is None or softcap is not None:
         raise RuntimeError("flat attention needs a flat batch and no soft cap")
-    if batch.lodging is not None:
-        return cached_attention(batch.lodging, int(module.layer_idx), query, key, value, scaling, sliding_window), None  # type: ignore[arg-type]
+    if batch.cache_layout is not None:
+        return cached_attention(batch.cache_layout, int(module.layer_idx), query, key, value, scaling, sliding_window), None  # type: ignore[arg-type]
     if query.is_cuda and query.dtype != torch.float32:
         return _varlen(batch, query, key, value, scaling, sliding_window), None
     parts = [
@@ -52,7 +52,7 @@ def _one_sequence(query: Tensor, key: Tensor, value: Tensor, scaling: float | No
     return out.transpose(1, 2)
 
 
-def _varlen(batch: FlatBatch, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None) -> Tensor:
+def _varlen(batch: PackedBatch, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
     longest = max(batch.lengths)

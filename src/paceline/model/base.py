@@ -18,15 +18,15 @@ from transformers.utils.logging import disable_progress_bar
 
 from paceline import embedded
 from paceline.config.recipe import Recipe
-from paceline.errors import UserError, nearest
+from paceline.errors import ModelError, nearest
 from paceline.model import attention
 from paceline.model.adapter import Adapter
-from paceline.model.flat import FlatBatch, Slice, current, flat_batch, using
-from paceline.model.frozen import PLAIN, Storage, default_dtype, dense_weight, is_quantized
-from paceline.model.lora import Group, GroupLinear
-from paceline.model.memory import keep_freed_memory
+from paceline.model.allocator import keep_freed_memory
+from paceline.model.batch import PackedBatch, Segment, current_batch, pack_sequences, use_batch
+from paceline.model.last_layer import skip_unread_rows
+from paceline.model.lora import GroupLinear, LinearGroup
 from paceline.model.norm import fuse_norms
-from paceline.model.trim import trim_last_layer
+from paceline.model.quantization import UNQUANTIZED, BaseFormat, default_dtype, dense_weight, is_quantized
 
 
 @dataclass
@@ -38,11 +38,11 @@ class Base:
 
     name: str
     model: PreTrainedModel
-    groups: list[Group]
+    groups: list[LinearGroup]
     head: Tensor
     device: torch.device
 
-    def hidden(self, batch: FlatBatch) -> Tensor:
+    def hidden(self, batch: PackedBatch) -> Tensor:
         """Final hidden states (T, hidden size) of a flat batch, which must be current (`using`) during this and its backward.
 
         Only the rows of supervised positions mean anything (see `trim`).
@@ -74,13 +74,13 @@ class Base:
         if isinstance(wanted, str):
             found = {name for name in names if re.fullmatch(wanted, name)}
             if not found:
-                raise UserError(f"target_modules: the expression {wanted!r} matches no linear of {self.name}; there are {_kinds(names)}")
+                raise ModelError(f"target_modules: the expression {wanted!r} matches no linear of {self.name}; there are {_kinds(names)}")
             return found
         found = set()
         for target in wanted:
             matches = {name for name in names if name == target or name.endswith("." + target)}
             if not matches:
-                raise UserError(
+                raise ModelError(
                     f"target_modules: no linear {target!r} in {self.name}{nearest(target, _kinds(names))}; there are {', '.join(_kinds(names))}"
                 )
             found |= matches
@@ -103,10 +103,10 @@ def read_config(name: str) -> Any:
         config = AutoConfig.from_pretrained(path)
     except (OSError, ValueError) as error:
         kind = "folder" if Path(path).exists() else "hub id (or folder; no such folder here)"
-        raise UserError(f"base {name!r}: no model configuration can be read from this {kind}: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"base {name!r}: no model configuration can be read from this {kind}: {str(error).splitlines()[0]}") from error
     named = config.architectures or []
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or (named and not any("CausalLM" in n or "LMHead" in n for n in named)):
-        raise UserError(
+        raise ModelError(
             f"base {name!r} is a {', '.join(named) or config.model_type}, not a causal language model; Paceline fine-tunes decoders"
         )
     return config
@@ -117,11 +117,11 @@ def default_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def load_base(name: str, device: torch.device | None = None, storage: Storage = PLAIN) -> Base:
+def load_base(name: str, device: torch.device | None = None, base_format: BaseFormat = UNQUANTIZED) -> Base:
     """Loads a base frozen, in bf16 on a GPU and fp32 on a CPU, or quantized, and hooks it up.
 
     Raises:
-        UserError: not found, not a causal LM, or a model whose logits are not `hidden x head` (a soft cap or scale after the projection).
+        ModelError: not found, not a causal LM, or a model whose logits are not `hidden x head` (a soft cap or scale after the projection).
     """
     device = device or default_device()
     read_config(name)
@@ -131,14 +131,14 @@ def load_base(name: str, device: torch.device | None = None, storage: Storage = 
     disable_progress_bar()
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            base_path(name), dtype=default_dtype(device), device_map={"": device}, quantization_config=storage.configuration(device)
+            base_path(name), dtype=default_dtype(device), device_map={"": device}, quantization_config=base_format.configuration(device)
         )
     except (OSError, ValueError) as error:
-        raise UserError(f"base {name!r}: its weights cannot be loaded: {str(error).splitlines()[0]}") from error
-    return adopt(model, name)
+        raise ModelError(f"base {name!r}: its weights cannot be loaded: {str(error).splitlines()[0]}") from error
+    return wrap_model(model, name)
 
 
-def adopt(model: PreTrainedModel, name: str) -> Base:
+def wrap_model(model: PreTrainedModel, name: str) -> Base:
     """Freezes a loaded model and hooks our linears into it."""
     model.requires_grad_(False)
     model.eval()
@@ -153,19 +153,19 @@ def adopt(model: PreTrainedModel, name: str) -> Base:
     groups = _find_groups(model, head, device)
     for group in groups:
         _hook(group)
-    trim_last_layer(model)
+    skip_unread_rows(model)
     base = Base(name, model, groups, head.weight, device)
     _check_head(base)
     return base
 
 
-def _probe(device: torch.device) -> FlatBatch:
+def _probe(device: torch.device) -> PackedBatch:
     ids = torch.arange(8, 40)
-    return flat_batch([(ids, ids)], [Slice(0, 32, None)], device)
+    return pack_sequences([(ids, ids)], [Segment(0, 32, None)], device)
 
 
 @torch.no_grad()
-def _find_groups(model: PreTrainedModel, head: nn.Module, device: torch.device) -> list[Group]:
+def _find_groups(model: PreTrainedModel, head: nn.Module, device: torch.device) -> list[LinearGroup]:
     """Watches one forward: linears called one after another with the very same tensor are a group."""
     seen: list[tuple[str, nn.Linear, Tensor]] = []
 
@@ -175,7 +175,7 @@ def _find_groups(model: PreTrainedModel, head: nn.Module, device: torch.device) 
     linears = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear) and m is not head]
     handles = [linear.register_forward_pre_hook(watch(name)) for name, linear in linears]
     batch = _probe(device)
-    with using(batch):
+    with use_batch(batch):
         model.base_model(input_ids=batch.input_ids, position_ids=batch.positions, use_cache=False)
     for handle in handles:
         handle.remove()
@@ -185,19 +185,21 @@ def _find_groups(model: PreTrainedModel, head: nn.Module, device: torch.device) 
             groups[-1].append(entry)
         else:
             groups.append([entry])
-    return [Group(i, tuple(name for name, _, _ in members), tuple(linear for _, linear, _ in members)) for i, members in enumerate(groups)]
+    return [
+        LinearGroup(i, tuple(name for name, _, _ in members), tuple(linear for _, linear, _ in members)) for i, members in enumerate(groups)
+    ]
 
 
-def _hook(group: Group) -> None:
+def _hook(group: LinearGroup) -> None:
     """The first linear of a group computes all its outputs; the others hand out what it left for them."""
     ready: dict[int, Tensor] = {}
-    anchor = torch.zeros(0, requires_grad=True)
+    grad_sentinel = torch.zeros(0, requires_grad=True)
 
     def first(x: Tensor) -> Tensor:
-        batch = current()
+        batch = current_batch()
         if batch is None:
             return type(group.linears[0]).forward(group.linears[0], x)
-        outs: tuple[Tensor, ...] = GroupLinear.apply(x, anchor, group, batch)  # type: ignore[no-untyped-call]
+        outs: tuple[Tensor, ...] = GroupLinear.apply(x, grad_sentinel, group, batch)  # type: ignore[no-untyped-call]
         ready.update(enumerate(outs))
         return ready.pop(0)
 
@@ -213,10 +215,10 @@ def _hook(group: Group) -> None:
 def _check_head(base: Base) -> None:
     """Refuses a model whose logits are more than the hidden states times the output projection."""
     batch = _probe(base.device)
-    with using(batch):
+    with use_batch(batch):
         logits = base.model(input_ids=batch.input_ids, position_ids=batch.positions, use_cache=False).logits[0]
         ours = base.hidden(batch) @ base.head.t()
     if not torch.allclose(logits.float(), ours.float(), atol=1e-2, rtol=1e-2):
-        raise UserError(
+        raise ModelError(
             f"base {base.name!r}: its logits are not a plain product of hidden states and output projection (a soft cap, scale or bias follows); not supported"
         )

@@ -13,13 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from paceline.model.batch import PackedBatch, Segment
 from paceline.model.dropout import keep_mask
-from paceline.model.flat import FlatBatch, Slice
-from paceline.model.frozen import base_product, dense_weight
+from paceline.model.quantization import base_product, dense_weight
 
 
 @dataclass(frozen=True)
-class Group:
+class LinearGroup:
     """Linears that read the same input; `index` is its place in the model and names its dropout masks."""
 
     index: int
@@ -28,7 +28,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Part:
+class LoRAWeights:
     """What one adapter adds to one group. Views into the adapter's flat buffers.
 
     Shapes: `a` and `a_grad` (targets x r, in); `b` and `b_grad` hold (out, r) for each targeted linear; `targets` are their places in the group.
@@ -48,7 +48,7 @@ class Part:
 
 @dataclass(frozen=True)
 class _Saved:
-    part: Part
+    part: LoRAWeights
     rows: slice
     scale: float
 
@@ -61,19 +61,19 @@ class GroupLinear(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, anchor: Tensor, group: Group, batch: FlatBatch) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, x: Tensor, grad_sentinel: Tensor, group: LinearGroup, batch: PackedBatch) -> tuple[Tensor, ...]:
         flat = x.view(-1, x.shape[-1])
         outs = [base_product(flat, linear, batch) for linear in group.linears]
-        if batch.stack is not None:
-            batch.stack.add(group, flat, outs, batch.slices)
+        if batch.batched_lora is not None:
+            batch.batched_lora.add(group, flat, outs, batch.segments)
             return tuple(out.view(*x.shape[:-1], -1) for out in outs)
         saved: list[_Saved] = []
         tensors: list[Tensor | None] = []
-        for piece in batch.slices:
-            if piece.adapter is None or (part := piece.adapter.parts.get(group.index)) is None:
+        for segment in batch.segments:
+            if segment.adapter is None or (part := segment.adapter.parts.get(group.index)) is None:
                 continue
-            rows = slice(piece.start, piece.stop)
-            scale, keep = _dropout(piece, group, x.shape[-1], x.device)
+            rows = slice(segment.start, segment.stop)
+            scale, keep = _dropout(segment, group, x.shape[-1], x.device)
             low = _masked(flat[rows], keep) @ _as(part.a, x).t()
             for place, target in enumerate(part.targets):
                 outs[target][rows].addmm_(low[:, part.columns(place)], _as(part.b[place], x).t(), alpha=scale)
@@ -116,12 +116,12 @@ def _backward_part(item: _Saved, low: Tensor, keep: Tensor | None, flat: Tensor,
         dx[rows].addcmul_(dlow @ _as(part.a, flat), _factor(keep, flat))
 
 
-def _dropout(piece: Slice, group: Group, width: int, device: torch.device) -> tuple[float, Tensor | None]:
-    assert piece.adapter is not None
-    p, scale = piece.adapter.dropout, piece.adapter.scale
-    if piece.dropout_key is None or p == 0:
+def _dropout(segment: Segment, group: LinearGroup, width: int, device: torch.device) -> tuple[float, Tensor | None]:
+    assert segment.adapter is not None
+    p, scale = segment.adapter.dropout, segment.adapter.scale
+    if segment.dropout_key is None or p == 0:
         return scale, None
-    keep = keep_mask((*piece.dropout_key, group.index), piece.stop - piece.start, width, p, device)
+    keep = keep_mask((*segment.dropout_key, group.index), segment.stop - segment.start, width, p, device)
     return scale / (1 - p), keep
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from paceline.model.flat import FlatBatch, Slice
+from paceline.model.batch import PackedBatch, Segment
 
 # Elements of one chunk of logits: about what a CPU's caches hold, and little beside a GPU's memory.
 _CHUNK_ELEMENTS = {"cpu": 2**22, "cuda": 2**27}
@@ -50,8 +50,8 @@ def chunk_rows(vocabulary: int, device: torch.device) -> int:
     return max(64, min(1024, _CHUNK_ELEMENTS[device.type] // vocabulary))
 
 
-def slice_losses(
-    hidden: Tensor, weight: Tensor, batch: FlatBatch, piece: Slice, gradient: Tensor | None = None, scale: float = 1.0,
+def segment_losses(
+    hidden: Tensor, weight: Tensor, batch: PackedBatch, segment: Segment, gradient: Tensor | None = None, scale: float = 1.0,
     soft: Sequence[SoftTarget] = (),
 ) -> TokenLosses:  # fmt: skip
     """Losses of one slice's supervised positions, and their gradient.
@@ -61,9 +61,9 @@ def slice_losses(
         weight: (vocabulary, hidden size), the output projection.
         gradient: (T, hidden size); where given, d(scale x summed cross-entropy + weighted divergences)/d(hidden) is written into the slice's rows.
     """
-    labels = batch.labels[0, piece.start : piece.stop]
+    labels = batch.labels[0, segment.start : segment.stop]
     positions = (labels >= 0).nonzero()[:, 0]
-    rows, labels = hidden[piece.start : piece.stop][positions], labels[positions]
+    rows, labels = hidden[segment.start : segment.stop][positions], labels[positions]
     losses, corrects, grads = [], [], []
     divergences: list[list[Tensor]] = [[] for _ in soft]
     step = chunk_rows(weight.shape[0], hidden.device)
@@ -81,10 +81,10 @@ def slice_losses(
                 grad.index_add_(0, places, values.to(weight.dtype) @ weight)
             grads.append(grad)
     if gradient is not None and len(positions):
-        gradient[piece.start : piece.stop].index_copy_(0, positions, torch.cat(grads).to(gradient.dtype))
+        gradient[segment.start : segment.stop].index_copy_(0, positions, torch.cat(grads).to(gradient.dtype))
     empty = hidden.new_zeros(0, dtype=torch.float32)
     return TokenLosses(
-        positions + piece.start, torch.cat([empty, *losses]), torch.cat([empty.bool(), *corrects]),
+        positions + segment.start, torch.cat([empty, *losses]), torch.cat([empty.bool(), *corrects]),
         [torch.cat([empty, *found]) for found in divergences],
     )  # fmt: skip
 

@@ -9,9 +9,9 @@ import yaml
 
 from paceline import __version__
 from paceline.config.recipe import Recipe
-from paceline.report.conclude import conclusions
-from paceline.report.gather import gather
-from paceline.report.write import markdown_environment
+from paceline.report.collect import gather
+from paceline.report.conclusions import conclusions
+from paceline.report.export import markdown_environment
 
 
 def model_card(run: Path, name: str, merged: bool) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from paceline.report.gather import RunFacts
+from paceline.report.collect import RunFacts
 
 _COLUMNS = ("step", "tokens", "seconds", "loss", "lr", "grad_norm")
 # Of one curve, and of all curves of a chart: a browser draws that many in under a second.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from paceline.report.gather import RunFacts, StudyFacts
+from paceline.report.collect import RunFacts, StudyFacts
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from paceline.compare.table import run_directories
-from paceline.report.text import clock
-from paceline.train.events import read_events
-from paceline.train.rundir import RunDirectory
+from paceline.report.format import clock
+from paceline.runs.directory import RunDirectory
+from paceline.runs.events import read_events
 
 _BARS = "▁▂▃▄▅▆▇█"
 _STYLE = {"running": "cyan", "finished": "green", "failed": "red", "stopped": "yellow"}

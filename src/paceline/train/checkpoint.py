@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from paceline.config.recipe import Recipe
 from paceline.model.adapter import Adapter
-from paceline.train.files import read_json, whole_folder, write_json
+from paceline.runs.files import read_json, whole_folder, write_json
 from paceline.train.optimizer import moments, restore
 
 

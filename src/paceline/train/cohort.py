@@ -5,27 +5,32 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from paceline.errors import UserError
+from paceline.errors import TrainingError
 from paceline.model.base import Base
-from paceline.train.pieces import PIECE_TOKENS
+from paceline.train.distributed import SINGLE_PROCESS, DistributedContext
+from paceline.train.micro_batches import MICRO_BATCH_TOKENS
 from paceline.train.run import TrainingRun
-from paceline.train.step import Share, forward_backward
-from paceline.train.world import ALONE, World
+from paceline.train.step import StepItem, forward_backward
 
 # Tokens of one forward. On a CPU one piece fills the cores and its activations stay near the caches; a GPU wants more at once.
-BUDGET = {"cpu": PIECE_TOKENS, "cuda": 8 * PIECE_TOKENS}
+BUDGET = {"cpu": MICRO_BATCH_TOKENS, "cuda": 8 * MICRO_BATCH_TOKENS}
 
-Chosen = list[tuple[TrainingRun, Share]]
+Chosen = list[tuple[TrainingRun, StepItem]]
 
 
 class Cohort:
     """Trains runs tick by tick. How many pieces share a tick changes the speed and never a bit (on a CPU, in fp32)."""
 
     def __init__(
-        self, base: Base, runs: Sequence[TrainingRun], begin: Callable[[TrainingRun], None], budget: int | None = None, world: World = ALONE
+        self,
+        base: Base,
+        runs: Sequence[TrainingRun],
+        begin: Callable[[TrainingRun], None],
+        budget: int | None = None,
+        distributed: DistributedContext = SINGLE_PROCESS,
     ) -> None:
         """`begin` starts a waiting run if what it starts from is ready."""
-        self.base, self.runs, self._begin, self._world = base, list(runs), begin, world
+        self.base, self.runs, self._begin, self._world = base, list(runs), begin, distributed
         self.budget = budget or BUDGET[base.device.type]
         self.stopping = False
         base.checkpoint_layers(any(run.recipe.gradient_checkpointing for run in runs))
@@ -42,7 +47,7 @@ class Cohort:
                     self._begin(run)
             if not self.active:
                 break
-            self.tick()
+            self.micro_step()
             observe(self)
         for run in self.active:
             run.stop()
@@ -56,22 +61,22 @@ class Cohort:
             return self.stopping
         return False
 
-    def tick(self) -> None:
+    def micro_step(self) -> None:
         """One forward and backward over pieces of the runs that are least far, then the steps that this completes."""
         chosen = self._choose()
         began = time.perf_counter()
         try:
             if chosen:  # else this process has no piece of the step
-                forward_backward(self.base, [share for _, share in chosen])
+                forward_backward(self.base, [item for _, item in chosen])
         except torch.OutOfMemoryError as error:
             self._halve(chosen, error)
             return
         took = time.perf_counter() - began
-        tokens = sum(share.piece.tokens for _, share in chosen) or 1
-        for run, share in chosen:
-            run.progress.seconds += took * share.piece.tokens / tokens
+        tokens = sum(item.micro_batch.tokens for _, item in chosen) or 1
+        for run, item in chosen:
+            run.progress.seconds += took * item.micro_batch.tokens / tokens
         for run in self.active:
-            if run.next_piece() is None:
+            if run.next_micro_batch() is None:
                 run.finish_step()
 
     def _choose(self) -> Chosen:
@@ -80,19 +85,19 @@ class Cohort:
         tokens = 0
         for run in sorted(self.active, key=lambda run: run.done):
             while (
-                (piece := run.next_piece()) is not None
-                and (not chosen or tokens + piece.tokens <= self.budget)
+                (micro_batch := run.next_micro_batch()) is not None
+                and (not chosen or tokens + micro_batch.tokens <= self.budget)
                 and not (chosen and self._world.sharded)
             ):
                 chosen.append((run, run.take()))
-                tokens += piece.tokens
+                tokens += micro_batch.tokens
         return chosen
 
     def _halve(self, chosen: Chosen, error: torch.OutOfMemoryError) -> None:
         """Out of memory: the steps under way begin again with half the budget. The pieces stay the same, so the bits do."""
-        largest = max(share.piece.tokens for _, share in chosen)
+        largest = max(item.micro_batch.tokens for _, item in chosen)
         if len(chosen) == 1:
-            raise UserError(
+            raise TrainingError(
                 f"out of memory with a single piece of {largest} tokens of run {chosen[0][0].name!r}; lower max_length, or take a smaller base"
             ) from error
         self.budget //= 2

@@ -15,15 +15,15 @@ from paceline.config.recipe import Recipe
 from paceline.config.study import Run, Study
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base, default_device, load_base, read_config
-from paceline.model.frozen import Storage
 from paceline.model.loss import chunk_rows
+from paceline.model.quantization import BaseFormat
 from paceline.train.cohort import BUDGET
+from paceline.train.hidden_cache import HiddenStateCache
+from paceline.train.micro_batches import MICRO_BATCH_TOKENS, MicroBatch, make_micro_batches
 from paceline.train.objective import Objective
 from paceline.train.order import DataOrder
-from paceline.train.pieces import PIECE_TOKENS, Piece, cut
-from paceline.train.prepare import Prepared, Preparer, by_base
-from paceline.train.states import FrozenStates
-from paceline.train.step import Share, forward_backward
+from paceline.train.prepare import Prepared, Preparer, group_by_base
+from paceline.train.step import StepItem, forward_backward
 from paceline.train.teacher import load_teachers
 
 
@@ -52,27 +52,27 @@ class CohortEstimate:
         return sum(self.memory.values())
 
 
-def estimate_study(study: Study, budget: int | None = None, say: Callable[[str], None] = lambda line: None) -> list[CohortEstimate]:
+def estimate_study(study: Study, budget: int | None = None, log: Callable[[str], None] = lambda line: None) -> list[CohortEstimate]:
     """Estimates every cohort of a study. Loads each base and trains a piece of every run for a moment; writes nothing.
 
     Raises:
-        UserError: whatever training would refuse.
+        PacelineError: whatever training would refuse.
     """
     return [
-        _load_and_estimate(base, storage, runs, budget, say)
-        for (base, storage), runs in by_base(study.runs, lambda run: run.recipe).items()
+        _load_and_estimate(base, base_format, runs, budget, log)
+        for (base, base_format), runs in group_by_base(study.runs, lambda run: run.recipe).items()
     ]
 
 
 def _load_and_estimate(
-    name: str, storage: Storage, recipes: Sequence[Run], budget: int | None, say: Callable[[str], None]
+    name: str, base_format: BaseFormat, recipes: Sequence[Run], budget: int | None, log: Callable[[str], None]
 ) -> CohortEstimate:
     read_config(name)
     preparer = Preparer()
     runs = [(run.name, run.recipe, preparer.prepare(run.recipe)) for run in recipes]
     libraries = psutil.Process().memory_info().rss
-    say(f"loading the base {name}")
-    return estimate_cohort(load_base(name, storage=storage), libraries, runs, preparer, budget, say)
+    log(f"loading the base {name}")
+    return estimate_cohort(load_base(name, base_format=base_format), libraries, runs, preparer, budget, log)
 
 
 def estimate_cohort(
@@ -81,18 +81,18 @@ def estimate_cohort(
     runs: Sequence[tuple[str, Recipe, Prepared]],
     preparer: Preparer,
     budget: int | None,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> CohortEstimate:
     """Estimates runs that share a loaded base; `libraries` is the memory that the process had before the base."""
-    teachers = load_teachers([recipe for _, recipe, _ in runs], preparer, base, say)
-    anchor = FrozenStates(base)
+    teachers = load_teachers([recipe for _, recipe, _ in runs], preparer, base, log)
+    reference = HiddenStateCache(base)
     base.checkpoint_layers(any(recipe.gradient_checkpointing for _, recipe, _ in runs))
     adapters = [base.new_adapter(recipe) for _, recipe, _ in runs]
     rates, activations = [], 0
     for (run, recipe, ready), adapter in zip(runs, adapters, strict=True):
-        say(f"probing {run}")
+        log(f"probing {run}")
         teacher = teachers[recipe.distill.teacher, recipe.distill.quantize] if recipe.distill else None
-        rate, saved = _probe(base, ready, adapter, Objective(recipe, ready.dataset, anchor if recipe.kl else None, teacher))
+        rate, saved = _probe(base, ready, adapter, Objective(recipe, ready.dataset, reference if recipe.kl else None, teacher))
         rates.append(rate)
         activations = max(activations, saved)
     tokens = max(budget or BUDGET[base.device.type], max(_longest(ready) for _, _, ready in runs))
@@ -125,7 +125,7 @@ def _run(name: str, prepared: Prepared, rate: float) -> RunEstimate:
 
 def _longest(prepared: Prepared) -> int:
     """Tokens of the longest piece: one long example may be more than a piece usually holds."""
-    return int(max(np.minimum(prepared.dataset.lengths, prepared.recipe.max_length).max(), PIECE_TOKENS))
+    return int(max(np.minimum(prepared.dataset.lengths, prepared.recipe.max_length).max(), MICRO_BATCH_TOKENS))
 
 
 def _bytes(base: Base) -> int:
@@ -146,30 +146,30 @@ def _probe(base: Base, prepared: Prepared, adapter: Adapter, objective: Objectiv
     recipe, dataset = prepared.recipe, prepared.dataset
     order = DataOrder(recipe, prepared.plan)
     examples = prepared.split.train[np.concatenate([order(step) for step in range(min(4, prepared.plan.total_steps))])]
-    pieces = list(cut(dataset, examples, recipe.max_length))[:2]
+    micro_batches = list(make_micro_batches(dataset, examples, recipe.max_length))[:2]
     took, saved = 0.0, 0
-    for piece in pieces:  # the last one counts: the first warms up
+    for micro_batch in micro_batches:  # the last one counts: the first warms up
         began = time.perf_counter()
-        saved = _train_piece(base, adapter, objective, piece, recipe.kl.start_step + recipe.kl.warmup_steps if recipe.kl else 0)
+        saved = _train_piece(base, adapter, objective, micro_batch, recipe.kl.start_step + recipe.kl.warmup_steps if recipe.kl else 0)
         took = time.perf_counter() - began
     adapter.gradients.zero_()
-    return pieces[-1].tokens / took, saved // pieces[-1].tokens
+    return micro_batches[-1].tokens / took, saved // micro_batches[-1].tokens
 
 
-def _train_piece(base: Base, adapter: Adapter, objective: Objective, piece: Piece, step: int) -> int:
+def _train_piece(base: Base, adapter: Adapter, objective: Objective, micro_batch: MicroBatch, step: int) -> int:
     """Bytes that autograd keeps for the backward pass, weights not counted."""
-    objective.begin(step, [piece], False)
+    objective.begin(step, [micro_batch], False)
     weights = {p.untyped_storage().data_ptr() for p in base.model.parameters()}
     kept: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            kept[storage.data_ptr()] = storage.nbytes()
+        base_format = tensor.untyped_storage()
+        if base_format.data_ptr() not in weights:
+            kept[base_format.data_ptr()] = base_format.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        forward_backward(base, [Share(piece, adapter, objective, (0, 0, 0, 2))])
+        forward_backward(base, [StepItem(micro_batch, adapter, objective, (0, 0, 0, 2))])
     if base.device.type == "cuda":
         torch.cuda.synchronize()
     return sum(kept.values())

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from paceline.config.parts import KL
+from paceline.config.objective import KL
 from paceline.config.recipe import Recipe
 from paceline.data.tokens import TokenDataset
 from paceline.model.loss import SoftTarget, TokenLosses
-from paceline.train.pieces import Piece
-from paceline.train.states import FrozenStates
-from paceline.train.world import World
+from paceline.train.distributed import DistributedContext
+from paceline.train.hidden_cache import HiddenStateCache
+from paceline.train.micro_batches import MicroBatch
 
 
 def kl_weight(kl: KL, step: int) -> float:
@@ -27,19 +27,19 @@ class Objective:
     teacher's; None where the recipe does not need them.
     """
 
-    def __init__(self, recipe: Recipe, dataset: TokenDataset, anchor: FrozenStates | None, teacher: FrozenStates | None) -> None:
-        self._recipe, self._dataset, self._anchor, self._teacher = recipe, dataset, anchor, teacher
+    def __init__(self, recipe: Recipe, dataset: TokenDataset, reference: HiddenStateCache | None, teacher: HiddenStateCache | None) -> None:
+        self._recipe, self._dataset, self._reference, self._teacher = recipe, dataset, reference, teacher
         self._share = recipe.distill.weight if recipe.distill else 0.0
         self.begin(0, [], False)
 
-    def begin(self, step: int, pieces: list[Piece], measure: bool) -> None:
+    def begin(self, step: int, micro_batches: list[MicroBatch], measure: bool) -> None:
         """Forgets what was summed and takes the weights of a step. `measure`: the KL is wanted even where its weight is 0."""
         kl = self._recipe.kl
-        self.supervised = sum(piece.supervised for piece in pieces)
+        self.supervised = sum(micro_batch.supervised for micro_batch in micro_batches)
         self._weight = kl_weight(kl, step) if kl else 0.0
         self._with_kl = kl is not None and (self._weight > 0 or (kl.measure and measure))
         tail = kl.tail if kl else None
-        self._anchored = sum(min(tail or s.supervised, s.supervised) for piece in pieces for s in piece.sequences)
+        self._anchored = sum(min(tail or s.supervised, s.supervised) for micro_batch in micro_batches for s in micro_batch.sequences)
         self._sums: dict[str, float] = {}
         self.correct = 0
 
@@ -48,16 +48,16 @@ class Objective:
         """Factor of the summed cross-entropy."""
         return (1 - self._share) / self.supervised
 
-    def soft_targets(self, piece: Piece) -> list[SoftTarget]:
+    def soft_targets(self, micro_batch: MicroBatch) -> list[SoftTarget]:
         """The distributions that a piece of the step is compared with, beside its labels."""
         found = []
         kl, distill = self._recipe.kl, self._recipe.distill
-        if self._with_kl and kl and self._anchor:
-            places, states = self._anchor.of(self._dataset, piece, kl.tail)
+        if self._with_kl and kl and self._reference:
+            places, states = self._reference.of(self._dataset, micro_batch, kl.tail)
             forward = kl.direction == "base-adapter"
-            found.append(SoftTarget(places, states, self._anchor.base.head, self._weight / self._anchored, forward))
+            found.append(SoftTarget(places, states, self._reference.base.head, self._weight / self._anchored, forward))
         if distill and self._teacher:
-            places, states = self._teacher.of(self._dataset, piece, None)
+            places, states = self._teacher.of(self._dataset, micro_batch, None)
             weight = self._share / self.supervised
             found.append(SoftTarget(places, states, self._teacher.base.head, weight, True, distill.temperature))
         return found
@@ -70,13 +70,13 @@ class Objective:
             self._sum(name, float(values.double().sum()))
         self.correct += int(losses.correct.sum())
 
-    def add_up(self, world: World) -> None:
+    def all_reduce(self, distributed: DistributedContext) -> None:
         """Adds what the other processes have counted."""
-        if world.size == 1:
+        if distributed.size == 1:
             return
         names = ["cross_entropy", *["kl"] * self._with_kl, *["distill"] * (self._teacher is not None)]
-        told = torch.tensor([*(self._sums.get(name, 0.0) for name in names), self.correct], dtype=torch.float64, device=world.device)
-        world.add_up(told)
+        told = torch.tensor([*(self._sums.get(name, 0.0) for name in names), self.correct], dtype=torch.float64, device=distributed.device)
+        distributed.all_reduce(told)
         self._sums, self.correct = dict(zip(names, told.tolist()[:-1], strict=True)), int(told[-1])
 
     def _sum(self, name: str, value: float) -> None:

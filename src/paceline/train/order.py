@@ -11,7 +11,7 @@ from paceline.config.recipe import Recipe
 
 
 @dataclass(frozen=True)
-class Plan:
+class StepPlan:
     """How long a run is. Counted as transformers' Trainer does: an epoch's last step may be smaller, and counts."""
 
     examples: int
@@ -25,12 +25,12 @@ class Plan:
         return self.total_steps / self.steps_per_epoch
 
 
-def make_plan(recipe: Recipe, examples: int) -> Plan:
+def make_step_plan(recipe: Recipe, examples: int) -> StepPlan:
     """Steps and warm-up of a recipe over a number of training examples."""
     steps_per_epoch = math.ceil(math.ceil(examples / recipe.batch_size) / recipe.grad_accum)
     total = recipe.max_steps or math.ceil(recipe.epochs * steps_per_epoch)
     warmup = math.ceil(total * recipe.warmup_ratio) if recipe.warmup_steps is None else recipe.warmup_steps
-    return Plan(examples, steps_per_epoch, total, warmup)
+    return StepPlan(examples, steps_per_epoch, total, warmup)
 
 
 def epoch_order(seed: int, epoch: int, examples: int, key: NDArray[Any] | None = None) -> NDArray[np.int64]:
@@ -42,7 +42,7 @@ def epoch_order(seed: int, epoch: int, examples: int, key: NDArray[Any] | None =
 class DataOrder:
     """step (from 0) -> indices into the training examples of its effective batch. A function of recipe, plan and key; keeps one epoch at hand."""
 
-    def __init__(self, recipe: Recipe, plan: Plan, key: NDArray[Any] | None = None) -> None:
+    def __init__(self, recipe: Recipe, plan: StepPlan, key: NDArray[Any] | None = None) -> None:
         self._recipe, self._plan, self._key = recipe, plan, key
         self._epoch, self._order = -1, np.empty(0, dtype=np.int64)
 

@@ -6,26 +6,26 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from paceline.config.parts import Data
+from paceline.config.data import Data
 from paceline.config.recipe import Recipe
 from paceline.data.chat import Chat, load_tokenizer
 from paceline.data.clean import clean
-from paceline.data.groups import choose_tasks
+from paceline.data.phases import choose_tasks
 from paceline.data.split import Split, split
 from paceline.data.tokens import TokenDataset, load_tokens
-from paceline.errors import UserError
-from paceline.model.frozen import Storage
-from paceline.train.order import Plan, make_plan
+from paceline.errors import DataError
+from paceline.model.quantization import BaseFormat
+from paceline.train.order import StepPlan, make_step_plan
 from paceline.train.schedule import learning_rate
 
 Item = TypeVar("Item")
 
 
-def by_base(items: Iterable[Item], recipe: Callable[[Item], Recipe]) -> dict[tuple[str, Storage], list[Item]]:
+def group_by_base(items: Iterable[Item], recipe: Callable[[Item], Recipe]) -> dict[tuple[str, BaseFormat], list[Item]]:
     """Things that have a recipe, by (base, how it is stored), in order: runs with the same of both train together."""
-    found: dict[tuple[str, Storage], list[Item]] = {}
+    found: dict[tuple[str, BaseFormat], list[Item]] = {}
     for item in items:
-        found.setdefault((recipe(item).base, Storage.of(recipe(item))), []).append(item)
+        found.setdefault((recipe(item).base, BaseFormat.of(recipe(item))), []).append(item)
     return found
 
 
@@ -36,7 +36,7 @@ class Prepared:
     recipe: Recipe
     dataset: TokenDataset
     split: Split
-    plan: Plan
+    plan: StepPlan
     facts: dict[str, Any]
 
     def summary(self) -> str:
@@ -73,35 +73,35 @@ class Preparer:
                 self._tokens[key] = replace(self.tokens(base, data), loss_on=loss_on)
         return self._tokens[key]
 
-    def prepare(self, recipe: Recipe, tick: Callable[[int], None] = lambda count: None) -> Prepared:
+    def prepare(self, recipe: Recipe, on_progress: Callable[[int], None] = lambda count: None) -> Prepared:
         """The recipe's examples, split and cleaned; `tick` is told how many examples cleaning has read.
 
         Raises:
-            UserError: the data cannot train this recipe.
+            DataError: the data cannot train this recipe.
         """
         dataset = self.tokens(recipe.base, recipe.data, recipe.loss_on)
         _refuse_all_long(recipe, dataset)
         parts = split(dataset, recipe.data.eval_ratio, recipe.max_length)
         facts = _facts(recipe, dataset)
         if recipe.data.clean is not None:
-            cleaned = clean(dataset, recipe.data.clean, parts, tick)
+            cleaned = clean(dataset, recipe.data.clean, parts, on_progress)
             parts, facts["removed"] = cleaned.split, cleaned.removed
         if recipe.train_tasks is not None:
             tasks = dataset.tasks
-            chosen = choose_tasks([tasks[i] for i in parts.train], recipe.train_tasks)
+            chosen = choose_tasks([tasks[i] for i in parts.train], recipe.train_tasks, recipe.phases)
             parts = Split(parts.train[chosen], parts.eval)
         for side, name in ((parts.train, "train"), (parts.eval, "hold out")):
             if not len(side):
-                raise UserError(f"data {recipe.data.source!r}: no example is left to {name}; check data.clean and train_tasks")
+                raise DataError(f"data {recipe.data.source!r}: no example is left to {name}; check data.clean and train_tasks")
         facts |= {"train": len(parts.train), "eval": len(parts.eval), "train_mixture": _mixture(dataset, parts.train)}
-        plan = make_plan(recipe, len(parts.train))
+        plan = make_step_plan(recipe, len(parts.train))
         learning_rate(recipe, plan)  # refuses a schedule that does not fit the steps
         return Prepared(recipe, dataset, parts, plan, facts)
 
 
 def _refuse_all_long(recipe: Recipe, dataset: TokenDataset) -> None:
     if (dataset.lengths > recipe.max_length).all():
-        raise UserError(
+        raise DataError(
             f"data {recipe.data.source!r}: all {len(dataset)} examples are longer than max_length {recipe.max_length} "
             f"(the shortest has {dataset.lengths.min()} tokens); raise it with --max-length"
         )

@@ -9,25 +9,26 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from paceline.errors import UserError
+from paceline.errors import TrainingError
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base
+from paceline.runs.directory import RunDirectory
+from paceline.runs.events import EventLog, read_events, write_trainer_state
+from paceline.runs.files import whole_folder
+from paceline.runs.losses import ExampleLosses
 from paceline.train.checkpoint import Progress, load_checkpoint, save_checkpoint
-from paceline.train.diagnose import adapter_norms, eval_alerts, step_alerts
-from paceline.train.events import EventLog, read_events, write_trainer_state
-from paceline.train.files import whole_folder
-from paceline.train.heldout import ExampleLosses, held_out_losses
+from paceline.train.distributed import SINGLE_PROCESS, DistributedContext
+from paceline.train.heldout import held_out_losses
+from paceline.train.hidden_cache import HiddenStateCache
+from paceline.train.micro_batches import MicroBatch, make_micro_batches
+from paceline.train.norms import adapter_norms, eval_alerts, step_alerts
 from paceline.train.objective import Objective
 from paceline.train.optimizer import make_optimizer
 from paceline.train.order import DataOrder
-from paceline.train.pieces import Piece, cut
 from paceline.train.prepare import Prepared
-from paceline.train.rundir import RunDirectory
 from paceline.train.schedule import learning_rate
-from paceline.train.score import ScoreWatch
-from paceline.train.states import FrozenStates
-from paceline.train.step import Share
-from paceline.train.world import ALONE, World
+from paceline.train.step import StepItem
+from paceline.train.stop_rules import BenchmarkEarlyStop
 
 # Told every event as it is logged; gives the findings that the event brings.
 Judge = Callable[[dict[str, Any]], list[dict[str, Any]]]
@@ -39,7 +40,7 @@ Probe = Callable[[Adapter | None], float]
 
 def no_probe(adapter: Adapter | None) -> float:
     """Where nothing is there to ask and grade."""
-    raise UserError("eval.mtbench.during needs something that asks and grades; train with `paceline train` or `paceline study run`")
+    raise TrainingError("eval.mtbench.during needs something that asks and grades; train with `paceline train` or `paceline study run`")
 
 
 class TrainingRun:
@@ -49,9 +50,9 @@ class TrainingRun:
     """
 
     def __init__(
-        self, base: Base, prepared: Prepared, directory: RunDirectory, anchor: FrozenStates, teacher: FrozenStates | None = None,
+        self, base: Base, prepared: Prepared, directory: RunDirectory, reference: HiddenStateCache, teacher: HiddenStateCache | None = None,
         judge: Judge = lambda event: [], probe: Probe = no_probe, sink: Sink = lambda event: None,
-        world: World = ALONE,
+        distributed: DistributedContext = SINGLE_PROCESS,
     ) -> None:  # fmt: skip
         self.base, self.prepared, self.directory = base, prepared, directory
         self.recipe, self.plan = prepared.recipe, prepared.plan
@@ -66,15 +67,15 @@ class TrainingRun:
         self.last: dict[str, Any] = {}
         self.alerts: list[str] = []
         self.eval_summary: dict[str, Any] | None = None
-        self._anchor = anchor if self.recipe.kl else None
-        self._objective = Objective(self.recipe, prepared.dataset, self._anchor, teacher)
-        self._world = world
-        self._pieces: list[Piece] = []
-        self._mine: list[tuple[int, Piece]] = []
+        self._reference = reference if self.recipe.kl else None
+        self._objective = Objective(self.recipe, prepared.dataset, self._reference, teacher)
+        self._world = distributed
+        self._micro_batches: list[MicroBatch] = []
+        self._mine: list[tuple[int, MicroBatch]] = []
         self._taken = 0
         self._log = EventLog(directory.events)
         self._judge, self._probe, self._sink = judge, probe, sink
-        self._score_watch = ScoreWatch(self.recipe.eval.mtbench.during if self.recipe.eval.mtbench else None)
+        self._score_watch = BenchmarkEarlyStop(self.recipe.eval.mtbench.during if self.recipe.eval.mtbench else None)
         self._condemned = ""
 
     # -- beginning ---------------------------------------------------------------------------------------------------------------------
@@ -92,7 +93,7 @@ class TrainingRun:
             self._start_anew(base_losses, parent)
         else:
             self.progress = load_checkpoint(checkpoint, self.adapter, self.optimizer)
-            self._log.cut(self.progress.events_bytes)
+            self._log.truncate(self.progress.events_bytes)
             for event in read_events(self.directory.events):
                 self._judge(event)
                 self._score_watch.see(event)
@@ -105,10 +106,10 @@ class TrainingRun:
             self.adapter.initialize(self.recipe.seed)
         else:
             self.adapter.load(parent)
-        self._log.cut(0)
+        self._log.truncate(0)
         self._write("start", total_steps=self.plan.total_steps, steps_per_epoch=self.plan.steps_per_epoch, **self.prepared.facts)
         base_losses.save(self.directory.eval / "base.parquet")
-        self._log_eval(base_losses.summary(), 0.0, "base")
+        self._log_eval(base_losses.summary(self.recipe.phases), 0.0, "base")
         if parent is not None:
             self._evaluate("start")
         if self._score_watch.due(0):
@@ -116,17 +117,19 @@ class TrainingRun:
 
     def _begin_step(self) -> None:
         chosen = self.prepared.split.train[self._order(self.progress.step)]
-        self._pieces = list(cut(self.prepared.dataset, chosen, self.recipe.max_length))
-        most = -(-len(self._pieces) // self._world.size)
-        self._mine = list(enumerate(self._pieces))[self._world.rank * most :][:most]  # neighbours, so that sums are those of one process
+        self._micro_batches = list(make_micro_batches(self.prepared.dataset, chosen, self.recipe.max_length))
+        most = -(-len(self._micro_batches) // self._world.size)
+        self._mine = list(enumerate(self._micro_batches))[self._world.rank * most :][
+            :most
+        ]  # neighbours, so that sums are those of one process
         if self._world.sharded:  # all must run the same number of forwards: who has no piece left gives one without weight
-            self._mine += [(-1, self._pieces[0])] * (most - len(self._mine))
+            self._mine += [(-1, self._micro_batches[0])] * (most - len(self._mine))
         self.restart_step()
 
     def restart_step(self) -> None:
         """Forgets what the step under way has summed; its pieces come again, in the same order."""
         self._taken = 0
-        self._objective.begin(self.progress.step, self._pieces, self._logs(self.progress.step + 1))
+        self._objective.begin(self.progress.step, self._micro_batches, self._logs(self.progress.step + 1))
         self.adapter.gradients.zero_()
 
     # -- inside a step -----------------------------------------------------------------------------------------------------------------
@@ -140,25 +143,25 @@ class TrainingRun:
     def between_steps(self) -> bool:
         return self._taken == 0
 
-    def next_piece(self) -> Piece | None:
+    def next_micro_batch(self) -> MicroBatch | None:
         """The next piece of the step under way; None when all are taken."""
         return self._mine[self._taken][1] if self._taken < len(self._mine) else None
 
-    def take(self) -> Share:
+    def take(self) -> StepItem:
         """Counts the next piece as taken and returns its share of the step."""
-        place, piece = self._mine[self._taken]
+        place, micro_batch = self._mine[self._taken]
         self._taken += 1
         if place < 0:
-            return Share(piece, self.adapter, None)
-        return Share(piece, self.adapter, self._objective, (self.recipe.seed, self.progress.step, place, 2))
+            return StepItem(micro_batch, self.adapter, None)
+        return StepItem(micro_batch, self.adapter, self._objective, (self.recipe.seed, self.progress.step, place, 2))
 
     # -- between steps -----------------------------------------------------------------------------------------------------------------
 
     def finish_step(self) -> None:
         """Clips, updates, logs, evaluates and saves as the recipe says; ends the run after its last step."""
         began = time.perf_counter()
-        self._world.add_up(self.adapter.gradients)
-        self._objective.add_up(self._world)
+        self._world.all_reduce(self.adapter.gradients)
+        self._objective.all_reduce(self._world)
         figures, rate = self._objective.figures(), self.learning_rate(self.progress.step)
         grad_norm = float(torch.linalg.vector_norm(self.adapter.gradients))
         self._alert(step_alerts(self.progress, figures["loss"], grad_norm), self.progress.step + 1)
@@ -196,7 +199,7 @@ class TrainingRun:
     def _count(self, loss: float) -> None:
         progress = self.progress
         progress.step += 1
-        progress.tokens += sum(piece.tokens for piece in self._pieces)
+        progress.tokens += sum(micro_batch.tokens for micro_batch in self._micro_batches)
         progress.supervised += self._objective.supervised
         progress.window_steps += 1
         progress.window_loss += loss
@@ -234,12 +237,12 @@ class TrainingRun:
 
     def _held_out(self) -> ExampleLosses:
         examples = self.prepared.split.eval
-        return held_out_losses(self.base, self.adapter, self.prepared.dataset, examples, self.recipe.max_length, anchor=self._anchor)
+        return held_out_losses(self.base, self.adapter, self.prepared.dataset, examples, self.recipe.max_length, reference=self._reference)
 
     def _evaluate(self, name: str) -> ExampleLosses:
         began = time.perf_counter()
         losses = self._held_out()
-        summary = losses.summary()
+        summary = losses.summary(self.recipe.phases)
         self._log_eval(summary, time.perf_counter() - began, name)
         if name == "eval":
             self._alert(eval_alerts(self.progress, summary["loss"]), self.progress.step)
@@ -307,7 +310,7 @@ class TrainingRun:
         if self.recipe.load_best and self.progress.best_step != self.progress.step:
             self.adapter.load(self.directory.best)
             losses = self._held_out()
-            self._log_eval(losses.summary(), 0.0, "best")
+            self._log_eval(losses.summary(self.recipe.phases), 0.0, "best")
         losses.save(self.directory.eval / "final.parquet")
         with whole_folder(self.directory.adapter) as scratch:
             self.adapter.save(scratch, self.recipe)

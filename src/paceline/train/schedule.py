@@ -4,15 +4,15 @@ import math
 from collections.abc import Callable
 
 from paceline.config.recipe import Recipe
-from paceline.errors import UserError
-from paceline.train.order import Plan
+from paceline.errors import ConfigError
+from paceline.train.order import StepPlan
 
 
-def learning_rate(recipe: Recipe, plan: Plan) -> Callable[[int], float]:
+def learning_rate(recipe: Recipe, plan: StepPlan) -> Callable[[int], float]:
     """step (from 0) -> the learning rate that this step's update uses.
 
     Raises:
-        UserError: restarts or a decay that do not fit the steps.
+        ConfigError: restarts or a decay that do not fit the steps.
     """
     if recipe.lr_scheduler == "cosine_with_restarts":
         _refuse_short_cycles(recipe, plan)
@@ -21,7 +21,7 @@ def learning_rate(recipe: Recipe, plan: Plan) -> Callable[[int], float]:
     return lambda step: recipe.lr * _factor(recipe, plan, step)
 
 
-def _factor(recipe: Recipe, plan: Plan, step: int) -> float:
+def _factor(recipe: Recipe, plan: StepPlan, step: int) -> float:
     """Share of the peak: a linear warm-up, then what the scheduler's name says of the progress since."""
     kind, low = recipe.lr_scheduler, recipe.min_lr_ratio
     if kind == "constant":
@@ -50,28 +50,28 @@ def _cosine(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def _decay_steps(recipe: Recipe, plan: Plan) -> int:
+def _decay_steps(recipe: Recipe, plan: StepPlan) -> int:
     return math.ceil(plan.total_steps * recipe.decay_ratio)
 
 
-def _refuse_long_decay(recipe: Recipe, plan: Plan) -> None:
+def _refuse_long_decay(recipe: Recipe, plan: StepPlan) -> None:
     decay = _decay_steps(recipe, plan)
     if plan.warmup_steps + decay > plan.total_steps:
-        raise UserError(
+        raise ConfigError(
             f"warmup_stable_decay: {plan.warmup_steps} warm-up and {decay} decay steps do not fit into {plan.total_steps}; lower warmup_ratio or decay_ratio"
         )
 
 
-def _refuse_short_cycles(recipe: Recipe, plan: Plan) -> None:
+def _refuse_short_cycles(recipe: Recipe, plan: StepPlan) -> None:
     left = plan.total_steps - plan.warmup_steps
     cycles = math.ceil(plan.total_steps / plan.steps_per_epoch) if recipe.num_cycles == "epochs" else recipe.num_cycles
     if left < 2 * cycles or (recipe.num_cycles == "epochs" and plan.warmup_steps >= plan.steps_per_epoch):
-        raise UserError(
+        raise ConfigError(
             f"cosine_with_restarts: {cycles} cycles do not fit into {plan.total_steps} steps of which {plan.warmup_steps} warm up; lower num_cycles or the warm-up"
         )
 
 
-def _epoch_cosine(step: int, plan: Plan) -> float:
+def _epoch_cosine(step: int, plan: StepPlan) -> float:
     """From the peak to zero within every epoch (SGDR, arXiv:1608.03983); the last cycle ends with the run."""
     epoch = step // plan.steps_per_epoch
     start = max(epoch * plan.steps_per_epoch, plan.warmup_steps)

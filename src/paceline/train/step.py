@@ -7,33 +7,33 @@ import torch
 
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base
-from paceline.model.flat import Slice, using
-from paceline.model.loss import slice_losses
+from paceline.model.batch import Segment, use_batch
+from paceline.model.loss import segment_losses
+from paceline.train.micro_batches import MicroBatch, offsets, pack_micro_batches
 from paceline.train.objective import Objective
-from paceline.train.pieces import Piece, bounds, join
 
 
 @dataclass(frozen=True)
-class Share:
+class StepItem:
     """One run's piece in a forward. `objective` is that of the run's step; None: the piece has no weight. `dropout_key` None: no dropout."""
 
-    piece: Piece
+    micro_batch: MicroBatch
     adapter: Adapter
     objective: Objective | None
     dropout_key: tuple[int, ...] | None = None
 
 
-def forward_backward(base: Base, shares: Sequence[Share]) -> None:
+def forward_backward(base: Base, items: Sequence[StepItem]) -> None:
     """Adds to every adapter's gradients what its pieces give, and to every objective their losses."""
-    pieces = [share.piece for share in shares]
-    slices = [Slice(start, stop, s.adapter, s.dropout_key) for s, (start, stop) in zip(shares, bounds(pieces), strict=True)]
-    soft = [share.objective.soft_targets(share.piece) if share.objective else [] for share in shares]
-    batch = join(pieces, slices, base.device)
-    with using(batch):
+    micro_batches = [item.micro_batch for item in items]
+    segments = [Segment(start, stop, s.adapter, s.dropout_key) for s, (start, stop) in zip(items, offsets(micro_batches), strict=True)]
+    soft = [item.objective.soft_targets(item.micro_batch) if item.objective else [] for item in items]
+    batch = pack_micro_batches(micro_batches, segments, base.device)
+    with use_batch(batch):
         hidden = base.hidden(batch)
         gradient = torch.zeros_like(hidden)
-        for share, part, targets in zip(shares, slices, soft, strict=True):
-            if share.objective is not None:
-                losses = slice_losses(hidden.detach(), base.head, batch, part, gradient, share.objective.scale, targets)
-                share.objective.add(losses)
+        for item, part, targets in zip(items, segments, soft, strict=True):
+            if item.objective is not None:
+                losses = segment_losses(hidden.detach(), base.head, batch, part, gradient, item.objective.scale, targets)
+                item.objective.add(losses)
         hidden.backward(gradient)

@@ -10,20 +10,21 @@ from numpy.typing import NDArray
 
 from paceline.config.recipe import Recipe
 from paceline.config.study import Run, Study
-from paceline.errors import UserError
+from paceline.errors import TrainingError
 from paceline.model.base import Base, load_base, read_config
-from paceline.model.frozen import Storage, need_bitsandbytes
-from paceline.model.shard import shard
+from paceline.model.quantization import BaseFormat, require_bitsandbytes
+from paceline.model.sharding import shard
+from paceline.runs.directory import RunDirectory, check_room, run_bytes
+from paceline.runs.files import write_whole
+from paceline.runs.losses import ExampleLosses
 from paceline.train.cohort import Cohort
 from paceline.train.curriculum import order_key
-from paceline.train.files import write_whole
-from paceline.train.heldout import ExampleLosses, held_out_losses
-from paceline.train.prepare import Prepared, Preparer, by_base
+from paceline.train.distributed import SINGLE_PROCESS, DistributedContext
+from paceline.train.heldout import held_out_losses
+from paceline.train.hidden_cache import HiddenStateCache
+from paceline.train.prepare import Prepared, Preparer, group_by_base
 from paceline.train.run import Judge, Probe, Sink, TrainingRun, no_probe
-from paceline.train.rundir import RunDirectory, check_room, run_bytes
-from paceline.train.states import FrozenStates
 from paceline.train.teacher import load_teachers
-from paceline.train.world import ALONE, World
 
 Observe = Callable[[Cohort], None]
 Pending = list[tuple[Run, RunDirectory]]
@@ -39,7 +40,7 @@ class Hooks:
     """
 
     observe: Observe = lambda cohort: None
-    say: Callable[[str], None] = lambda line: None
+    log: Callable[[str], None] = lambda line: None
     inspect: Callable[[Base, Preparer, list[tuple[str, Recipe, Prepared]]], None] = lambda base, preparer, runs: None
     judge: Callable[[Recipe], Judge] = lambda recipe: lambda event: []
     probe: Callable[[Base, RunDirectory, Recipe], Probe] = lambda base, directory, recipe: no_probe
@@ -47,7 +48,7 @@ class Hooks:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StudyOutcome:
     """What became of a study's runs, in its order: finished, failed or stopped, and how many had been finished before."""
 
     directories: list[RunDirectory]
@@ -57,7 +58,9 @@ class Outcome:
         return {directory.name: directory.status()["state"] for directory in self.directories}
 
 
-def train_study(study: Study, folder: Path, hooks: Hooks = Hooks(), budget: int | None = None, world: World = ALONE) -> Outcome:
+def train_study(
+    study: Study, folder: Path, hooks: Hooks = Hooks(), budget: int | None = None, distributed: DistributedContext = SINGLE_PROCESS
+) -> StudyOutcome:
     """Trains all runs of a study that are not finished, those with the same base together.
 
     Args:
@@ -66,42 +69,42 @@ def train_study(study: Study, folder: Path, hooks: Hooks = Hooks(), budget: int 
         world: the processes that share the pieces of each step; with more than one, a study of one run.
 
     Raises:
-        UserError: bad input; nothing has been written then.
+        TrainingError: bad input; nothing has been written then.
     """
-    _refuse_in_a_world(study, world)
+    _refuse_in_a_world(study, distributed)
     directories = [RunDirectory(folder / run.name) for run in study.runs]
     skipped = [d.name for d in directories if d.status()["state"] in ("finished", "failed")]
     for run, directory in zip(study.runs, directories, strict=True):
         directory.check(run.recipe)
     pending = [(run, d) for run, d in zip(study.runs, directories, strict=True) if d.name not in skipped]
-    for cohort_runs in by_base(pending, lambda entry: entry[0].recipe).values():
-        cohort = _make_cohort(cohort_runs, study, folder, hooks, budget, world)
+    for cohort_runs in group_by_base(pending, lambda entry: entry[0].recipe).values():
+        cohort = _make_cohort(cohort_runs, study, folder, hooks, budget, distributed)
         cohort.train(hooks.observe)
         if cohort.stopping:
             break
-    return Outcome(directories, skipped)
+    return StudyOutcome(directories, skipped)
 
 
-def _make_cohort(pending: Pending, study: Study, folder: Path, hooks: Hooks, budget: int | None, world: World) -> Cohort:
-    say = hooks.say
+def _make_cohort(pending: Pending, study: Study, folder: Path, hooks: Hooks, budget: int | None, distributed: DistributedContext) -> Cohort:
+    log = hooks.log
     recipe = pending[0][0].recipe
-    name, storage = recipe.base, Storage.of(recipe)
+    name, base_format = recipe.base, BaseFormat.of(recipe)
     read_config(name)
-    storage.require()
+    base_format.require()
     if any(run.recipe.optim == "adamw8bit" for run, _ in pending):
-        need_bitsandbytes("optim: adamw8bit")
-    say(f"reading and tokenizing the data of {len(pending)} run{'s' * (len(pending) > 1)}")
+        require_bitsandbytes("optim: adamw8bit")
+    log(f"reading and tokenizing the data of {len(pending)} run{'s' * (len(pending) > 1)}")
     preparer = Preparer()
     prepared = [preparer.prepare(run.recipe) for run, _ in pending]
     for line in dict.fromkeys(p.summary() for p in prepared):
-        say(line)
+        log(line)
     parents = {run.name: _parent(run, study, folder) for run, _ in pending}
-    say(f"loading the base {name}" + (f" as {storage.quantize}" if storage.quantize != "none" else ""))
-    base = load_base(name, storage=storage)
-    if world.sharded:
-        shard(base, world.size)
-    anchor = FrozenStates(base)
-    teachers = load_teachers([run.recipe for run, _ in pending], preparer, base, say)
+    log(f"loading the base {name}" + (f" as {base_format.quantize}" if base_format.quantize != "none" else ""))
+    base = load_base(name, base_format=base_format)
+    if distributed.sharded:
+        shard(base, distributed.size)
+    reference = HiddenStateCache(base)
+    teachers = load_teachers([run.recipe for run, _ in pending], preparer, base, log)
     sizes = [run_bytes(base.new_adapter(p.recipe).parameters.numel(), p.recipe) for p in prepared]
     runs = [
         (p, directory, p.recipe.distill and teachers[p.recipe.distill.teacher, p.recipe.distill.quantize])
@@ -120,23 +123,23 @@ def _make_cohort(pending: Pending, study: Study, folder: Path, hooks: Hooks, bud
             base,
             p,
             directory,
-            anchor,
+            reference,
             teacher or None,
             hooks.judge(p.recipe),
             hooks.probe(base, directory, p.recipe),
             hooks.sink(study.name, directory, p.recipe),
-            world,
+            distributed,
         )
         for p, directory, teacher in runs
     ]
-    return Cohort(base, training, _Beginner(base, anchor, parents, say), budget, world)
+    return Cohort(base, training, _Beginner(base, reference, parents, log), budget, distributed)
 
 
-def _refuse_in_a_world(study: Study, world: World) -> None:
-    if world.size > 1 and len(study.runs) > 1:
-        raise UserError("several processes train one run together; a study is spread over GPUs with `paceline launch --on ray`")
-    if world.sharded and any(run.recipe.kl or run.recipe.distill for run in study.runs):
-        raise UserError("--shard-base goes with neither a KL anchor nor distillation: processes would run different forwards")
+def _refuse_in_a_world(study: Study, distributed: DistributedContext) -> None:
+    if distributed.size > 1 and len(study.runs) > 1:
+        raise TrainingError("several processes train one run together; a study is spread over GPUs with `paceline launch --on ray`")
+    if distributed.sharded and any(run.recipe.kl or run.recipe.distill for run in study.runs):
+        raise TrainingError("--shard-base goes with neither a KL anchor nor distillation: processes would run different forwards")
 
 
 def _parent(run: Run, study: Study, folder: Path) -> Path | None:
@@ -149,20 +152,20 @@ def _parent(run: Run, study: Study, folder: Path) -> Path | None:
         path = Path(wanted)
         adapter = path / "adapter" if (path / "adapter").is_dir() else path
         if not (adapter / "adapter_model.safetensors").is_file():
-            raise UserError(f"run {run.name}: init_from {wanted!r} is neither a run of this study nor a folder with an adapter")
+            raise TrainingError(f"run {run.name}: init_from {wanted!r} is neither a run of this study nor a folder with an adapter")
         return adapter
     for field in ("base", "quantize", "lora_r", "target_modules"):
         mine, theirs = getattr(run.recipe, field), getattr(parent, field)
         if mine != theirs:
-            raise UserError(f"run {run.name}: cannot start from {wanted}: {field} is {mine!r} here and {theirs!r} there")
+            raise TrainingError(f"run {run.name}: cannot start from {wanted}: {field} is {mine!r} here and {theirs!r} there")
     return folder / wanted
 
 
 class _Beginner:
     """Starts the runs of a cohort, measuring each set of examples under the bare base once."""
 
-    def __init__(self, base: Base, anchor: FrozenStates, parents: dict[str, Path | None], say: Callable[[str], None]) -> None:
-        self.base, self.anchor, self.parents, self.say = base, anchor, parents, say
+    def __init__(self, base: Base, reference: HiddenStateCache, parents: dict[str, Path | None], log: Callable[[str], None]) -> None:
+        self.base, self.reference, self.parents, self.log = base, reference, parents, log
         self._known: list[tuple[Prepared, str, NDArray[np.int64], ExampleLosses]] = []
 
     def __call__(self, run: TrainingRun) -> None:
@@ -191,7 +194,7 @@ class _Beginner:
         )
         losses = next(same, None)
         if losses is None:
-            self.say(f"measuring the base on {len(examples):,} {'held-out' if name == 'base' else 'training'} examples")
+            self.log(f"measuring the base on {len(examples):,} {'held-out' if name == 'base' else 'training'} examples")
             losses = held_out_losses(self.base, None, mine.dataset, examples, mine.recipe.max_length)
             self._known.append((mine, name, examples, losses))
         losses.save(stored)

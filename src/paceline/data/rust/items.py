@@ -9,7 +9,7 @@ from pathlib import Path
 import tree_sitter_rust
 from tree_sitter import Language, Node, Parser
 
-from paceline.errors import UserError
+from paceline.errors import DataError
 
 MAX_CODE = 2500  # characters: a longer function would not fit a training example
 
@@ -61,7 +61,7 @@ def find_functions(folder: Path) -> list[Function]:
     """All documented functions with a body below a folder, in the order of the files; tests are attached to what they call."""
     files = sorted(folder.rglob("*.rs"))
     if not files:
-        raise UserError(f"{folder}: no Rust source (*.rs) in this folder")
+        raise DataError(f"{folder}: no Rust source (*.rs) in this folder")
     functions: list[Function] = []
     for path in files:
         functions += _in_file(path)

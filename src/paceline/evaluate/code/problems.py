@@ -9,7 +9,7 @@ from typing import Any
 
 from paceline.data.formats import FORMATS
 from paceline.evaluate.code.extract import code_of
-from paceline.evaluate.code.suite import Outcome, Task
+from paceline.evaluate.code.suite import Task, TaskResult
 from paceline.evaluate.sandbox import Limits, Sandbox
 
 _COMPILE = Limits(seconds=30, memory=2**30, processes=32, files=128 * 2**20)
@@ -42,7 +42,7 @@ def problem_tasks(rows: list[tuple[int, dict[str, Any]]]) -> list[Task]:
     return tasks
 
 
-def _check(examples: list[dict[str, str]], seconds: float, memory: int, sandbox: Sandbox, answer: str) -> Outcome:
+def _check(examples: list[dict[str, str]], seconds: float, memory: int, sandbox: Sandbox, answer: str) -> TaskResult:
     """Every example in its own run, with the problem's limits (three times the time: interpreters are slow, and so may this machine be)."""
     python, cpp = code_of(answer, "python", "py", "python3"), code_of(answer, "cpp", "c++", "cc")
     in_cpp = "#include" in cpp
@@ -58,14 +58,14 @@ def _check(examples: list[dict[str, str]], seconds: float, memory: int, sandbox:
             result = sandbox.run([_python(), "-I", "answer.py"], {"answer.py": python}, example["input"], limits=limits)
             printed = result.output
         spent += result.seconds
-        outcome = Outcome.of(result, compiled)
+        outcome = TaskResult.of(result, compiled)
         if not outcome.passed:
-            return Outcome(compiled, False, outcome.output, spent)
+            return TaskResult(compiled, False, outcome.output, spent)
         if not same_output(printed, example["output"]):
-            return Outcome(
+            return TaskResult(
                 compiled, False, f"input:\n{example['input']}\nexpected:\n{example['output']}\nprinted:\n{printed[:2000]}", spent
             )
-    return Outcome(compiled, True, "", spent)
+    return TaskResult(compiled, True, "", spent)
 
 
 def same_output(printed: str, expected: str) -> bool:

@@ -13,13 +13,13 @@ import numpy as np
 from scipy import stats
 
 from paceline.config.evaluation import CodeTasks
-from paceline.evaluate.adapters import Cast
+from paceline.evaluate.adapters import AdapterSet
 from paceline.evaluate.answers import Prompt, answer_all
-from paceline.evaluate.code.suite import Outcome, Validation, workers
+from paceline.evaluate.code.suite import TaskResult, Validation, workers
 from paceline.evaluate.generate import Sampling
+from paceline.evaluate.progress import NO_PROGRESS, EvaluationProgress
 from paceline.evaluate.sandbox import Sandbox
-from paceline.evaluate.show import SILENT, Show
-from paceline.train.files import write_json
+from paceline.runs.files import write_json
 
 
 @dataclass(frozen=True)
@@ -41,17 +41,24 @@ def pass_at_k(samples: int, passed: int, k: int) -> float:
     return 1.0 - comb(samples - passed, k) / comb(samples, k)
 
 
-def evaluate_code(cast: Cast, valid: Validation, sandbox: Sandbox, wanted: CodeTasks, folder: Path, show: Show = SILENT) -> dict[str, Any]:
+def evaluate_code(
+    adapter_set: AdapterSet,
+    valid: Validation,
+    sandbox: Sandbox,
+    wanted: CodeTasks,
+    folder: Path,
+    progress: EvaluationProgress = NO_PROGRESS,
+) -> dict[str, Any]:
     """Lets every run answer every task, runs the answers, and writes answers, verdicts (jsonl) and rates (json) into `folder`."""
     tasks, suite, samples = valid.tasks, wanted.suite, wanted.samples
     sampling = Sampling(wanted.temperature, wanted.top_p, wanted.max_new_tokens, wanted.seed)
     prompts = [Prompt(task.id, task.messages) for task in tasks]
-    lines = answer_all(cast, prompts, folder / f"{suite}-answers.jsonl", sampling, wanted.thinking, samples, show.answers)
+    lines = answer_all(adapter_set, prompts, folder / f"{suite}-answers.jsonl", sampling, wanted.thinking, samples, progress.answers)
     by_id = {task.id: task for task in tasks}
 
-    def judge(line: dict[str, Any]) -> Outcome:
+    def judge(line: dict[str, Any]) -> TaskResult:
         outcome = by_id[line["id"]].check(sandbox, line["answer"])
-        show.checked()
+        progress.checked()
         return outcome
 
     with ThreadPoolExecutor(workers()) as pool:
@@ -64,7 +71,7 @@ def evaluate_code(cast: Cast, valid: Validation, sandbox: Sandbox, wanted: CodeT
     summary = {
         "suite": suite, "tasks": len(tasks), "left_out": valid.left_out, "samples": samples,
         "run_a_minute_a_core": valid.run_a_minute_a_core,
-        "runs": {run: summarise([v for v in verdicts if v["run"] == run], samples) for run in cast.adapters},
+        "runs": {run: summarise([v for v in verdicts if v["run"] == run], samples) for run in adapter_set.adapters},
     }  # fmt: skip
     write_json(folder / f"{suite}.json", summary)
     return summary

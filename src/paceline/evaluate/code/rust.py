@@ -11,9 +11,9 @@ from typing import Any
 
 from paceline.data.rust.edits import bugs
 from paceline.data.strandset import parse_fields, to_messages
-from paceline.errors import UserError
+from paceline.errors import EvaluationError
 from paceline.evaluate.code.extract import code_of
-from paceline.evaluate.code.suite import Outcome, Task
+from paceline.evaluate.code.suite import Task, TaskResult
 from paceline.evaluate.sandbox import Limits, Sandbox
 
 Fields = dict[str, str]
@@ -38,11 +38,11 @@ def toolchain() -> list[Path]:
     """Folders that compiling needs.
 
     Raises:
-        UserError: no rustc on this machine.
+        EvaluationError: no rustc on this machine.
     """
     found = shutil.which("rustc")
     if found is None:
-        raise UserError(
+        raise EvaluationError(
             "the Rust suite needs rustc; install it from https://rustup.rs or with `apt-get install rustc`; other suites run without"
         )
     root = subprocess.run([found, "--print", "sysroot"], capture_output=True, text=True, check=True).stdout.strip()
@@ -81,11 +81,11 @@ def _with_bug(code: str, number: int) -> str | None:
     return found[number % len(found)].code if found else None
 
 
-def _check_code(rustc: Path, kind: str, given: Fields, tests: str, sandbox: Sandbox, answer: str) -> Outcome:
+def _check_code(rustc: Path, kind: str, given: Fields, tests: str, sandbox: Sandbox, answer: str) -> TaskResult:
     return _compile_and_run(rustc, ASSEMBLE[kind](given, code_of(answer, "rust", "rs")), tests, sandbox)
 
 
-def _check_tests(rustc: Path, kind: str, given: Fields, tests: str, sandbox: Sandbox, answer: str) -> Outcome:
+def _check_tests(rustc: Path, kind: str, given: Fields, tests: str, sandbox: Sandbox, answer: str) -> TaskResult:
     """Generated tests must pass on the code and fail on a copy of it with a planted bug."""
     code, written = ASSEMBLE[kind](given, ""), code_of(answer, "rust", "rs")
     first = _compile_and_run(rustc, code, written, sandbox)
@@ -94,11 +94,11 @@ def _check_tests(rustc: Path, kind: str, given: Fields, tests: str, sandbox: San
         return first
     second = _compile_and_run(rustc, broken, written, sandbox)
     if second.compiled and second.passed:
-        return Outcome(True, False, "the tests pass on code with a planted bug as well", first.seconds + second.seconds)
-    return Outcome(True, True, "", first.seconds + second.seconds)
+        return TaskResult(True, False, "the tests pass on code with a planted bug as well", first.seconds + second.seconds)
+    return TaskResult(True, True, "", first.seconds + second.seconds)
 
 
-def _compile_and_run(rustc: Path, code: str, tests: str, sandbox: Sandbox) -> Outcome:
+def _compile_and_run(rustc: Path, code: str, tests: str, sandbox: Sandbox) -> TaskResult:
     """One call of the sandbox: the compiler's exit code is told apart from the tests' by a marker."""
     inner = tests if "mod tests" in tests else f"#[cfg(test)]\nmod tests {{\n    #[allow(unused_imports)]\n    use super::*;\n\n{tests}\n}}"
     # a snippet's own imports are often not in its row; what a glob brings yields to any name of the snippet's
@@ -106,9 +106,9 @@ def _compile_and_run(rustc: Path, code: str, tests: str, sandbox: Sandbox) -> Ou
     script = f"{rustc} --edition 2021 --test -C debuginfo=0 -o answer crate.rs 2>&1 || exit 101; echo {_MARK}; exec timeout 20 ./answer --test-threads 1"
     result = sandbox.run(["sh", "-c", script], {"crate.rs": crate}, limits=COMPILE)
     compiled = _MARK in result.output
-    outcome = Outcome.of(result, compiled)
+    outcome = TaskResult.of(result, compiled)
     ran = "running 0 tests" not in result.output
-    return outcome if ran else Outcome(compiled, False, "no test ran", result.seconds)
+    return outcome if ran else TaskResult(compiled, False, "no test ran", result.seconds)
 
 
 _MARK = "== compiled =="

@@ -12,7 +12,7 @@ from paceline.evaluate.sandbox import Result, Sandbox
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TaskResult:
     """Of one answer: whether it compiled (None: nothing to compile), whether it passed, and what was printed where it did not."""
 
     compiled: bool | None
@@ -21,7 +21,7 @@ class Outcome:
     seconds: float
 
     @classmethod
-    def of(cls, result: Result, compiled: bool | None = None) -> Outcome:
+    def of(cls, result: Result, compiled: bool | None = None) -> TaskResult:
         said = result.output if result.ended is None else f"{result.output}\nended: over its limit of {result.ended}"
         return cls(compiled, result.ok, "" if result.ok else said, result.seconds)
 
@@ -35,7 +35,7 @@ class Task:
     messages: Messages
     reference: str
     wrong: tuple[str, ...]
-    check: Callable[[Sandbox, str], Outcome]
+    check: Callable[[Sandbox, str], TaskResult]
     row: dict[str, Any]
 
 

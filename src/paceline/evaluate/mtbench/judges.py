@@ -18,13 +18,13 @@ import torch
 from paceline.config.evaluation import MTBench
 from paceline.data.chat import Chat, load_tokenizer
 from paceline.data.formats import Messages
-from paceline.errors import UserError
-from paceline.evaluate.adapters import BASE, Cast
+from paceline.errors import EvaluationError, MissingExtra
+from paceline.evaluate.adapters import BASE, AdapterSet
 from paceline.evaluate.generate import Request, Sampling
 from paceline.evaluate.mtbench.protocol import FAILED, read_rating
 from paceline.model.base import load_base
-from paceline.model.flat import Slice, flat_batch, using
-from paceline.train.files import write_json
+from paceline.model.batch import Segment, pack_sequences, use_batch
+from paceline.runs.files import write_json
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Grade:
 
 
 @dataclass(frozen=True)
-class Case:
+class GradingCase:
     """One answer to be graded: the judge's prompt, and the bare question and answer for judges that read these alone."""
 
     prompt: Messages
@@ -51,7 +51,7 @@ class Judge(Protocol):
     name: str
     comparable: bool
 
-    def grade(self, cases: Sequence[Case], done: Callable[[], None]) -> list[Grade]:
+    def grade(self, cases: Sequence[GradingCase], done: Callable[[], None]) -> list[Grade]:
         """A grade for every case, in order; `done` is called after each."""
         ...
 
@@ -78,11 +78,11 @@ class OpenAIJudge:
     def __post_init__(self) -> None:
         self.name = f"openai:{self.model}"
 
-    def grade(self, cases: Sequence[Case], done: Callable[[], None]) -> list[Grade]:
+    def grade(self, cases: Sequence[GradingCase], done: Callable[[], None]) -> list[Grade]:
         client = self._client()
         self.cache.mkdir(parents=True, exist_ok=True)
 
-        def one(case: Case) -> Grade:
+        def one(case: GradingCase) -> Grade:
             reply = self._ask(client, case.prompt)
             done()
             return Grade(read_rating(reply), reply)
@@ -94,9 +94,9 @@ class OpenAIJudge:
         try:
             import openai
         except ImportError as error:
-            raise UserError("the judge `openai` needs its client; install it with `pip install 'paceline[judge]'`") from error
+            raise MissingExtra("the judge `openai`", "its client", "judge") from error
         if not os.environ.get("OPENAI_API_KEY") and self.url is None:
-            raise UserError(
+            raise EvaluationError(
                 "the judge `openai` needs a key in the environment variable OPENAI_API_KEY, or --judge-url of a server that wants none"
             )
         return openai.OpenAI(
@@ -116,16 +116,16 @@ class OpenAIJudge:
                 reply = found.choices[0].message.content
                 break
             except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError, openai.BadRequestError) as error:
-                raise UserError(
+                raise EvaluationError(
                     f"the judge refuses: {error.status_code} {error.message}; check --judge-model, --judge-url and the key"
                 ) from error
             except (openai.APIResponseValidationError, json.JSONDecodeError, AttributeError, IndexError, TypeError) as error:
                 if attempt == self.retries:  # replies that are no replies are worth another try as well
-                    raise UserError(
+                    raise EvaluationError(
                         f"the judge's replies cannot be read ({type(error).__name__}); what was graded is kept, the same command goes on"
                     ) from error
             except openai.OpenAIError as error:
-                raise UserError(
+                raise EvaluationError(
                     f"the judge cannot be reached ({type(error).__name__}); what was graded is kept, the same command goes on"
                 ) from error
         usage = getattr(found, "usage", None)
@@ -141,17 +141,18 @@ class OpenAIJudge:
 class LocalJudge:
     """A language model in this process, asked greedily."""
 
-    cast: Cast
+    adapter_set: AdapterSet
     name: str
     comparable: bool = True
 
-    def grade(self, cases: Sequence[Case], done: Callable[[], None]) -> list[Grade]:
+    def grade(self, cases: Sequence[GradingCase], done: Callable[[], None]) -> list[Grade]:
         requests = [
-            Request(self.cast.prompt(case.prompt, False), None, Sampling(max_new_tokens=1024), (place,)) for place, case in enumerate(cases)
+            Request(self.adapter_set.prompt(case.prompt, False), None, Sampling(max_new_tokens=1024), (place,))
+            for place, case in enumerate(cases)
         ]
-        for _ in self.cast.generator().run(requests):
+        for _ in self.adapter_set.generator().run(requests):
             done()
-        replies = [self.cast.text(request.tokens) for request in requests]
+        replies = [self.adapter_set.text(request.tokens) for request in requests]
         return [Grade(read_rating(reply), reply) for reply in replies]
 
 
@@ -165,7 +166,7 @@ class RewardJudge:
     comparable: bool = True
 
     @torch.no_grad()
-    def grade(self, cases: Sequence[Case], done: Callable[[], None]) -> list[Grade]:
+    def grade(self, cases: Sequence[GradingCase], done: Callable[[], None]) -> list[Grade]:
         found = []
         for case in cases:
             turns = [{"role": "user", "content": case.question}, {"role": "assistant", "content": case.answer}]
@@ -192,45 +193,45 @@ def squash(raw: float) -> float:
 class SimpleJudge:
     """The frozen base itself: the expected digit from its next-token distribution after the judge's prompt. No judge model, no published scale."""
 
-    cast: Cast
+    adapter_set: AdapterSet
     name: str = "simple"
     comparable: bool = False
 
     @torch.no_grad()
-    def grade(self, cases: Sequence[Case], done: Callable[[], None]) -> list[Grade]:
-        tokenizer = self.cast.chat.tokenizer
+    def grade(self, cases: Sequence[GradingCase], done: Callable[[], None]) -> list[Grade]:
+        tokenizer = self.adapter_set.chat.tokenizer
         digits = [tokenizer(str(digit), add_special_tokens=False)["input_ids"][-1] for digit in range(1, 10)]
         found = []
         for case in cases:
             opening = tokenizer("Rating: [[", add_special_tokens=False)["input_ids"]
-            ids = torch.tensor([*self.cast.prompt(case.prompt, False)[-4000:], *opening])
+            ids = torch.tensor([*self.adapter_set.prompt(case.prompt, False)[-4000:], *opening])
             labels = torch.full_like(ids, -100)
             labels[-1] = 0
-            batch = flat_batch([(ids, labels)], [Slice(0, len(ids), None)], self.cast.base.device)
-            with using(batch):
-                last = self.cast.base.hidden(batch)[len(ids) - 1]
-            weights = (self.cast.base.head[digits] @ last).float().softmax(0)
+            batch = pack_sequences([(ids, labels)], [Segment(0, len(ids), None)], self.adapter_set.base.device)
+            with use_batch(batch):
+                last = self.adapter_set.base.hidden(batch)[len(ids) - 1]
+            weights = (self.adapter_set.base.head[digits] @ last).float().softmax(0)
             found.append(Grade(float(weights @ torch.arange(1.0, 10.0, device=weights.device)), ""))
             done()
         return found
 
 
-def open_judge(wanted: MTBench, cast: Cast, cache: Path) -> Judge:
+def open_judge(wanted: MTBench, adapter_set: AdapterSet, cache: Path) -> Judge:
     """The judge that the settings name; an API's replies are kept in `cache`.
 
     Raises:
-        UserError: a model that is missing or cannot be loaded.
+        EvaluationError: a model that is missing or cannot be loaded.
     """
     if wanted.judge == "simple":
-        return SimpleJudge(cast)
+        return SimpleJudge(adapter_set)
     model = wanted.judge_model
     if model is None:
-        raise UserError(f"the judge {wanted.judge!r} needs judge_model (--judge-model)")
+        raise EvaluationError(f"the judge {wanted.judge!r} needs judge_model (--judge-model)")
     if wanted.judge == "openai":
         return OpenAIJudge(model, wanted.judge_url, cache)
     if wanted.judge == "reward":
         return _reward(model)
-    return LocalJudge(Cast(load_base(model), Chat(load_tokenizer(model)), {BASE: None}), f"local:{model}")
+    return LocalJudge(AdapterSet(load_base(model), Chat(load_tokenizer(model)), {BASE: None}), f"local:{model}")
 
 
 def _reward(model: str) -> RewardJudge:
@@ -240,9 +241,9 @@ def _reward(model: str) -> RewardJudge:
         loaded = AutoModelForSequenceClassification.from_pretrained(model)
         tokenizer = AutoTokenizer.from_pretrained(model)
     except (OSError, ValueError) as error:
-        raise UserError(f"reward model {model!r} cannot be loaded: {str(error).splitlines()[0]}") from error
+        raise EvaluationError(f"reward model {model!r} cannot be loaded: {str(error).splitlines()[0]}") from error
     if loaded.config.num_labels != 1:
-        raise UserError(f"reward model {model!r} has {loaded.config.num_labels} logits; one is expected")
+        raise EvaluationError(f"reward model {model!r} has {loaded.config.num_labels} logits; one is expected")
     return RewardJudge(loaded.eval().to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer, f"reward:{model}")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paceline.data.formats import Messages
-from paceline.errors import UserError
+from paceline.errors import EvaluationError
 from paceline.evaluate.mtbench.questions import WITH_REFERENCE, Question
 
 FAILED = -1.0
@@ -55,9 +55,9 @@ def load_templates(file: str | None) -> dict[str, Template]:
         rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
         found = {row["name"]: Template(row["system_prompt"], row["prompt_template"]) for row in rows}
     except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: cannot be read as judge prompts ({type(error).__name__}: {error})") from error
+        raise EvaluationError(f"{path}: cannot be read as judge prompts ({type(error).__name__}: {error})") from error
     if missing := [name for name in OWN if name not in found]:
-        raise UserError(f"{path}: no template {missing[0]!r} in it")
+        raise EvaluationError(f"{path}: no template {missing[0]!r} in it")
     return found
 
 

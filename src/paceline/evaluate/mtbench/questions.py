@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from paceline import embedded
-from paceline.errors import UserError
+from paceline.errors import EvaluationError
 
 # Where the published questions lie: hub data set, and the file in it.
 HUB = {"en": ("philschmid/mt-bench", "question.jsonl"), "ru": ("t-tech/ru-mt-bench", "raw/question.jsonl")}
@@ -32,13 +32,13 @@ def load_questions(wanted: str, limit: int = 0) -> list[Question]:
     A folder holds question.jsonl and perhaps reference_answer*.jsonl. A line: question_id, category, turns, and reference if it likes.
 
     Raises:
-        UserError: not there, not readable (with the line), or no question in it.
+        EvaluationError: not there, not readable (with the line), or no question in it.
     """
     path = embedded.QUESTIONS / f"{wanted.removeprefix('embedded:')}.jsonl" if wanted.startswith("embedded:") else Path(wanted)
     if wanted in HUB and not path.exists():
         path = _download(*HUB[wanted])
     elif not path.exists():
-        raise UserError(f"--lang {wanted!r}: neither {' nor '.join(HUB)} nor a file or folder with questions")
+        raise EvaluationError(f"--lang {wanted!r}: neither {' nor '.join(HUB)} nor a file or folder with questions")
     folder = path if path.is_dir() else path.parent
     file = path / "question.jsonl" if path.is_dir() else path
     references = {str(row["question_id"]): _turns(row) for other in sorted(folder.glob("reference_answer*.jsonl")) for row in _rows(other)}
@@ -47,11 +47,11 @@ def load_questions(wanted: str, limit: int = 0) -> list[Question]:
         try:
             name, turns = str(row["question_id"]), tuple(str(turn) for turn in row["turns"])
         except (KeyError, TypeError) as error:
-            raise UserError(f"{file} line {number}: no {error} in it; a question has question_id, category and turns") from error
+            raise EvaluationError(f"{file} line {number}: no {error} in it; a question has question_id, category and turns") from error
         given = references.get(name) or tuple(row.get("reference") or ())
         found.append(Question(name, str(row.get("category", "all")), turns, given or None))
     if not found:
-        raise UserError(f"{file}: no question in it")
+        raise EvaluationError(f"{file}: no question in it")
     return _spread(found, limit) if limit else found
 
 
@@ -68,13 +68,13 @@ def _spread(questions: list[Question], limit: int) -> list[Question]:
 
 def _rows(file: Path) -> list[dict[str, Any]]:
     if not file.is_file():
-        raise UserError(f"{file}: no such file")
+        raise EvaluationError(f"{file}: no such file")
     rows = []
     for number, line in enumerate(file.read_text().splitlines(), 1):
         try:
             rows += [json.loads(line)] if line.strip() else []
         except json.JSONDecodeError as error:
-            raise UserError(f"{file} line {number}: broken JSON ({error.msg})") from error
+            raise EvaluationError(f"{file} line {number}: broken JSON ({error.msg})") from error
     return rows
 
 
@@ -88,6 +88,6 @@ def _download(repository: str, file: str) -> Path:
     try:
         return Path(hf_hub_download(repository, file, repo_type="dataset"))
     except Exception as error:  # the client raises many kinds, for the network and for the id alike
-        raise UserError(
+        raise EvaluationError(
             f"the questions of {repository} cannot be had from the hub ({type(error).__name__}); give a file or folder with --lang"
         ) from error

@@ -12,26 +12,28 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from paceline.config.evaluation import MTBench
-from paceline.evaluate.adapters import BASE, Cast
+from paceline.evaluate.adapters import BASE, AdapterSet
 from paceline.evaluate.generate import Sampling
 from paceline.evaluate.mtbench.converse import Answers, converse
-from paceline.evaluate.mtbench.judges import Case, Grade, Judge, OpenAIJudge, valid
+from paceline.evaluate.mtbench.judges import Grade, GradingCase, Judge, OpenAIJudge, valid
 from paceline.evaluate.mtbench.protocol import Template, judge_prompt, load_templates
 from paceline.evaluate.mtbench.questions import Question, load_questions
-from paceline.evaluate.show import SILENT, Show
-from paceline.train.files import write_json
+from paceline.evaluate.progress import NO_PROGRESS, EvaluationProgress
+from paceline.runs.files import write_json
 
 
-def run_mtbench(cast: Cast, wanted: MTBench, judge: Judge, folder: Path, show: Show = SILENT) -> dict[str, Any]:
+def run_mtbench(
+    adapter_set: AdapterSet, wanted: MTBench, judge: Judge, folder: Path, progress: EvaluationProgress = NO_PROGRESS
+) -> dict[str, Any]:
     """Asks, grades and scores every speaker of the cast; answers that `folder` holds already are not asked for again.
 
     Raises:
-        UserError: no questions where the settings say they are.
+        PacelineError: no questions where the settings say they are.
     """
     questions, templates = load_questions(wanted.lang, wanted.questions), load_templates(wanted.judge_prompts)
     sampling = Sampling(wanted.temperature, 1.0, wanted.max_new_tokens)
-    answers = converse(cast, questions, folder / "mtbench-answers.jsonl", sampling, wanted.thinking, show.answers)
-    summary = grade_answers(answers, questions, judge, templates, folder, show.checked)
+    answers = converse(adapter_set, questions, folder / "mtbench-answers.jsonl", sampling, wanted.thinking, progress.answers)
+    summary = grade_answers(answers, questions, judge, templates, folder, progress.checked)
     if isinstance(judge, OpenAIJudge):
         summary["judge_spent"] = _spent(judge, wanted)
     write_json(folder / "mtbench.json", summary)
@@ -57,7 +59,10 @@ def grade_answers(
         for question in questions
         for turn in range(len(question.turns))
     ]
-    cases = [Case(judge_prompt(templates, q, answers[run, q.id], turn), q.turns[turn], answers[run, q.id][turn]) for run, q, turn in places]
+    cases = [
+        GradingCase(judge_prompt(templates, q, answers[run, q.id], turn), q.turns[turn], answers[run, q.id][turn])
+        for run, q, turn in places
+    ]
     grades = judge.grade(cases, done)
     lines = [
         {"run": run, "id": q.id, "category": q.category, "turn": turn, "rating": g.rating, "raw": g.raw, "reply": g.reply}

@@ -1,0 +1,88 @@
+"""A study as a Hugging Face Job: sent there, followed, and brought back."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi
+
+from paceline.config.load import load_study
+from paceline.config.study import Study
+from paceline.errors import ServiceError
+from paceline.export.push import account, asked, need_token, pull, upload
+
+# What a job needs of the environment here, sent through the API's own field for secrets.
+_SECRETS = ("OPENAI_API_KEY",)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job under way: its id, where it can be watched, and the private repository that holds the study and what comes of it."""
+
+    id: str
+    url: str
+    repository: str
+
+
+def submit(file: Path, flavor: str, repository: str | None, package: str, timeout: str, log: Callable[[str], None]) -> Job:
+    """Puts the study into a private repository and starts the job that trains it; started again, a job goes on from what the repository holds.
+
+    Raises:
+        ServiceError: no token; data or a base that lie on this machine; the hub refuses.
+    """
+    study = load_study(file)
+    _refuse_local(study)
+    token = need_token()
+    api: Any = HfApi(token=token)
+    name = repository or f"{account(log)}/paceline-{study.name}"
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / "study.yaml").write_text(file.read_text())
+        upload(Path(scratch), name, f"study {study.name}", False, log)
+    secrets = {"HF_TOKEN": token} | {key: os.environ[key] for key in _SECRETS if key in os.environ}
+
+    def start() -> Any:
+        with warnings.catch_warnings():  # huggingface_hub calls its jobs experimental, which helps nobody here
+            warnings.simplefilter("ignore", UserWarning)
+            return api.run_uv_job(
+                "python", script_args=["-m", "paceline.launch.job", name], dependencies=[package], flavor=flavor, timeout=timeout,
+                secrets=secrets, name=f"paceline-{study.name}",
+            )  # fmt: skip
+
+    job = asked("start", log, start, repeatable=False)  # an answer that was lost may have started a job that costs money
+    return Job(job.id, job.url, name)
+
+
+def follow(job: Job, out: Path, show: Callable[[str], None], log: Callable[[str], None]) -> Path:
+    """Shows a job's log until it ends, then brings its run directories here.
+
+    Raises:
+        ServiceError: the job did not complete; what it had done is brought all the same.
+    """
+    api: Any = HfApi(token=need_token())
+
+    def read() -> str:
+        for line in api.fetch_job_logs(job_id=job.id, follow=True):
+            show(line)
+        return str(api.inspect_job(job_id=job.id).status.stage)
+
+    stage = asked("follow", log, read)
+    pull(job.repository, out, log)
+    if stage != "COMPLETED":
+        raise ServiceError(f"job {job.id} ended as {stage}; what it had done is in {out}; the same command goes on from there ({job.url})")
+    return out
+
+
+def _refuse_local(study: Study) -> None:
+    for run in study.runs:
+        sources = [part.source for part in run.recipe.data.parts()]
+        for what, value in [("base", run.recipe.base), *(("data", source) for source in sources)]:
+            if value and not value.startswith("embedded") and (Path(value).exists() or value.startswith((".", "/", "~"))):
+                raise ServiceError(
+                    f"run {run.name}: {what} {value!r} lies on this machine, where a job cannot read it; put it on the hub first"
+                )

@@ -1,0 +1,103 @@
+"""Products with frozen weights, plain or quantized by bitsandbytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from paceline.config.objective import Quantize
+from paceline.config.recipe import Recipe
+from paceline.errors import MissingExtra
+from paceline.model.batch import PackedBatch
+
+
+def default_dtype(device: torch.device) -> torch.dtype:
+    """What a base's weights and products are in: bf16 on a GPU, fp32 on a CPU."""
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
+def is_quantized(module: nn.Module) -> bool:
+    """Whether bitsandbytes holds the module's weight."""
+    return type(getattr(module, "weight", None)).__name__ in ("Params4bit", "Int8Params")
+
+
+def base_product(flat: Tensor, linear: nn.Linear, batch: PackedBatch) -> Tensor:
+    """x W' + b for all rows of a flat batch. Shapes: `flat` (T, in); returns (T, out)."""
+    kind = type(linear.weight).__name__
+    if kind == "Int8Params":
+        # LLM.int8() picks its outlier columns by all rows it sees (arXiv:2208.07339), so each run's piece goes alone
+        ends = [segment.stop for segment in batch.segments]
+        bounds = zip([0, *ends], [*ends, flat.shape[0]], strict=True)
+        return torch.cat([type(linear).forward(linear, flat[a:b]) for a, b in bounds if b > a])
+    if kind == "Params4bit":
+        x = flat.to(getattr(linear, "compute_dtype", None) or flat.dtype)
+        out = x @ dense_weight(linear, x.dtype).t()
+        return (out if linear.bias is None else out + linear.bias.to(out.dtype)).to(flat.dtype)
+    return flat @ linear.weight.t() if linear.bias is None else torch.addmm(linear.bias, flat, linear.weight.t())
+
+
+def dense_weight(linear: nn.Linear, dtype: torch.dtype) -> Tensor:
+    """The weight (out, in) as the backward pass multiplies with it."""
+    weight: Any = linear.weight
+    kind = type(weight).__name__
+    if kind == "Params4bit":
+        from bitsandbytes.functional import dequantize_4bit
+
+        return dequantize_4bit(weight.data, weight.quant_state).to(dtype)  # type: ignore[no-any-return]
+    if kind == "Int8Params":
+        state: Any = linear.state
+        rows, scales = (weight.CB, weight.SCB) if state.CB is None else (state.CB, state.SCB)
+        return rows.to(dtype) * (scales.to(dtype)[:, None] / 127)  # type: ignore[no-any-return]
+    return linear.weight
+
+
+@dataclass(frozen=True)
+class BaseFormat:
+    """How a base's frozen linears are stored and multiplied: recipe fields `quantize`, `compute_dtype`, `llm_int8_threshold`."""
+
+    quantize: Quantize = "none"
+    compute_dtype: str = "auto"
+    llm_int8_threshold: float = 6.0
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> BaseFormat:
+        return UNQUANTIZED if recipe.quantize == "none" else cls(recipe.quantize, recipe.compute_dtype, recipe.llm_int8_threshold)
+
+    def require(self) -> None:
+        """Refuses a quantized base where bitsandbytes is not installed."""
+        if self.quantize != "none":
+            require_bitsandbytes(f"quantize: {self.quantize}")
+
+    def configuration(self, device: torch.device) -> Any:
+        """transformers' quantization configuration; None for plain weights.
+
+        Raises:
+            MissingExtra: bitsandbytes is not installed.
+        """
+        if self.quantize == "none":
+            return None
+        self.require()
+        from transformers import BitsAndBytesConfig
+
+        if self.quantize == "int8":
+            return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=self.llm_int8_threshold)
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=self.quantize.removesuffix("-double"),
+            bnb_4bit_use_double_quant=self.quantize.endswith("-double"),
+            bnb_4bit_compute_dtype=default_dtype(device) if self.compute_dtype == "auto" else getattr(torch, self.compute_dtype),
+        )
+
+
+UNQUANTIZED = BaseFormat()
+
+
+def require_bitsandbytes(what: str) -> None:
+    """Refuses what needs bitsandbytes where it is not installed."""
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra(what, "bitsandbytes", "quant") from error

@@ -1,0 +1,26 @@
+"""A base larger than one device: its layers are spread over all processes and gathered one at a time (FSDP2)."""
+
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+
+from paceline.errors import ModelError
+from paceline.model.base import Base
+from paceline.model.quantization import is_quantized
+
+
+def shard(base: Base, size: int) -> None:
+    """Spreads the frozen weights of the base's layers; embeddings and output projection stay whole on every device.
+
+    Raises:
+        ModelError: a model whose layers are not named as Llama's are, or a quantized one.
+    """
+    layers = getattr(base.model.base_model, "layers", None)
+    if not isinstance(layers, nn.ModuleList):
+        raise ModelError(f"base {base.name!r}: no list of layers to spread; train it without --shard-base")
+    if any(is_quantized(module) for module in layers.modules()):
+        raise ModelError(f"base {base.name!r} is quantized; --shard-base spreads unquantized bases only")
+    base.weight_norms  # noqa: B018 - needs the whole weights, once
+    mesh = init_device_mesh(base.device.type, (size,))
+    for layer in layers:
+        fully_shard(layer, mesh=mesh)

@@ -1,0 +1,103 @@
+"""The run directory: the only interface between training and all that comes after."""
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from paceline.config.load import dump_recipe, load_recipe
+from paceline.config.recipe import Recipe
+from paceline.config.study import recipe_differences
+from paceline.errors import RunError
+from paceline.runs.files import read_json, write_json, write_whole
+
+# What a kill may leave before the recipe is written.
+_OURS = ("eval", "checkpoints", ".recipe.yaml.partial")
+
+
+class RunDirectory:
+    """Where a run's files are.
+
+        recipe.yaml  events.jsonl  trainer_state.json  status.json  checkpoints/step-N/  best/  adapter/  eval/
+
+    status.json says how far the run is: `state` is running, stopped, finished or failed, beside its final figures.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.recipe_file = path / "recipe.yaml"
+        self.events = path / "events.jsonl"
+        self.trainer_state = path / "trainer_state.json"
+        self.checkpoints = path / "checkpoints"
+        self.best = path / "best"
+        self.adapter = path / "adapter"
+        self.eval = path / "eval"
+        self._status = path / "status.json"
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def recipe(self) -> Recipe:
+        """The recipe that this run was or is trained with."""
+        if not self.recipe_file.is_file():
+            raise RunError(f"{self.path}: not a run directory (no recipe.yaml)")
+        return load_recipe(self.recipe_file)
+
+    def status(self) -> dict[str, Any]:
+        return read_json(self._status) if self._status.is_file() else {"state": "new"}
+
+    def set_status(self, state: str, **figures: Any) -> None:
+        write_json(self._status, {"state": state, **figures})
+
+    def check(self, recipe: Recipe) -> None:
+        """Refuses a directory that another recipe has begun, saying what differs, and one that holds something else."""
+        if self.recipe_file.is_file():
+            if differing := recipe_differences(self.recipe(), recipe):
+                said = ", ".join(f"{key}: {old!r} there, {new!r} now" for key, (old, new) in differing.items())
+                raise RunError(f"{self.path} belongs to another recipe ({said}); choose another name or delete the directory")
+        elif self.path.exists() and (not self.path.is_dir() or any(p for p in self.path.iterdir() if p.name not in _OURS)):
+            raise RunError(f"{self.path} exists and is no run directory; choose another name or delete it")
+
+    def claim(self, recipe: Recipe) -> None:
+        """Makes the directory this recipe's."""
+        for folder in (self.path, self.eval, self.checkpoints):
+            folder.mkdir(parents=True, exist_ok=True)
+        if not self.recipe_file.is_file():
+            write_whole(self.recipe_file, dump_recipe(recipe))
+
+    def latest_checkpoint(self) -> Path | None:
+        """The newest whole checkpoint."""
+        found = {int(m[1]): p for p in self.checkpoints.glob("step-*") if (m := re.fullmatch(r"step-(\d+)", p.name))}
+        return found[max(found)] if found else None
+
+    def prune_checkpoints(self, keep: int) -> None:
+        """Deletes all but the newest `keep` checkpoints."""
+        found = sorted(self.checkpoints.glob("step-*"), key=lambda p: int(p.name.split("-")[1]))
+        for path in found[: len(found) - keep]:
+            shutil.rmtree(path)
+
+
+def run_bytes(parameters: int, recipe: Recipe) -> int:
+    """Bytes that a run has on disk at most: two adapters (best and last), and checkpoints of weights and moments, one more than are kept."""
+    return parameters * 4 * (2 + 3 * (1 + recipe.save_limit))
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Refuses, before anything is spent, a folder that cannot be written or a disk with too little room.
+
+    Args:
+        needed: bytes that the runs will have on disk at most.
+    """
+    probe = folder / ".writable"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"x" * 4096)
+        probe.unlink()
+    except OSError as error:
+        raise RunError(f"{folder}: cannot be written ({error.strerror}); choose another place with --runs") from error
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise RunError(
+            f"{folder}: {free / 1e6:,.0f} MB free on this disk, {needed / 1e6:,.0f} MB needed for checkpoints and adapters; lower save_limit, or choose another place with --runs"
+        )

@@ -1,0 +1,84 @@
+"""A study as a job: what the API is asked, where secrets go, what comes back."""
+
+import json
+import shutil
+
+import pytest
+from hub import TOKEN
+
+from paceline.errors import PacelineError
+from paceline.launch.hf_jobs import submit
+
+STUDY = """study: little
+recipe: {base: embedded, data: {source: "embedded:rust", n: 40}, max_steps: 1}
+runs:
+  - {name: one}
+"""
+
+
+def test_a_job_is_started_followed_and_brought_back(paceline, hub, studied, tmp_path):
+    (tmp_path / "study.yaml").write_text(STUDY)
+    hub.repositories["someone/paceline-little"] = {"private": True, "files": {"runs/little/one/status.json": b'{"state": "finished"}'}}
+    done = paceline("launch", "study.yaml", "--on", "hf-jobs", "--flavor", "a100-large", "--runs", "back")
+    assert done.returncode == 0, done.stderr
+    (job,) = hub.jobs.values()
+    asked = job["asked"]
+    assert asked["flavor"] == "a100-large"
+    assert asked["secrets"]["HF_TOKEN"] == TOKEN
+    assert TOKEN not in json.dumps({key: value for key, value in asked.items() if key != "secrets"})
+    assert asked["command"][:2] == ["uv", "run"]
+    assert asked["command"][-3:] == ["-m", "paceline.launch.job", "someone/paceline-little"]
+    assert hub.repositories["someone/paceline-little"]["files"]["study.yaml"].decode() == STUDY
+    assert "step 1 loss 2.0" in done.stdout
+    assert (tmp_path / "back" / "runs" / "little" / "one" / "status.json").is_file()
+
+
+def test_a_job_that_fails_is_told_and_what_it_had_done_is_brought(paceline, hub, tmp_path):
+    (tmp_path / "study.yaml").write_text(STUDY)
+    hub.ends = "ERROR"
+    hub.faults += [("GET .*/logs", 429), ("GET /api/jobs/someone/job0", 0)]
+    done = paceline("launch", "study.yaml", "--on", "hf-jobs", "--runs", "back")
+    assert done.returncode == 2
+    assert "ended as ERROR" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "back" / "study.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(401, "does not know the token"), (403, "may not write there"), (409, "409"), (500, "500"), (0, "refuses to start it"), (429, None)],
+)
+def test_a_hub_that_starts_no_job_is_told_and_never_asked_twice_for_one(quick, tmp_path, status, said):
+    (tmp_path / "study.yaml").write_text(STUDY)
+    quick.faults += [("POST /api/jobs/someone", status)]
+    told = []
+    if said is None:
+        assert submit(tmp_path / "study.yaml", "cpu-basic", None, "paceline", "1h", told.append).id in quick.jobs
+    else:
+        with pytest.raises(PacelineError, match=said) as caught:
+            submit(tmp_path / "study.yaml", "cpu-basic", None, "paceline", "1h", told.append)
+        told.append(str(caught.value))
+        assert not quick.jobs
+    assert TOKEN not in " ".join(told)
+
+
+def test_local_data_is_refused_before_anything_is_asked(paceline, hub, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "x", "completion": "y"}\n')
+    (tmp_path / "study.yaml").write_text(STUDY.replace('"embedded:rust"', "rows.jsonl"))
+    done = paceline("launch", "study.yaml", "--on", "hf-jobs")
+    assert done.returncode == 2
+    assert "lies on this machine" in done.stderr
+    assert hub.asked == []
+
+
+def test_what_runs_inside_the_job_trains_reports_and_gives_back(quick, tmp_path):
+    from paceline.launch import job
+
+    quick.repositories["someone/paceline-little"] = {"private": True, "files": {"study.yaml": STUDY.encode()}}
+    assert job.main("someone/paceline-little", tmp_path / "work", every=600) == 0
+    files = quick.repositories["someone/paceline-little"]["files"]
+    assert {"runs/little/one/adapter/adapter_model.safetensors", "runs/little/report.html", "runs/little/one/events.jsonl"} <= set(files)
+    trained = files["runs/little/one/events.jsonl"]
+    shutil.rmtree(tmp_path / "work")
+    assert job.main("someone/paceline-little", tmp_path / "work", every=600) == 0
+    assert files["runs/little/one/events.jsonl"] == trained, "what the repository held was trained again"
