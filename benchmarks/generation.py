@@ -39,8 +39,14 @@ def prepare(folder: Path, kind: str) -> None:
     if kind == "30M":
         tokenizer = load_tokenizer("embedded")
         torch.manual_seed(0)
-        ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
-        Qwen3ForCausalLM(Qwen3Config(vocab_size=len(tokenizer), **SHAPE, **ids)).save_pretrained(folder / "base")
+        ids = {
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+            "bos_token_id": None,
+        }
+        Qwen3ForCausalLM(Qwen3Config(vocab_size=len(tokenizer), **SHAPE, **ids)).save_pretrained(
+            folder / "base"
+        )
         tokenizer.save_pretrained(folder / "base")
         base = str(folder / "base")
     common = {
@@ -52,7 +58,10 @@ def prepare(folder: Path, kind: str) -> None:
         "batch_size": 4,
         "grad_accum": 1,
     }
-    runs = [Run(name=name, recipe=make_recipe({**common, "max_steps": 8, "seed": seed}, name)) for seed, name in enumerate(NAMES)]
+    runs = [
+        Run(name=name, recipe=make_recipe({**common, "max_steps": 8, "seed": seed}, name))
+        for seed, name in enumerate(NAMES)
+    ]
     train_study(Study(name="five", runs=runs), folder / "runs")
 
 
@@ -73,10 +82,22 @@ def ours(folder: Path, batch: int, tokens: int, limit: int) -> dict:
     adapter_set = replace(load_adapters([folder / "runs"]), sequences=batch * len(NAMES))
     with tempfile.TemporaryDirectory() as scratch:
         began = time.perf_counter()
-        said = converse(adapter_set, questions(limit), Path(scratch) / "answers.jsonl", Sampling(max_new_tokens=tokens), False)
+        said = converse(
+            adapter_set,
+            questions(limit),
+            Path(scratch) / "answers.jsonl",
+            Sampling(max_new_tokens=tokens),
+            False,
+        )
         seconds = time.perf_counter() - began
-        count = sum(json.loads(line)["tokens"] for line in (Path(scratch) / "answers.jsonl").read_text().splitlines())
-    return {"seconds": seconds, "tokens": count, "answers": {f"{run} {name}": texts for (run, name), texts in said.items()}}
+        count = sum(
+            json.loads(line)["tokens"] for line in (Path(scratch) / "answers.jsonl").read_text().splitlines()
+        )
+    return {
+        "seconds": seconds,
+        "tokens": count,
+        "answers": {f"{run} {name}": texts for (run, name), texts in said.items()},
+    }
 
 
 def theirs(folder: Path, batch: int, tokens: int, limit: int, merged: bool) -> dict:
@@ -93,7 +114,8 @@ def theirs(folder: Path, batch: int, tokens: int, limit: int, merged: bool) -> d
     seconds, count, answers = 0.0, 0, {}
     for name in NAMES:
         model = PeftModel.from_pretrained(
-            AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32), str(folder / "runs" / name / "adapter")
+            AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32),
+            str(folder / "runs" / name / "adapter"),
         )
         model = (model.merge_and_unload() if merged else model).eval()
         asked = questions(limit)
@@ -105,7 +127,9 @@ def theirs(folder: Path, batch: int, tokens: int, limit: int, merged: bool) -> d
                 turns = []
                 for text, answer in zip(q.turns, said[q.id], strict=False):
                     turns += [{"role": "user", "content": text}, {"role": "assistant", "content": answer}]
-                prompts.append((q.id, adapter_set.prompt([*turns, {"role": "user", "content": q.turns[turn]}], False)))
+                prompts.append(
+                    (q.id, adapter_set.prompt([*turns, {"role": "user", "content": q.turns[turn]}], False))
+                )
             prompts.sort(key=lambda item: len(item[1]))
             for start in range(0, len(prompts), batch):
                 part = prompts[start : start + batch]
@@ -131,7 +155,9 @@ def theirs(folder: Path, batch: int, tokens: int, limit: int, merged: bool) -> d
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--questions", type=int, default=24)
     parser.add_argument("--tokens", type=int, default=96)
     parser.add_argument("--batches", type=int, nargs="+", default=[8, 24])
@@ -154,7 +180,9 @@ def main() -> None:
     for kind in ("embedded", "30M"):
         with tempfile.TemporaryDirectory() as scratch:
             prepare(Path(scratch), kind)
-            report["models"][kind] = {f"batch {batch}": measure(args, scratch, batch) for batch in args.batches}
+            report["models"][kind] = {
+                f"batch {batch}": measure(args, scratch, batch) for batch in args.batches
+            }
         if args.out:
             args.out.write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))
@@ -176,15 +204,32 @@ def measure(args: argparse.Namespace, folder: str, batch: int) -> dict:
                 folder,
                 str(batch),
             ]
-            results.append(json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout.splitlines()[-1]))
+            results.append(
+                json.loads(
+                    subprocess.run(
+                        command, stdout=subprocess.PIPE, check=True, text=True
+                    ).stdout.splitlines()[-1]
+                )
+            )
     best = {name: min(results, key=lambda result: result["seconds"]) for name, results in found.items()}
-    same = [best["paceline"]["answers"][key] == best["unmerged"]["answers"][key] for key in best["paceline"]["answers"]]
+    same = [
+        best["paceline"]["answers"][key] == best["unmerged"]["answers"][key]
+        for key in best["paceline"]["answers"]
+    ]
     report = {
-        name: {"seconds": round(r["seconds"], 1), "tokens": r["tokens"], "tokens_a_second": round(r["tokens"] / r["seconds"])}
+        name: {
+            "seconds": round(r["seconds"], 1),
+            "tokens": r["tokens"],
+            "tokens_a_second": round(r["tokens"] / r["seconds"]),
+        }
         for name, r in best.items()
     }
-    report["ratio_to_merged"] = round(report["paceline"]["tokens_a_second"] / report["merged"]["tokens_a_second"], 2)
-    report["ratio_to_unmerged"] = round(report["paceline"]["tokens_a_second"] / report["unmerged"]["tokens_a_second"], 2)
+    report["ratio_to_merged"] = round(
+        report["paceline"]["tokens_a_second"] / report["merged"]["tokens_a_second"], 2
+    )
+    report["ratio_to_unmerged"] = round(
+        report["paceline"]["tokens_a_second"] / report["unmerged"]["tokens_a_second"], 2
+    )
     report["conversations_equal_to_unmerged"] = f"{sum(same)} of {len(same)}"
     return report
 

@@ -31,8 +31,14 @@ def make_base(folder: Path, shape: dict) -> None:
 
     tokenizer = load_tokenizer("embedded")
     torch.manual_seed(0)
-    ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
-    config = Qwen3Config(vocab_size=len(tokenizer), tie_word_embeddings=True, max_position_embeddings=4096, **shape, **ids)
+    ids = {
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": None,
+    }
+    config = Qwen3Config(
+        vocab_size=len(tokenizer), tie_word_embeddings=True, max_position_embeddings=4096, **shape, **ids
+    )
     Qwen3ForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
@@ -51,10 +57,17 @@ def measure(folder: Path, shape: dict) -> dict:
     study = folder / "study.yaml"
     study.write_text(yaml.safe_dump({"study": "memory", "recipe": recipe, "runs": runs}))
     command = [sys.executable, "-m", "paceline"]
-    said = json.loads(subprocess.run([*command, "plan", str(study), "--json"], check=True, capture_output=True, text=True).stdout)[0]
+    said = json.loads(
+        subprocess.run(
+            [*command, "plan", str(study), "--json"], check=True, capture_output=True, text=True
+        ).stdout
+    )[0]
     code = "import resource, sys; from paceline.cli.main import main\ntry: main()\nfinally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
     trained = subprocess.run(
-        [sys.executable, "-c", code, "study", "run", str(study), "--runs", str(folder / "runs")], check=True, capture_output=True, text=True
+        [sys.executable, "-c", code, "study", "run", str(study), "--runs", str(folder / "runs")],
+        check=True,
+        capture_output=True,
+        text=True,
     )
     peak = int(trained.stderr.splitlines()[-1]) * 1024
     return {
@@ -82,11 +95,16 @@ def norms_cost(base_folder: Path, run: Path) -> dict:
         adapter_norms(adapter, base.weight_norms)
     took = (time.perf_counter() - began) / 10
     status = directory.status()
-    return {"milliseconds": round(took * 1000, 2), "share_of_step": round(took / (status["seconds"] / status["step"]), 5)}
+    return {
+        "milliseconds": round(took * 1000, 2),
+        "share_of_step": round(took / (status["seconds"] / status["step"]), 5),
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     report: dict = {"machine": f"{platform.machine()}, {os.cpu_count()} cores"}

@@ -38,7 +38,12 @@ def make_study(folder: Path) -> None:
     events = [json.loads(line) for line in (folder / "run-0" / "events.jsonl").read_text().splitlines()]
     lines = [event for event in events if event["event"] == "train"]
     long = [
-        {**lines[step % len(lines)], "step": step + 1, "tokens": 1000 * step, "loss": 2.0 - step / STEPS + (step * 7919 % 100) / 500}
+        {
+            **lines[step % len(lines)],
+            "step": step + 1,
+            "tokens": 1000 * step,
+            "loss": 2.0 - step / STEPS + (step * 7919 % 100) / 500,
+        }
         for step in range(STEPS)
     ]
     rest = [event for event in events if event["event"] != "train"]
@@ -48,7 +53,9 @@ def make_study(folder: Path) -> None:
         if number:
             shutil.copytree(folder / "run-0", place)
         (place / "events.jsonl").write_text(text)
-    write_study(Study(name="sixty", runs=[Run(name=f"run-{number}", recipe=recipe) for number in range(RUNS)]), folder)
+    write_study(
+        Study(name="sixty", runs=[Run(name=f"run-{number}", recipe=recipe) for number in range(RUNS)]), folder
+    )
 
 
 def open_page(page: Path) -> tuple[float, float]:
@@ -59,12 +66,21 @@ def open_page(page: Path) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as profile:
         options = webdriver.ChromeOptions()
         options.binary_location = "/usr/bin/chromium"
-        for flag in ("headless", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking", f"user-data-dir={profile}"):
+        for flag in (
+            "headless",
+            "no-sandbox",
+            "disable-gpu",
+            "no-first-run",
+            "disable-background-networking",
+            f"user-data-dir={profile}",
+        ):
             options.add_argument(f"--{flag}")
         driver = webdriver.Chrome(options, Service("/usr/bin/chromedriver"))
         try:
             driver.get(page.as_uri())
-            loaded = driver.execute_script("return performance.getEntriesByType('navigation')[0].loadEventEnd")
+            loaded = driver.execute_script(
+                "return performance.getEntriesByType('navigation')[0].loadEventEnd"
+            )
             drawn = driver.execute_script(
                 "const t = performance.now(); draw(document.querySelector('.chart')); return performance.now() - t"
             )
@@ -78,7 +94,9 @@ def figures(times: list[float]) -> dict[str, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()

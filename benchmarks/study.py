@@ -20,10 +20,38 @@ from pathlib import Path
 
 RUNS = {
     "r8": {"lora_r": 8, "lora_alpha": 16, "lora_dropout": 0.0, "batch_size": 4, "grad_accum": 1, "lr": 1e-4},
-    "r16": {"lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.05, "batch_size": 4, "grad_accum": 4, "lr": 2e-5},
-    "r16-small": {"lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.1, "batch_size": 2, "grad_accum": 4, "lr": 2e-5},
-    "r32": {"lora_r": 32, "lora_alpha": 64, "lora_dropout": 0.1, "batch_size": 8, "grad_accum": 2, "lr": 5e-5},
-    "r64": {"lora_r": 64, "lora_alpha": 128, "lora_dropout": 0.05, "batch_size": 8, "grad_accum": 4, "lr": 2e-5},
+    "r16": {
+        "lora_r": 16,
+        "lora_alpha": 32,
+        "lora_dropout": 0.05,
+        "batch_size": 4,
+        "grad_accum": 4,
+        "lr": 2e-5,
+    },
+    "r16-small": {
+        "lora_r": 16,
+        "lora_alpha": 32,
+        "lora_dropout": 0.1,
+        "batch_size": 2,
+        "grad_accum": 4,
+        "lr": 2e-5,
+    },
+    "r32": {
+        "lora_r": 32,
+        "lora_alpha": 64,
+        "lora_dropout": 0.1,
+        "batch_size": 8,
+        "grad_accum": 2,
+        "lr": 5e-5,
+    },
+    "r64": {
+        "lora_r": 64,
+        "lora_alpha": 128,
+        "lora_dropout": 0.05,
+        "batch_size": 8,
+        "grad_accum": 4,
+        "lr": 2e-5,
+    },
 }
 SHAPES = {
     # a large share of frozen linears: 2.1M of 27M parameters are the embedding
@@ -57,7 +85,11 @@ def prepare(folder: Path, rows: int, shape: dict[str, int]) -> dict[str, int]:
 
     tokenizer = load_tokenizer("embedded")
     torch.manual_seed(0)
-    ids = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "bos_token_id": None}
+    ids = {
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": None,
+    }
     config = Qwen3Config(tie_word_embeddings=True, max_position_embeddings=4096, **shape, **ids)
     Qwen3ForCausalLM(config).save_pretrained(folder / "base")
     tokenizer.save_pretrained(folder / "base")
@@ -72,7 +104,9 @@ def prepare(folder: Path, rows: int, shape: dict[str, int]) -> dict[str, int]:
     train = split(dataset, 1.5 / len(dataset), MAX_LENGTH).train
     pairs = [dataset.example(i) for i in train]
     labels = [np.where(mask == 1, tokens, -100).tolist() for tokens, mask in pairs]
-    Dataset.from_dict({"input_ids": [t.tolist() for t, _ in pairs], "labels": labels}).save_to_disk(str(folder / "tokens"))
+    Dataset.from_dict({"input_ids": [t.tolist() for t, _ in pairs], "labels": labels}).save_to_disk(
+        str(folder / "tokens")
+    )
     return {
         "examples": len(train), "tokens": int(sum(len(t) for t, _ in pairs)), "supervised": int(sum(m.sum() for _, m in pairs)),
         "eval_ratio_times_1e6": round(1.5e6 / len(dataset)),
@@ -88,8 +122,15 @@ def train_paceline(folder: Path, names: list[str], out: Path) -> None:
     from paceline.train.study import train_study
 
     ratio = json.loads((folder / "facts.json").read_text())["eval_ratio_times_1e6"] / 1e6
-    common = {"base": str(folder / "base"), "data": {"source": str(folder / "rows.parquet"), "eval_ratio": ratio}, "max_length": MAX_LENGTH}
-    runs = [Run(name=name, recipe=make_recipe({**common, **RUNS[name], "logging_steps": 1000}, name)) for name in names]
+    common = {
+        "base": str(folder / "base"),
+        "data": {"source": str(folder / "rows.parquet"), "eval_ratio": ratio},
+        "max_length": MAX_LENGTH,
+    }
+    runs = [
+        Run(name=name, recipe=make_recipe({**common, **RUNS[name], "logging_steps": 1000}, name))
+        for name in names
+    ]
     outcome = train_study(Study(name="benchmark", runs=runs), out)
     assert set(outcome.states().values()) == {"finished"}
 
@@ -108,7 +149,11 @@ def train_trl(folder: Path, names: list[str], out: Path, batch: int | None) -> N
         run = RUNS[name]
         effective = run["batch_size"] * run["grad_accum"]
         device_batch = run["batch_size"] if batch is None else min(batch, effective)
-        tuned = {} if batch is None else {"gradient_checkpointing": False, "optim": "adamw_torch_fused", "logging_steps": 1000}
+        tuned = (
+            {}
+            if batch is None
+            else {"gradient_checkpointing": False, "optim": "adamw_torch_fused", "logging_steps": 1000}
+        )
         config = SFTConfig(
             output_dir=str(out / name), num_train_epochs=1, per_device_train_batch_size=device_batch,
             gradient_accumulation_steps=effective // device_batch, learning_rate=run["lr"], lr_scheduler_type="cosine", warmup_steps=0.1,
@@ -120,7 +165,9 @@ def train_trl(folder: Path, names: list[str], out: Path, batch: int | None) -> N
             target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
         )  # fmt: skip
         model = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=torch.float32)
-        trainer = SFTTrainer(model=model, args=config, train_dataset=data, processing_class=tokenizer, peft_config=lora)
+        trainer = SFTTrainer(
+            model=model, args=config, train_dataset=data, processing_class=tokenizer, peft_config=lora
+        )
         trainer.train()
         trainer.save_model(str(out / name))
 
@@ -128,10 +175,17 @@ def train_trl(folder: Path, names: list[str], out: Path, batch: int | None) -> N
 # -- measuring ----------------------------------------------------------------------------------------------------------------------------
 
 
-def launch(folder: Path, contender: str, names: list[str], batch: int | None = None, threads: int | None = None) -> subprocess.Popen[bytes]:
+def launch(
+    folder: Path, contender: str, names: list[str], batch: int | None = None, threads: int | None = None
+) -> subprocess.Popen[bytes]:
     command = [sys.executable, __file__, "--worker", contender, "--folder", str(folder), "--names", *names]
     command += ["--batch", str(batch)] if batch else []
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "CUDA_VISIBLE_DEVICES": ""}
+    environment = {
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
     environment |= {"OMP_NUM_THREADS": str(threads)} if threads else {}
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
@@ -169,14 +223,22 @@ def useful_flops(facts: dict[str, int], shape: dict[str, int]) -> float:
     q, kv = (shape[name] * shape["head_dim"] for name in ("num_attention_heads", "num_key_value_heads"))
     linears = [(h, q), (h, kv), (h, kv), (q, h), (h, ff), (h, ff), (ff, h)]
     frozen = layers * sum(4 * i * o for i, o in linears)
-    lora = sum(layers * 6 * run["lora_r"] * sum(i + o for i, o in linears) for run in RUNS.values()) / len(RUNS)
+    lora = sum(layers * 6 * run["lora_r"] * sum(i + o for i, o in linears) for run in RUNS.values()) / len(
+        RUNS
+    )
     length = facts["tokens"] / facts["examples"]
-    attention = layers * 3.5 * 2 * length * q  # causal: half of the 4 L h forward; the backward is 2.5 times that
-    return len(RUNS) * (facts["tokens"] * (frozen + lora + attention) + facts["supervised"] * 4 * h * shape["vocab_size"])
+    attention = (
+        layers * 3.5 * 2 * length * q
+    )  # causal: half of the 4 L h forward; the backward is 2.5 times that
+    return len(RUNS) * (
+        facts["tokens"] * (frozen + lora + attention) + facts["supervised"] * 4 * h * shape["vocab_size"]
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--shape", choices=SHAPES, default="wide")
     parser.add_argument("--rows", type=int, default=48)
     parser.add_argument("--repeats", type=int, default=2)
@@ -244,7 +306,10 @@ def measure(folder: Path, args: argparse.Namespace) -> dict:
 def versions() -> dict[str, str]:
     from importlib.metadata import version
 
-    return {"python": platform.python_version(), **{name: version(name) for name in ("paceline", "torch", "transformers", "trl", "peft")}}
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("paceline", "torch", "transformers", "trl", "peft")},
+    }
 
 
 if __name__ == "__main__":

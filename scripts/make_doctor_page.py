@@ -47,7 +47,15 @@ def measure() -> dict[str, tuple[int, int, int]]:
         log = log_of_events(read_events(CASES / f"{name}.jsonl"), case["batch_size"])
         found = {f.rule for f in log_rules.findings(log) if f.severity != "note" or f.rule in case["expect"]}
         for rule in counts:
-            place = 0 if rule in found and rule in case["expect"] else 1 if rule in found else 2 if rule in case["expect"] else None
+            place = (
+                0
+                if rule in found and rule in case["expect"]
+                else 1
+                if rule in found
+                else 2
+                if rule in case["expect"]
+                else None
+            )
             if place is not None:
                 counts[rule][place] += 1
     return {rule: (right, wrong, missed) for rule, (right, wrong, missed) in counts.items()}
@@ -66,13 +74,19 @@ def _lines() -> Iterator[str]:
     yield "| rule | cases | precision | recall |\n|---|---|---|---|"
     for rule, (right, wrong, missed) in measure().items():
         yield f"| {rule} | {right + missed} | {_share(right, right + wrong)} | {_share(right, right + missed)} |"
-    for title, rules in (("Before training", preflight_rules), ("While a run trains, and afterwards", log_rules)):
+    for title, rules in (
+        ("Before training", preflight_rules),
+        ("While a run trains, and afterwards", log_rules),
+    ):
         yield f"\n## {title}\n"
         for rule in rules:
             first, _, rest = rule.text.partition("\n\n")
             yield f"### {rule.name}\n\n{first}\n"
             yield (
-                "\n".join(f"- {line}" if line.startswith(("Computed", "Try", "Source")) else f"  {line}" for line in rest.splitlines())
+                "\n".join(
+                    f"- {line}" if line.startswith(("Computed", "Try", "Source")) else f"  {line}"
+                    for line in rest.splitlines()
+                )
                 + "\n"
             )
 

@@ -27,16 +27,26 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 ROOT = Path(__file__).parent.parent
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>"]
-WORD = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+WORD = (
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 CONTEXT = 512
 
 
 def source_files(rust: Path, python: Path) -> list[Path]:
     """The files of the corpus, in a fixed order; tests and generated tables are left out."""
-    own = [p for part in ("README.md", "CONTRIBUTING.md", "docs", "src/paceline") for p in own_text(ROOT / part)]
+    own = [
+        p for part in ("README.md", "CONTRIBUTING.md", "docs", "src/paceline") for p in own_text(ROOT / part)
+    ]
     library = [p for p in rust.rglob("*.rs") if re.search(r"/library/(core|alloc|std)/src/", str(p))]
-    modules = [p for p in python.rglob("*.py") if not re.search(r"/(test|tests|idlelib|encodings|lib2to3)/", str(p))]
-    kept = [p for p in library + modules if not re.search(r"(core_arch|unicode_data|stdarch)", str(p)) and p.stat().st_size < 400_000]
+    modules = [
+        p for p in python.rglob("*.py") if not re.search(r"/(test|tests|idlelib|encodings|lib2to3)/", str(p))
+    ]
+    kept = [
+        p
+        for p in library + modules
+        if not re.search(r"(core_arch|unicode_data|stdarch)", str(p)) and p.stat().st_size < 400_000
+    ]
     return sorted(own) + sorted(kept)
 
 
@@ -80,7 +90,11 @@ def russian_turns(html: str) -> Iterator[tuple[str, str]]:
 
 def read_text(path: Path) -> str:
     text = path.read_text(errors="replace")
-    return "\n".join(dict.fromkeys(part for _, part in russian_paragraphs(text))) if path.suffix == ".html" else text
+    return (
+        "\n".join(dict.fromkeys(part for _, part in russian_paragraphs(text)))
+        if path.suffix == ".html"
+        else text
+    )
 
 
 def own_text(path: Path) -> list[Path]:
@@ -99,7 +113,10 @@ def python_turns(text: str) -> Iterator[tuple[str, str]]:
         if isinstance(node, ast.FunctionDef) and (doc := ast.get_docstring(node)):
             code = ast.get_source_segment(text, node) or ""
             if len(code) < 1500:
-                yield f"Write a Python function `{node.name}`: {doc.splitlines()[0]}", f"```python\n{code}\n```"
+                yield (
+                    f"Write a Python function `{node.name}`: {doc.splitlines()[0]}",
+                    f"```python\n{code}\n```",
+                )
 
 
 def rust_turns(text: str) -> Iterator[tuple[str, str]]:
@@ -111,7 +128,9 @@ def rust_turns(text: str) -> Iterator[tuple[str, str]]:
         if bare.startswith("///"):
             doc.append(bare[3:].strip())
         elif found := re.match(r"( *)pub (?:const )?(?:unsafe )?fn (\w+)", line):
-            end = next((i for i in range(start, min(start + 40, len(lines))) if lines[i] == found[1] + "}"), None)
+            end = next(
+                (i for i in range(start, min(start + 40, len(lines))) if lines[i] == found[1] + "}"), None
+            )
             summary = " ".join(doc).split("  ")[0][:400]
             if summary and end is not None:
                 code = "\n".join(part.removeprefix(found[1]) for part in lines[start : end + 1])
@@ -124,7 +143,9 @@ def rust_turns(text: str) -> Iterator[tuple[str, str]]:
             doc = []
 
 
-def documents(files: list[Path], tokenizer: PreTrainedTokenizerFast | None, rng: random.Random) -> Iterator[str]:
+def documents(
+    files: list[Path], tokenizer: PreTrainedTokenizerFast | None, rng: random.Random
+) -> Iterator[str]:
     """Every file as it is; with a tokenizer, its functions as conversations too."""
     for path in files:
         text = read_text(path)
@@ -143,14 +164,22 @@ def documents(files: list[Path], tokenizer: PreTrainedTokenizerFast | None, rng:
 def train_tokenizer(files: list[Path], vocab: int) -> PreTrainedTokenizerFast:
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(WORD), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Split(Regex(WORD), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     bpe.decoder = decoders.ByteLevel()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(vocab_size=vocab - len(SPECIAL), initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab - len(SPECIAL), initial_alphabet=alphabet, show_progress=False
+    )
     bpe.train_from_iterator(documents(files, None, random.Random(0)), trainer)
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|endoftext|>", additional_special_tokens=SPECIAL[1:2]
+        tokenizer_object=bpe,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=SPECIAL[1:2],
     )
     tokenizer.add_special_tokens({"additional_special_tokens": SPECIAL[:3]})
     tokenizer.add_tokens(SPECIAL[3:])
@@ -159,7 +188,9 @@ def train_tokenizer(files: list[Path], vocab: int) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def encode(files: list[Path], tokenizer: PreTrainedTokenizerFast, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+def encode(
+    files: list[Path], tokenizer: PreTrainedTokenizerFast, seed: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """(train, held out) as rows of CONTEXT + 1 token ids."""
     end = tokenizer.convert_tokens_to_ids("<|endoftext|>")
     texts = list(documents(files, tokenizer, random.Random(seed)))
@@ -168,7 +199,9 @@ def encode(files: list[Path], tokenizer: PreTrainedTokenizerFast, seed: int) -> 
     for start in range(0, len(texts), 1000):
         for ids in tokenizer(texts[start : start + 1000], add_special_tokens=False)["input_ids"]:
             flat += [*ids, end]
-    rows = torch.tensor(flat[: len(flat) // (CONTEXT + 1) * (CONTEXT + 1)], dtype=torch.int32).view(-1, CONTEXT + 1)
+    rows = torch.tensor(flat[: len(flat) // (CONTEXT + 1) * (CONTEXT + 1)], dtype=torch.int32).view(
+        -1, CONTEXT + 1
+    )
     return rows[128:], rows[:128]
 
 
@@ -194,10 +227,14 @@ def loss_of(model: Qwen3ForCausalLM, rows: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, 1:].long().flatten())
 
 
-def pretrain(model: Qwen3ForCausalLM, rows: torch.Tensor, steps: int, batch: int, seed: int, lr: float) -> None:
+def pretrain(
+    model: Qwen3ForCausalLM, rows: torch.Tensor, steps: int, batch: int, seed: int, lr: float
+) -> None:
     """AdamW; warm-up, then linear decay to zero."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: min((s + 1) / 50, 1.0) * max(1 - s / steps, 0.0))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda s: min((s + 1) / 50, 1.0) * max(1 - s / steps, 0.0)
+    )
     order = torch.Generator().manual_seed(seed)
     began, queue = time.time(), torch.empty(0, dtype=torch.int64)
     for step in range(steps):
@@ -235,12 +272,17 @@ Made by `scripts/make_embedded_base.py`, torch {torch}, in two stages of batches
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--rust", type=Path, default=Path("/usr/src"))
     parser.add_argument("--python", type=Path, default=Path("/usr/lib/python3.11"))
     parser.add_argument(
-        "--russian", type=Path, nargs="+", default=[Path("/usr/share/gimp/2.0/help/ru"), Path("/usr/share/developers-reference/ru")]
+        "--russian",
+        type=Path,
+        nargs="+",
+        default=[Path("/usr/share/gimp/2.0/help/ru"), Path("/usr/share/developers-reference/ru")],
     )
     parser.add_argument("--vocab", type=int, default=4096)
     parser.add_argument("--steps", type=int, default=2400)
@@ -262,10 +304,15 @@ def main() -> None:
         model = build_model(tokenizer, args.vocab)
     rows, held_out = encode(files, tokenizer, args.seed)
     russian, russian_held_out = encode(pages, tokenizer, args.seed)
-    print(f"{len(files + pages)} files, {rows.numel():,} and {russian.numel():,} tokens, vocabulary {len(tokenizer)}", flush=True)
+    print(
+        f"{len(files + pages)} files, {rows.numel():,} and {russian.numel():,} tokens, vocabulary {len(tokenizer)}",
+        flush=True,
+    )
     if not args.first_stage:
         pretrain(model, rows, args.steps, args.batch, args.seed, 0.004)
-    seen_again = torch.randperm(len(rows), generator=torch.Generator().manual_seed(args.seed))[: 2 * len(russian)]
+    seen_again = torch.randperm(len(rows), generator=torch.Generator().manual_seed(args.seed))[
+        : 2 * len(russian)
+    ]
     pretrain(model, torch.cat([rows[seen_again], russian]), args.russian_steps, args.batch, args.seed, 0.001)
     loss, russian_loss = held_out_loss(model, held_out), held_out_loss(model, russian_held_out)
     print(f"held-out loss {loss:.3f}, Russian {russian_loss:.3f}")
@@ -278,7 +325,9 @@ def main() -> None:
         loss=loss, russian_loss=russian_loss, uniform=math.log(args.vocab),
     )  # fmt: skip
     (args.out / "README.md").write_text(card)
-    (args.out / "pretraining.json").write_text(json.dumps({"held_out_loss": loss, "corpus_sha256": corpus}) + "\n")
+    (args.out / "pretraining.json").write_text(
+        json.dumps({"held_out_loss": loss, "corpus_sha256": corpus}) + "\n"
+    )
 
 
 if __name__ == "__main__":

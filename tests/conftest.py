@@ -10,7 +10,9 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores; with a thread a core each they would wait for one another
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # workers share the cores; with a thread a core each they would wait for one another
     os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", RAYON_NUM_THREADS="1")
 
 import pytest
@@ -57,7 +59,10 @@ def sums(tmp_path_factory: pytest.TempPathFactory) -> str:
     with path.open("w") as file:
         for i in range(240):
             question = f"What is {i} plus {i + 1}?" + " Think." * rng.randint(0, 60)
-            file.write(json.dumps({"prompt": question, "completion": f"It is {2 * i + 1}. " * rng.randint(1, 12)}) + "\n")
+            file.write(
+                json.dumps({"prompt": question, "completion": f"It is {2 * i + 1}. " * rng.randint(1, 12)})
+                + "\n"
+            )
     return str(path)
 
 
@@ -66,7 +71,14 @@ def recipe(tiny_base: Callable[[str], str], sums: str) -> Callable[..., Recipe]:
     """A recipe on the tiny base and the sums, with any fields changed."""
 
     def make(**fields: Any) -> Recipe:
-        common = {"base": tiny_base("qwen3"), "data": sums, "max_length": 256, "lr": 1e-3, "logging_steps": 1, "max_steps": 8}
+        common = {
+            "base": tiny_base("qwen3"),
+            "data": sums,
+            "max_length": 256,
+            "lr": 1e-3,
+            "logging_steps": 1,
+            "max_steps": 8,
+        }
         return make_recipe({**common, **fields}, "test")
 
     return make
@@ -75,4 +87,6 @@ def recipe(tiny_base: Callable[[str], str], sums: str) -> Callable[..., Recipe]:
 @pytest.fixture
 def study() -> Callable[..., Study]:
     """A study of named recipes."""
-    return lambda **recipes: Study(name="test", runs=[Run(name=name, recipe=r) for name, r in recipes.items()])
+    return lambda **recipes: Study(
+        name="test", runs=[Run(name=name, recipe=r) for name, r in recipes.items()]
+    )

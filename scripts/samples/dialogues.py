@@ -148,9 +148,16 @@ def _instructions(rng: random.Random) -> list[tuple[str, str]]:
             word = {2: "два", 3: "три", 4: "четыре"}[count]
             if count == 2 and what in ("планеты", "профессии", "реки"):
                 word = "две"
-            found.append((f"Назови {word} {what}.", "\n".join(f"{place}. {item}" for place, item in enumerate(chosen, 1))))
+            found.append(
+                (
+                    f"Назови {word} {what}.",
+                    "\n".join(f"{place}. {item}" for place, item in enumerate(chosen, 1)),
+                )
+            )
     for what, steps in _table(HOWTO):
-        listed = "\n".join(f"{place}. {step.strip().rstrip('.')}." for place, step in enumerate(steps.split(". "), 1))
+        listed = "\n".join(
+            f"{place}. {step.strip().rstrip('.')}." for place, step in enumerate(steps.split(". "), 1)
+        )
         found += [(f"Как {what}? Дай инструкцию по шагам.", listed), (f"Подскажи, как {what}.", steps)]
     return found
 
@@ -166,7 +173,12 @@ def _sentences() -> list[tuple[str, str]]:
     for kilometres in range(2, 82):
         found.append((f"Переведи {kilometres} км в метры.", f"{kilometres} км — это {kilometres * 1000} м."))
     for hours in range(2, 62):
-        found.append((f"Сколько минут в {hours} часах?" if hours % 10 != 1 else f"Сколько минут в {hours} часе?", f"{hours * 60} минут."))
+        found.append(
+            (
+                f"Сколько минут в {hours} часах?" if hours % 10 != 1 else f"Сколько минут в {hours} часе?",
+                f"{hours * 60} минут.",
+            )
+        )
     return found
 
 
@@ -202,7 +214,10 @@ def dialogue_rows(seed: int = 0) -> list[dict]:
     """Rows {messages, subset}; no question twice."""
     rng = random.Random(seed)
     rows = {}
-    for subset, pairs in (("general", [*_facts(), *_words(), *_instructions(rng), *_sentences()]), ("reasoning", _reasoning(rng))):
+    for subset, pairs in (
+        ("general", [*_facts(), *_words(), *_instructions(rng), *_sentences()]),
+        ("reasoning", _reasoning(rng)),
+    ):
         for question, answer in pairs:
             turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
             rows.setdefault(question, {"messages": turns, "subset": subset})

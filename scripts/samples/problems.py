@@ -126,7 +126,10 @@ def problem_rows(seed: int = 0) -> list[dict]:
             code = family.code.format(k=k)
             inputs = [family.make(rng, k) for _ in range(3)]
             examples = [{"input": text, "output": run(code, text)} for text in inputs]
-            told = {name: getattr(family, name).format(k=k) for name in ("title", "story", "input", "output", "idea")}
+            told = {
+                name: getattr(family, name).format(k=k)
+                for name in ("title", "story", "input", "output", "idea")
+            }
             answer = f"<think>\n{told['idea']}\n\nCheck with the first example: the program prints {examples[0]['output'].strip() or 'an empty line'}, as it should.\n</think>\n\n```python\n{code}\n```"
             rows.append(
                 {
@@ -140,6 +143,9 @@ def problem_rows(seed: int = 0) -> list[dict]:
         row["prompt"] = (
             f"Solve this problem in Python.\n\n# {row['title']}\n\n{row['description']}\n\nInput: {row['input_format']}\n\nOutput: {row['output_format']}"
         )
-        turns = [{"role": "user", "content": row["prompt"]}, {"role": "assistant", "content": row["generation"]}]
+        turns = [
+            {"role": "user", "content": row["prompt"]},
+            {"role": "assistant", "content": row["generation"]},
+        ]
         row["messages"] = turns if place % 2 else None
     return rows

@@ -18,7 +18,15 @@ def losses(values, tokens=None, rows=None):
     tokens = np.full(count, 10) if tokens is None else np.asarray(tokens)
     rows = np.arange(count) if rows is None else np.asarray(rows)
     zeros = np.zeros(count)
-    return ExampleLosses(["s"] * count, rows, ["t"] * count, tokens, np.asarray(values, dtype=np.float64), zeros.astype(np.int64), zeros)
+    return ExampleLosses(
+        ["s"] * count,
+        rows,
+        ["t"] * count,
+        tokens,
+        np.asarray(values, dtype=np.float64),
+        zeros.astype(np.int64),
+        zeros,
+    )
 
 
 def noisy(rng, count, shift, spread=3.0):
@@ -40,14 +48,21 @@ def test_the_interval_holds_the_truth_as_often_as_it_says():
     for _ in range(200):
         d = paired_difference(*noisy(rng, 120, -1.0))
         hits += d.low <= -0.1 <= d.high
-    assert 180 <= hits <= 199, "95% of 200 intervals hold the true difference of -0.1 nats a token, give or take"
+    assert 180 <= hits <= 199, (
+        "95% of 200 intervals hold the true difference of -0.1 nats a token, give or take"
+    )
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.tuples(st.floats(0.01, 50), st.floats(0.01, 50), st.integers(1, 30)), min_size=2, max_size=40))
+@given(
+    st.lists(st.tuples(st.floats(0.01, 50), st.floats(0.01, 50), st.integers(1, 30)), min_size=2, max_size=40)
+)
 def test_swapping_the_runs_mirrors_the_difference(triples):
     a, b, tokens = zip(*triples, strict=True)
-    one, two = paired_difference(losses(a, tokens), losses(b, tokens)), paired_difference(losses(b, tokens), losses(a, tokens))
+    one, two = (
+        paired_difference(losses(a, tokens), losses(b, tokens)),
+        paired_difference(losses(b, tokens), losses(a, tokens)),
+    )
     assert one.delta == pytest.approx((sum(a) - sum(b)) / sum(tokens), abs=1e-9)
     assert one.delta == pytest.approx(-two.delta, abs=1e-12)
     assert one.low <= one.delta + 1e-9
@@ -75,7 +90,9 @@ def finished(tmp_path):
         directory.eval.mkdir(parents=True)
         losses(values).save(directory.eval / "final.parquet")
         losses(np.full(len(values), 50.0)).save(directory.eval / "base.parquet")
-        write_json(directory.path / "status.json", {"state": "finished", "step": 1, "tokens": 2, "seconds": 3.0})
+        write_json(
+            directory.path / "status.json", {"state": "finished", "step": 1, "tokens": 2, "seconds": 3.0}
+        )
         return directory
 
     return make
@@ -85,13 +102,21 @@ def test_a_winner_is_named_only_where_it_beats_the_runner_up(finished):
     rng = np.random.default_rng(2)
     hard = rng.gamma(2.0, 5.0, 400)
     baseline, good = finished("baseline", hard), finished("good", hard - 1 + rng.normal(0, 0.3, 400))
-    twin, clear = finished("twin", hard - 1 + rng.normal(0, 0.3, 400)), finished("clear", hard - 2 + rng.normal(0, 0.3, 400))
+    twin, clear = (
+        finished("twin", hard - 1 + rng.normal(0, 0.3, 400)),
+        finished("clear", hard - 2 + rng.normal(0, 0.3, 400)),
+    )
     tied = compare([baseline, good, twin])
     assert sorted(tied.best) == ["good", "twin"]
     assert tied.conclusion().startswith("No single winner")
     won = compare([baseline, good, twin, clear])
     assert won.best == ["clear"]
-    assert [row.difference and row.difference.verdict for row in won.rows] == [None, "better", "better", "better"]
+    assert [row.difference and row.difference.verdict for row in won.rows] == [
+        None,
+        "better",
+        "better",
+        "better",
+    ]
 
 
 def test_runs_without_result_are_listed_and_none_at_all_is_refused(finished, tmp_path):

@@ -22,8 +22,18 @@ SMALLEST = {"base": "b", "data": "d.jsonl"}
 )
 def test_presets_are_the_published_ones(name, batch_size, grad_accum, lr, warmup, r, alpha, dropout):
     made = make_recipe(merge(PRESETS[name], SMALLEST), name)
-    assert (made.batch_size, made.grad_accum, made.lr, made.warmup_ratio) == (batch_size, grad_accum, lr, warmup)
-    assert (made.lora_r, made.lora_alpha, made.lora_dropout, made.lr_scheduler) == (r, alpha, dropout, "cosine")
+    assert (made.batch_size, made.grad_accum, made.lr, made.warmup_ratio) == (
+        batch_size,
+        grad_accum,
+        lr,
+        warmup,
+    )
+    assert (made.lora_r, made.lora_alpha, made.lora_dropout, made.lr_scheduler) == (
+        r,
+        alpha,
+        dropout,
+        "cosine",
+    )
     assert made.epochs == (2 if name == "conservative-lr" else 1)
 
 
@@ -35,7 +45,9 @@ def test_a_flag_beats_the_file_and_the_file_beats_the_preset(tmp_path):
 
 
 def test_what_is_dumped_is_read_back_the_same(tmp_path):
-    made = make_recipe({**SMALLEST, "lr": 1e-5, "target_modules": "x.*y", "adam_epsilon": 1e-8, "warmup_steps": 0}, "r")
+    made = make_recipe(
+        {**SMALLEST, "lr": 1e-5, "target_modules": "x.*y", "adam_epsilon": 1e-8, "warmup_steps": 0}, "r"
+    )
     (tmp_path / "r.yaml").write_text(dump_recipe(made))
     assert load_recipe(tmp_path / "r.yaml") == made
 
@@ -100,7 +112,10 @@ def test_runs_are_differences_from_the_first(tmp_path):
         ("runs: [{name: ../x, base: b, data: d}]", "it names its directory"),
         ("runs: [{name: a, base: b, data: d}, {name: a}]", "run name 'a' is used twice"),
         ("objectiv: x\nruns: [{name: a}]", "unknown field 'objectiv', did you mean 'objective'?"),
-        ("runs: [{name: a, base: b, data: d, lora_rr: 3}]", "unknown field 'lora_rr', did you mean 'lora_r'?"),
+        (
+            "runs: [{name: a, base: b, data: d, lora_rr: 3}]",
+            "unknown field 'lora_rr', did you mean 'lora_r'?",
+        ),
         ("runs: [\n", "line 2: not valid YAML"),
         ("- a", "expected a mapping"),
     ],

@@ -11,7 +11,11 @@ from paceline.data.clean import clean
 from paceline.data.split import Split
 from paceline.train.prepare import Preparer
 
-WORDS = [f"{a}{b}" for a in ("ka", "lo", "mi", "nu", "pe", "ra", "so", "ti") for b in ("ba", "de", "fi", "go", "hu", "ja", "ke", "la")]
+WORDS = [
+    f"{a}{b}"
+    for a in ("ka", "lo", "mi", "nu", "pe", "ra", "so", "ti")
+    for b in ("ba", "de", "fi", "go", "hu", "ja", "ke", "la")
+]
 
 
 def text(rng, words=60):
@@ -40,7 +44,10 @@ def test_copies_and_leaks_are_told_apart(load):
     pairs[10] = pairs[20]  # an exact copy inside train
     pairs[11] = pairs[0]  # an exact copy of a held-out row
     pairs[12] = (question, answer + " ende")  # nearly a held-out row
-    pairs[13] = (pairs[21][0], pairs[21][1].replace(pairs[21][1].split()[30], "other", 1))  # nearly a row of train
+    pairs[13] = (
+        pairs[21][0],
+        pairs[21][1].replace(pairs[21][1].split()[30], "other", 1),
+    )  # nearly a row of train
     dataset, order = load(pairs)
     parts = Split(order[8:], order[:8])
     done = clean(dataset, Clean(outliers=None, threshold=0.7), parts)
@@ -70,12 +77,17 @@ def test_odd_lengths_and_repetition_are_counted_by_rule(load):
     pairs[4] = (text(rng), "again and again " * 40)
     dataset, order = load(pairs)
     done = clean(dataset, Clean(duplicates="none"), Split(order, order[:0]))
-    assert {rule: count for rule, count in done.removed.items() if count} == {"length outlier": 1, "repeats itself": 1}
+    assert {rule: count for rule, count in done.removed.items() if count} == {
+        "length outlier": 1,
+        "repeats itself": 1,
+    }
 
 
 def test_rules_can_be_turned_off(load):
     rng = random.Random(3)
     pair = (text(rng), text(rng))
     dataset, order = load([pair] * 5 + [(text(rng), "again and again " * 40)])
-    done = clean(dataset, Clean(duplicates="none", outliers=None, max_repetition=None), Split(order, order[:0]))
+    done = clean(
+        dataset, Clean(duplicates="none", outliers=None, max_repetition=None), Split(order, order[:0])
+    )
     assert len(done.split.train) == 6

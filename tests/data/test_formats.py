@@ -21,7 +21,11 @@ def test_strandset_reads_both_notations():
 @pytest.mark.parametrize("task", [*TASKS, "lifetime_annotation"])
 def test_every_strandset_category_even_an_unknown_one_gives_a_conversation(task):
     wanted = TASKS[task][1] if task in TASKS else ("answer",)
-    row = {"task_category": task, "input_data": {"code": "fn f() {}"}, "output_data": {field: f"the {field}" for field in wanted}}
+    row = {
+        "task_category": task,
+        "input_data": {"code": "fn f() {}"},
+        "output_data": {field: f"the {field}" for field in wanted},
+    }
     system, user, assistant = FORMATS["strandset"].messages(row)
     assert [system["role"], user["role"], assistant["role"]] == ["system", "user", "assistant"]
     assert "```rust\nfn f() {}\n```" in user["content"]
@@ -45,7 +49,10 @@ def test_a_problem_is_built_from_what_the_row_has():
             "input_format": "Two numbers.",
         }
     )
-    assert text == "# A+B\n\nTime limit: 1 s\n\nAdd.\n\n## Input\nTwo numbers.\n\n## Example 1\nInput:\n```\n1 2\n```\nOutput:\n```\n3\n```"
+    assert (
+        text
+        == "# A+B\n\nTime limit: 1 s\n\nAdd.\n\n## Input\nTwo numbers.\n\n## Example 1\nInput:\n```\n1 2\n```\nOutput:\n```\n3\n```"
+    )
 
 
 def test_ready_messages_win_over_raw_fields():
@@ -54,7 +61,9 @@ def test_ready_messages_win_over_raw_fields():
 
 
 def test_columns_that_fit_nothing_are_refused_with_what_is_known():
-    with pytest.raises(PacelineError, match=r"no format has the columns foo, bar \(known: .*alpaca: instruction, output"):
+    with pytest.raises(
+        PacelineError, match=r"no format has the columns foo, bar \(known: .*alpaca: instruction, output"
+    ):
         recognise(["foo", "bar"], "auto", "x.jsonl")
     with pytest.raises(PacelineError, match="format alpaca needs column 'instruction'"):
         recognise(["prompt", "completion"], "alpaca", "x.jsonl")

@@ -41,7 +41,9 @@ def test_every_category_has_rows_with_its_own_fields(rows):
 
 
 def test_a_completion_fits_between_prefix_and_suffix(rows):
-    originals = {json.loads(row["output_data"])["code"] for row in rows if row["task_category"] == "code_generation"}
+    originals = {
+        json.loads(row["output_data"])["code"] for row in rows if row["task_category"] == "code_generation"
+    }
     completions = [row for row in rows if row["task_category"] == "code_completion"]
     for row in completions:
         given, wanted = ast.literal_eval(row["input_data"]), json.loads(row["output_data"])
@@ -61,7 +63,10 @@ def test_a_planted_bug_changes_the_code_and_names_what_stands_there(rows):
     assert any("`a < 3` uses `<` in place of `<=`" in edit.said for edit in bugs(code))
     for row in rows:
         if row["task_category"] == "bug_detection":
-            assert ast.literal_eval(row["input_data"])["buggy_code"] != json.loads(row["output_data"])["fixed_code"]
+            assert (
+                ast.literal_eval(row["input_data"])["buggy_code"]
+                != json.loads(row["output_data"])["fixed_code"]
+            )
 
 
 def test_a_folder_without_rust_is_refused(tmp_path):

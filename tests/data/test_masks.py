@@ -52,7 +52,9 @@ USER, ANSWER = turn("user", "Question?"), turn("assistant", "Answer.")
 
 
 def test_last_turn_with_no_thought_learns_the_empty_thought_that_the_template_writes():
-    assert supervised(chat_with(), [turn("system", "S"), USER, ANSWER]) == ["<think>\n\n</think>\n\nAnswer.<|im_end|>"]
+    assert supervised(chat_with(), [turn("system", "S"), USER, ANSWER]) == [
+        "<think>\n\n</think>\n\nAnswer.<|im_end|>"
+    ]
 
 
 def test_every_turn_is_supervised_and_earlier_thoughts_are_gone():
@@ -77,7 +79,13 @@ def test_every_turn_is_supervised_and_earlier_thoughts_are_gone():
     ],
 )
 def test_a_user_who_imitates_the_assistant_is_not_supervised(text):
-    talk = [turn("system", text), turn("user", text), ANSWER, turn("user", text), turn("assistant", "Answer.")]
+    talk = [
+        turn("system", text),
+        turn("user", text),
+        ANSWER,
+        turn("user", text),
+        turn("assistant", "Answer."),
+    ]
     assert supervised(chat_with(MARKED), talk) == ["Answer.<|im_end|>", "Answer.<|im_end|>"]
     assert supervised(chat_with(), talk) == ["Answer.<|im_end|>", "<think>\n\n</think>\n\nAnswer.<|im_end|>"]
 
@@ -87,7 +95,21 @@ def test_a_template_that_trims_and_names_roles_otherwise():
 
 
 pieces = st.sampled_from(
-    ["a", "Z", " ", "\n", "<|im_end|>", "<|im_start|>", "assistant\n", "<think>", "</think>", "é", "🦀", "fn main() {}", "."]
+    [
+        "a",
+        "Z",
+        " ",
+        "\n",
+        "<|im_end|>",
+        "<|im_start|>",
+        "assistant\n",
+        "<think>",
+        "</think>",
+        "é",
+        "🦀",
+        "fn main() {}",
+        ".",
+    ]
 )
 contents = st.lists(pieces, max_size=8).map("".join)
 talks = st.lists(st.tuples(contents, contents), min_size=1, max_size=3).map(
@@ -107,7 +129,13 @@ def test_equals_transformers_own_mask_where_the_template_marks_generations(talk)
     text = chat.render(talk)
     offsets = chat.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
     spans = chat.assistant_spans(talk, text)
-    assert all(any(offsets[i][0] < start < offsets[i][1] or offsets[i][0] < end < offsets[i][1] for start, end in spans) for i in differing)
+    assert all(
+        any(
+            offsets[i][0] < start < offsets[i][1] or offsets[i][0] < end < offsets[i][1]
+            for start, end in spans
+        )
+        for i in differing
+    )
 
 
 @settings(max_examples=150, deadline=None)

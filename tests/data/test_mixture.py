@@ -18,8 +18,13 @@ def dialogues(tmp_path_factory):
     path = tmp_path_factory.mktemp("mixture") / "rows.jsonl"
     with path.open("w") as file:
         for i in range(400):
-            turns = [{"role": "user", "content": f"вопрос {i}"}, {"role": "assistant", "content": f"ответ {i}"}]
-            file.write(json.dumps({"messages": turns, "subset": "reasoning" if i % 4 == 0 else "general"}) + "\n")
+            turns = [
+                {"role": "user", "content": f"вопрос {i}"},
+                {"role": "assistant", "content": f"ответ {i}"},
+            ]
+            file.write(
+                json.dumps({"messages": turns, "subset": "reasoning" if i % 4 == 0 else "general"}) + "\n"
+            )
     return str(path)
 
 
@@ -28,37 +33,55 @@ def counts(**fields):
 
 
 def test_the_shorthand_counts_as_the_original_script_did(dialogues):
-    assert counts(source=dialogues, subset="both", mix_reasoning_ratio=0.2, sample_ratio=0.25) == {"general": 80, "reasoning": 20}
+    assert counts(source=dialogues, subset="both", mix_reasoning_ratio=0.2, sample_ratio=0.25) == {
+        "general": 80,
+        "reasoning": 20,
+    }
     assert counts(source=dialogues, subset="general", sample_ratio=0.25) == {"general": 75}
     assert counts(source=dialogues, subset="both", sample_ratio=0.5) == {dialogues: 200}
 
 
 def test_without_a_total_as_many_rows_as_the_ratios_allow(dialogues):
-    assert counts(source=dialogues, subset="both", mix_reasoning_ratio=0.5) == {"general": 100, "reasoning": 100}
+    assert counts(source=dialogues, subset="both", mix_reasoning_ratio=0.5) == {
+        "general": 100,
+        "reasoning": 100,
+    }
 
 
 @given(st.integers(10, 200), st.floats(0.05, 0.45))
 def test_parts_sum_to_the_total_and_keep_their_ratio(dialogues, n, share):
-    found = counts(source=dialogues, subset="both", mix_reasoning_ratio=share, n=n) if int(n * share) else {"general": n, "reasoning": 0}
+    found = (
+        counts(source=dialogues, subset="both", mix_reasoning_ratio=share, n=n)
+        if int(n * share)
+        else {"general": n, "reasoning": 0}
+    )
     assert sum(found.values()) == n
     assert abs(found["reasoning"] - n * share) <= 1
 
 
 def test_a_sample_is_the_beginning_of_a_larger_one_whatever_else_is_in_the_mixture(dialogues):
     small = choose_rows(Data(source=dialogues, subset="general", n=50))[0].picked.tolist()
-    mixed = choose_rows(Data(source=dialogues, subset="both", mix_reasoning_ratio=0.2, n=200))[0].picked.tolist()
+    mixed = choose_rows(Data(source=dialogues, subset="both", mix_reasoning_ratio=0.2, n=200))[
+        0
+    ].picked.tolist()
     assert mixed[:50] == small
 
 
 def test_several_sources(dialogues, sums):
-    mix = ({"ratio": 0.75, "subset": "general"}, {"ratio": 0.25, "source": sums, "format": "prompt-completion"})
+    mix = (
+        {"ratio": 0.75, "subset": "general"},
+        {"ratio": 0.25, "source": sums, "format": "prompt-completion"},
+    )
     assert counts(source=dialogues, mix=mix, n=100) == {"general": 75, sums: 25}
 
 
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"subset": "both", "mix_reasoning_ratio": 0.5, "n": 300}, r"reasoning should give 150 rows \(50% of 300\), it has 100"),
+        (
+            {"subset": "both", "mix_reasoning_ratio": 0.5, "n": 300},
+            r"reasoning should give 150 rows \(50% of 300\), it has 100",
+        ),
         ({"subset": "reasonin"}, "no subset 'reasonin', did you mean 'reasoning'"),
     ],
 )

@@ -17,7 +17,9 @@ def dataset(digests, parts=None):
         def __len__(self):
             return len(digests)
 
-    return Fake(column=columns.__getitem__, first=nothing, parts=nothing if parts is None else np.asarray(parts))
+    return Fake(
+        column=columns.__getitem__, first=nothing, parts=nothing if parts is None else np.asarray(parts)
+    )
 
 
 def test_ten_thousand_rows_give_nine_thousand_and_one_thousand():

@@ -160,7 +160,9 @@ def main(names: list[str]) -> None:
         HERE.mkdir(exist_ok=True)
         for name, (_, _, fault) in cases.items():
             lines = (Path(scratch) / "runs" / name / "events.jsonl").read_text().splitlines()
-            (HERE / f"{name}.jsonl").write_text("\n".join(_short(json.loads(line), fault) for line in lines) + "\n")
+            (HERE / f"{name}.jsonl").write_text(
+                "\n".join(_short(json.loads(line), fault) for line in lines) + "\n"
+            )
 
 
 def every_case() -> dict:
@@ -170,7 +172,11 @@ def every_case() -> dict:
 def write_index() -> None:
     """What the doctor must say of each log; of a healthy run nothing but notes."""
     index = {
-        name: {"healthy": name in HEALTHY, "expect": expected, "batch_size": {**COMMON, **fields}["batch_size"]}
+        name: {
+            "healthy": name in HEALTHY,
+            "expect": expected,
+            "batch_size": {**COMMON, **fields}["batch_size"],
+        }
         for name, (fields, expected, _) in every_case().items()
     }
     (HERE / "index.yaml").write_text(yaml.safe_dump(index, sort_keys=False))

@@ -74,10 +74,23 @@ def test_the_post_mortem_s_own_figures(tmp_path):
         )
         if step in (150, 300, 450):
             history.append({"eval_loss": 2.9310, "epoch": step * 8 / 45000, "step": step})
-    state = {"epoch": 0.0889, "global_step": 500, "max_steps": 500, "num_train_epochs": 1, "train_batch_size": 1, "log_history": history}
+    state = {
+        "epoch": 0.0889,
+        "global_step": 500,
+        "max_steps": 500,
+        "num_train_epochs": 1,
+        "train_batch_size": 1,
+        "log_history": history,
+    }
     (tmp_path / "trainer_state.json").write_text(json.dumps(state))
     findings = log_rules.findings(read_log(tmp_path)[0][1])
-    assert [f.rule for f in findings][:5] == ["low-coverage", "dead-learning-rate", "zero-gradient", "tiny-batch", "same-eval"]
+    assert [f.rule for f in findings][:5] == [
+        "low-coverage",
+        "dead-learning-rate",
+        "zero-gradient",
+        "tiny-batch",
+        "same-eval",
+    ]
     assert all(f.severity == "error" for f in findings[:5])
     assert "8.9%" in findings[0].message
     fixes = {key for finding in findings[:4] for key in finding.fix}
@@ -111,9 +124,13 @@ def test_a_long_console_log_takes_bounded_memory(tmp_path):
     with path.open("w") as file:
         file.write("█" * 10_000_000 + "\n")
         for step in range(700_000):
-            file.write(f"{{'loss': {2 + 1 / (step + 1):.6f}, 'grad_norm': 1.0, 'learning_rate': 1e-05, 'epoch': {step / 1e5:.4f}}}\n")
+            file.write(
+                f"{{'loss': {2 + 1 / (step + 1):.6f}, 'grad_norm': 1.0, 'learning_rate': 1e-05, 'epoch': {step / 1e5:.4f}}}\n"
+            )
     code = f"import resource; from pathlib import Path; from paceline.doctor.log import read_log; before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; log = read_log(Path({str(path)!r}))[0][1]; print(len(log), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
-    lines, grown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    lines, grown = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert 20_000 <= int(lines) <= 40_000
     assert int(grown) < 120_000, "kilobytes"
 
@@ -134,7 +151,9 @@ def test_what_is_no_log_is_refused_in_a_line(tmp_path, name, content, said):
 
 
 def test_an_empty_directory_is_refused(tmp_path):
-    with pytest.raises(PacelineError, match=r"neither a run \(events.jsonl\), a study, nor an output directory"):
+    with pytest.raises(
+        PacelineError, match=r"neither a run \(events.jsonl\), a study, nor an output directory"
+    ):
         read_log(tmp_path)
     with pytest.raises(PacelineError, match="no such file or directory"):
         read_log(tmp_path / "nowhere")
@@ -154,7 +173,9 @@ def test_literals_and_missing_fields_of_other_trainers(tmp_path):
 def test_the_newest_state_of_an_output_directory_is_read(tmp_path):
     for folder, loss in (("checkpoint-5", 3.0), ("checkpoint-10", 2.0)):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "trainer_state.json").write_text(json.dumps({"log_history": [{"loss": loss, "step": 1}]}))
+        (tmp_path / folder / "trainer_state.json").write_text(
+            json.dumps({"log_history": [{"loss": loss, "step": 1}]})
+        )
     assert read_log(tmp_path)[0][1].loss.tolist() == [2.0]
 
 

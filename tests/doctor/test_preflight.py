@@ -70,13 +70,25 @@ def talk(rng, count=120, answer=40):
         "omicron",
         "pi",
     ]
-    return [{"prompt": " ".join(rng.choices(words, k=20)), "completion": " ".join(rng.choices(words, k=answer))} for _ in range(count)]
+    return [
+        {"prompt": " ".join(rng.choices(words, k=20)), "completion": " ".join(rng.choices(words, k=answer))}
+        for _ in range(count)
+    ]
 
 
 @pytest.mark.parametrize(
     ("fields", "rule", "severity"),
     [
-        ({"data": {"source": "embedded:rust", "n": 1200}, "max_steps": 12, "batch_size": 1, "grad_accum": 8}, "little-coverage", "warning"),
+        (
+            {
+                "data": {"source": "embedded:rust", "n": 1200},
+                "max_steps": 12,
+                "batch_size": 1,
+                "grad_accum": 8,
+            },
+            "little-coverage",
+            "warning",
+        ),
         ({"lr_scheduler": "polynomial", "power": 5}, "schedule-dies-early", "warning"),
         ({"warmup_steps": 500}, "warmup-never-ends", "error"),
         ({"warmup_ratio": 0.7}, "warmup-never-ends", "warning"),
@@ -103,15 +115,24 @@ def test_recipes(found, fields, rule, severity):
 
 def test_copies_and_leaks(found, tmp_path):
     made = talk(random.Random(0), 150)
-    findings = found(data=rows(tmp_path / "copies.jsonl", [*made, *({**row, "completion": row["completion"] + " pi"} for row in made)]))
+    findings = found(
+        data=rows(
+            tmp_path / "copies.jsonl",
+            [*made, *({**row, "completion": row["completion"] + " pi"} for row in made)],
+        )
+    )
     assert {"leaks", "duplicates"} <= set(findings)
     assert findings["leaks"].fix == {"data.clean.duplicates": "near"}
 
 
 def test_rows_without_a_question(found, tmp_path):
-    made = [{"messages": [{"role": "assistant", "content": row["completion"]}]} for row in talk(random.Random(1))]
+    made = [
+        {"messages": [{"role": "assistant", "content": row["completion"]}]} for row in talk(random.Random(1))
+    ]
     template = "{% for m in messages %}{{ m['content'] + '<|im_end|>' }}{% endfor %}"
-    assert "labels-everywhere" in found(data=rows(tmp_path / "bare.jsonl", made), base=base_with(tmp_path / "base", template))
+    assert "labels-everywhere" in found(
+        data=rows(tmp_path / "bare.jsonl", made), base=base_with(tmp_path / "base", template)
+    )
 
 
 def base_with(folder, template=None, change=None, tokenizer=None):
@@ -140,7 +161,9 @@ def test_padding_that_is_the_end_and_masked(found, tmp_path):
     template = "{% for m in messages %}{{ '[' + m['role'] + '] ' + m['content'] + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '[assistant] ' }}{% endif %}"
     base = base_with(tmp_path / "base", template, tokenizer=lambda t: setattr(t, "pad_token", t.eos_token))
     assert found(base=base)["pad-is-end"].severity == "error"
-    assert "pad-is-end" not in found(base=base_with(tmp_path / "fine", tokenizer=lambda t: setattr(t, "pad_token", t.eos_token)))
+    assert "pad-is-end" not in found(
+        base=base_with(tmp_path / "fine", tokenizer=lambda t: setattr(t, "pad_token", t.eos_token))
+    )
 
 
 def test_rows_that_are_rendered_already(found, tmp_path):
@@ -159,10 +182,10 @@ def test_two_beginnings(found, tmp_path):
         }
         for r in talk(random.Random(3))
     ]
-    template = (
-        "{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% if m['role'] != 'system' %}{{ '<|im_end|>' }}{% endif %}{% endfor %}"
+    template = "{{ bos_token }}{% for m in messages %}{{ m['content'] }}{% if m['role'] != 'system' %}{{ '<|im_end|>' }}{% endif %}{% endfor %}"
+    base = base_with(
+        tmp_path / "base", template, tokenizer=lambda t: setattr(t, "bos_token", "<|endoftext|>")
     )
-    base = base_with(tmp_path / "base", template, tokenizer=lambda t: setattr(t, "bos_token", "<|endoftext|>"))
     assert "double-bos" in found(base=base, data=rows(tmp_path / "bos.jsonl", made))
 
 
@@ -181,7 +204,10 @@ def test_one_task_among_three(found, tmp_path):
 
 def test_a_mixture_that_cleaning_skewed(found, tmp_path):
     rng = random.Random(5)
-    first, second = rows(tmp_path / "first.jsonl", talk(rng, 200)), rows(tmp_path / "second.jsonl", talk(rng, 20) * 10)
+    first, second = (
+        rows(tmp_path / "first.jsonl", talk(rng, 200)),
+        rows(tmp_path / "second.jsonl", talk(rng, 20) * 10),
+    )
     data = {**first, "mix": [{"ratio": 0.5}, {"ratio": 0.5, **second}], "clean": {}}
     assert "mixture-missed" in found(data=data)
 
@@ -189,7 +215,9 @@ def test_a_mixture_that_cleaning_skewed(found, tmp_path):
 def test_disk_and_memory(found, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: usage(10, 10, 1000))
-    monkeypatch.setattr(check_module, "estimate_cohort", lambda *_: CohortEstimate("b", [], {"base": 2**34}, 2**33))
+    monkeypatch.setattr(
+        check_module, "estimate_cohort", lambda *_: CohortEstimate("b", [], {"base": 2**34}, 2**33)
+    )
     findings = found()
     assert findings["disk-too-small"].severity == findings["memory-too-small"].severity == "error"
     assert "16.0 GiB needed (base 16.0), the device has 8.0" in findings["memory-too-small"].message
@@ -213,7 +241,9 @@ def test_a_sound_recipe_gets_no_warning(found, fields):
 def test_every_rule_is_tested_and_says_what_it_means():
     text = Path(__file__).read_text()
     for rule in preflight_rules:
-        assert f'"{rule.name}"' in text or rule.name == "not-the-same-bits", rule.name  # the last one needs a GPU
+        assert f'"{rule.name}"' in text or rule.name == "not-the-same-bits", (
+            rule.name
+        )  # the last one needs a GPU
         assert all(part in rule.text for part in ("Computed:", "Try:", "Source:")), rule.name
 
 
@@ -225,7 +255,12 @@ def test_the_command_line_fixes_and_fails(tmp_path):
     assert done.returncode == 1, done.stderr
     assert "error   warmup-never-ends  500 of 23 steps warm up" in done.stdout
     assert "-warmup_steps: 500\n+warmup_steps: null\n+warmup_ratio: 0.1" in done.stdout
-    fixed = subprocess.run([*command[:-1], str(tmp_path / "recipe.fixed.yaml"), "--json"], capture_output=True, text=True, check=True)
+    fixed = subprocess.run(
+        [*command[:-1], str(tmp_path / "recipe.fixed.yaml"), "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert not [f for f in json.loads(fixed.stdout) if f["severity"] == "error"]
 
 
@@ -253,7 +288,9 @@ def test_training_does_not_start_on_an_error_unless_told(tmp_path):
     assert "rate-out-of-range" in done.stderr
     assert "not started; change the recipe, or go on with --no-check" in done.stderr
     assert not (tmp_path / "run").exists()
-    assert subprocess.run([*command, "--no-check"], capture_output=True, text=True, check=False).returncode == 0
+    assert (
+        subprocess.run([*command, "--no-check"], capture_output=True, text=True, check=False).returncode == 0
+    )
 
 
 def test_an_error_while_training_stops_that_run_alone(recipe, study, tmp_path):

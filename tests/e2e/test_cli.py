@@ -60,15 +60,27 @@ def test_the_run_directory_holds_what_the_design_promises(trained):
     recipe = yaml.safe_load((run / "recipe.yaml").read_text())
     assert (recipe["batch_size"], recipe["lr"], recipe["lora_dropout"]) == (2, 3e-3, 0.1)
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
-    assert [e["event"] for e in events if e["event"] != "finding"] == ["start", "eval", "train", "train", "train", "eval"]
+    assert [e["event"] for e in events if e["event"] != "finding"] == [
+        "start",
+        "eval",
+        "train",
+        "train",
+        "train",
+        "eval",
+    ]
     assert {"step", "tokens", "loss", "lr", "grad_norm", "seconds"} <= set(events[2])
     state = json.loads((run / "trainer_state.json").read_text())
     assert [entry["step"] for entry in state["log_history"] if "loss" in entry] == [2, 4, 6]
     table = pq.read_table(run / "eval" / "final.parquet")
     assert table.column_names == ["source", "row", "task", "tokens", "loss", "correct", "kl"]
-    assert sum(table.column("loss").to_pylist()) / sum(table.column("tokens").to_pylist()) == pytest.approx(result["runs"][2]["eval_loss"])
+    assert sum(table.column("loss").to_pylist()) / sum(table.column("tokens").to_pylist()) == pytest.approx(
+        result["runs"][2]["eval_loss"]
+    )
     assert (run / "adapter" / "adapter_config.json").is_file()
-    assert yaml.safe_load((folder / "short" / "study.yaml").read_text())["runs"][1]["hypothesis"] == "too low to learn"
+    assert (
+        yaml.safe_load((folder / "short" / "study.yaml").read_text())["runs"][1]["hypothesis"]
+        == "too low to learn"
+    )
 
 
 def test_running_a_finished_study_again_changes_nothing(trained):
@@ -81,14 +93,18 @@ def test_running_a_finished_study_again_changes_nothing(trained):
 def test_the_written_recipe_trains_the_same_run_again(trained):
     folder, _ = trained
     paceline("train", folder / "short" / "tenfold" / "recipe.yaml", "--run-name", "again", "--runs", folder)
-    first, again = (folder / name / "adapter" / "adapter_model.safetensors" for name in ("short/tenfold", "again"))
+    first, again = (
+        folder / name / "adapter" / "adapter_model.safetensors" for name in ("short/tenfold", "again")
+    )
     assert first.read_bytes() == again.read_bytes()
 
 
 def test_compare_takes_runs_or_a_study(trained):
     folder, result = trained
     assert json.loads(paceline("compare", folder / "short", "--json"))["best"] == result["best"]
-    pair = json.loads(paceline("compare", folder / "short" / "frozen", folder / "short" / "tenfold", "--json"))
+    pair = json.loads(
+        paceline("compare", folder / "short" / "frozen", folder / "short" / "tenfold", "--json")
+    )
     assert pair["runs"][1]["difference"]["verdict"] == "better"
     table = paceline("compare", folder / "short")
     assert "tenfold" in table
@@ -97,11 +113,24 @@ def test_compare_takes_runs_or_a_study(trained):
 
 def test_chat_answers_from_a_pipe(trained):
     folder, _ = trained
-    greedy = [paceline("chat", folder / "short" / "tenfold", "--max-new-tokens", 12, stdin="Explain gcd.\n") for _ in range(2)]
+    greedy = [
+        paceline("chat", folder / "short" / "tenfold", "--max-new-tokens", 12, stdin="Explain gcd.\n")
+        for _ in range(2)
+    ]
     assert greedy[0] == greedy[1]
     assert greedy[0].strip()
     sampled = {
-        paceline("chat", folder / "short" / "tenfold", "--max-new-tokens", 12, "--temperature", 1.5, "--seed", seed, stdin="Explain gcd.\n")
+        paceline(
+            "chat",
+            folder / "short" / "tenfold",
+            "--max-new-tokens",
+            12,
+            "--temperature",
+            1.5,
+            "--seed",
+            seed,
+            stdin="Explain gcd.\n",
+        )
         for seed in (1, 2)
     }
     assert len(sampled) == 2
@@ -158,8 +187,18 @@ def test_plan_estimates_a_study_and_writes_nothing(trained, tmp_path):
     folder, _ = trained
     before = sorted(folder.rglob("*"))
     (cohort,) = json.loads(paceline("plan", folder / "short.yaml", "--json"))
-    assert [(run["name"], run["steps"]) for run in cohort["runs"]] == [("base-rate", 6), ("frozen", 6), ("tenfold", 6)]
-    assert set(cohort["memory"]) == {"libraries", "base", "adapters and gradients", "optimizers", "activations"}
+    assert [(run["name"], run["steps"]) for run in cohort["runs"]] == [
+        ("base-rate", 6),
+        ("frozen", 6),
+        ("tenfold", 6),
+    ]
+    assert set(cohort["memory"]) == {
+        "libraries",
+        "base",
+        "adapters and gradients",
+        "optimizers",
+        "activations",
+    }
     assert 0 < cohort["total"] < cohort["available"]
     assert "memory, MiB: libraries" in paceline("plan", folder / "short.yaml")
     assert sorted(folder.rglob("*")) == before
@@ -167,11 +206,27 @@ def test_plan_estimates_a_study_and_writes_nothing(trained, tmp_path):
 
 def test_clean_writes_what_is_left_and_counts_the_rest(tmp_path):
     rows = [
-        json.dumps({"prompt": f"Question {i}, and what of {i * i}?", "completion": f"Answer {i % 3} is {i * 7} or {i + 1}."})
+        json.dumps(
+            {
+                "prompt": f"Question {i}, and what of {i * i}?",
+                "completion": f"Answer {i % 3} is {i * 7} or {i + 1}.",
+            }
+        )
         for i in range(20)
     ]
     (tmp_path / "rows.jsonl").write_text("\n".join([*rows, rows[4], rows[4]]))
-    said = json.loads(paceline("data", "clean", tmp_path / "rows.jsonl", "-o", tmp_path / "clean.jsonl", "--duplicates", "exact", "--json"))
+    said = json.loads(
+        paceline(
+            "data",
+            "clean",
+            tmp_path / "rows.jsonl",
+            "-o",
+            tmp_path / "clean.jsonl",
+            "--duplicates",
+            "exact",
+            "--json",
+        )
+    )
     assert said["kept"] == 20
     assert said["removed"]["exact duplicate"] == 2
     assert (tmp_path / "clean.jsonl").read_text().splitlines() == rows
@@ -186,5 +241,15 @@ def test_a_command_line_of_the_write_ups_works_as_it_stands(tmp_path):
     paceline("train", *flags.replace("OUT", str(tmp_path / "seed")).split())
     recipe = yaml.safe_load((tmp_path / "seed" / "recipe.yaml").read_text())
     asked = recipe["eval"]["mtbench"]
-    assert (asked["lang"], asked["questions"], asked["judge"], asked["max_new_tokens"]) == ("embedded:ru", 2, "simple", 4)
-    assert (recipe["data"]["mix_reasoning_ratio"], recipe["kl"]["coef"], recipe["kl"]["tail"], recipe["grad_accum"]) == (0.2, 0.02, 16, 2)
+    assert (asked["lang"], asked["questions"], asked["judge"], asked["max_new_tokens"]) == (
+        "embedded:ru",
+        2,
+        "simple",
+        4,
+    )
+    assert (
+        recipe["data"]["mix_reasoning_ratio"],
+        recipe["kl"]["coef"],
+        recipe["kl"]["tail"],
+        recipe["grad_accum"],
+    ) == (0.2, 0.02, 16, 2)

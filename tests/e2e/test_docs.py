@@ -20,7 +20,9 @@ def test_commands_of(page, tmp_path):
     for block in re.findall(r"```yaml\n(study: (\w+)\n.*?)```", text, re.DOTALL):
         (tmp_path / f"{block[1]}.yaml").write_text(block[0])
     (tmp_path / "questions.jsonl").write_text('{"prompt": "What is a slice?"}\n')
-    (tmp_path / "mtbench.jsonl").write_text('{"question_id": 1, "category": "coding", "turns": ["What is a slice?", "And a vector?"]}\n')
+    (tmp_path / "mtbench.jsonl").write_text(
+        '{"question_id": 1, "category": "coding", "turns": ["What is a slice?", "And a vector?"]}\n'
+    )
     commands = re.findall(r"^\$ paceline (.*)$", text, re.MULTILINE)
     assert commands
     for command in commands:
@@ -28,7 +30,11 @@ def test_commands_of(page, tmp_path):
             assert serves(command.split(), tmp_path)
             continue
         done = subprocess.run(
-            [sys.executable, "-m", "paceline", *command.split()], cwd=tmp_path, capture_output=True, text=True, check=False
+            [sys.executable, "-m", "paceline", *command.split()],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, f"{command}\n{done.stderr}"
 
@@ -52,5 +58,10 @@ def test_the_readme_names_every_page_and_every_command_exists():
     readme = (ROOT / "README.md").read_text()
     assert all(f"docs/{page.name}" in readme for page in (ROOT / "docs").glob("*.md"))
     for command in set(re.findall(r"^paceline ([a-z]+(?: (?:show|run)\b)?)", readme, re.MULTILINE)):
-        done = subprocess.run([sys.executable, "-m", "paceline", *command.split(), "--help"], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "paceline", *command.split(), "--help"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, command

@@ -44,7 +44,9 @@ def test_two_steps_of_its_rehearsal(path, tmp_path):
     study = rehearsal(load_study(path))
     runs = [Run(name=run.name, hypothesis=run.hypothesis, recipe=_short(run.recipe)) for run in study.runs]
     found = []
-    hooks = Hooks(inspect=lambda *cohort: found.extend(examine_cohort(*cohort, tmp_path)), probe=in_training_score)
+    hooks = Hooks(
+        inspect=lambda *cohort: found.extend(examine_cohort(*cohort, tmp_path)), probe=in_training_score
+    )
     outcome = train_study(study.model_copy(update={"runs": runs}), tmp_path, hooks)
     assert not [finding.message for finding in found if finding.severity == "error"]
     assert set(outcome.states().values()) == {"finished"}

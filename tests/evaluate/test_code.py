@@ -35,7 +35,11 @@ def test_a_rust_answer_that_does_not_compile_is_told_apart():
 
 def test_generated_tests_must_fail_on_broken_code():
     tasks, sandbox = load_suite(CodeTasks(suite="rust", n=400))
-    task = next(task for task in tasks if task.kind == "test_generation" and task.check(sandbox, task.reference).passed)
+    task = next(
+        task
+        for task in tasks
+        if task.kind == "test_generation" and task.check(sandbox, task.reference).passed
+    )
     idle = task.check(sandbox, "```rust\n#[test]\nfn idle() { assert_eq!(1, 1); }\n```")
     assert not idle.passed
     assert "planted bug" in idle.output

@@ -15,7 +15,13 @@ from paceline.evaluate.generate import Request, Sampling
 from paceline.model.base import load_base
 from paceline.train.study import train_study
 
-QUESTIONS = ["What is 2 plus 2?", "Write a function that adds two numbers.", "Why?", "Say something long about rivers, please. " * 6, "x"]
+QUESTIONS = [
+    "What is 2 plus 2?",
+    "Write a function that adds two numbers.",
+    "Why?",
+    "Say something long about rivers, please. " * 6,
+    "x",
+]
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +31,19 @@ def trained(tiny_base, sums, tmp_path_factory):
     from paceline.config.study import Run, Study
 
     folder = tmp_path_factory.mktemp("trained")
-    common = {"base": tiny_base("qwen3"), "data": sums, "max_length": 256, "lr": 5e-3, "max_steps": 12, "batch_size": 4, "grad_accum": 1}
-    runs = [Run(name="a", recipe=make_recipe({**common, "lora_r": 4}, "a")), Run(name="b", recipe=make_recipe({**common, "seed": 3}, "b"))]
+    common = {
+        "base": tiny_base("qwen3"),
+        "data": sums,
+        "max_length": 256,
+        "lr": 5e-3,
+        "max_steps": 12,
+        "batch_size": 4,
+        "grad_accum": 1,
+    }
+    runs = [
+        Run(name="a", recipe=make_recipe({**common, "lora_r": 4}, "a")),
+        Run(name="b", recipe=make_recipe({**common, "seed": 3}, "b")),
+    ]
     train_study(Study(name="trained", runs=runs), folder)
     return folder
 
@@ -48,7 +65,13 @@ def test_greedy_answers_are_transformers_own(trained, tmp_path):
     for place, question in enumerate(QUESTIONS):
         ids = torch.tensor([adapter_set.prompt([{"role": "user", "content": question}], True)])
         with torch.no_grad():
-            out = model.generate(ids, max_new_tokens=24, do_sample=False, eos_token_id=sorted(adapter_set.stop_tokens()), pad_token_id=0)
+            out = model.generate(
+                ids,
+                max_new_tokens=24,
+                do_sample=False,
+                eos_token_id=sorted(adapter_set.stop_tokens()),
+                pad_token_id=0,
+            )
         said = [token for token in out[0, ids.shape[1] :].tolist() if token not in adapter_set.stop_tokens()]
         assert found["a", place] == adapter_set.text(said)
 
@@ -71,7 +94,9 @@ def test_logits_have_the_same_bits_alone_and_together(trained):
 
         def logits(rows):
             out = plain(rows)
-            moved = sorted(generator._active, key=lambda r: list(adapter_set.adapters.values()).index(r.adapter))
+            moved = sorted(
+                generator._active, key=lambda r: list(adapter_set.adapters.values()).index(r.adapter)
+            )
             for request, row in zip(moved, out, strict=True):
                 seen.setdefault((request.key, len(request.tokens)), []).append(row)
             return out
@@ -118,7 +143,11 @@ def test_a_study_stands_for_its_runs_and_a_copied_adapter_for_itself(trained, tm
 
 def test_streaming_gives_the_whole_answer(trained, tmp_path):
     adapter_set = load_adapters([trained / "a"])
-    pieces = list(stream(adapter_set, "a", [{"role": "user", "content": QUESTIONS[0]}], Sampling(max_new_tokens=24), True))
+    pieces = list(
+        stream(
+            adapter_set, "a", [{"role": "user", "content": QUESTIONS[0]}], Sampling(max_new_tokens=24), True
+        )
+    )
     assert "".join(pieces) == answers(trained, ["a"], QUESTIONS[:1], tmp_path / "o.jsonl")["a", 0]
 
 
@@ -168,11 +197,27 @@ def test_a_sliding_window_is_kept_while_generating(tmp_path):
     adapter_set = AdapterSet(base, Chat(tokenizer), {"base": None})
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=torch.float32).eval()
     requests = [
-        Request(adapter_set.prompt([{"role": "user", "content": q}], True), None, Sampling(max_new_tokens=70), (q,)) for q in QUESTIONS
+        Request(
+            adapter_set.prompt([{"role": "user", "content": q}], True),
+            None,
+            Sampling(max_new_tokens=70),
+            (q,),
+        )
+        for q in QUESTIONS
     ]
     list(adapter_set.generator().run(requests))
     for request in requests:
         with torch.no_grad():
             ids = torch.tensor([request.prompt])
-            out = model.generate(ids, max_new_tokens=70, do_sample=False, eos_token_id=sorted(adapter_set.stop_tokens()), pad_token_id=0)
-        assert [token for token in out[0, len(request.prompt) :].tolist() if token not in adapter_set.stop_tokens()] == request.tokens
+            out = model.generate(
+                ids,
+                max_new_tokens=70,
+                do_sample=False,
+                eos_token_id=sorted(adapter_set.stop_tokens()),
+                pad_token_id=0,
+            )
+        assert [
+            token
+            for token in out[0, len(request.prompt) :].tolist()
+            if token not in adapter_set.stop_tokens()
+        ] == request.tokens

@@ -20,7 +20,14 @@ from paceline.evaluate.adapters import AdapterSet, load_adapters
 from paceline.evaluate.generate import Sampling
 from paceline.evaluate.mtbench.converse import converse
 from paceline.evaluate.mtbench.judges import Grade, GradingCase, OpenAIJudge, SimpleJudge, open_judge, squash
-from paceline.evaluate.mtbench.protocol import FAILED, OWN, judge_prompt, load_templates, read_rating, template_name
+from paceline.evaluate.mtbench.protocol import (
+    FAILED,
+    OWN,
+    judge_prompt,
+    load_templates,
+    read_rating,
+    template_name,
+)
 from paceline.evaluate.mtbench.questions import Question, load_questions
 from paceline.evaluate.mtbench.run import grade_answers, paired_change, run_mtbench, scores
 from paceline.train.study import train_study
@@ -64,7 +71,12 @@ def test_any_reply_is_read_or_counted(reply):
 
 def test_references_choose_the_template(file):
     questions = load_questions(str(file))
-    assert [template_name(q, 0) for q in questions[:4]] == ["single-v1", "single-math-v1", "single-math-v1", "single-v1"]
+    assert [template_name(q, 0) for q in questions[:4]] == [
+        "single-v1",
+        "single-math-v1",
+        "single-math-v1",
+        "single-v1",
+    ]
     asked = judge_prompt(OWN, questions[1], ["twelve", "sixteen"], 1)[1]["content"]
     for text in ("12", "16", "twelve", "sixteen", *questions[1].turns):
         assert text in asked
@@ -75,13 +87,27 @@ def test_published_prompts_and_references_are_read_from_files(tmp_path, file):
     rows = [{"name": name, "system_prompt": "S", "prompt_template": "{" + "answer" + "}"} for name in OWN]
     (tmp_path / "judge_prompts.jsonl").write_text("\n".join(map(json.dumps, rows)))
     assert load_templates(str(tmp_path / "judge_prompts.jsonl"))["single-v1"].system == "S"
-    (tmp_path / "reference_answer_x.jsonl").write_text(json.dumps({"question_id": 903, "choices": [{"turns": ["r1", "r2"]}]}))
+    (tmp_path / "reference_answer_x.jsonl").write_text(
+        json.dumps({"question_id": 903, "choices": [{"turns": ["r1", "r2"]}]})
+    )
     assert load_questions(str(tmp_path))[3].reference == ("r1", "r2")
-    assert [q.category for q in load_questions(str(tmp_path), 6)] == ["writing", "math", "reasoning", "coding", "writing", "math"]
+    assert [q.category for q in load_questions(str(tmp_path), 6)] == [
+        "writing",
+        "math",
+        "reasoning",
+        "coding",
+        "writing",
+        "math",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("{", "line 1: broken JSON"), ('{"turns": ["x"]}', "line 1: no 'question_id' in it"), ("", "no question in it")]
+    ("text", "said"),
+    [
+        ("{", "line 1: broken JSON"),
+        ('{"turns": ["x"]}', "line 1: no 'question_id' in it"),
+        ("", "no question in it"),
+    ],
 )
 def test_questions_that_are_none(tmp_path, text, said):
     (tmp_path / "q.jsonl").write_text(text)
@@ -92,7 +118,11 @@ def test_questions_that_are_none(tmp_path, text, said):
 
 def test_failed_parses_are_counted_and_left_out_of_means():
     questions = [Question(str(i), "math", ("a", "b"), None) for i in range(3)]
-    graded = [(q, turn, Grade(FAILED if q.id == "0" and turn else 4.0 + turn, "")) for q in questions for turn in range(2)]
+    graded = [
+        (q, turn, Grade(FAILED if q.id == "0" and turn else 4.0 + turn, ""))
+        for q in questions
+        for turn in range(2)
+    ]
     found = scores(graded)
     assert found["failed"] == 1
     assert found["turns"]["1"]["value"] == 4.0
@@ -103,7 +133,10 @@ def test_failed_parses_are_counted_and_left_out_of_means():
     assert paired_change(graded, graded)["verdict"] == "tie"
 
 
-@pytest.mark.parametrize(("raw", "score"), [(-5, 1), (-10, 1), (-2.5, 3.25), (0, 1), (0.5, 5.5), (1, 10), (2, 4.6), (5, 10), (9, 10)])
+@pytest.mark.parametrize(
+    ("raw", "score"),
+    [(-5, 1), (-10, 1), (-2.5, 3.25), (0, 1), (0.5, 5.5), (1, 10), (2, 4.6), (5, 10), (9, 10)],
+)
 def test_reward_scores_are_squashed_as_the_script_does(raw, score):
     assert squash(raw) == pytest.approx(score)
 
@@ -134,9 +167,17 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         asked = self.rfile.read(int(self.headers["Content-Length"])).decode()
         with self.server.lock:
-            fault = self.server.rng.choice(self.server.faults) if self.server.rng.random() < self.server.share else None
+            fault = (
+                self.server.rng.choice(self.server.faults)
+                if self.server.rng.random() < self.server.share
+                else None
+            )
         if fault in (429, 500, 401):
-            self.send(fault, b'{"error": {"message": "no"}}', {"Retry-After": "0.01"} if self.server.rng.random() < 0.5 else {})
+            self.send(
+                fault,
+                b'{"error": {"message": "no"}}',
+                {"Retry-After": "0.01"} if self.server.rng.random() < 0.5 else {},
+            )
         elif fault == "hang":
             time.sleep(1.5)
             self.close_connection = True
@@ -154,7 +195,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def send(self, status, body, headers):
         self.send_response(status)
-        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers}.items():
+        for name, value in {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(body)),
+            **headers,
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
@@ -163,7 +208,10 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-CASES = [GradingCase([{"role": "user", "content": f"grade number {i} " + "." * (i % 17)}], f"q{i}", f"a{i}") for i in range(160)]
+CASES = [
+    GradingCase([{"role": "user", "content": f"grade number {i} " + "." * (i % 17)}], f"q{i}", f"a{i}")
+    for i in range(160)
+]
 
 
 def test_a_judge_s_faults_lose_and_repeat_nothing(tmp_path, monkeypatch):
@@ -180,7 +228,9 @@ def test_a_judge_s_faults_lose_and_repeat_nothing(tmp_path, monkeypatch):
     assert OpenAIJudge("m", server.url, tmp_path / "cache").grade(CASES, lambda: None) == grades
     assert sum(server.answered.values()) == 160
     expected = OpenAIJudge("m", calm.url, tmp_path / "calm").grade(CASES, lambda: None)
-    assert [g for g in grades if g.rating != FAILED] == [e for g, e in zip(grades, expected, strict=True) if g.rating != FAILED]
+    assert [g for g in grades if g.rating != FAILED] == [
+        e for g, e in zip(grades, expected, strict=True) if g.rating != FAILED
+    ]
     assert 0 < sum(g.rating == FAILED for g in grades) < 30
 
 
@@ -218,7 +268,9 @@ def test_killed_at_five_moments_it_goes_on_where_it_was(tmp_path):
         process.wait()
     kept = len(list((tmp_path / "broken").glob("*.json")))
     before = -1
-    while before != (before := sum(server.answered.values())):  # the server still answers what the killed process had asked
+    while before != (
+        before := sum(server.answered.values())
+    ):  # the server still answers what the killed process had asked
         time.sleep(0.5)
     assert start(server.url, "broken", "out").wait() == 0
     assert sum(server.answered.values()) - before == 160 - kept, "what was kept was asked again"
@@ -246,7 +298,9 @@ def adapter_set(tiny_base, sums, tmp_path_factory):
     from paceline.config.study import Run, Study
 
     folder = tmp_path_factory.mktemp("cast")
-    recipe = make_recipe({"base": tiny_base("qwen3"), "data": sums, "max_length": 256, "lr": 5e-3, "max_steps": 4}, "a")
+    recipe = make_recipe(
+        {"base": tiny_base("qwen3"), "data": sums, "max_length": 256, "lr": 5e-3, "max_steps": 4}, "a"
+    )
     train_study(Study(name="cast", runs=[Run(name="a", recipe=recipe)]), folder)
     return load_adapters([folder / "a"], with_base=True)
 
@@ -261,12 +315,17 @@ def test_two_turns_of_every_run_with_the_simple_judge(adapter_set, file, tmp_pat
     assert not summary["comparable_with_published"]
     assert set(summary["runs"]) == {"base", "a"}
     for figures in summary["runs"].values():
-        assert 1 <= figures["average"]["low"] <= figures["average"]["value"] <= figures["average"]["high"] <= 9
+        assert (
+            1 <= figures["average"]["low"] <= figures["average"]["value"] <= figures["average"]["high"] <= 9
+        )
         assert set(figures["categories"]) == set(CATEGORIES)
     assert summary["runs"]["a"]["change"]["graded"] == 24
     lines = (tmp_path / "answers.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "half.jsonl").write_text("".join(lines[: len(lines) // 2]))
-    assert converse(adapter_set, questions, tmp_path / "half.jsonl", Sampling(max_new_tokens=12), False) == answers
+    assert (
+        converse(adapter_set, questions, tmp_path / "half.jsonl", Sampling(max_new_tokens=12), False)
+        == answers
+    )
 
 
 def test_a_reward_model_reports_raw_and_squashed(adapter_set, tiny_base, tmp_path):
@@ -275,7 +334,9 @@ def test_a_reward_model_reports_raw_and_squashed(adapter_set, tiny_base, tmp_pat
     from paceline.data.chat import load_tokenizer
 
     torch.manual_seed(0)
-    AutoModelForSequenceClassification.from_pretrained(tiny_base("qwen3"), num_labels=1).save_pretrained(tmp_path)
+    AutoModelForSequenceClassification.from_pretrained(tiny_base("qwen3"), num_labels=1).save_pretrained(
+        tmp_path
+    )
     load_tokenizer("embedded").save_pretrained(tmp_path)
     judge = open_judge(MTBench(judge="reward", judge_model=str(tmp_path)), adapter_set, tmp_path / "cache")
     grades = judge.grade(CASES[:3], lambda: None)
@@ -302,10 +363,18 @@ def test_judges_that_are_none(adapter_set, tmp_path, kind, model, said):
 def test_what_the_judge_spent_is_reported(adapter_set, tmp_path, monkeypatch, file):
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     wanted = MTBench(
-        lang=str(file), questions=2, judge="openai", judge_model="m", judge_url=Server([None], 0).url, judge_price="2,10", max_new_tokens=4
+        lang=str(file),
+        questions=2,
+        judge="openai",
+        judge_model="m",
+        judge_url=Server([None], 0).url,
+        judge_price="2,10",
+        max_new_tokens=4,
     )
     speakers = AdapterSet(
-        adapter_set.base, adapter_set.chat, {name: adapter for name, adapter in adapter_set.adapters.items() if name != "base"}
+        adapter_set.base,
+        adapter_set.chat,
+        {name: adapter for name, adapter in adapter_set.adapters.items() if name != "base"},
     )
     first = run_mtbench(speakers, wanted, open_judge(wanted, adapter_set, tmp_path / "replies"), tmp_path)
     turns = 4 * len(speakers.adapters)

@@ -26,7 +26,10 @@ def python(box, code):
 def test_an_honest_program_runs(box):
     result = box.run(
         ["/usr/bin/python3", "p.py"],
-        {"p.py": "import sys; print(int(input()) + 1, flush=True); print(open('d/x').read(), file=sys.stderr)", "d/x": "beside"},
+        {
+            "p.py": "import sys; print(int(input()) + 1, flush=True); print(open('d/x').read(), file=sys.stderr)",
+            "d/x": "beside",
+        },
         "41\n",
     )
     assert (result.ok, result.output) == (True, "42\nbeside\n")
@@ -100,7 +103,9 @@ def test_what_pries_finds_nothing(box, name, monkeypatch):
     assert "reached" not in result.output
     assert SECRET not in result.output
     assert "root:" not in result.output
-    assert name in ("environment", "other processes", "ptrace", "mounts", "kills the host") or result.status != 0
+    assert (
+        name in ("environment", "other processes", "ptrace", "mounts", "kills the host") or result.status != 0
+    )
     assert not Path("/usr/paceline-was-here").exists()
 
 
@@ -116,5 +121,7 @@ def test_without_bubblewrap_it_refuses_unless_accepted(monkeypatch):
 def test_where_the_kernel_forbids_it_it_says_so(monkeypatch):
     refused = sandbox_module.Result(1, "bwrap: No permissions to create new namespace\n", 0.0, None)
     monkeypatch.setattr(sandbox_module.Sandbox, "run", lambda *_, **__: refused)
-    with pytest.raises(PacelineError, match="No permissions to create new namespace; the kernel may forbid user namespaces"):
+    with pytest.raises(
+        PacelineError, match="No permissions to create new namespace; the kernel may forbid user namespaces"
+    ):
         open_sandbox()

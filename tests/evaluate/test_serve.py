@@ -23,8 +23,19 @@ QUESTIONS = ["What is 2 plus 2?", "Why?", "Say something about rivers, please.",
 @pytest.fixture(scope="module")
 def adapter_set(tiny_base, sums, tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
-    common = {"base": tiny_base("qwen3"), "data": sums, "max_length": 256, "lr": 5e-3, "max_steps": 12, "batch_size": 4, "grad_accum": 1}
-    runs = [Run(name="a", recipe=make_recipe(common, "a")), Run(name="b", recipe=make_recipe({**common, "seed": 3}, "b"))]
+    common = {
+        "base": tiny_base("qwen3"),
+        "data": sums,
+        "max_length": 256,
+        "lr": 5e-3,
+        "max_steps": 12,
+        "batch_size": 4,
+        "grad_accum": 1,
+    }
+    runs = [
+        Run(name="a", recipe=make_recipe(common, "a")),
+        Run(name="b", recipe=make_recipe({**common, "seed": 3}, "b")),
+    ]
     train_study(Study(name="served", runs=runs), folder)
     return load_adapters([folder], with_base=True)
 
@@ -46,7 +57,9 @@ def client(adapter_set):
 
 def ask(client, model, question, **options):
     turns = [{"role": "user", "content": question}]
-    return client.chat.completions.create(**{"model": model, "messages": turns, "temperature": 0, "max_tokens": 24, **options})
+    return client.chat.completions.create(
+        **{"model": model, "messages": turns, "temperature": 0, "max_tokens": 24, **options}
+    )
 
 
 def test_every_adapter_is_a_model(client):
@@ -56,7 +69,8 @@ def test_every_adapter_is_a_model(client):
 def test_answers_at_once_are_those_of_generate(client, adapter_set, tmp_path):
     prompts = [Prompt(question, [{"role": "user", "content": question}]) for question in QUESTIONS]
     expected = {
-        (line["run"], line["id"]): line for line in answer_all(adapter_set, prompts, tmp_path / "out.jsonl", Sampling(max_new_tokens=24))
+        (line["run"], line["id"]): line
+        for line in answer_all(adapter_set, prompts, tmp_path / "out.jsonl", Sampling(max_new_tokens=24))
     }
     with ThreadPoolExecutor(12) as pool:
         found = dict(zip(expected, pool.map(lambda key: ask(client, *key), expected), strict=True))
@@ -83,7 +97,9 @@ def test_a_stop_text_ends_the_answer_and_is_not_in_it(client):
     reply = ask(client, "a", QUESTIONS[0], stop=[stop]).choices[0]
     assert reply.message.content == whole[: whole.index(stop)]
     assert reply.finish_reason == "stop"
-    streamed = "".join(c.choices[0].delta.content or "" for c in ask(client, "a", QUESTIONS[0], stop=stop, stream=True))
+    streamed = "".join(
+        c.choices[0].delta.content or "" for c in ask(client, "a", QUESTIONS[0], stop=stop, stream=True)
+    )
     assert streamed == reply.message.content
     assert [_overlap(text, "end.") for text in ("an en", "end", "end.", "x")] == [2, 3, 0, 0]
 

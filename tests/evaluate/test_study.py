@@ -30,8 +30,16 @@ def test_every_run_gets_its_share_and_the_base(recipe, study, tmp_path):
         folder = tmp_path / name / "eval"
         for file in ("mtbench.json", "problems.json"):
             assert set(json.loads((folder / file).read_text())["runs"]) == {"base", name}
-        for file in ("mtbench-answers.jsonl", "mtbench-judgments.jsonl", "problems-answers.jsonl", "problems-verdicts.jsonl"):
-            assert {json.loads(line)["run"] for line in (folder / file).read_text().splitlines()} == {"base", name}
+        for file in (
+            "mtbench-answers.jsonl",
+            "mtbench-judgments.jsonl",
+            "problems-answers.jsonl",
+            "problems-verdicts.jsonl",
+        ):
+            assert {json.loads(line)["run"] for line in (folder / file).read_text().splitlines()} == {
+                "base",
+                name,
+            }
         forgotten = json.loads((folder / "forgetting.json").read_text())
         assert forgotten["run"]["kl"] > 0
         assert forgotten["base"]["loss"] > 0
@@ -70,7 +78,10 @@ def test_the_early_stop_on_a_score(scores, over):
 
 
 def test_a_run_stops_on_its_score_and_resumes_as_if_it_had_not_stopped(recipe, study, tmp_path, monkeypatch):
-    asked = {**ASKED, "during": {"steps": 2, "questions": 2, "patience": 2, "min_delta": 100.0, "floor": 100.0}}
+    asked = {
+        **ASKED,
+        "during": {"steps": 2, "questions": 2, "patience": 2, "min_delta": 100.0, "floor": 100.0},
+    }
     wanted = {"a": recipe(max_steps=8, save_steps=1, eval={"mtbench": asked})}
     hooks = Hooks(probe=in_training_score)
     train_study(study(**wanted), tmp_path / "whole", hooks)
@@ -84,5 +95,8 @@ def test_a_run_stops_on_its_score_and_resumes_as_if_it_had_not_stopped(recipe, s
     scores = [[(e["step"], e["name"], e["score"]) for e in log if e["event"] == "mtbench"] for log in logs]
     assert [step for step, _, _ in scores[0]] == [0, 2, 4]  # two checks without a gain of 100, then the end
     assert scores[0] == scores[1]
-    weights = [(tmp_path / name / "a" / "adapter" / "adapter_model.safetensors").read_bytes() for name in ("whole", "halves")]
+    weights = [
+        (tmp_path / name / "a" / "adapter" / "adapter_model.safetensors").read_bytes()
+        for name in ("whole", "halves")
+    ]
     assert weights[0] == weights[1]

@@ -26,7 +26,9 @@ class Engine:
         return cls(arguments)
 
     def add_request(self, name, prompt, params, lora_request=None):
-        self.asked[name] = SimpleNamespace(prompt=prompt["prompt_token_ids"], params=params, lora=lora_request, said=[])
+        self.asked[name] = SimpleNamespace(
+            prompt=prompt["prompt_token_ids"], params=params, lora=lora_request, said=[]
+        )
 
     def has_unfinished_requests(self):
         return any(len(r.said) < 3 for r in self.asked.values())
@@ -57,16 +59,31 @@ def test_answers_have_the_same_form(folder, tmp_path, monkeypatch):
     vllm, lora = types.ModuleType("vllm"), types.ModuleType("vllm.lora.request")
     vllm.LLMEngine, vllm.EngineArgs, vllm.SamplingParams = Engine, SimpleNamespace, SimpleNamespace
     lora.LoRARequest = lambda name, number, path: SimpleNamespace(name=name, number=number, path=path)
-    for name, module in (("vllm", vllm), ("vllm.lora", types.ModuleType("vllm.lora")), ("vllm.lora.request", lora)):
+    for name, module in (
+        ("vllm", vllm),
+        ("vllm.lora", types.ModuleType("vllm.lora")),
+        ("vllm.lora.request", lora),
+    ):
         monkeypatch.setitem(sys.modules, name, module)
     adapter_set = VLLMAdapterSet([folder], with_base=True)
     assert adapter_set._engine.arguments.max_lora_rank == 32
     lines = answer_all(
-        adapter_set, [Prompt("x", [{"role": "user", "content": "Why?"}])], tmp_path / "out.jsonl", Sampling(max_new_tokens=5)
+        adapter_set,
+        [Prompt("x", [{"role": "user", "content": "Why?"}])],
+        tmp_path / "out.jsonl",
+        Sampling(max_new_tokens=5),
     )
-    assert [(line["run"], line["tokens"], line["finish"]) for line in lines] == [("base", 2, "stop"), ("a", 2, "stop"), ("b", 2, "stop")]
+    assert [(line["run"], line["tokens"], line["finish"]) for line in lines] == [
+        ("base", 2, "stop"),
+        ("a", 2, "stop"),
+        ("b", 2, "stop"),
+    ]
     asked = list(adapter_set._engine.asked.values())
-    assert [r.lora and r.lora.path for r in asked] == [None, str(folder / "a" / "adapter"), str(folder / "b" / "adapter")]
+    assert [r.lora and r.lora.path for r in asked] == [
+        None,
+        str(folder / "a" / "adapter"),
+        str(folder / "b" / "adapter"),
+    ]
     assert asked[0].params.max_tokens == 5
     assert asked[0].params.seed is None
 

@@ -36,9 +36,13 @@ def train(paceline, tiny_base, tmp_path):
         data = rows
         if isinstance(rows, list):
             data = tmp_path / "rows.jsonl"
-            data.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+            data.write_text(
+                "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
+            )
         runs = tmp_path / "runs"
-        code, errors = paceline("train", "--base", base or tiny_base("qwen3"), "--data", data, "--runs", runs, *flags)
+        code, errors = paceline(
+            "train", "--base", base or tiny_base("qwen3"), "--data", data, "--runs", runs, *flags
+        )
         lines = [line for line in errors.splitlines() if line.startswith("error: ")]
         assert code == 2, errors
         assert len(lines) == 1, errors
@@ -78,7 +82,10 @@ def test_unknown_role(train):
 def test_too_many_conversations_without_an_answer(train):
     talk = {"messages": [{"role": "user", "content": "x"}]}
     whole = {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}
-    train([whole] * 8 + [talk] * 2, said="2 of 10 conversations have no assistant turn to learn from (first: row 9)")
+    train(
+        [whole] * 8 + [talk] * 2,
+        said="2 of 10 conversations have no assistant turn to learn from (first: row 9)",
+    )
 
 
 def test_all_rows_too_long(train, sums):
@@ -109,9 +116,11 @@ def test_tokenizer_without_chat_template(train, sums, tiny_base, tmp_path):
 
 
 def test_base_that_is_no_causal_lm(train, sums, tmp_path):
-    BertModel(BertConfig(vocab_size=10, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)).save_pretrained(
-        tmp_path / "bert"
-    )
+    BertModel(
+        BertConfig(
+            vocab_size=10, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
+        )
+    ).save_pretrained(tmp_path / "bert")
     train(Path(sums), base=tmp_path / "bert", said="is a BertModel, not a causal language model")
 
 
@@ -176,7 +185,9 @@ def test_features_that_cannot_work(train, flags, said):
 
 def test_a_run_cannot_start_from_a_later_one(paceline, tmp_path):
     path = tmp_path / "study.yaml"
-    path.write_text("recipe: {base: embedded, data: 'embedded:rust'}\nruns: [{name: a, init_from: b}, {name: b}]\n")
+    path.write_text(
+        "recipe: {base: embedded, data: 'embedded:rust'}\nruns: [{name: a, init_from: b}, {name: b}]\n"
+    )
     code, errors = paceline("study", "run", path)
     assert code == 2
     assert "run a starts from 'b', which must stand before it in the file" in errors

@@ -59,7 +59,9 @@ def assert_same(left, right):
     for name in ("a", "b"):
         assert adapter_bytes(left / name) == adapter_bytes(right / name)
         assert log(left / name) == log(right / name)
-        assert (left / name / "eval" / "final.parquet").read_bytes() == (right / name / "eval" / "final.parquet").read_bytes()
+        assert (left / name / "eval" / "final.parquet").read_bytes() == (
+            right / name / "eval" / "final.parquet"
+        ).read_bytes()
 
 
 def wait_for_training(runs, process):
@@ -79,7 +81,9 @@ def test_killed_at_ten_random_moments(study_file, whole, tmp_path):
             process.kill()
             kills += 1
         process.communicate()
-        if all(RunDirectory(tmp_path / "killed" / "killed" / n).status()["state"] == "finished" for n in "ab"):
+        if all(
+            RunDirectory(tmp_path / "killed" / "killed" / n).status()["state"] == "finished" for n in "ab"
+        ):
             break
     finish(study_file, tmp_path / "killed")
     assert kills >= 3, "the study ended before it could be killed a few times"

@@ -65,6 +65,8 @@ def paceline(hub, tmp_path):
         if token:
             environment["HF_TOKEN"] = token
         command = [sys.executable, "-m", "paceline", *map(str, arguments)]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, cwd=tmp_path
+        )
 
     return run

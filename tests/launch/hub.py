@@ -16,7 +16,14 @@ class Hub(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.repositories, self.buckets, self.blobs, self.jobs, self.asked, self.faults = {}, {}, {}, {}, [], []
+        self.repositories, self.buckets, self.blobs, self.jobs, self.asked, self.faults = (
+            {},
+            {},
+            {},
+            {},
+            [],
+            [],
+        )
         self.ends = "COMPLETED"  # the stage in which jobs end
         self.daemon_threads = True
         threading.Thread(target=self.serve_forever, daemon=True).start()
@@ -81,7 +88,11 @@ class Handler(BaseHTTPRequestHandler):
     def send(self, status, content, headers=None):
         data = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(status)
-        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(data)), **(headers or {})}.items():
+        for name, value in {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(data)),
+            **(headers or {}),
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
@@ -104,7 +115,9 @@ def create(h, body):
     asked = json.loads(body)
     name = f"{asked.get('organization') or 'someone'}/{asked['name']}"
     there = name in h.server.repositories
-    h.server.repositories.setdefault(name, {"private": asked.get("private") or asked.get("visibility") == "private", "files": {}})
+    h.server.repositories.setdefault(
+        name, {"private": asked.get("private") or asked.get("visibility") == "private", "files": {}}
+    )
     h.send(409 if there else 200, {"url": f"{h.server.url}/{name}", "name": name, "id": name})
 
 
@@ -131,13 +144,24 @@ def info(h, body, name, *_):
 
 def tree(h, body, name, *_):
     files = h.server.repositories[name]["files"]
-    h.send(200, [{"type": "file", "path": file, "size": len(data), "oid": hashlib.sha1(data).hexdigest()} for file, data in files.items()])
+    h.send(
+        200,
+        [
+            {"type": "file", "path": file, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+            for file, data in files.items()
+        ],
+    )
 
 
 def preupload(h, body, name):
     files = json.loads(body)["files"]
     chosen = [
-        {"path": f["path"], "uploadMode": "lfs" if f["path"].endswith(".safetensors") else "regular", "shouldIgnore": False, "oid": None}
+        {
+            "path": f["path"],
+            "uploadMode": "lfs" if f["path"].endswith(".safetensors") else "regular",
+            "shouldIgnore": False,
+            "oid": None,
+        }
         for f in files
     ]
     h.send(200, {"files": chosen})
@@ -167,7 +191,15 @@ def commit(h, body, name, *_):
             files[entry["value"]["path"]] = base64.b64decode(entry["value"]["content"])
         elif entry["key"] == "lfsFile":
             files[entry["value"]["path"]] = h.server.blobs[entry["value"]["oid"]]
-    h.send(200, {"success": True, "commitOid": "b" * 40, "commitUrl": f"{h.server.url}/{name}/commit/{'b' * 40}", "hookOutput": ""})
+    h.send(
+        200,
+        {
+            "success": True,
+            "commitOid": "b" * 40,
+            "commitUrl": f"{h.server.url}/{name}/commit/{'b' * 40}",
+            "hookOutput": "",
+        },
+    )
 
 
 def resolve(h, body, name, _, file):
@@ -176,7 +208,11 @@ def resolve(h, body, name, _, file):
     h.send(
         200,
         data,
-        {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": revision(files), "Content-Type": "application/octet-stream"},
+        {
+            "ETag": f'"{hashlib.sha256(data).hexdigest()}"',
+            "X-Repo-Commit": revision(files),
+            "Content-Type": "application/octet-stream",
+        },
     )
 
 
@@ -198,7 +234,10 @@ def show_job(h, body, who, job):
 def logs(h, body, who, job):
     h.server.jobs[job]["status"]["stage"] = h.server.ends
     lines = ["===== Job started", "step 1 loss 2.0", "done"]
-    text = "".join("data: " + json.dumps({"data": line, "timestamp": f"2026-01-01T00:00:0{i}Z"}) + "\n\n" for i, line in enumerate(lines))
+    text = "".join(
+        "data: " + json.dumps({"data": line, "timestamp": f"2026-01-01T00:00:0{i}Z"}) + "\n\n"
+        for i, line in enumerate(lines)
+    )
     h.send(200, text.encode(), {"Content-Type": "text/event-stream"})
 
 
@@ -226,7 +265,10 @@ ROUTES = [
     (rf"POST /api/(?:models|spaces)/{NAME}/commit/(\w+)", commit),
     (rf"(?:GET|HEAD) /{NAME}/resolve/(\w+)/(.+)", resolve),
     (rf"(?:GET|POST) /api/buckets/{NAME}", bucket),
-    (rf"(?:GET|POST|PUT) /api/spaces/{NAME}/(?:secrets|variables|volumes)", lambda h, body, name: h.send(200, {})),
+    (
+        rf"(?:GET|POST|PUT) /api/spaces/{NAME}/(?:secrets|variables|volumes)",
+        lambda h, body, name: h.send(200, {}),
+    ),
     (r"POST /api/jobs/(\w+)", start_job),
     (r"GET /api/jobs/(\w+)/(\w+)", show_job),
     (r"GET /api/jobs/(\w+)/(\w+)/logs", logs),

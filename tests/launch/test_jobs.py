@@ -18,7 +18,10 @@ runs:
 
 def test_a_job_is_started_followed_and_brought_back(paceline, hub, studied, tmp_path):
     (tmp_path / "study.yaml").write_text(STUDY)
-    hub.repositories["someone/paceline-little"] = {"private": True, "files": {"runs/little/one/status.json": b'{"state": "finished"}'}}
+    hub.repositories["someone/paceline-little"] = {
+        "private": True,
+        "files": {"runs/little/one/status.json": b'{"state": "finished"}'},
+    }
     done = paceline("launch", "study.yaml", "--on", "hf-jobs", "--flavor", "a100-large", "--runs", "back")
     assert done.returncode == 0, done.stderr
     (job,) = hub.jobs.values()
@@ -46,14 +49,23 @@ def test_a_job_that_fails_is_told_and_what_it_had_done_is_brought(paceline, hub,
 
 @pytest.mark.parametrize(
     ("status", "said"),
-    [(401, "does not know the token"), (403, "may not write there"), (409, "409"), (500, "500"), (0, "refuses to start it"), (429, None)],
+    [
+        (401, "does not know the token"),
+        (403, "may not write there"),
+        (409, "409"),
+        (500, "500"),
+        (0, "refuses to start it"),
+        (429, None),
+    ],
 )
 def test_a_hub_that_starts_no_job_is_told_and_never_asked_twice_for_one(quick, tmp_path, status, said):
     (tmp_path / "study.yaml").write_text(STUDY)
     quick.faults += [("POST /api/jobs/someone", status)]
     told = []
     if said is None:
-        assert submit(tmp_path / "study.yaml", "cpu-basic", None, "paceline", "1h", told.append).id in quick.jobs
+        assert (
+            submit(tmp_path / "study.yaml", "cpu-basic", None, "paceline", "1h", told.append).id in quick.jobs
+        )
     else:
         with pytest.raises(PacelineError, match=said) as caught:
             submit(tmp_path / "study.yaml", "cpu-basic", None, "paceline", "1h", told.append)
@@ -77,7 +89,11 @@ def test_what_runs_inside_the_job_trains_reports_and_gives_back(quick, tmp_path)
     quick.repositories["someone/paceline-little"] = {"private": True, "files": {"study.yaml": STUDY.encode()}}
     assert job.main("someone/paceline-little", tmp_path / "work", every=600) == 0
     files = quick.repositories["someone/paceline-little"]["files"]
-    assert {"runs/little/one/adapter/adapter_model.safetensors", "runs/little/report.html", "runs/little/one/events.jsonl"} <= set(files)
+    assert {
+        "runs/little/one/adapter/adapter_model.safetensors",
+        "runs/little/report.html",
+        "runs/little/one/events.jsonl",
+    } <= set(files)
     trained = files["runs/little/one/events.jsonl"]
     shutil.rmtree(tmp_path / "work")
     assert job.main("someone/paceline-little", tmp_path / "work", every=600) == 0

@@ -20,12 +20,17 @@ from paceline.train.study import train_study
 
 def prompts(count):
     chat = Chat(load_tokenizer("embedded"))
-    return [encode_prompt(chat, [{"role": "user", "content": f"Say {i} things about the number {i * 7}."}], True) for i in range(count)]
+    return [
+        encode_prompt(chat, [{"role": "user", "content": f"Say {i} things about the number {i * 7}."}], True)
+        for i in range(count)
+    ]
 
 
 def greedy(model, ids):
     with torch.no_grad():
-        return model.generate(torch.tensor([ids]), max_new_tokens=16, do_sample=False, pad_token_id=0)[0].tolist()
+        return model.generate(torch.tensor([ids]), max_new_tokens=16, do_sample=False, pad_token_id=0)[
+            0
+        ].tolist()
 
 
 def test_in_fp32_it_says_the_same_on_fifty_prompts(studied, tmp_path):
@@ -58,7 +63,8 @@ def test_in_bf16_and_from_a_quantized_base_the_logits_are_the_adapters(tmp_path,
     assert merged.dtype == torch.bfloat16
     assert not any("quant" in key for key in json.loads((tmp_path / "merged" / "config.json").read_text()))
     whole = PeftModel.from_pretrained(
-        AutoModelForCausalLM.from_pretrained(base_path("embedded"), dtype=torch.float32), str(tmp_path / "s" / "q" / "adapter")
+        AutoModelForCausalLM.from_pretrained(base_path("embedded"), dtype=torch.float32),
+        str(tmp_path / "s" / "q" / "adapter"),
     )
     for ids in prompts(3):
         with torch.no_grad():

@@ -25,7 +25,10 @@ def test_a_run_is_pushed_private_with_its_card_and_pulled_again(paceline, hub, s
     repository = hub.repositories["someone/b"]
     assert repository["private"] is True
     assert set(repository["files"]) >= FILES
-    assert repository["files"]["adapter_model.safetensors"] == (studied / "b" / "adapter" / "adapter_model.safetensors").read_bytes()
+    assert (
+        repository["files"]["adapter_model.safetensors"]
+        == (studied / "b" / "adapter" / "adapter_model.safetensors").read_bytes()
+    )
     card = repository["files"]["README.md"].decode()
     header = yaml.safe_load(card.split("---")[1])
     assert header["base_model"] == "embedded"

@@ -12,7 +12,12 @@ from paceline.launch.ray import GPU_KIND, _where, split_study
 from paceline.train.study import train_study
 
 # Ray's workers yield to whatever else runs here (nice 15); beside other tests they would hardly run at all.
-QUIET = {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0", "RAY_DEDUP_LOGS": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+QUIET = {
+    "OMP_NUM_THREADS": "1",
+    "RAY_worker_niceness": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
 STUDY = """study: six
 recipe:
   base: embedded

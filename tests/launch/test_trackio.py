@@ -30,11 +30,21 @@ runs: [RUNS]
 def server(tmp_path):
     """Trackio's own server; gives its address with the write token, and what reads its store."""
     environment = {**os.environ, "TRACKIO_DIR": str(tmp_path / "server"), "GRADIO_SERVER_PORT": "7990"}
-    process = subprocess.Popen([sys.executable, "-c", SERVER], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVER],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     url = next(line.split()[1] for line in process.stdout if line.startswith("at "))
 
     def stored():
-        return json.loads(subprocess.run([sys.executable, "-c", READ], env=environment, capture_output=True, text=True, check=True).stdout)
+        return json.loads(
+            subprocess.run(
+                [sys.executable, "-c", READ], env=environment, capture_output=True, text=True, check=True
+            ).stdout
+        )
 
     yield url, stored
     process.send_signal(signal.SIGKILL)
@@ -44,7 +54,9 @@ def server(tmp_path):
 def train(paceline, tmp_path, space=None, server=None, names="ab"):
     """Trains a study that is tracked; gives its losses by run."""
     runs = ", ".join(f"{{name: {name}, seed: {seed}}}" for seed, name in enumerate(names))
-    (tmp_path / "two.yaml").write_text(STUDY.replace("SPACE", f"track_space: {space}" if space else "").replace("RUNS", runs))
+    (tmp_path / "two.yaml").write_text(
+        STUDY.replace("SPACE", f"track_space: {space}" if space else "").replace("RUNS", runs)
+    )
     done = paceline("study", "run", "two.yaml", "--no-check", "--json", TRACKIO_SERVER_URL=server)
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["runs"]) == len(names)  # and nothing of Trackio's beside it
@@ -63,9 +75,15 @@ def test_two_runs_reach_a_server(paceline, server, tmp_path):
     losses = train(paceline, tmp_path, server=url)
     lines = stored()
     for name in "ab":
-        assert [line["train/loss"] for line in lines[name] if "train/loss" in line] == pytest.approx(losses[name])
+        assert [line["train/loss"] for line in lines[name] if "train/loss" in line] == pytest.approx(
+            losses[name]
+        )
     token = url.split("write_token=")[1].split("&")[0]
-    assert not [file for file in (tmp_path / "runs").rglob("*") if file.is_file() and token in file.read_text(errors="ignore")]
+    assert not [
+        file
+        for file in (tmp_path / "runs").rglob("*")
+        if file.is_file() and token in file.read_text(errors="ignore")
+    ]
 
 
 def test_the_address_of_a_server_is_no_space(paceline, tmp_path):

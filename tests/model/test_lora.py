@@ -62,7 +62,10 @@ def test_a_sliding_window_is_kept():
 def test_gradients_equal_plain_autograd_with_dropout_masks_and_two_runs(tiny_base, recipe):
     """Two runs in one batch: every adapter gradient equals autograd's through W + scaled, masked B A, per run."""
     base = load_base(tiny_base("qwen3"))
-    recipes = [recipe(lora_r=4, lora_dropout=0.3), recipe(lora_r=8, lora_dropout=0.0, target_modules=["q_proj", "k_proj", "down_proj"])]
+    recipes = [
+        recipe(lora_r=4, lora_dropout=0.3),
+        recipe(lora_r=8, lora_dropout=0.0, target_modules=["q_proj", "k_proj", "down_proj"]),
+    ]
     adapters = [base.new_adapter(r) for r in recipes]
     for seed, adapter in enumerate(adapters):
         adapter.initialize(seed)
@@ -70,30 +73,42 @@ def test_gradients_equal_plain_autograd_with_dropout_masks_and_two_runs(tiny_bas
             b.normal_(std=0.1, generator=torch.Generator().manual_seed(seed))
     sequences = random_sequences()
     borders = [(0, LENGTHS[0] + LENGTHS[1]), (LENGTHS[0] + LENGTHS[1], sum(LENGTHS))]
-    slices = [Segment(start, stop, adapter, (7, i)) for i, ((start, stop), adapter) in enumerate(zip(borders, adapters, strict=True))]
+    slices = [
+        Segment(start, stop, adapter, (7, i))
+        for i, ((start, stop), adapter) in enumerate(zip(borders, adapters, strict=True))
+    ]
     batch = pack_sequences(sequences, slices, base.device)
     with use_batch(batch):
         hidden = base.hidden(batch)
         gradient = torch.zeros_like(hidden)
-        losses = [segment_losses(hidden.detach(), base.head, batch, part, gradient, 0.01).loss.sum() for part in slices]
+        losses = [
+            segment_losses(hidden.detach(), base.head, batch, part, gradient, 0.01).loss.sum()
+            for part in slices
+        ]
         hidden.backward(gradient)
 
     for i, (part, adapter) in enumerate(zip(slices, adapters, strict=True)):
-        reference, leaves = reference_loss(tiny_base("qwen3"), base, adapter, part, sequences[:2] if i == 0 else sequences[2:], batch)
+        reference, leaves = reference_loss(
+            tiny_base("qwen3"), base, adapter, part, sequences[:2] if i == 0 else sequences[2:], batch
+        )
         assert reference.item() == pytest.approx(losses[i].item(), rel=1e-5)
         grads = torch.autograd.grad(reference * 0.01, [leaf for pair in leaves.values() for leaf in pair])
         named = iter(grads)
         for name in leaves:
             a_view, b_view = adapter.matrices[name]
             for view, expected in ((a_view, next(named)), (b_view, next(named))):
-                ours = adapter.gradients[view.storage_offset() : view.storage_offset() + view.numel()].view(view.shape)
+                ours = adapter.gradients[view.storage_offset() : view.storage_offset() + view.numel()].view(
+                    view.shape
+                )
                 torch.testing.assert_close(ours, expected, atol=2e-6, rtol=2e-4)
 
 
 def reference_loss(folder, base, adapter, part, sequences, batch):
     """The same loss by a plain transformers model whose linears are wrapped with readable LoRA; sequence by sequence."""
     plain = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval().requires_grad_(False)
-    leaves = {name: tuple(m.clone().requires_grad_() for m in pair) for name, pair in adapter.matrices.items()}
+    leaves = {
+        name: tuple(m.clone().requires_grad_() for m in pair) for name, pair in adapter.matrices.items()
+    }
     modules = dict(plain.named_modules())
     state = {"row": 0}
     last = {group.index for group in base.groups[-3:]}
@@ -102,7 +117,13 @@ def reference_loss(folder, base, adapter, part, sequences, batch):
         rows = part.stop - part.start
         kept = batch.kept.batch.segments[batch.segments.index(part)]
         count = kept.stop - kept.start if group.index in last else rows
-        keep = keep_mask((*part.dropout_key, group.index), count, group.linears[0].in_features, adapter.dropout, base.device)
+        keep = keep_mask(
+            (*part.dropout_key, group.index),
+            count,
+            group.linears[0].in_features,
+            adapter.dropout,
+            base.device,
+        )
         if group.index in last:
             inside = batch.kept.rows[kept.start : kept.stop] - part.start
             keep = torch.ones(rows, keep.shape[1], dtype=torch.bool).index_copy(0, inside, keep)
@@ -134,7 +155,9 @@ def test_losses_equal_torchs_cross_entropy_over_chunk_borders():
     piece = Segment(100, 2900, None)
     batch = pack_sequences([(labels.clamp(min=0), labels)], [piece], torch.device("cpu"))
     leaf = hidden.clone().requires_grad_()
-    expected = F.cross_entropy(leaf[100:2900] @ weight.t(), labels[100:2900], reduction="none", ignore_index=-100)
+    expected = F.cross_entropy(
+        leaf[100:2900] @ weight.t(), labels[100:2900], reduction="none", ignore_index=-100
+    )
     (expected.sum() * 0.25).backward()
     gradient = torch.zeros_like(hidden)
     ours = segment_losses(hidden, weight, batch, piece, gradient, 0.25)
@@ -156,7 +179,8 @@ def test_dropout_masks_depend_on_their_key_alone_and_drop_the_right_share():
 def test_an_unknown_target_lists_what_exists(tiny_base):
     base = load_base(tiny_base("qwen3"))
     with pytest.raises(
-        PacelineError, match=r"no linear 'query_proj' in .*; there are down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
+        PacelineError,
+        match=r"no linear 'query_proj' in .*; there are down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj",
     ):
         base.targets(["query_proj"])
     with pytest.raises(PacelineError, match=r"the expression 'nothing' matches no linear"):

@@ -24,7 +24,9 @@ def test_every_matrix_has_a_gradient_after_two_steps(kind, recipe, study, tmp_pa
     for name, (a, b) in after.matrices.items():
         assert (a != before.matrices[name][0]).any(), f"{name}: A did not move"
         assert b.any(), f"{name}: B did not move"
-    assert all(e["grad_norm"] > 0 for e in read_events(tmp_path / "run" / "events.jsonl") if e["event"] == "train")
+    assert all(
+        e["grad_norm"] > 0 for e in read_events(tmp_path / "run" / "events.jsonl") if e["event"] == "train"
+    )
 
 
 @pytest.mark.parametrize("kind", ["nf4-double", "int8"])
@@ -37,13 +39,19 @@ def test_together_equals_alone(kind, recipe, study, tmp_path):
 
 
 def test_runs_on_differently_stored_bases_train_in_one_study(recipe, study, tmp_path):
-    runs = {"plain": recipe(max_steps=2), "four": recipe(max_steps=2, quantize="nf4"), "eight": recipe(max_steps=2, quantize="int8")}
+    runs = {
+        "plain": recipe(max_steps=2),
+        "four": recipe(max_steps=2, quantize="nf4"),
+        "eight": recipe(max_steps=2, quantize="int8"),
+    }
     assert set(train_study(study(**runs), tmp_path).states().values()) == {"finished"}
 
 
 def test_without_bitsandbytes_it_says_what_to_install(recipe, study, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     for fields in ({"quantize": "nf4"}, {"optim": "adamw8bit"}):
-        with pytest.raises(PacelineError, match=r"needs bitsandbytes; install it with `pip install 'paceline\[quant\]'`"):
+        with pytest.raises(
+            PacelineError, match=r"needs bitsandbytes; install it with `pip install 'paceline\[quant\]'`"
+        ):
             train_study(study(run=recipe(**fields)), tmp_path)
     assert not list(tmp_path.glob("*/recipe.yaml"))

@@ -49,7 +49,11 @@ class _Conversation:
 def fastchat(monkeypatch):
     """fastchat.llm_judge.common without its model zoo; the judge's model is replaced by a recorded reply."""
     zoo = types.ModuleType("fastchat.model.model_adapter")
-    zoo.get_conversation_template, zoo.ANTHROPIC_MODEL_LIST, zoo.OPENAI_MODEL_LIST = lambda model: _Conversation(), [], ["recorded"]
+    zoo.get_conversation_template, zoo.ANTHROPIC_MODEL_LIST, zoo.OPENAI_MODEL_LIST = (
+        lambda model: _Conversation(),
+        [],
+        ["recorded"],
+    )
     for name in ("anthropic", "fastchat.model"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
     monkeypatch.setitem(sys.modules, "fastchat.model.model_adapter", zoo)
@@ -64,7 +68,12 @@ def folder(tmp_path):
     if "MT_BENCH" in os.environ:
         return os.environ["MT_BENCH"]
     questions = [
-        {"question_id": 81 + i, "category": CATEGORIES[i // 10], "turns": [f"Question {i}?", f"And {i} again?"]} for i in range(80)
+        {
+            "question_id": 81 + i,
+            "category": CATEGORIES[i // 10],
+            "turns": [f"Question {i}?", f"And {i} again?"],
+        }
+        for i in range(80)
     ]
     references = [
         {"question_id": q["question_id"], "choices": [{"turns": ["so", "and so"]}]}
@@ -80,7 +89,11 @@ def folder(tmp_path):
         {"name": name, "system_prompt": f"Be {name}.", "prompt_template": text, "output_format": "[[rating]]"}
         for name, text in fields.items()
     ]
-    for name, rows in (("question", questions), ("reference_answer_gpt-4", references), ("judge_prompts", prompts)):
+    for name, rows in (
+        ("question", questions),
+        ("reference_answer_gpt-4", references),
+        ("judge_prompts", prompts),
+    ):
         (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return str(tmp_path)
 
@@ -102,7 +115,9 @@ def test_questions_prompts_ratings_and_averages(fastchat, folder, tmp_path, monk
     answers = {("m", q.id): [f"first {q.id}", f"second {q.id}"] for q in questions}
     places = [(q, turn) for q in questions for turn in range(2)]
     replies = {(q.id, turn): rng.choice(REPLIES).format(rng.randint(1, 10)) for q, turn in places}
-    theirs = {str(q["question_id"]): q for q in fastchat.load_questions(f"{folder}/question.jsonl", None, None)}
+    theirs = {
+        str(q["question_id"]): q for q in fastchat.load_questions(f"{folder}/question.jsonl", None, None)
+    }
     judges = fastchat.load_judge_prompts(f"{folder}/judge_prompts.jsonl")
     references = {
         str(json.loads(line)["question_id"]): json.loads(line)
@@ -118,21 +133,36 @@ def test_questions_prompts_ratings_and_averages(fastchat, folder, tmp_path, monk
 
         monkeypatch.setattr(fastchat, "chat_completion_openai", recorded)
         reference = references[q.id] if q.category in fastchat.NEED_REF_CATS else None
-        judge = fastchat.Judge("recorded", judges[template_name(q, turn)], ref_based=reference is not None, multi_turn=bool(turn))
+        judge = fastchat.Judge(
+            "recorded", judges[template_name(q, turn)], ref_based=reference is not None, multi_turn=bool(turn)
+        )
         rating, _, reply = fastchat.run_judge_single(
             theirs[q.id], {"choices": [{"turns": answers["m", q.id]}]}, judge, reference, bool(turn)
         )
-        assert [(m["role"], m["content"]) for m in judge_prompt(templates, q, answers["m", q.id], turn)] == asked["messages"]
+        assert [
+            (m["role"], m["content"]) for m in judge_prompt(templates, q, answers["m", q.id], turn)
+        ] == asked["messages"]
         assert read_rating(reply) == rating
         lines.append({"model": "m", "score": rating, "turn": turn + 1})
     assert {line["score"] for line in lines} >= {-1, 7, 7.5}
 
-    summary = grade_answers(answers, questions, _Recorded([replies[q.id, turn] for q, turn in places]), templates, tmp_path, lambda: None)
+    summary = grade_answers(
+        answers,
+        questions,
+        _Recorded([replies[q.id, turn] for q, turn in places]),
+        templates,
+        tmp_path,
+        lambda: None,
+    )
     judged = tmp_path / "theirs.jsonl"
     judged.write_text("\n".join(map(json.dumps, lines)))
     show = importlib.import_module("fastchat.llm_judge.show_result")
-    show.display_result_single(types.SimpleNamespace(input_file=str(judged), bench_name="mt_bench", model_list=None))
-    printed = [float(found) for found in re.findall(r"^m .*?(\d+\.\d+)$", capsys.readouterr().out, re.MULTILINE)]
+    show.display_result_single(
+        types.SimpleNamespace(input_file=str(judged), bench_name="mt_bench", model_list=None)
+    )
+    printed = [
+        float(found) for found in re.findall(r"^m .*?(\d+\.\d+)$", capsys.readouterr().out, re.MULTILINE)
+    ]
     mine = summary["runs"]["m"]
     ours = [mine["turns"]["1"]["value"], mine["turns"]["2"]["value"], mine["average"]["value"]]
     assert printed == pytest.approx(ours, abs=1e-5)

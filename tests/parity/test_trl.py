@@ -34,11 +34,16 @@ def trl_log(recipe, prepared, adapter_folder: Path, out: Path) -> list[dict]:
     """The log of SFTTrainer on the same examples in the same order, from the same first adapter."""
     assert prepared.plan.steps_per_epoch >= STEPS
     cut = recipe.max_length
-    rows = [prepared.dataset.example(i) for i in prepared.split.train[epoch_order(recipe.seed, 0, prepared.plan.examples)]]
+    rows = [
+        prepared.dataset.example(i)
+        for i in prepared.split.train[epoch_order(recipe.seed, 0, prepared.plan.examples)]
+    ]
     labels = [np.where(mask[:cut] == 1, ids[:cut], -100).tolist() for ids, mask in rows]
     table = Dataset.from_dict({"input_ids": [ids[:cut].tolist() for ids, _ in rows], "labels": labels})
     quantization = BaseFormat.of(recipe).configuration(torch.device("cpu"))
-    model = AutoModelForCausalLM.from_pretrained(recipe.base, dtype=torch.float32, quantization_config=quantization)
+    model = AutoModelForCausalLM.from_pretrained(
+        recipe.base, dtype=torch.float32, quantization_config=quantization
+    )
     if quantization:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     model = PeftModel.from_pretrained(model, str(adapter_folder), is_trainable=True)
@@ -51,7 +56,9 @@ def trl_log(recipe, prepared, adapter_folder: Path, out: Path) -> list[dict]:
         gradient_checkpointing=False, train_sampling_strategy="sequential", save_strategy="no", dataset_kwargs={"skip_prepare_dataset": True},
         disable_tqdm=True,
     )  # fmt: skip
-    trainer = SFTTrainer(model=model, args=config, train_dataset=table, processing_class=Preparer().chat(recipe.base).tokenizer)
+    trainer = SFTTrainer(
+        model=model, args=config, train_dataset=table, processing_class=Preparer().chat(recipe.base).tokenizer
+    )
     for parameter in trainer.model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()  # TRL rounds the adapters of a quantized base to bf16
@@ -72,12 +79,16 @@ def test_every_step_equals_trl(name, recipe, study, tmp_path):
     events = [e for e in read_events(tmp_path / "runs" / "run" / "events.jsonl") if e["event"] == "train"]
 
     assert len(events) == len(theirs) == STEPS
-    slack = 10 if name in ("nf4-double", "fp4") else 1  # bitsandbytes multiplies 4-bit weights in another order on some CPUs
+    slack = (
+        10 if name in ("nf4-double", "fp4") else 1
+    )  # bitsandbytes multiplies 4-bit weights in another order on some CPUs
     for mine, other in zip(events, theirs, strict=True):
         assert mine["loss"] == pytest.approx(other["loss"], abs=1e-4 * slack)
         assert mine["lr"] == pytest.approx(other["learning_rate"], rel=1e-12, abs=1e-18)
         assert mine["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-3 * slack)
-    assert events[0]["loss"] - events[-1]["loss"] > 0.001, "the recipe must move the loss, or the comparison shows nothing"
+    assert events[0]["loss"] - events[-1]["loss"] > 0.001, (
+        "the recipe must move the loss, or the comparison shows nothing"
+    )
 
 
 def our_logits(base_folder: str, recipe, adapter_folder: Path, ids: torch.Tensor) -> torch.Tensor:
@@ -99,13 +110,19 @@ def test_our_adapter_loads_in_peft(recipe, study, tmp_path):
     with torch.no_grad():
         expected = peft(ids[None]).logits[0]
     assert (expected - bare).abs().max() > 1e-3
-    torch.testing.assert_close(our_logits(ours.base, ours, tmp_path / "run" / "adapter", ids), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        our_logits(ours.base, ours, tmp_path / "run" / "adapter", ids), expected, atol=1e-5, rtol=0
+    )
 
 
 @pytest.mark.parametrize("architecture", ["qwen3", "qwen2", "llama", "mistral"])
 def test_an_adapter_of_peft_loads_in_ours(architecture, tiny_base, recipe, tmp_path):
-    ours = recipe(base=tiny_base(architecture), lora_r=4, target_modules=["q_proj", "o_proj", "up_proj", "down_proj"])
-    config = LoraConfig(r=4, lora_alpha=32, target_modules=ours.target_modules, init_lora_weights=False, task_type="CAUSAL_LM")
+    ours = recipe(
+        base=tiny_base(architecture), lora_r=4, target_modules=["q_proj", "o_proj", "up_proj", "down_proj"]
+    )
+    config = LoraConfig(
+        r=4, lora_alpha=32, target_modules=ours.target_modules, init_lora_weights=False, task_type="CAUSAL_LM"
+    )
     peft = get_peft_model(AutoModelForCausalLM.from_pretrained(ours.base, dtype=torch.float32), config).eval()
     peft.save_pretrained(tmp_path)
     ids = torch.arange(10, 90)

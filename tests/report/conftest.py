@@ -11,27 +11,40 @@ from paceline.config.study import Run, Study
 from paceline.evaluate.study import evaluate_study
 from paceline.train.study import train_study
 
-EVIL = "<script>window.evil = 1</script><img src=x onerror='window.evil = 2'> [x](javascript:evil) | `a` </pre>"
+EVIL = (
+    "<script>window.evil = 1</script><img src=x onerror='window.evil = 2'> [x](javascript:evil) | `a` </pre>"
+)
 
 
 @pytest.fixture(scope="session")
 def studied(tiny_base, tmp_path_factory):
     """Three runs on rows of several tasks, evaluated; objective, hypothesis, questions and answers hold markup."""
     folder = tmp_path_factory.mktemp("report") / "study"
-    asked = {"mtbench": {"lang": "embedded:en", "questions": 4, "max_new_tokens": 4}, "forgetting": {"source": "embedded:twix", "n": 6}}
+    asked = {
+        "mtbench": {"lang": "embedded:en", "questions": 4, "max_new_tokens": 4},
+        "forgetting": {"source": "embedded:twix", "n": 6},
+    }
     common = {
         "base": tiny_base("qwen3"), "data": {"source": "embedded:rust", "n": 120, "eval_ratio": 0.3}, "max_length": 256, "lr": 3e-3,
         "batch_size": 4, "grad_accum": 1, "max_steps": 12, "logging_steps": 1, "eval_steps": 4, "eval": asked,
     }  # fmt: skip
     fields = {"plain": {}, "faster": {"lr": 1e-2}, "twin": {"seed": 43}}
-    runs = [Run(name=name, hypothesis=EVIL, recipe=make_recipe({**common, **own}, name)) for name, own in fields.items()]
+    runs = [
+        Run(name=name, hypothesis=EVIL, recipe=make_recipe({**common, **own}, name))
+        for name, own in fields.items()
+    ]
     published = {"hardware": EVIL, "plain": {"eval_loss": 1.25, "mtbench": 4.5}, "gone": {"minutes": 12}}
     outcome = train_study(Study(name="study", objective=EVIL, runs=runs, published=published), folder)
     evaluate_study(outcome.directories, folder)
     for run in runs:
         file = folder / run.name / "eval" / "mtbench-answers.jsonl"
         lines = [json.loads(line) for line in file.read_text().splitlines()]
-        file.write_text("".join(json.dumps({**line, "answer": EVIL + line["answer"], "question": EVIL}) + "\n" for line in lines))
+        file.write_text(
+            "".join(
+                json.dumps({**line, "answer": EVIL + line["answer"], "question": EVIL}) + "\n"
+                for line in lines
+            )
+        )
     return folder
 
 

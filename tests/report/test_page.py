@@ -30,7 +30,10 @@ def wait(browser, script):
 def test_curves_are_drawn_and_nothing_is_asked_of_any_host(page):
     for number in range(4):
         page.execute_script("document.querySelectorAll('.chart')[arguments[0]].scrollIntoView()", number)
-        wait(page, f"return document.querySelectorAll('.chart')[{number}].querySelectorAll('.trace').length >= 3")
+        wait(
+            page,
+            f"return document.querySelectorAll('.chart')[{number}].querySelectorAll('.trace').length >= 3",
+        )
     asked = [json.loads(entry["message"])["message"] for entry in page.get_log("performance")]
     urls = [m["params"]["request"]["url"] for m in asked if m["method"] == "Network.requestWillBeSent"]
     assert urls
@@ -55,7 +58,10 @@ def test_the_table_sorts(page):
     assert losses() == sorted(losses())
     page.execute_script(click)
     assert losses() == sorted(losses(), reverse=True)
-    assert page.execute_script("return document.querySelector('th[aria-sort]').getAttribute('aria-sort')") == "descending"
+    assert (
+        page.execute_script("return document.querySelector('th[aria-sort]').getAttribute('aria-sort')")
+        == "descending"
+    )
 
 
 def test_the_axis_changes(page):
@@ -67,13 +73,22 @@ def test_the_axis_changes(page):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1200, 390])
 def test_no_serious_accessibility_fault(page, scheme, width):
-    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
     page.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    page.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500},
     )
     page.execute_script(next(Path(axe_core_python.__file__).parent.glob("axe.min.js")).read_text())
     found = page.execute_async_script("const done = arguments[0]; axe.run().then(r => done(r.violations))")
     page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-    serious = [(fault["id"], fault["nodes"][0]["html"][:200]) for fault in found if fault["impact"] in ("serious", "critical")]
+    serious = [
+        (fault["id"], fault["nodes"][0]["html"][:200])
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+    ]
     assert serious == []
-    assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth + 1"), "the page is wider than the screen"
+    assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth + 1"), (
+        "the page is wider than the screen"
+    )

@@ -34,13 +34,20 @@ def test_trackio_gets_project_run_recipe_and_figures(recipe, study, tmp_path, mo
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     from trackio.sqlite_storage import SQLiteStorage
 
-    wanted = {name: recipe(max_steps=3, track="trackio", track_project="mine", seed=seed) for seed, name in enumerate("ab")}
+    wanted = {
+        name: recipe(max_steps=3, track="trackio", track_project="mine", seed=seed)
+        for seed, name in enumerate("ab")
+    }
     with tracking(print) as sink:
         train_study(study(**wanted), tmp_path / "runs", Hooks(sink=sink))
     for name in wanted:
         lines = SQLiteStorage.get_logs("mine", name)
         assert [line["train/loss"] for line in lines if "train/loss" in line] == pytest.approx(
-            [event["loss"] for event in read_events(tmp_path / "runs" / name / "events.jsonl") if event["event"] == "train"]
+            [
+                event["loss"]
+                for event in read_events(tmp_path / "runs" / name / "events.jsonl")
+                if event["event"] == "train"
+            ]
         )
     assert capsys.readouterr().out == ""
 
@@ -57,7 +64,15 @@ def test_a_tracker_that_fails_is_told_once_and_harms_nothing(recipe, study, tmp_
 
 
 def test_figures_are_the_plain_numbers():
-    event = {"event": "train", "step": 3, "loss": 1.5, "norms": {"a": 1}, "name": "x", "finite": False, "lr": None}
+    event = {
+        "event": "train",
+        "step": 3,
+        "loss": 1.5,
+        "norms": {"a": 1},
+        "name": "x",
+        "finite": False,
+        "lr": None,
+    }
     assert figures(event) == {"train/loss": 1.5}
 
 

@@ -32,13 +32,24 @@ def teacher(tiny_base, tmp_path_factory):
 @pytest.fixture(scope="module")
 def features(tiny_base, sums, teacher):
     """name -> recipe; `second` starts from `first`."""
-    common = {"base": tiny_base("qwen3"), "data": sums, "max_length": 256, "lr": 1e-3, "logging_steps": 1, "max_steps": 6, "lora_r": 4}
+    common = {
+        "base": tiny_base("qwen3"),
+        "data": sums,
+        "max_length": 256,
+        "lr": 1e-3,
+        "logging_steps": 1,
+        "max_steps": 6,
+        "lora_r": 4,
+    }
     own = {
         "plain": {},
         "kl": {"kl": {"coef": 0.5, "start_step": 2, "warmup_steps": 2, "tail": 5}},
         "measured": {"kl": {"measure": True}, "logging_steps": 2},
         "distilled": {"distill": {"teacher": teacher, "temperature": 2.0}},
-        "both": {"distill": {"teacher": teacher, "weight": 0.3}, "kl": {"coef": 0.1, "direction": "base-adapter"}},
+        "both": {
+            "distill": {"teacher": teacher, "weight": 0.3},
+            "kl": {"coef": 0.1, "direction": "base-adapter"},
+        },
         "all-tokens": {"loss_on": "all"},
         "short-first": {"order": "length"},
         "easy-first": {"order": "base-loss"},
@@ -98,16 +109,19 @@ def test_checkpointing_changes_no_bit(together):
 
 
 def test_features_change_the_run(together):
-    assert len({adapter_bytes(path.parent) for path in together.glob("*/adapter")}) == len(list(together.glob("*/adapter"))) - 2, (
-        "checkpointed and measured equal plain, the others do not"
-    )
+    assert (
+        len({adapter_bytes(path.parent) for path in together.glob("*/adapter")})
+        == len(list(together.glob("*/adapter"))) - 2
+    ), "checkpointed and measured equal plain, the others do not"
 
 
 def test_the_log_tells_the_terms(together):
     trained = [e for e in read_events(together / "kl" / "events.jsonl") if e["event"] == "train"]
     assert [e.get("kl_weight") for e in trained] == [None, None, None, 0.25, 0.5, 0.5]
     for event in trained[3:]:
-        assert event["loss"] == pytest.approx(event["cross_entropy"] + event["kl_weight"] * event["kl"], abs=1e-9)
+        assert event["loss"] == pytest.approx(
+            event["cross_entropy"] + event["kl_weight"] * event["kl"], abs=1e-9
+        )
     measured = [e for e in read_events(together / "measured" / "events.jsonl") if e["event"] == "train"]
     assert len(measured) == 3
     assert all(e["kl"] > 0 for e in measured[1:])
@@ -123,7 +137,11 @@ def test_early_stop_ends_one_run(together):
 
 
 def test_a_second_phase_starts_from_the_first_and_is_evaluated_before(together):
-    evaluated = {e["name"]: e["loss"] for e in read_events(together / "second" / "events.jsonl") if e["event"] == "eval"}
+    evaluated = {
+        e["name"]: e["loss"]
+        for e in read_events(together / "second" / "events.jsonl")
+        if e["event"] == "eval"
+    }
     first = [e for e in read_events(together / "first" / "events.jsonl") if e["event"] == "eval"][-1]
     assert evaluated["start"] == first["loss"]
     assert evaluated["final"] < evaluated["start"] < evaluated["base"]
@@ -153,7 +171,15 @@ def test_alerts_are_told_once_each(recipe, study, tmp_path):
 
 
 def test_a_failed_parent_fails_its_child(recipe, study, tmp_path):
-    explodes = recipe(lr=1e30, max_grad_norm=0, batch_size=4, grad_accum=1, max_steps=30, warmup_ratio=0, lr_scheduler="constant")
+    explodes = recipe(
+        lr=1e30,
+        max_grad_norm=0,
+        batch_size=4,
+        grad_accum=1,
+        max_steps=30,
+        warmup_ratio=0,
+        lr_scheduler="constant",
+    )
     child = recipe(init_from="explodes", batch_size=4, grad_accum=1)
     states = train_study(study(explodes=explodes, child=child), tmp_path).states()
     assert states == {"explodes": "failed", "child": "failed"}
@@ -181,6 +207,8 @@ def test_a_teacher_with_another_vocabulary_is_refused(recipe, study, tmp_path, t
     tokenizer = load_tokenizer("embedded")
     tokenizer.add_tokens(["<|new|>"])
     tokenizer.save_pretrained(folder)
-    with pytest.raises(PacelineError, match=r"another vocabulary than .* \(1 entries differ, first .<\|new\|>.\)"):
+    with pytest.raises(
+        PacelineError, match=r"another vocabulary than .* \(1 entries differ, first .<\|new\|>.\)"
+    ):
         train_study(study(run=recipe(distill={"teacher": str(folder)})), tmp_path / "runs")
     assert not (tmp_path / "runs").exists()

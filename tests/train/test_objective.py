@@ -38,7 +38,16 @@ def make_double(folder, seed):
 def setting(tiny_base, sums):
     """Base and teacher in float64, an adapter that is not zero, and one effective batch in two pieces."""
     folder = tiny_base("qwen3")
-    recipe = make_recipe({"base": folder, "data": {"source": sums, "n": 40}, "lora_r": 4, "lora_dropout": 0.0, "max_length": 128}, "test")
+    recipe = make_recipe(
+        {
+            "base": folder,
+            "data": {"source": sums, "n": 40},
+            "lora_r": 4,
+            "lora_dropout": 0.0,
+            "max_length": 128,
+        },
+        "test",
+    )
     dataset = load_tokens(recipe.data, Preparer().chat(folder))
     base, teacher = wrap_model(make_double(folder, 1), "base"), wrap_model(make_double(folder, 2), "teacher")
     adapter = _in_double(base, recipe)
@@ -51,7 +60,9 @@ def _in_double(base, recipe):
     torch.set_default_dtype(torch.float64)
     try:
         adapter = base.new_adapter(recipe)
-        adapter.parameters.copy_(torch.from_numpy(np.random.default_rng(0).normal(0, 0.05, len(adapter.parameters))))
+        adapter.parameters.copy_(
+            torch.from_numpy(np.random.default_rng(0).normal(0, 0.05, len(adapter.parameters)))
+        )
     finally:
         torch.set_default_dtype(before)
     return adapter
@@ -68,7 +79,11 @@ def ours(base, adapter, objective, pieces, step):
         with use_batch(batch):
             hidden = base.hidden(batch)
             gradient = torch.zeros_like(hidden)
-            objective.add(segment_losses(hidden.detach(), base.head, batch, batch.segments[0], gradient, objective.scale, soft))
+            objective.add(
+                segment_losses(
+                    hidden.detach(), base.head, batch, batch.segments[0], gradient, objective.scale, soft
+                )
+            )
             hidden.backward(gradient)
     return objective.figures(), adapter.gradients.clone()
 
@@ -76,8 +91,14 @@ def ours(base, adapter, objective, pieces, step):
 def reference(folder, adapter, pieces, term):
     """Sums over all sequences of what `term` makes of our, the base's and the teacher's logits: whole models, all logits at once, autograd."""
     student, anchor, teacher = (make_double(folder, seed) for seed in (1, 1, 2))
-    leaves = {name: [half.detach().clone().requires_grad_() for half in pair] for name, pair in adapter.matrices.items()}
-    merged = {f"{name}.weight": student.get_submodule(name).weight + adapter.scale * b @ a for name, (a, b) in leaves.items()}
+    leaves = {
+        name: [half.detach().clone().requires_grad_() for half in pair]
+        for name, pair in adapter.matrices.items()
+    }
+    merged = {
+        f"{name}.weight": student.get_submodule(name).weight + adapter.scale * b @ a
+        for name, (a, b) in leaves.items()
+    }
     sums = []
     for sequence in (s for piece in pieces for s in piece.sequences):
         ids, keep = sequence.inputs[None], sequence.labels >= 0
@@ -93,15 +114,27 @@ def reference(folder, adapter, pieces, term):
 def test_kl_anchor(setting, direction, tail):
     folder, base, _, adapter, dataset, pieces = setting
     recipe = make_recipe(
-        {"base": folder, "data": "x", "kl": {"coef": 0.3, "start_step": 2, "warmup_steps": 4, "tail": tail, "direction": direction}}, "t"
+        {
+            "base": folder,
+            "data": "x",
+            "kl": {"coef": 0.3, "start_step": 2, "warmup_steps": 4, "tail": tail, "direction": direction},
+        },
+        "t",
     )
-    figures, gradient = ours(base, adapter, Objective(recipe, dataset, HiddenStateCache(base), None), pieces, 4)
+    figures, gradient = ours(
+        base, adapter, Objective(recipe, dataset, HiddenStateCache(base), None), pieces, 4
+    )
 
     def term(mine, anchor, _, labels):
         p, q = mine.log_softmax(-1), anchor.log_softmax(-1)
         p, q = (p, q) if direction == "adapter-base" else (q, p)
         divergence = (p.exp() * (p - q)).sum(-1)[-(tail or 0) :]
-        return torch.nn.functional.cross_entropy(mine, labels, reduction="sum"), divergence.sum(), len(labels), len(divergence)
+        return (
+            torch.nn.functional.cross_entropy(mine, labels, reduction="sum"),
+            divergence.sum(),
+            len(labels),
+            len(divergence),
+        )
 
     check(folder, adapter, pieces, term, figures, gradient, lambda ce, kl: ce + 0.15 * kl)
     assert figures["kl"] > 0.01
@@ -109,13 +142,22 @@ def test_kl_anchor(setting, direction, tail):
 
 def test_distillation(setting):
     folder, base, teacher, adapter, dataset, pieces = setting
-    recipe = make_recipe({"base": folder, "data": "x", "distill": {"teacher": "t", "weight": 0.7, "temperature": 2.0}}, "t")
-    figures, gradient = ours(base, adapter, Objective(recipe, dataset, None, HiddenStateCache(teacher)), pieces, 0)
+    recipe = make_recipe(
+        {"base": folder, "data": "x", "distill": {"teacher": "t", "weight": 0.7, "temperature": 2.0}}, "t"
+    )
+    figures, gradient = ours(
+        base, adapter, Objective(recipe, dataset, None, HiddenStateCache(teacher)), pieces, 0
+    )
 
     def term(mine, _, theirs, labels):
         p, q = (theirs / 2).log_softmax(-1), (mine / 2).log_softmax(-1)
         divergence = (p.exp() * (p - q)).sum(-1)
-        return torch.nn.functional.cross_entropy(mine, labels, reduction="sum"), divergence.sum(), len(labels), len(labels)
+        return (
+            torch.nn.functional.cross_entropy(mine, labels, reduction="sum"),
+            divergence.sum(),
+            len(labels),
+            len(labels),
+        )
 
     check(folder, adapter, pieces, term, figures, gradient, lambda ce, kl: 0.3 * ce + 0.7 * 4 * kl)
 

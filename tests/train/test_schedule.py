@@ -44,10 +44,18 @@ def test_every_step_has_transformers_rate(name, warmup):
 
 @pytest.mark.parametrize(
     ("examples", "batch", "accum", "epochs", "steps"),
-    [(9000, 4, 4, 1, 563), (9000, 2, 2, 1, 2250), (9000, 4, 4, 2, 1126), (10, 4, 4, 1, 1), (33, 2, 4, 1.5, 8)],
+    [
+        (9000, 4, 4, 1, 563),
+        (9000, 2, 2, 1, 2250),
+        (9000, 4, 4, 2, 1126),
+        (10, 4, 4, 1, 1),
+        (33, 2, 4, 1.5, 8),
+    ],
 )
 def test_steps_are_counted_as_transformers_counts_them(examples, batch, accum, epochs, steps):
-    recipe = make_recipe({"base": "b", "data": "d", "batch_size": batch, "grad_accum": accum, "epochs": epochs}, "r")
+    recipe = make_recipe(
+        {"base": "b", "data": "d", "batch_size": batch, "grad_accum": accum, "epochs": epochs}, "r"
+    )
     per_epoch = math.ceil(math.ceil(examples / batch) / accum)
     assert make_step_plan(recipe, examples).total_steps == math.ceil(epochs * per_epoch) == steps
 
@@ -55,7 +63,9 @@ def test_steps_are_counted_as_transformers_counts_them(examples, batch, accum, e
 def test_an_epoch_shows_every_example_once_and_epochs_differ():
     recipe = make_recipe({"base": "b", "data": "d", "batch_size": 2, "grad_accum": 4, "epochs": 2}, "r")
     plan = make_step_plan(recipe, 37)
-    epochs = [[i for s in range(e * 5, e * 5 + 5) for i in DataOrder(recipe, plan)(s).tolist()] for e in range(2)]
+    epochs = [
+        [i for s in range(e * 5, e * 5 + 5) for i in DataOrder(recipe, plan)(s).tolist()] for e in range(2)
+    ]
     assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(37))
     assert epochs[0] != epochs[1]
     assert len(DataOrder(recipe, plan)(4)) == 5, "the last step of an epoch takes what is left"

@@ -27,7 +27,17 @@ def alone(tiny_base, sums, tmp_path_factory):
     found = {}
     for name, fields in HETEROGENEOUS.items():
         folder = tmp_path_factory.mktemp(name)
-        made = make_recipe({"base": tiny_base("qwen3"), "data": sums, "max_length": 256, "lr": 1e-3, "logging_steps": 1, **fields}, name)
+        made = make_recipe(
+            {
+                "base": tiny_base("qwen3"),
+                "data": sums,
+                "max_length": 256,
+                "lr": 1e-3,
+                "logging_steps": 1,
+                **fields,
+            },
+            name,
+        )
         train_study(Study(name="alone", runs=[Run(name=name, recipe=made)]), folder)
         found[name] = adapter_bytes(folder / name)
     assert len(set(found.values())) == len(found)
@@ -37,7 +47,10 @@ def alone(tiny_base, sums, tmp_path_factory):
 @pytest.mark.parametrize("budget", [2048, 5000, 100_000])
 def test_five_runs_together_equal_each_alone(alone, recipe, study, tmp_path, monkeypatch, budget):
     monkeypatch.setitem(cohort_module.BUDGET, "cpu", budget)
-    train_study(study(**{name: recipe(**{"max_steps": None, **fields}) for name, fields in HETEROGENEOUS.items()}), tmp_path)
+    train_study(
+        study(**{name: recipe(**{"max_steps": None, **fields}) for name, fields in HETEROGENEOUS.items()}),
+        tmp_path,
+    )
     for name, expected in alone.items():
         assert adapter_bytes(tmp_path / name) == expected, name
 
@@ -46,7 +59,15 @@ def test_neighbours_that_fail_or_stop_change_nothing(alone, recipe, study, tmp_p
     monkeypatch.setitem(cohort_module.BUDGET, "cpu", 8192)
     runs = {
         "r16": recipe(**{"max_steps": None, **HETEROGENEOUS["r16"]}),
-        "explodes": recipe(lr=1e30, max_grad_norm=0, batch_size=4, grad_accum=1, max_steps=30, warmup_ratio=0, lr_scheduler="constant"),
+        "explodes": recipe(
+            lr=1e30,
+            max_grad_norm=0,
+            batch_size=4,
+            grad_accum=1,
+            max_steps=30,
+            warmup_ratio=0,
+            lr_scheduler="constant",
+        ),
         "short": recipe(max_steps=1),
     }
     outcome = train_study(study(**runs), tmp_path)
@@ -72,7 +93,9 @@ def test_out_of_memory_halves_the_budget_and_changes_nothing(alone, recipe, stud
 
     monkeypatch.setattr(Base, "hidden", limited)
     names = ("r16", "r32", "r64")
-    train_study(study(**{name: recipe(**{"max_steps": None, **HETEROGENEOUS[name]}) for name in names}), tmp_path)
+    train_study(
+        study(**{name: recipe(**{"max_steps": None, **HETEROGENEOUS[name]}) for name in names}), tmp_path
+    )
     assert len(calls) >= 2
     for name in names:
         assert adapter_bytes(tmp_path / name) == alone[name], name

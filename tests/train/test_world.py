@@ -34,12 +34,27 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 @pytest.mark.parametrize("extra", [(), ("--shard-base",)], ids=["whole", "spread"])
 def test_two_processes_train_what_one_does(alone, tmp_path, extra):
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *TORCHRUN, sys.executable, "-m", "paceline", *TRAIN, "--runs", str(tmp_path), *extra]
+    command = [
+        sys.executable,
+        *TORCHRUN,
+        sys.executable,
+        "-m",
+        "paceline",
+        *TRAIN,
+        "--runs",
+        str(tmp_path),
+        *extra,
+    ]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=500)
     assert done.returncode == 0, done.stderr[-4000:]
-    mine, theirs = (load_file(folder / "adapter" / "adapter_model.safetensors") for folder in (tmp_path / "run", alone))
+    mine, theirs = (
+        load_file(folder / "adapter" / "adapter_model.safetensors") for folder in (tmp_path / "run", alone)
+    )
     assert max(float((mine[name] - theirs[name]).abs().max()) for name in theirs) <= 1e-6
-    logs = [[json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()] for folder in (tmp_path / "run", alone)]
+    logs = [
+        [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+        for folder in (tmp_path / "run", alone)
+    ]
     assert [(e["event"], e.get("step"), e.get("tokens")) for e in logs[0]] == [
         (e["event"], e.get("step"), e.get("tokens")) for e in logs[1]
     ]

@@ -9,7 +9,10 @@ from paceline.cli.train import Json
 
 
 def compare(
-    paths: Annotated[list[Path], typer.Argument(help="Run directories, or a study's folder; the first run is the baseline.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(help="Run directories, or a study's folder; the first run is the baseline."),
+    ],
     as_json: Json = False,
 ) -> None:
     """Compare runs: each difference from the baseline with a paired 95% interval and a verdict."""

@@ -15,8 +15,12 @@ def show(
     source: Annotated[str, typer.Argument(help="Hub data set id, file or folder.")],
     base: Annotated[str, typer.Option(help="Base whose tokenizer and chat template are used.")] = "embedded",
     split: Annotated[str, typer.Option()] = "train",
-    format: Annotated[str, typer.Option(help="Format of the rows; auto: recognised from the columns.")] = "auto",
-    n: Annotated[int | None, typer.Option("-n", "--num-examples", help="Look at a seeded sample of this many rows.")] = None,
+    format: Annotated[
+        str, typer.Option(help="Format of the rows; auto: recognised from the columns.")
+    ] = "auto",
+    n: Annotated[
+        int | None, typer.Option("-n", "--num-examples", help="Look at a seeded sample of this many rows.")
+    ] = None,
     example: Annotated[int, typer.Option(min=1, help="Which example to render, counted from 1.")] = 1,
     as_json: Json = False,
 ) -> None:
@@ -68,13 +72,22 @@ def clean(
     out: Annotated[Path, typer.Option("-o", "--out", help="Parquet or JSONL file to write.")],
     base: Annotated[str, typer.Option(help="Base whose tokenizer counts the tokens.")] = "embedded",
     split: Annotated[str, typer.Option()] = "train",
-    format: Annotated[str, typer.Option(help="Format of the rows; auto: recognised from the columns.")] = "auto",
+    format: Annotated[
+        str, typer.Option(help="Format of the rows; auto: recognised from the columns.")
+    ] = "auto",
     duplicates: Annotated[str, typer.Option(help="none, exact or near.")] = "near",
-    threshold: Annotated[float, typer.Option(help="Jaccard similarity of token 5-grams that makes near duplicates.")] = 0.8,
+    threshold: Annotated[
+        float, typer.Option(help="Jaccard similarity of token 5-grams that makes near duplicates.")
+    ] = 0.8,
     min_answer: Annotated[int, typer.Option(help="Shortest answer kept, in tokens.")] = 2,
     max_length: Annotated[int | None, typer.Option(help="Longest example kept, in tokens.")] = None,
-    outliers: Annotated[float | None, typer.Option(help="Interquartile ranges of log length beyond which a length is odd; 0: any.")] = 3.0,
-    max_repetition: Annotated[float | None, typer.Option(help="Largest share of an answer's 5-grams that repeat; 0: any.")] = 0.8,
+    outliers: Annotated[
+        float | None,
+        typer.Option(help="Interquartile ranges of log length beyond which a length is odd; 0: any."),
+    ] = 3.0,
+    max_repetition: Annotated[
+        float | None, typer.Option(help="Largest share of an answer's 5-grams that repeat; 0: any.")
+    ] = 0.8,
     as_json: Json = False,
 ) -> None:
     """Write a source without copies, near copies and odd rows, and count what each rule removed."""
@@ -91,7 +104,10 @@ def clean(
         "duplicates": duplicates, "threshold": threshold, "min_answer": min_answer, "max_length": max_length,
         "outliers": outliers or None, "max_repetition": max_repetition or None,
     }  # fmt: skip
-    recipe = make_recipe({"base": base, "data": {"source": source, "split": split, "format": format, "clean": rules}}, "data clean")
+    recipe = make_recipe(
+        {"base": base, "data": {"source": source, "split": split, "format": format, "clean": rules}},
+        "data clean",
+    )
     assert recipe.data.clean is not None
     with counting("looking for copies") as on_progress:
         rows, removed = clean_rows(recipe.data, recipe.data.clean, Preparer().chat(base), on_progress)

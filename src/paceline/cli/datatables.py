@@ -14,7 +14,9 @@ def print_data(source: str, facts: dict[str, Any], console: Console) -> None:
     )
     lengths = Table("tokens", *facts["length"], *(f"fit {limit:,}" for limit in facts["fits"]))
     lengths.add_row(
-        "an example", *(f"{value:,}" for value in facts["length"].values()), *(f"{share:.1%}" for share in facts["fits"].values())
+        "an example",
+        *(f"{value:,}" for value in facts["length"].values()),
+        *(f"{share:.1%}" for share in facts["fits"].values()),
     )
     console.print(lengths)
     tasks = Table("task", "examples", "share")

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
 def check(
     file: Annotated[Path, typer.Argument(help="Study or recipe file (YAML).")],
     runs: Runs = Path("runs"),
-    fix: Annotated[bool, typer.Option("--fix", help="Write NAME.fixed.yaml with the proposed changes, and show the difference.")] = False,
+    fix: Annotated[
+        bool,
+        typer.Option(
+            "--fix", help="Write NAME.fixed.yaml with the proposed changes, and show the difference."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Say what will go wrong before anything is spent. Exit 1 if there is an error."""
@@ -50,10 +55,12 @@ def _load(file: Path) -> "Study":
 
 def doctor(
     path: Annotated[
-        Path | None, typer.Argument(help="Run or study directory, trainer_state.json, its directory, or a console log.")
+        Path | None,
+        typer.Argument(help="Run or study directory, trainer_state.json, its directory, or a console log."),
     ] = None,
     explain: Annotated[
-        str | None, typer.Option(help="Say what a rule means, how it is computed, what to try, where it comes from.")
+        str | None,
+        typer.Option(help="Say what a rule means, how it is computed, what to try, where it comes from."),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -13,13 +13,28 @@ app = typer.Typer(help="Evaluate adapters by what they do.", no_args_is_help=Tru
 
 @app.command("code")
 def code(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories, a study's folder, or adapters in PEFT's format.")],
-    suite: Annotated[str, typer.Option(help="rust (compiled and tested) or problems (competitive programming, run on examples).")] = "rust",
-    data: Annotated[str | None, typer.Option(help="Rows with tests or examples; default: the embedded sample.")] = None,
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run directories, a study's folder, or adapters in PEFT's format.")
+    ],
+    suite: Annotated[
+        str,
+        typer.Option(
+            help="rust (compiled and tested) or problems (competitive programming, run on examples)."
+        ),
+    ] = "rust",
+    data: Annotated[
+        str | None, typer.Option(help="Rows with tests or examples; default: the embedded sample.")
+    ] = None,
     n: Annotated[int, typer.Option("-n", min=1, help="Tasks, drawn by the seed.")] = 50,
-    samples: Annotated[int, typer.Option("-k", "--samples", min=1, help="Answers to each task, for pass@k (with a temperature).")] = 1,
+    samples: Annotated[
+        int,
+        typer.Option("-k", "--samples", min=1, help="Answers to each task, for pass@k (with a temperature)."),
+    ] = 1,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="Folder for answers and verdicts; default: eval/ beside the first run.")
+        Path | None,
+        typer.Option(
+            "-o", "--out", help="Folder for answers and verdicts; default: eval/ beside the first run."
+        ),
     ] = None,
     with_base: Annotated[bool, typer.Option("--with-base", help="Evaluate the bare base too.")] = False,
     temperature: Temperature = 0.0,
@@ -27,7 +42,10 @@ def code(
     max_new_tokens: MaxNewTokens = 512,
     thinking: Thinking = True,
     seed: Seed = 0,
-    accept: Annotated[bool, typer.Option("--i-accept-unsandboxed", help="Run generated code without a sandbox if there is none.")] = False,
+    accept: Annotated[
+        bool,
+        typer.Option("--i-accept-unsandboxed", help="Run generated code without a sandbox if there is none."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run generated code in a sandbox: pass@1 and pass@k with 95% intervals. Tasks whose own reference fails are left out."""
@@ -67,7 +85,9 @@ def code(
 def forgetting(
     runs: Annotated[list[Path], typer.Argument(help="Run directories or a study's folder.")],
     source: Annotated[str, typer.Option(help="Hub data set id, file or folder with general conversations.")],
-    config: Annotated[str | None, typer.Option(help="Configuration of a hub data set that has several.")] = None,
+    config: Annotated[
+        str | None, typer.Option(help="Configuration of a hub data set that has several.")
+    ] = None,
     split: Annotated[str, typer.Option(help="Split of the source.")] = "train",
     format_name: Annotated[str, typer.Option("--format", help="Format of the rows.")] = "auto",
     n: Annotated[int, typer.Option("-n", min=1, help="Rows, drawn by a fixed seed.")] = 200,
@@ -83,7 +103,11 @@ def forgetting(
     from paceline.evaluate.adapters import load_adapters, run_paths
     from paceline.evaluate.forgetting import measure_forgetting
 
-    wanted = make(ForgettingEval, {"source": source, "config": config, "split": split, "format": format_name, "n": n}, "eval forgetting")
+    wanted = make(
+        ForgettingEval,
+        {"source": source, "config": config, "split": split, "format": format_name, "n": n},
+        "eval forgetting",
+    )
     folders = {path.resolve().name: path / "eval" for path in run_paths(runs)}
     for folder in folders.values():
         folder.mkdir(exist_ok=True)

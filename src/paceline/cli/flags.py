@@ -26,7 +26,9 @@ _NAMES = {
 _PANELS = {"kl": "KL anchor", "distill": "Distillation", "data": "Data", "eval": "Evaluation"}
 
 
-def _leaves(model: type[BaseModel], parents: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+def _leaves(
+    model: type[BaseModel], parents: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
     """Every field that holds a value, with its path; lists of mappings have no flag."""
     for name, field in model.model_fields.items():
         kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)]
@@ -34,7 +36,9 @@ def _leaves(model: type[BaseModel], parents: tuple[str, ...] = ()) -> Iterator[t
         if nested is not None:
             yield from _leaves(nested, (*parents, name))
         elif not any(
-            isinstance(inner, type) and issubclass(inner, BaseModel) for kind in get_args(field.annotation) for inner in get_args(kind)
+            isinstance(inner, type) and issubclass(inner, BaseModel)
+            for kind in get_args(field.annotation)
+            for inner in get_args(kind)
         ):
             yield (*parents, name), field
 
@@ -47,7 +51,9 @@ def _option(path: tuple[str, ...], field: FieldInfo) -> Any:
     if plain is bool:
         names = (f"{names[0]}/--no-{names[0].removeprefix('--')}",)
     panel = "Recipe" if len(path) == 1 else _PANELS[path[0]]
-    return Annotated[plain | None, typer.Option(*names, help=field.description, rich_help_panel=panel, show_default=False)]
+    return Annotated[
+        plain | None, typer.Option(*names, help=field.description, rich_help_panel=panel, show_default=False)
+    ]
 
 
 def recipe_flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -59,9 +65,14 @@ def recipe_flags(command: Callable[..., None]) -> Callable[..., None]:
         given = [(path, values.pop(name)) for name, (path, _) in leaves.items()]
         command(**values, flags=_as_fields(given))
 
-    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in inspect.signature(command).parameters.values() if p.name != "flags"]
+    own = [
+        p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for p in inspect.signature(command).parameters.values()
+        if p.name != "flags"
+    ]
     extra = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(*leaf)) for name, leaf in leaves.items()
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(*leaf))
+        for name, leaf in leaves.items()
     ]
     wrapped.__signature__ = inspect.Signature(own + extra)  # type: ignore[attr-defined]
     wrapped.__annotations__ = {p.name: p.annotation for p in own + extra}

@@ -6,7 +6,10 @@ from typing import Annotated, Any
 import typer
 
 Temperature = Annotated[float, typer.Option(min=0, help="0: greedy.")]
-TopP = Annotated[float, typer.Option(min=0, max=1, help="Draw from the likeliest tokens that together have this probability.")]
+TopP = Annotated[
+    float,
+    typer.Option(min=0, max=1, help="Draw from the likeliest tokens that together have this probability."),
+]
 MaxNewTokens = Annotated[int, typer.Option(min=1, help="Longest answer in tokens.")]
 Thinking = Annotated[bool, typer.Option(help="Let a base that can think before its answer.")]
 Seed = Annotated[int, typer.Option(help="Seed of the sampling.")]
@@ -48,9 +51,14 @@ def chat(
 
 
 def generate(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories, a study's folder, or adapters in PEFT's format.")],
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run directories, a study's folder, or adapters in PEFT's format.")
+    ],
     prompts: Annotated[Path, typer.Option(help="JSONL file; each line has `prompt` or `messages`.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="JSONL file to write; answers that it has are not asked for again.")],
+    out: Annotated[
+        Path,
+        typer.Option("-o", "--out", help="JSONL file to write; answers that it has are not asked for again."),
+    ],
     with_base: Annotated[bool, typer.Option("--with-base", help="Let the bare base answer too.")] = False,
     samples: Annotated[int, typer.Option(min=1, help="Answers to each prompt.")] = 1,
     temperature: Temperature = 0.0,
@@ -61,7 +69,10 @@ def generate(
     engine: Annotated[str, typer.Option(help="paceline, or vllm (extra `vllm`).")] = "paceline",
     batch_invariant: Annotated[
         bool,
-        typer.Option("--batch-invariant", help="On a GPU: one prompt at a time, so that nothing depends on neighbours; many times slower."),
+        typer.Option(
+            "--batch-invariant",
+            help="On a GPU: one prompt at a time, so that nothing depends on neighbours; many times slower.",
+        ),
     ] = False,
 ) -> None:
     """Let one or many adapters over one base answer a file of prompts, all at once. Stopped, the same command goes on."""
@@ -82,14 +93,26 @@ def generate(
     else:
         raise ConfigError(f"no engine {engine!r}; there are paceline and vllm")
     with answering() as observe:
-        lines = answer_all(adapter_set, asked, out, Sampling(temperature, top_p, max_new_tokens, seed), thinking, samples, observe)
+        lines = answer_all(
+            adapter_set,
+            asked,
+            out,
+            Sampling(temperature, top_p, max_new_tokens, seed),
+            thinking,
+            samples,
+            observe,
+        )
     cut = sum(line["finish"] == "length" for line in lines)
     print(f"{len(lines)} answers in {out}" + (f"; {cut} cut at {max_new_tokens} tokens" if cut else ""))
 
 
 def serve(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories, a study's folder, or adapters in PEFT's format.")],
-    host: Annotated[str, typer.Option(help="Address to listen on; whoever reaches it may ask.")] = "127.0.0.1",
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run directories, a study's folder, or adapters in PEFT's format.")
+    ],
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; whoever reaches it may ask.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
 ) -> None:
     """Serve runs behind an OpenAI-compatible chat endpoint; each is a model under its name, the bare one is `base`."""

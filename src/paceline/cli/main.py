@@ -66,5 +66,8 @@ def main() -> None:
     except KeyboardInterrupt:
         if debug:
             raise
-        print("interrupted; nothing of the steps that were saved is lost, the same command goes on", file=sys.stderr)
+        print(
+            "interrupted; nothing of the steps that were saved is lost, the same command goes on",
+            file=sys.stderr,
+        )
         sys.exit(130)

@@ -10,20 +10,40 @@ from paceline.cli.train import Json
 
 
 def mtbench(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories, a study's folder, or adapters in PEFT's format.")],
-    lang: Annotated[str, typer.Option(help="en or ru (from the hub), or a file or folder with questions in FastChat's form.")] = "en",
-    questions: Annotated[int, typer.Option(min=0, help="So many questions, spread over the categories; 0: all.")] = 0,
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run directories, a study's folder, or adapters in PEFT's format.")
+    ],
+    lang: Annotated[
+        str,
+        typer.Option(help="en or ru (from the hub), or a file or folder with questions in FastChat's form."),
+    ] = "en",
+    questions: Annotated[
+        int, typer.Option(min=0, help="So many questions, spread over the categories; 0: all.")
+    ] = 0,
     judge: Annotated[str, typer.Option(help="openai, local, reward or simple.")] = "simple",
-    judge_model: Annotated[str | None, typer.Option(help="The judge's model: a name at the server, a hub id or a folder.")] = None,
-    judge_url: Annotated[str | None, typer.Option(help="Address of a server that speaks OpenAI's API.")] = None,
-    judge_price: Annotated[str | None, typer.Option(help="Cost of a million prompt and answer tokens, as 2.5,10.")] = None,
+    judge_model: Annotated[
+        str | None, typer.Option(help="The judge's model: a name at the server, a hub id or a folder.")
+    ] = None,
+    judge_url: Annotated[
+        str | None, typer.Option(help="Address of a server that speaks OpenAI's API.")
+    ] = None,
+    judge_price: Annotated[
+        str | None, typer.Option(help="Cost of a million prompt and answer tokens, as 2.5,10.")
+    ] = None,
     judge_prompts: Annotated[
-        str | None, typer.Option(help="The benchmark's judge_prompts.jsonl, for scores beside published ones.")
+        str | None,
+        typer.Option(help="The benchmark's judge_prompts.jsonl, for scores beside published ones."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="Folder for answers, judgments and scores; default: eval/ of the first run.")
+        Path | None,
+        typer.Option(
+            "-o", "--out", help="Folder for answers, judgments and scores; default: eval/ of the first run."
+        ),
     ] = None,
-    with_base: Annotated[bool, typer.Option("--with-base/--without-base", help="Let the bare base answer too, to compare with.")] = True,
+    with_base: Annotated[
+        bool,
+        typer.Option("--with-base/--without-base", help="Let the bare base answer too, to compare with."),
+    ] = True,
     temperature: Annotated[float, typer.Option(min=0, help="0: greedy.")] = 0.0,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 1024,
     thinking: Thinking = False,

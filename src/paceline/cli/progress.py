@@ -10,7 +10,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from paceline.evaluate.progress import EvaluationProgress
 from paceline.report.format import clock
@@ -29,8 +36,14 @@ class Watch:
         self.interrupted = False
         self._began = self._printed = time.perf_counter()
         self._first: dict[str, tuple[float, int]] = {}
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[figures]}"))
-        self._bars = Progress(*columns, console=console, refresh_per_second=4) if console.is_terminal else None
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[figures]}"),
+        )
+        self._bars = (
+            Progress(*columns, console=console, refresh_per_second=4) if console.is_terminal else None
+        )
         self._tasks: dict[str, Any] = {}
 
     def log(self, line: str) -> None:
@@ -67,15 +80,24 @@ class Watch:
     def _figures(run: Any) -> str:
         step = f"{run.progress.step:>5}/{run.plan.total_steps}"
         if run.state != "running":
-            loss = f"eval loss {run.eval_summary['loss']:.4f}" if run.eval_summary and run.state == "finished" else ""
+            loss = (
+                f"eval loss {run.eval_summary['loss']:.4f}"
+                if run.eval_summary and run.state == "finished"
+                else ""
+            )
             return f"{step} {run.state} {loss}"
         return f"{step} loss {run.last['loss']:.4f}" if run.last else step
 
     def _overall(self, cohort: Cohort) -> str:
         took = time.perf_counter() - self._began
         tokens = sum(run.progress.tokens - self._first[run.name][1] for run in cohort.runs)
-        done = sum((run.done - self._first[run.name][0]) * run.plan.total_steps * run.recipe.effective_batch for run in cohort.runs)
-        left = sum((1 - run.done) * run.plan.total_steps * run.recipe.effective_batch for run in cohort.active)
+        done = sum(
+            (run.done - self._first[run.name][0]) * run.plan.total_steps * run.recipe.effective_batch
+            for run in cohort.runs
+        )
+        left = sum(
+            (1 - run.done) * run.plan.total_steps * run.recipe.effective_batch for run in cohort.active
+        )
         rate = f"{tokens / took:,.0f} tokens/s" if took > 1 and tokens else "starting"
         return f"{rate}, {clock(left / done * took)} left" if done and took > 1 else rate
 
@@ -106,7 +128,12 @@ def watching(quiet: bool = False) -> Iterator[Watch]:
 def counting(what: str) -> Iterator[Callable[[int], None]]:
     """A count with its rate on a terminal; gives the function that adds to it."""
     console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn(what), TextColumn("{task.completed:,}"), TextColumn("{task.speed:,.0f} a second"))
+    columns = (
+        SpinnerColumn(),
+        TextColumn(what),
+        TextColumn("{task.completed:,}"),
+        TextColumn("{task.speed:,.0f} a second"),
+    )
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda count: bar.advance(task, count)
@@ -116,7 +143,11 @@ def counting(what: str) -> Iterator[Callable[[int], None]]:
 def showing(what: str) -> Iterator[EvaluationProgress]:
     """Progress of an evaluation: a bar of answers, a count of what is graded or run."""
     with answering() as answers, counting(what) as count:
-        yield EvaluationProgress(lambda line: Console(stderr=True).print(line, style="dim", highlight=False), answers, lambda: count(1))
+        yield EvaluationProgress(
+            lambda line: Console(stderr=True).print(line, style="dim", highlight=False),
+            answers,
+            lambda: count(1),
+        )
 
 
 @contextmanager
@@ -135,6 +166,11 @@ def answering() -> Iterator[Callable[[int, int, int], None]]:
         task = bar.add_task("answers", total=None, rate="")
 
         def observe(done: int, total: int, tokens: int) -> None:
-            bar.update(task, completed=done, total=total, rate=f"{tokens / (time.perf_counter() - began):,.0f} tokens/s")
+            bar.update(
+                task,
+                completed=done,
+                total=total,
+                rate=f"{tokens / (time.perf_counter() - began):,.0f} tokens/s",
+            )
 
         yield observe

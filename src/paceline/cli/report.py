@@ -10,8 +10,12 @@ from paceline.cli.train import Json
 
 def report(
     study: Annotated[Path, typer.Argument(help="A study's folder, or a run directory.")],
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder to write into; default: the study's.")] = None,
-    price: Annotated[float | None, typer.Option("--price", min=0, help="What an hour of training costs.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Folder to write into; default: the study's.")
+    ] = None,
+    price: Annotated[
+        float | None, typer.Option("--price", min=0, help="What an hour of training costs.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write report.md and a self-contained report.html."""
@@ -29,7 +33,11 @@ def report(
         folder.mkdir(parents=True, exist_ok=True)
         written = write_report(found, folder, price)
     if as_json:
-        print(json.dumps({"files": [str(path) for path in written], "conclusions": conclusions(found)}, indent=1))
+        print(
+            json.dumps(
+                {"files": [str(path) for path in written], "conclusions": conclusions(found)}, indent=1
+            )
+        )
         return
     for sentence in conclusions(found):
         print(f"- {sentence}")
@@ -37,7 +45,9 @@ def report(
 
 
 def watch(
-    study: Annotated[Path, typer.Argument(help="A study's folder, or a run directory; also a copied or mounted one.")],
+    study: Annotated[
+        Path, typer.Argument(help="A study's folder, or a run directory; also a copied or mounted one.")
+    ],
     every: Annotated[float, typer.Option("--every", min=0.1, help="Seconds between two looks.")] = 1.0,
 ) -> None:
     """Follow a study in the terminal until nothing of it is left to do; where there is no terminal, print it once."""

@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from paceline.runs.directory import RunDirectory
 
 
-def train_and_compare(study: Study, folder: Path, as_json: bool, budget: int | None, check: bool = True, shard_base: bool = False) -> None:
+def train_and_compare(
+    study: Study,
+    folder: Path,
+    as_json: bool,
+    budget: int | None,
+    check: bool = True,
+    shard_base: bool = False,
+) -> None:
     """Checks and trains what is not finished, then prints the table. Exit 130 after Ctrl-C, 1 if a run failed or the check found an error."""
     from paceline.doctor.check import examine_cohort
     from paceline.doctor.live import LiveDoctor
@@ -31,13 +38,17 @@ def train_and_compare(study: Study, folder: Path, as_json: bool, budget: int | N
 
     def inspect(base: Any, preparer: Any, runs: Any) -> None:
         watch.log("checking what can be known before training")
-        found = [finding for finding in examine_cohort(base, preparer, runs, folder) if finding.severity != "note"]
+        found = [
+            finding for finding in examine_cohort(base, preparer, runs, folder) if finding.severity != "note"
+        ]
         print_findings(found, watch.console)
         if any(finding.severity == "error" for finding in found):
             print("not started; change the recipe, or go on with --no-check", file=sys.stderr)
             raise typer.Exit(1)
 
-    check_evaluations([run.recipe for run in study.runs if RunDirectory(folder / run.name).status()["state"] != "finished"])
+    check_evaluations(
+        [run.recipe for run in study.runs if RunDirectory(folder / run.name).status()["state"] != "finished"]
+    )
     with (
         init_distributed(shard_base) as distributed,
         rank_local_folder(distributed, folder) as own,
@@ -45,7 +56,9 @@ def train_and_compare(study: Study, folder: Path, as_json: bool, budget: int | N
         tracking(watch.log) as trackers,
     ):
         sink = trackers if distributed.rank == 0 else Hooks().sink
-        hooks = Hooks(watch, watch.log, inspect if check else Hooks().inspect, LiveDoctor, in_training_score, sink)
+        hooks = Hooks(
+            watch, watch.log, inspect if check else Hooks().inspect, LiveDoctor, in_training_score, sink
+        )
         outcome = train_study(study, own, hooks, budget, distributed)
         if distributed.rank > 0:
             return
@@ -53,7 +66,10 @@ def train_and_compare(study: Study, folder: Path, as_json: bool, budget: int | N
     if outcome.skipped:
         watch.log(f"finished before, skipped: {', '.join(outcome.skipped)}")
     if watch.interrupted and any(state not in ("finished", "failed") for state in states.values()):
-        print("stopped; every run is saved at its last step and the same command goes on from there", file=sys.stderr)
+        print(
+            "stopped; every run is saved at its last step and the same command goes on from there",
+            file=sys.stderr,
+        )
         raise typer.Exit(130)
     for directory in outcome.directories:
         if states[directory.name] == "failed":

@@ -24,7 +24,9 @@ def merge(
     run: Run,
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder to write the model into.")],
     dtype: Annotated[str, typer.Option(help="bfloat16, float16 or float32.")] = "bfloat16",
-    gguf: Annotated[Path | None, typer.Option(help="Write a GGUF file too, with llama.cpp's converter.")] = None,
+    gguf: Annotated[
+        Path | None, typer.Option(help="Write a GGUF file too, with llama.cpp's converter.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Merge an adapter into its base's weights; refused where the merged model's logits are not the adapter's."""
@@ -49,7 +51,9 @@ def merge(
 def push(
     run: Run,
     to: Annotated[str, typer.Option("--to", help="USER/NAME on the hub.")],
-    merged: Annotated[bool, typer.Option("--merged", help="The merged model in place of the adapter.")] = False,
+    merged: Annotated[
+        bool, typer.Option("--merged", help="The merged model in place of the adapter.")
+    ] = False,
     public: Annotated[bool, typer.Option("--public", help="Not private.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which files it would be.")] = False,
     as_json: Json = False,
@@ -100,17 +104,30 @@ def launch(
     study: Annotated[Path, typer.Argument(help="Study file (YAML).")],
     on: Annotated[str, typer.Option("--on", help="hf-jobs or ray.")],
     runs: Annotated[
-        str, typer.Option("--runs", help="Folder of the run directories; for ray an fsspec URL that all nodes reach.")
+        str,
+        typer.Option(
+            "--runs", help="Folder of the run directories; for ray an fsspec URL that all nodes reach."
+        ),
     ] = "runs",
     flavor: Annotated[str, typer.Option(help="hf-jobs: the machine.")] = "a10g-large",
     repository: Annotated[
-        str | None, typer.Option(help="hf-jobs: private repository for what comes of it; default: paceline-STUDY of your account.")
+        str | None,
+        typer.Option(
+            help="hf-jobs: private repository for what comes of it; default: paceline-STUDY of your account."
+        ),
     ] = None,
-    package: Annotated[str, typer.Option(help="hf-jobs: how uv installs Paceline there.")] = "paceline[quant,judge,track]",
+    package: Annotated[
+        str, typer.Option(help="hf-jobs: how uv installs Paceline there.")
+    ] = "paceline[quant,judge,track]",
     timeout: Annotated[str, typer.Option(help="hf-jobs: longest duration.")] = "12h",
     detach: Annotated[bool, typer.Option("--detach", help="hf-jobs: do not follow the log.")] = False,
-    address: Annotated[str | None, typer.Option(help="ray: address of a cluster; default: one on this machine.")] = None,
-    parts: Annotated[int | None, typer.Option(min=1, help="ray: cohorts to cut the study into; default: one a GPU, or one a node.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="ray: address of a cluster; default: one on this machine.")
+    ] = None,
+    parts: Annotated[
+        int | None,
+        typer.Option(min=1, help="ray: cohorts to cut the study into; default: one a GPU, or one a node."),
+    ] = None,
 ) -> None:
     """Train a study elsewhere: as a Hugging Face Job, or over the nodes of a Ray cluster. Started again, it goes on where it was."""
 
@@ -126,4 +143,6 @@ def launch(
 
         launch_ray(study, runs, address, parts, log)
     else:
-        raise ConfigError(f"--on {on!r}: there are hf-jobs and ray; for several GPUs of one machine: torchrun -m paceline train …")
+        raise ConfigError(
+            f"--on {on!r}: there are hf-jobs and ray; for several GPUs of one machine: torchrun -m paceline train …"
+        )

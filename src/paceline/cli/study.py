@@ -12,7 +12,13 @@ File = Annotated[Path, typer.Argument(help="Study file (YAML).")]
 
 
 @app.command("run")
-def run(file: File, runs: Runs = Path("runs"), token_budget: Budget = None, check: Check = True, as_json: Json = False) -> None:
+def run(
+    file: File,
+    runs: Runs = Path("runs"),
+    token_budget: Budget = None,
+    check: Check = True,
+    as_json: Json = False,
+) -> None:
     """Train all runs of a study; those that share a base train together. Finished runs are skipped, stopped ones go on."""
     from paceline.cli.run import train_and_compare
     from paceline.config.load import load_study
@@ -48,7 +54,13 @@ def show(file: File, as_json: Json = False) -> None:
     print(json.dumps({"study": study.name, "runs": said}, indent=1))
 
 
-def rehearse(file: File, runs: Runs = Path("runs"), token_budget: Budget = None, check: Check = True, as_json: Json = False) -> None:
+def rehearse(
+    file: File,
+    runs: Runs = Path("runs"),
+    token_budget: Budget = None,
+    check: Check = True,
+    as_json: Json = False,
+) -> None:
     """Walk a study's every step in minutes: the embedded base and sample in place of its own, fewer steps."""
     from paceline.cli.run import train_and_compare
     from paceline.config.load import load_study

@@ -48,7 +48,14 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
         verdict = nothing if d is None else f"[{_COLOUR[d.verdict]}]{d.verdict}[/]"
         name = f"[bold]{row.name}[/]" if row.name in comparison.best else row.name
         kl = ["" if row.kl is None else f"{row.kl:.4f}"] * drift
-        figures = (f"{row.eval_loss:.4f}", f"{row.token_accuracy:.1%}", *kl, f"{row.steps}", short(row.tokens), clock(row.seconds))
+        figures = (
+            f"{row.eval_loss:.4f}",
+            f"{row.token_accuracy:.1%}",
+            *kl,
+            f"{row.steps}",
+            short(row.tokens),
+            clock(row.seconds),
+        )
         table.add_row(name, *figures, change, verdict)
     console.print(table)
     for name, state in comparison.missing.items():
@@ -56,7 +63,11 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     differences = [row.difference for row in comparison.rows if row.difference]
     if differences:
         left_out = max(d.left_out for d in differences)
-        note = f"; {left_out} not shared by both runs left out (eval losses are over each run's own)" if left_out else ""
+        note = (
+            f"; {left_out} not shared by both runs left out (eval losses are over each run's own)"
+            if left_out
+            else ""
+        )
         console.print(
             f"Δ: paired over {min(d.examples for d in differences):,} held-out examples{note}; a tie's interval holds zero. It covers the choice of examples, not of the seed.",
             style="dim",
@@ -114,7 +125,14 @@ def print_study(study: Study, lengths: list[dict[str, Any]], console: Console) -
         changes = "\n".join(f"{key}: {old} → {new}" for key, (old, new) in study.differences(run).items())
         steps = "?" if length["steps"] is None else f"{length['steps']:,}"
         coverage = "?" if length["coverage"] is None else f"{length['coverage']:.0%}"
-        table.add_row(run.name, changes or "(baseline)", run.hypothesis, str(run.recipe.effective_batch), steps, coverage)
+        table.add_row(
+            run.name,
+            changes or "(baseline)",
+            run.hypothesis,
+            str(run.recipe.effective_batch),
+            steps,
+            coverage,
+        )
     console.print(table)
 
 
@@ -125,17 +143,25 @@ def print_estimates(cohorts: Sequence[CohortEstimate], console: Console) -> None
         for heading in ("steps", "tokens", "coverage", "time"):
             table.add_column(heading, justify="right")
         for run in cohort.runs:
-            table.add_row(run.name, f"{run.steps:,}", short(run.tokens), f"{run.coverage:.0%}", clock(run.seconds))
+            table.add_row(
+                run.name, f"{run.steps:,}", short(run.tokens), f"{run.coverage:.0%}", clock(run.seconds)
+            )
         seconds = sum(run.seconds for run in cohort.runs)
         table.add_row(
-            "all", f"{sum(r.steps for r in cohort.runs):,}", short(sum(r.tokens for r in cohort.runs)), "", clock(seconds), style="bold"
+            "all",
+            f"{sum(r.steps for r in cohort.runs):,}",
+            short(sum(r.tokens for r in cohort.runs)),
+            "",
+            clock(seconds),
+            style="bold",
         )
         console.print(f"[bold]{cohort.base}[/], {len(cohort.runs)} runs together")
         console.print(table)
         parts = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in cohort.memory.items())
         fits = "" if cohort.total < cohort.available else " [red]it does not fit[/]"
         console.print(
-            f"memory, MiB: {parts}; together {cohort.total / 2**20:,.0f} of {cohort.available / 2**20:,.0f}{fits}", highlight=False
+            f"memory, MiB: {parts}; together {cohort.total / 2**20:,.0f} of {cohort.available / 2**20:,.0f}{fits}",
+            highlight=False,
         )
 
 
@@ -150,8 +176,20 @@ def print_findings(findings: Sequence[Finding], console: Console) -> None:
     for (severity, rule, message), same in grouped.items():
         runs = ", ".join(dict.fromkeys(finding.run for finding in same if finding.run))
         changes = [f"{field}: {'null' if value is None else value}" for field, value in same[0].fix.items()]
-        change = "; ".join([*([f"try {', '.join(changes)}"] if changes else []), *([same[0].advice] if same[0].advice else [])])
-        console.print(Text.assemble((f"{severity:<8}", _SEVERITY[severity]), (f"{rule}  ", "bold"), message, f"  [{runs}]" if runs else ""))
+        change = "; ".join(
+            [
+                *([f"try {', '.join(changes)}"] if changes else []),
+                *([same[0].advice] if same[0].advice else []),
+            ]
+        )
+        console.print(
+            Text.assemble(
+                (f"{severity:<8}", _SEVERITY[severity]),
+                (f"{rule}  ", "bold"),
+                message,
+                f"  [{runs}]" if runs else "",
+            )
+        )
         if change:
             console.print(Text(f"        {change}", style="dim"))
 
@@ -161,13 +199,22 @@ def print_code(summary: dict[str, Any], console: Console) -> None:
     runs, samples = summary["runs"], summary["samples"]
     kinds = sorted({kind for figures in runs.values() for kind in figures["kinds"]})
     table = Table("run", box=box.SIMPLE_HEAD)
-    for heading in ("compiles", "pass@1, 95% interval", *([f"pass@{samples}"] if samples > 1 else []), *(kinds if len(kinds) > 1 else [])):
+    for heading in (
+        "compiles",
+        "pass@1, 95% interval",
+        *([f"pass@{samples}"] if samples > 1 else []),
+        *(kinds if len(kinds) > 1 else []),
+    ):
         table.add_column(heading, justify="right")
     for run, figures in runs.items():
         compiled = figures["compile_rate"]
         cells = ["–" if compiled is None else f"{compiled['value']:.1%}", _interval(figures["pass@1"])]
         cells += [_interval(figures[f"pass@{samples}"])] if samples > 1 else []
-        cells += [f"{figures['kinds'][kind]['value']:.0%}" if kind in figures["kinds"] else "" for kind in kinds] if len(kinds) > 1 else []
+        cells += (
+            [f"{figures['kinds'][kind]['value']:.0%}" if kind in figures["kinds"] else "" for kind in kinds]
+            if len(kinds) > 1
+            else []
+        )
         table.add_row(run, *cells)
     console.print(table)
     console.print(
@@ -185,7 +232,14 @@ def print_mtbench(summary: dict[str, Any], console: Console) -> None:
     runs = summary["runs"]
     categories = sorted({name for figures in runs.values() for name in figures["categories"]})
     table = Table("run", box=box.SIMPLE_HEAD)
-    for heading in ("average, 95% interval", "change from the base", "turn 1", "turn 2", "failed", *categories):
+    for heading in (
+        "average, 95% interval",
+        "change from the base",
+        "turn 1",
+        "turn 2",
+        "failed",
+        *categories,
+    ):
         table.add_column(heading, justify="right")
     for run, figures in runs.items():
         change = figures.get("change")
@@ -194,8 +248,14 @@ def print_mtbench(summary: dict[str, Any], console: Console) -> None:
             if change is None
             else f"[{_COLOUR[change['verdict']]}]{change['value']:+.2f} \\[{change['low']:+.2f}, {change['high']:+.2f}] {change['verdict']}[/]"
         )
-        turns = [f"{figures['turns'][turn]['value']:.2f}" if turn in figures["turns"] else "" for turn in ("1", "2")]
-        by_category = [f"{figures['categories'][name]['value']:.1f}" if name in figures["categories"] else "" for name in categories]
+        turns = [
+            f"{figures['turns'][turn]['value']:.2f}" if turn in figures["turns"] else ""
+            for turn in ("1", "2")
+        ]
+        by_category = [
+            f"{figures['categories'][name]['value']:.1f}" if name in figures["categories"] else ""
+            for name in categories
+        ]
         average = figures["average"]
         table.add_row(
             run,
@@ -209,9 +269,14 @@ def print_mtbench(summary: dict[str, Any], console: Console) -> None:
     console.print(f"{summary['questions']} questions, judge {summary['judge']}", style="dim")
     if spent := summary.get("judge_spent"):
         cost = f", {spent['cost']:.2f}" if "cost" in spent else ""
-        console.print(f"{spent['calls']:,} calls, {spent['prompt_tokens']:,} + {spent['completion_tokens']:,} tokens{cost}", style="dim")
+        console.print(
+            f"{spent['calls']:,} calls, {spent['prompt_tokens']:,} + {spent['completion_tokens']:,} tokens{cost}",
+            style="dim",
+        )
     if not summary["comparable_with_published"]:
-        console.print("this judge's scores are not comparable with published ones: they compare these runs with one another only")
+        console.print(
+            "this judge's scores are not comparable with published ones: they compare these runs with one another only"
+        )
 
 
 def print_forgetting(found: dict[str, Any], console: Console) -> None:
@@ -224,7 +289,9 @@ def print_forgetting(found: dict[str, Any], console: Console) -> None:
     for run, part in found.items():
         change = general_change(Path(part["folder"]))
         said = f"[{_COLOUR[change.verdict]}]{change.delta:+.4f} \\[{change.low:+.4f}, {change.high:+.4f}] {change.verdict}[/]"
-        table.add_row(run, f"{part['base']['loss']:.4f}", f"{part['run']['loss']:.4f}", said, f"{part['run']['kl']:.5f}")
+        table.add_row(
+            run, f"{part['base']['loss']:.4f}", f"{part['run']['loss']:.4f}", said, f"{part['run']['kl']:.5f}"
+        )
     console.print(table)
     rows, source = next((part["rows"], part["source"]) for part in found.values())
     console.print(f"{rows} rows of {source}", style="dim")

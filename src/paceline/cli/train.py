@@ -12,26 +12,44 @@ from paceline.errors import ConfigError
 
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of the run directories.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result for a script.")]
-Check = Annotated[bool, typer.Option("--check/--no-check", help="Look for what will go wrong before training; errors end it.")]
+Check = Annotated[
+    bool,
+    typer.Option("--check/--no-check", help="Look for what will go wrong before training; errors end it."),
+]
 Budget = Annotated[
-    int | None, typer.Option("--token-budget", min=1, help="Tokens of one forward: more is faster on a GPU, less saves memory.")
+    int | None,
+    typer.Option(
+        "--token-budget", min=1, help="Tokens of one forward: more is faster on a GPU, less saves memory."
+    ),
 ]
 
 
 @recipe_flags
 def train(
-    recipe: Annotated[Path | None, typer.Argument(help="Recipe file (YAML); flags go over its fields.")] = None,
+    recipe: Annotated[
+        Path | None, typer.Argument(help="Recipe file (YAML); flags go over its fields.")
+    ] = None,
     preset: Annotated[str | None, typer.Option(help="Named, partial recipe; see `paceline presets`.")] = None,
     run_name: Annotated[str, typer.Option(help="Name of the run and of its directory.")] = "run",
     runs: Runs = Path("runs"),
-    output_dir: Annotated[Path | None, typer.Option(help="Run directory, in place of --runs and --run-name.")] = None,
-    num_proc: Annotated[int | None, typer.Option(min=1, help="Threads that tokenize; default: one a core.")] = None,
+    output_dir: Annotated[
+        Path | None, typer.Option(help="Run directory, in place of --runs and --run-name.")
+    ] = None,
+    num_proc: Annotated[
+        int | None, typer.Option(min=1, help="Threads that tokenize; default: one a core.")
+    ] = None,
     baseline_eval_samples: Annotated[int | None, typer.Option(hidden=True)] = None,
     token_budget: Budget = None,
     check: Check = True,
-    shard_base: Annotated[bool, typer.Option("--shard-base", help="Under torchrun: spread the base over the GPUs (FSDP2).")] = False,
-    push_to_hub: Annotated[bool, typer.Option("--push-to-hub", help="Put the finished run on the hub, private.")] = False,
-    hub_model_id: Annotated[str | None, typer.Option(help="USER/NAME on the hub; default: the run's name in your account.")] = None,
+    shard_base: Annotated[
+        bool, typer.Option("--shard-base", help="Under torchrun: spread the base over the GPUs (FSDP2).")
+    ] = False,
+    push_to_hub: Annotated[
+        bool, typer.Option("--push-to-hub", help="Put the finished run on the hub, private.")
+    ] = False,
+    hub_model_id: Annotated[
+        str | None, typer.Option(help="USER/NAME on the hub; default: the run's name in your account.")
+    ] = None,
     as_json: Json = False,
     flags: dict[str, Any] = {},  # noqa: B006 - filled in by recipe_flags
 ) -> None:
@@ -43,7 +61,10 @@ def train(
     if num_proc is not None:
         os.environ["RAYON_NUM_THREADS"] = str(num_proc)  # read when the tokenizers are first used
     if baseline_eval_samples is not None:
-        print("the base is measured on all held-out examples, as the run is: losses of different examples do not compare", file=sys.stderr)
+        print(
+            "the base is measured on all held-out examples, as the run is: losses of different examples do not compare",
+            file=sys.stderr,
+        )
     from paceline.cli.run import train_and_compare
     from paceline.config.load import make_recipe, merge, preset_fields, read_yaml
     from paceline.config.study import Run, Study
@@ -55,7 +76,14 @@ def train(
         from paceline.cli.ship import push_after
 
         finish = push_after(runs / run_name, hub_model_id)
-    train_and_compare(Study(name=run_name, runs=[Run(name=run_name, recipe=made)]), runs, as_json, token_budget, check, shard_base)
+    train_and_compare(
+        Study(name=run_name, runs=[Run(name=run_name, recipe=made)]),
+        runs,
+        as_json,
+        token_budget,
+        check,
+        shard_base,
+    )
     if push_to_hub or hub_model_id:
         finish()
 

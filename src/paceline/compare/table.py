@@ -48,7 +48,9 @@ class Comparison:
             return f"{self.rows[0].name} lowers the base's held-out loss from {self.base_loss:.4f} to {self.rows[0].eval_loss:.4f}."
         if len(self.best) == 1:
             return f"{self.best[0]} has the lowest held-out loss, and its lead over every other run is real (95%)."
-        return f"No single winner: {', '.join(self.best)} cannot be told apart on these held-out examples (95%)."
+        return (
+            f"No single winner: {', '.join(self.best)} cannot be told apart on these held-out examples (95%)."
+        )
 
 
 def run_directories(paths: list[Path]) -> list[RunDirectory]:
@@ -73,16 +75,25 @@ def compare(directories: list[RunDirectory]) -> Comparison:
     missing = {d.name: d.status()["state"] for d in directories if not (d.eval / "final.parquet").is_file()}
     done = [d for d in directories if d.name not in missing]
     if not done:
-        raise RunError(f"no finished run to compare ({', '.join(f'{name}: {state}' for name, state in missing.items())})")
+        raise RunError(
+            f"no finished run to compare ({', '.join(f'{name}: {state}' for name, state in missing.items())})"
+        )
     losses = {d.name: ExampleLosses.read(d.eval / "final.parquet") for d in done}
     first = losses[done[0].name]
     comparable = [d for d in done if shared_examples(losses[d.name], first)]
     rows = [
-        _row(d, losses[d.name], paired_difference(losses[d.name], first) if d is not done[0] and d in comparable else None) for d in done
+        _row(
+            d,
+            losses[d.name],
+            paired_difference(losses[d.name], first) if d is not done[0] and d in comparable else None,
+        )
+        for d in done
     ]
     ranked = [row for row in rows if row.name in {d.name for d in comparable}]
     leader = min(ranked, key=lambda row: row.eval_loss).name
-    rivals = [row.name for row in ranked if row.name != leader and _holds_against(losses[row.name], losses[leader])]
+    rivals = [
+        row.name for row in ranked if row.name != leader and _holds_against(losses[row.name], losses[leader])
+    ]
     base = ExampleLosses.read(done[0].eval / "base.parquet").summary()["loss"]
     return Comparison(rows, [leader, *rivals], base, missing)
 

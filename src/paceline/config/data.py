@@ -6,7 +6,9 @@ from pydantic import Field, model_validator
 
 from paceline.config.strict import Strict
 
-Format = Literal["auto", "messages", "prompt-completion", "alpaca", "sharegpt", "strandset", "codeforces", "twix"]
+Format = Literal[
+    "auto", "messages", "prompt-completion", "alpaca", "sharegpt", "strandset", "codeforces", "twix"
+]
 
 
 class MixtureComponent(Strict):
@@ -23,14 +25,25 @@ class MixtureComponent(Strict):
 class Clean(Strict):
     """What is removed before training. Lengths are in tokens."""
 
-    duplicates: Literal["none", "exact", "near"] = Field("near", description="which copies to remove, all but the first")
-    threshold: float = Field(0.8, gt=0, le=1, description="Jaccard similarity of token 5-grams from which two examples are near duplicates")
+    duplicates: Literal["none", "exact", "near"] = Field(
+        "near", description="which copies to remove, all but the first"
+    )
+    threshold: float = Field(
+        0.8,
+        gt=0,
+        le=1,
+        description="Jaccard similarity of token 5-grams from which two examples are near duplicates",
+    )
     min_answer: int = Field(2, ge=0, description="shortest answer kept, end-of-turn token included")
     max_length: int | None = Field(None, gt=0, description="longest example kept")
     outliers: float | None = Field(
-        3.0, gt=0, description="remove lengths so many interquartile ranges outside the quartiles, in logarithms"
+        3.0,
+        gt=0,
+        description="remove lengths so many interquartile ranges outside the quartiles, in logarithms",
     )
-    max_repetition: float | None = Field(0.8, gt=0, le=1, description="largest share of an answer's 5-grams that repeat earlier ones")
+    max_repetition: float | None = Field(
+        0.8, gt=0, le=1, description="largest share of an answer's 5-grams that repeat earlier ones"
+    )
 
 
 class Data(Strict):
@@ -42,12 +55,20 @@ class Data(Strict):
     format: Format = Field("auto", description="format of the rows; auto: recognised from the columns")
     subset: str | None = Field(None, description="only rows whose column `subset` says this; both: all")
     n: int | None = Field(None, gt=0, description="rows to use, train and eval together; default: all")
-    sample_ratio: float | None = Field(None, gt=0, le=1, description="share of the rows to use, in place of n")
-    mix_reasoning_ratio: float | None = Field(None, gt=0, lt=1, description="share of the subset `reasoning`, the rest `general`")
-    mix: tuple[MixtureComponent, ...] | None = Field(None, min_length=1, description="parts of a mixture, with the share of each")
+    sample_ratio: float | None = Field(
+        None, gt=0, le=1, description="share of the rows to use, in place of n"
+    )
+    mix_reasoning_ratio: float | None = Field(
+        None, gt=0, lt=1, description="share of the subset `reasoning`, the rest `general`"
+    )
+    mix: tuple[MixtureComponent, ...] | None = Field(
+        None, min_length=1, description="parts of a mixture, with the share of each"
+    )
     clean: Clean | None = Field(None, description="what is removed before training")
     eval_ratio: float = Field(0.1, gt=0, lt=1, description="share of the distinct examples that is held out")
-    seed: int = Field(42, ge=0, description="seed of the sample and of the split, the same for every run of a study")
+    seed: int = Field(
+        42, ge=0, description="seed of the sample and of the split, the same for every run of a study"
+    )
 
     @model_validator(mode="after")
     def _agree(self) -> "Data":

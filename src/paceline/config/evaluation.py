@@ -13,9 +13,13 @@ class InTrainingEval(Strict):
 
     steps: int = Field(gt=0, description="steps between the checks")
     questions: int = Field(16, gt=0, description="so many questions, spread over the categories")
-    patience: int | None = Field(None, gt=0, description="stop after so many checks without a better score; default: never")
+    patience: int | None = Field(
+        None, gt=0, description="stop after so many checks without a better score; default: never"
+    )
     min_delta: float = Field(0.05, ge=0, description="how much higher counts as better")
-    floor: float = Field(0.30, ge=0, description="with patience: stop at once when so far under the base's score")
+    floor: float = Field(
+        0.30, ge=0, description="with patience: stop at once when so far under the base's score"
+    )
 
 
 class MTBench(Strict):
@@ -29,11 +33,18 @@ class MTBench(Strict):
     )
     questions: int = Field(0, ge=0, description="so many questions, spread over the categories; 0: all")
     judge: Literal["openai", "local", "reward", "simple"] = Field("simple", description="who grades")
-    judge_model: str | None = Field(None, description="the judge's model: a name at the server, a hub id or a folder")
+    judge_model: str | None = Field(
+        None, description="the judge's model: a name at the server, a hub id or a folder"
+    )
     judge_url: str | None = Field(None, description="address of a server that speaks OpenAI's API")
-    judge_prompts: str | None = Field(None, description="the benchmark's judge_prompts.jsonl, for scores beside published ones")
-    judge_price: Annotated[tuple[float, float] | None, BeforeValidator(lambda v: v.split(",") if isinstance(v, str) else v)] = Field(
-        None, description="what a million prompt tokens and a million answer tokens of the judge cost, as 2.5,10"
+    judge_prompts: str | None = Field(
+        None, description="the benchmark's judge_prompts.jsonl, for scores beside published ones"
+    )
+    judge_price: Annotated[
+        tuple[float, float] | None, BeforeValidator(lambda v: v.split(",") if isinstance(v, str) else v)
+    ] = Field(
+        None,
+        description="what a million prompt tokens and a million answer tokens of the judge cost, as 2.5,10",
     )
     temperature: float = Field(0.0, ge=0, description="0: greedy")
     max_new_tokens: int = Field(1024, gt=0, description="longest answer in tokens")
@@ -44,12 +55,16 @@ class MTBench(Strict):
 class CodeTasks(Strict):
     """Generated code that is compiled and run."""
 
-    suite: Literal["rust", "problems"] = Field("rust", description="rust (compiled and tested) or problems (run on examples)")
+    suite: Literal["rust", "problems"] = Field(
+        "rust", description="rust (compiled and tested) or problems (run on examples)"
+    )
     data: str | None = Field(None, description="rows with tests or examples; default: the embedded sample")
     n: int = Field(50, gt=0, description="tasks, drawn by the seed")
     samples: int = Field(1, gt=0, description="answers to each task, for pass@k (with a temperature)")
     temperature: float = Field(0.0, ge=0, description="0: greedy")
-    top_p: float = Field(1.0, ge=0, le=1, description="draw from the likeliest tokens that together have this probability")
+    top_p: float = Field(
+        1.0, ge=0, le=1, description="draw from the likeliest tokens that together have this probability"
+    )
     max_new_tokens: int = Field(512, gt=0, description="longest answer in tokens")
     thinking: bool = Field(True, description="let a base that can think before its answer")
     seed: int = Field(0, ge=0, description="seed of the draw of tasks and of the sampling")

@@ -22,7 +22,9 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.1's reader takes 2e-5 for text; this one takes it for the number that it is."""
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789."))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
+)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -104,22 +106,34 @@ def load_study(path: Path, flags: Mapping[str, Any] | None = None) -> Study:
         fields = merge(first, preset_fields(entry.get("preset")), own)
         first = fields if number == 1 else first
         runs.append(
-            Run(name=_run_name(entry, where), hypothesis=entry.get("hypothesis", ""), recipe=make_recipe(merge(fields, flags or {}), where))
+            Run(
+                name=_run_name(entry, where),
+                hypothesis=entry.get("hypothesis", ""),
+                recipe=make_recipe(merge(fields, flags or {}), where),
+            )
         )
     names = [run.name for run in runs]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise ConfigError(f"{path}: run name {twice.pop()!r} is used twice; every run has a directory of its own")
+        raise ConfigError(
+            f"{path}: run name {twice.pop()!r} is used twice; every run has a directory of its own"
+        )
     for place, run in enumerate(runs):
         if run.recipe.init_from in names[place:]:
-            raise ConfigError(f"{path}: run {run.name} starts from {run.recipe.init_from!r}, which must stand before it in the file")
+            raise ConfigError(
+                f"{path}: run {run.name} starts from {run.recipe.init_from!r}, which must stand before it in the file"
+            )
     name = content.get("study", path.stem)
-    return Study(name=name, objective=content.get("objective", ""), runs=runs, published=content.get("published") or {})
+    return Study(
+        name=name, objective=content.get("objective", ""), runs=runs, published=content.get("published") or {}
+    )
 
 
 def _run_name(entry: Mapping[str, Any], where: str) -> str:
     name = entry.get("name")
     if not isinstance(name, str) or not re.fullmatch(r"[\w.\-]+", name) or name.startswith("."):
-        raise ConfigError(f"{where}: a run needs a `name` of letters, digits, '.', '_' and '-': it names its directory")
+        raise ConfigError(
+            f"{where}: a run needs a `name` of letters, digits, '.', '_' and '-': it names its directory"
+        )
     return name
 
 
@@ -137,7 +151,9 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     if fault["type"] == "extra_forbidden":
         owner = model
         for part in path[:-1]:
-            owner = _model_in(owner.model_fields[part].annotation) if part in owner.model_fields else owner  # else: a place in a list
+            owner = (
+                _model_in(owner.model_fields[part].annotation) if part in owner.model_fields else owner
+            )  # else: a place in a list
         return f"unknown field {field!r}{nearest(path[-1], owner.model_fields)}"
     if fault["type"] == "missing":
         return f"field {field!r} is missing; give it in the file or as --{field.replace('_', '-').replace('.', '-')}"
@@ -150,4 +166,6 @@ def _model_in(kind: Any) -> type[BaseModel]:
     """The model inside an annotation such as `KL | None` or `tuple[Share, ...]`."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return kind
-    return next(model for inner in get_args(kind) if inner not in (type(None), ...) for model in [_model_in(inner)])
+    return next(
+        model for inner in get_args(kind) if inner not in (type(None), ...) for model in [_model_in(inner)]
+    )

@@ -31,26 +31,46 @@ class Recipe(Strict):
     """All that decides what a run learns. Batch, loss, schedule and optimizer mean what they mean in TRL and transformers."""
 
     base: str = Field(description="base model: hub id or folder")
-    data: Annotated[Data, BeforeValidator(_data_from_text)] = Field(description="the data, or just its source")
-    max_length: int = Field(1024, ge=8, description="longest example in tokens; longer ones are cut at the end")
+    data: Annotated[Data, BeforeValidator(_data_from_text)] = Field(
+        description="the data, or just its source"
+    )
+    max_length: int = Field(
+        1024, ge=8, description="longest example in tokens; longer ones are cut at the end"
+    )
     loss_on: Literal["assistant", "all"] = Field("assistant", description="which tokens are supervised")
-    train_tasks: list[str] | None = Field(None, min_length=1, description="train on these tasks or phases only; all are held out")
-    phases: dict[str, list[str]] = Field({}, description="a curriculum: names of phases, in order, with the tasks of each")
-    order: Literal["random", "phases", "length", "base-loss"] = Field("random", description="order of the examples in an epoch")
-    init_from: str | None = Field(None, description="start from this run of the study, or from this adapter's folder")
+    train_tasks: list[str] | None = Field(
+        None, min_length=1, description="train on these tasks or phases only; all are held out"
+    )
+    phases: dict[str, list[str]] = Field(
+        {}, description="a curriculum: names of phases, in order, with the tasks of each"
+    )
+    order: Literal["random", "phases", "length", "base-loss"] = Field(
+        "random", description="order of the examples in an epoch"
+    )
+    init_from: str | None = Field(
+        None, description="start from this run of the study, or from this adapter's folder"
+    )
 
     quantize: Quantize = Field("none", description="how the frozen base is stored (needs the extra `quant`)")
     compute_dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="type that 4-bit weights are multiplied in"
     )
-    llm_int8_threshold: float = Field(6.0, ge=0, description="int8: inputs beyond this are multiplied unquantized; 0: none")
-    gradient_checkpointing: bool = Field(False, description="recompute layers in the backward pass: less memory, same result")
+    llm_int8_threshold: float = Field(
+        6.0, ge=0, description="int8: inputs beyond this are multiplied unquantized; 0: none"
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="recompute layers in the backward pass: less memory, same result"
+    )
 
     lora_r: int = Field(16, gt=0, description="rank of the adapter")
-    lora_alpha: int = Field(32, gt=0, description="scale of the adapter: alpha / r, with rsLoRA alpha / sqrt(r)")
+    lora_alpha: int = Field(
+        32, gt=0, description="scale of the adapter: alpha / r, with rsLoRA alpha / sqrt(r)"
+    )
     lora_dropout: float = Field(0.05, ge=0, lt=1, description="dropout on the adapter's input")
     target_modules: list[str] | str = Field(
-        ALL_PROJECTIONS, description="module names, or one regular expression over full names", union_mode="left_to_right"
+        ALL_PROJECTIONS,
+        description="module names, or one regular expression over full names",
+        union_mode="left_to_right",
     )
     use_rslora: bool = Field(False, description="rank-stabilised scale (arXiv:2312.03732)")
 
@@ -65,13 +85,20 @@ class Recipe(Strict):
         1, description="cycles of cosine_with_restarts; epochs: restart at each epoch's end"
     )
     min_lr_ratio: float = Field(
-        0.0, ge=0, lt=1, description="where cosine_with_min_lr, warmup_stable_decay and polynomial end, as a share of lr"
+        0.0,
+        ge=0,
+        lt=1,
+        description="where cosine_with_min_lr, warmup_stable_decay and polynomial end, as a share of lr",
     )
-    decay_ratio: float = Field(0.1, gt=0, le=1, description="share of the steps in which warmup_stable_decay decays")
+    decay_ratio: float = Field(
+        0.1, gt=0, le=1, description="share of the steps in which warmup_stable_decay decays"
+    )
     power: float = Field(1.0, gt=0, description="exponent of polynomial")
     warmup_ratio: float = Field(0.1, ge=0, le=1, description="share of the steps that warm up")
     warmup_steps: int | None = Field(None, ge=0, description="steps that warm up; overrides warmup_ratio")
-    optim: Literal["adamw", "adamw8bit"] = Field("adamw", description="optimizer; adamw8bit keeps its moments in 8 bits (extra `quant`)")
+    optim: Literal["adamw", "adamw8bit"] = Field(
+        "adamw", description="optimizer; adamw8bit keeps its moments in 8 bits (extra `quant`)"
+    )
     weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay")
     adam_beta1: float = Field(0.9, ge=0, lt=1, description="decay of the first moment")
     adam_beta2: float = Field(0.999, ge=0, lt=1, description="decay of the second moment")
@@ -81,17 +108,28 @@ class Recipe(Strict):
     kl: KL | None = Field(None, description="KL anchor to the base")
     distill: Distill | None = Field(None, description="teacher to learn from")
 
-    eval: Evaluation = Field(Evaluation(), description="what the run is evaluated by beside its held-out loss")
-    track: Literal["none", "trackio", "tensorboard"] = Field("none", description="where the log also goes (extra `track`)")
+    eval: Evaluation = Field(
+        Evaluation(), description="what the run is evaluated by beside its held-out loss"
+    )
+    track: Literal["none", "trackio", "tensorboard"] = Field(
+        "none", description="where the log also goes (extra `track`)"
+    )
     track_project: str | None = Field(None, description="Trackio's project; default: the study's name")
     track_space: str | None = Field(
-        None, description="hub space for the dashboard; default: this machine, or the server in TRACKIO_SERVER_URL"
+        None,
+        description="hub space for the dashboard; default: this machine, or the server in TRACKIO_SERVER_URL",
     )
     logging_steps: int = Field(10, gt=0, description="steps between logged lines")
-    eval_steps: int | None = Field(None, gt=0, description="steps between evaluations; default: only before and after")
-    early_stop_patience: int | None = Field(None, gt=0, description="stop after so many evaluations without a better loss")
+    eval_steps: int | None = Field(
+        None, gt=0, description="steps between evaluations; default: only before and after"
+    )
+    early_stop_patience: int | None = Field(
+        None, gt=0, description="stop after so many evaluations without a better loss"
+    )
     early_stop_min_delta: float = Field(0.0, ge=0, description="how much lower counts as better, in nats")
-    on_error: Literal["go-on", "stop"] = Field("go-on", description="what a run does when the doctor finds an error while it trains")
+    on_error: Literal["go-on", "stop"] = Field(
+        "go-on", description="what a run does when the doctor finds an error while it trains"
+    )
     save_steps: int = Field(100, gt=0, description="steps between checkpoints")
     save_limit: int = Field(2, gt=0, description="checkpoints kept")
     load_best: bool = Field(False, description="keep the adapter with the lowest eval loss, not the last")
@@ -100,13 +138,21 @@ class Recipe(Strict):
     @model_validator(mode="after")
     def _agree(self) -> "Recipe":
         if self.load_best and self.eval_steps is None:
-            raise ValueError("load_best needs eval_steps: with no evaluation on the way there is no best step to keep")
+            raise ValueError(
+                "load_best needs eval_steps: with no evaluation on the way there is no best step to keep"
+            )
         if self.early_stop_patience is not None and self.eval_steps is None:
-            raise ValueError("early_stop_patience needs eval_steps: with no evaluation on the way there is nothing to lose patience with")
+            raise ValueError(
+                "early_stop_patience needs eval_steps: with no evaluation on the way there is nothing to lose patience with"
+            )
         if self.track_space and "://" in self.track_space:  # its token would stand in every recipe.yaml
-            raise ValueError("track_space is USER/NAME on the hub; the address of a server, with its token, belongs in TRACKIO_SERVER_URL")
+            raise ValueError(
+                "track_space is USER/NAME on the hub; the address of a server, with its token, belongs in TRACKIO_SERVER_URL"
+            )
         if self.order == "phases" and not self.phases:
-            raise ValueError("order: phases needs phases: {name: [tasks], …} that say which tasks belong to which phase")
+            raise ValueError(
+                "order: phases needs phases: {name: [tasks], …} that say which tasks belong to which phase"
+            )
         return self
 
     @property

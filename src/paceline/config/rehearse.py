@@ -30,14 +30,25 @@ def rehearsal(study: Study) -> Study:
     most = max(recipe.data.n or ROWS for recipe in recipes)
     cost = sum(_cost(recipe) * (recipe.data.n or ROWS) / most for recipe in recipes)
     rows = min(ROWS, PASSES / (1 - EVAL_RATIO) / cost) / most
-    runs = [Run(name=r.name, hypothesis=r.hypothesis, recipe=_rehearse(r.recipe, r.name, lr_factor, shrink, rows)) for r in study.runs]
-    return Study(name=f"rehearsal-{study.name}", objective=study.objective, runs=runs, published=study.published)
+    runs = [
+        Run(name=r.name, hypothesis=r.hypothesis, recipe=_rehearse(r.recipe, r.name, lr_factor, shrink, rows))
+        for r in study.runs
+    ]
+    return Study(
+        name=f"rehearsal-{study.name}", objective=study.objective, runs=runs, published=study.published
+    )
 
 
 def _rehearse(recipe: Recipe, name: str, lr_factor: float, shrink: int, rows: float) -> Recipe:
     fields: dict[str, Any] = recipe.model_dump(mode="json")
     source = _SAMPLES.get(recipe.data.format, "embedded:rust")
-    fields["data"] |= {"source": source, "config": None, "split": "train", "format": "auto", "eval_ratio": EVAL_RATIO}
+    fields["data"] |= {
+        "source": source,
+        "config": None,
+        "split": "train",
+        "format": "auto",
+        "eval_ratio": EVAL_RATIO,
+    }
     if recipe.data.sample_ratio is None:
         fields["data"]["n"] = max(20, round((recipe.data.n or ROWS) * rows))
     fields |= {"base": "embedded", "compute_dtype": "auto"}  # half precision is slow on a CPU
@@ -45,7 +56,11 @@ def _rehearse(recipe: Recipe, name: str, lr_factor: float, shrink: int, rows: fl
     fields["grad_accum"] = max(1, recipe.grad_accum // shrink)
     share = STEP_SHARE
     if recipe.max_steps:
-        small = fields["data"]["n"] * (1 - EVAL_RATIO) / (recipe.batch_size * fields["grad_accum"]) if recipe.data.n else 0.0
+        small = (
+            fields["data"]["n"] * (1 - EVAL_RATIO) / (recipe.batch_size * fields["grad_accum"])
+            if recipe.data.n
+            else 0.0
+        )
         fields["max_steps"] = max(10, round(_coverage(recipe) * small or recipe.max_steps * STEP_SHARE))
         share = fields["max_steps"] / recipe.max_steps
     for steps in ("warmup_steps", "eval_steps"):
@@ -56,7 +71,9 @@ def _rehearse(recipe: Recipe, name: str, lr_factor: float, shrink: int, rows: fl
             fields["kl"][steps] = max(1, round(fields["kl"][steps] * STEP_SHARE))
     if recipe.distill:
         fields["distill"]["teacher"] = "embedded"
-    fields["eval"] = _rehearse_evaluation(fields["eval"], share, "embedded:rust" if source == "embedded:twix" else "embedded:twix")
+    fields["eval"] = _rehearse_evaluation(
+        fields["eval"], share, "embedded:rust" if source == "embedded:twix" else "embedded:twix"
+    )
     fields |= {"logging_steps": 5, "track_space": None}
     return make_recipe(fields, f"rehearsal of {name}")
 
@@ -65,7 +82,14 @@ def _rehearse_evaluation(wanted: dict[str, Any], share: float, other: str) -> di
     """Questions of our own, the base as its judge, short answers and few tasks; `other` is a sample of another kind."""
     if asked := wanted["mtbench"]:
         lang = "embedded:ru" if asked["lang"] == "ru" else "embedded:en"
-        asked |= {"lang": lang, "questions": 0, "judge": "simple", "judge_model": None, "judge_url": None, "judge_prompts": None}
+        asked |= {
+            "lang": lang,
+            "questions": 0,
+            "judge": "simple",
+            "judge_model": None,
+            "judge_url": None,
+            "judge_prompts": None,
+        }
         asked["max_new_tokens"] = min(asked["max_new_tokens"], 32)
         if asked["during"]:
             asked["during"] |= {"steps": max(2, round(asked["during"]["steps"] * share)), "questions": 4}
@@ -77,14 +101,22 @@ def _rehearse_evaluation(wanted: dict[str, Any], share: float, other: str) -> di
             "max_new_tokens": min(code["max_new_tokens"], 96),
         }
     if general := wanted["forgetting"]:
-        general |= {"source": other, "config": None, "split": "train", "format": "auto", "n": min(general["n"], 40)}
+        general |= {
+            "source": other,
+            "config": None,
+            "split": "train",
+            "format": "auto",
+            "n": min(general["n"], 40),
+        }
     return wanted
 
 
 def _coverage(recipe: Recipe) -> float:
     """Passes of the real run over its data, where its number of rows is known."""
     if recipe.max_steps and recipe.data.n:
-        return float(recipe.max_steps * recipe.effective_batch / (recipe.data.n * (1 - recipe.data.eval_ratio)))
+        return float(
+            recipe.max_steps * recipe.effective_batch / (recipe.data.n * (1 - recipe.data.eval_ratio))
+        )
     return recipe.epochs
 
 

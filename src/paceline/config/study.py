@@ -43,4 +43,6 @@ def flatten(fields: dict[str, Any], parents: str = "") -> dict[str, Any]:
 def recipe_differences(first: Recipe, second: Recipe) -> dict[str, tuple[Any, Any]]:
     """{dotted field: (value in first, value in second)} where the two recipes differ."""
     left, right = flatten(first.model_dump()), flatten(second.model_dump())
-    return {key: (left.get(key), right.get(key)) for key in {**left, **right} if left.get(key) != right.get(key)}
+    return {
+        key: (left.get(key), right.get(key)) for key in {**left, **right} if left.get(key) != right.get(key)
+    }

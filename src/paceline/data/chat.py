@@ -80,9 +80,17 @@ class Chat:
     def encode(self, conversations: list[Messages]) -> list[Encoded]:
         """Token ids and masks. A token is supervised when it lies wholly inside an assistant's turn, the end-of-turn token included."""
         texts = [self.render(messages) for messages in conversations]
-        tokens = self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False, verbose=False)
+        tokens = self.tokenizer(
+            texts,
+            add_special_tokens=False,
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+            verbose=False,
+        )
         encoded = []
-        for messages, text, ids, offsets in zip(conversations, texts, tokens["input_ids"], tokens["offset_mapping"], strict=True):
+        for messages, text, ids, offsets in zip(
+            conversations, texts, tokens["input_ids"], tokens["offset_mapping"], strict=True
+        ):
             where = np.asarray(offsets, dtype=np.int64).reshape(-1, 2)
             mask = np.zeros(len(ids), dtype=np.uint8)
             for start, end in self.assistant_spans(messages, text):
@@ -110,4 +118,6 @@ def load_tokenizer(base: str) -> PreTrainedTokenizerBase:
         return AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:
         kind = "folder" if Path(path).exists() else "hub id"
-        raise DataError(f"base {base!r}: no tokenizer can be loaded from this {kind}: {str(error).splitlines()[0]}") from error
+        raise DataError(
+            f"base {base!r}: no tokenizer can be loaded from this {kind}: {str(error).splitlines()[0]}"
+        ) from error

@@ -21,14 +21,18 @@ _BATCH = 2000
 OnProgress = Callable[[int], None]
 
 
-def clean_rows(data: Data, rules: Clean, chat: Chat, on_progress: OnProgress) -> tuple[pa.Table, dict[str, int]]:
+def clean_rows(
+    data: Data, rules: Clean, chat: Chat, on_progress: OnProgress
+) -> tuple[pa.Table, dict[str, int]]:
     """The rows of a plain source that the rules leave, as they came and in their order, and how many each rule removed."""
     dataset = load_tokens(data, chat)
     everything = np.argsort(dataset.column("row"))
     cleaned = clean(dataset, rules, Split(everything, everything[:0]), on_progress)
     kept = np.sort(dataset.column("row")[cleaned.split.train])
     removed = {"no answer": len(dataset.dropped), **cleaned.removed}
-    return load_rows(data).select(kept).with_format("arrow")[:], {rule: count for rule, count in removed.items() if "leak" not in rule}
+    return load_rows(data).select(kept).with_format("arrow")[:], {
+        rule: count for rule, count in removed.items() if "leak" not in rule
+    }
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,9 @@ class Cleaned:
     removed: dict[str, int]
 
 
-def clean(dataset: TokenDataset, rules: Clean, parts: Split, on_progress: OnProgress = lambda count: None) -> Cleaned:
+def clean(
+    dataset: TokenDataset, rules: Clean, parts: Split, on_progress: OnProgress = lambda count: None
+) -> Cleaned:
     """Applies the rules to both sides of a split. Held-out examples come first: a training example that copies one is a leak and goes.
 
     Near duplicates: MinHash over token 5-grams of the whole conversation (Broder 1997), candidates by locality-sensitive hashing, similarity
@@ -68,7 +74,9 @@ def _odd(dataset: TokenDataset, rules: Clean, removed: dict[str, int]) -> NDArra
         found["length outlier"] = np.abs(logs - (low + high) / 2) > (rules.outliers + 0.5) * (high - low)
     if rules.max_repetition is not None:
         limit = rules.max_repetition
-        found["repeats itself"] = np.fromiter((_repetition(*dataset.example(i)) > limit for i in range(len(dataset))), bool, len(dataset))
+        found["repeats itself"] = np.fromiter(
+            (_repetition(*dataset.example(i)) > limit for i in range(len(dataset))), bool, len(dataset)
+        )
     odd = np.zeros(len(dataset), dtype=bool)
     for name, flags in found.items():
         removed[name] = int((flags & ~odd).sum())
@@ -109,7 +117,10 @@ def _remove_copies(
     seen: list[RMinHashDeduplicator] = []
     for sketches, batch in ((_sketches(dataset, side, on_progress), side) for side in (held_out, train)):
         known = RMinHashDeduplicator(rules.threshold, PERMUTATIONS, True, seed=SEED)
-        flags = [(any(s.is_duplicate("", sketch) for s in seen), known.add(str(i), sketch)) for i, sketch in enumerate(sketches)]
+        flags = [
+            (any(s.is_duplicate("", sketch) for s in seen), known.add(str(i), sketch))
+            for i, sketch in enumerate(sketches)
+        ]
         seen.append(known)
         leaks, news = np.asarray(flags, dtype=bool).reshape(-1, 2).T
         removed["near duplicate"] = removed.get("near duplicate", 0) + int((~news & ~leaks).sum())
@@ -118,8 +129,12 @@ def _remove_copies(
     return kept[0], kept[1]
 
 
-def _sketches(dataset: TokenDataset, examples: NDArray[np.int64], on_progress: OnProgress) -> Iterator[RMinHash]:
+def _sketches(
+    dataset: TokenDataset, examples: NDArray[np.int64], on_progress: OnProgress
+) -> Iterator[RMinHash]:
     for start in range(0, len(examples), _BATCH):
         batch = examples[start : start + _BATCH]
-        yield from RMinHash.from_token_sets([_grams(dataset.example(i)[0]) for i in batch], PERMUTATIONS, SEED)
+        yield from RMinHash.from_token_sets(
+            [_grams(dataset.example(i)[0]) for i in batch], PERMUTATIONS, SEED
+        )
         on_progress(len(batch))

@@ -21,14 +21,19 @@ def describe(dataset: TokenDataset, chat: Chat, example: int = 0) -> dict[str, A
     ids, mask = dataset.example(example)
     parts = [
         (chat.tokenizer.decode([token for token, _ in run]), bool(supervised))
-        for supervised, run in groupby(zip(ids.tolist(), mask.tolist(), strict=True), key=lambda pair: pair[1])
+        for supervised, run in groupby(
+            zip(ids.tolist(), mask.tolist(), strict=True), key=lambda pair: pair[1]
+        )
     ]
     return {
         "rows": len(dataset),
         "format": dataset.format,
         "dropped": len(dataset.dropped),
         "tasks": dict(Counter(dataset.tasks).most_common()),
-        "length": {**{f"p{p}": int(np.percentile(lengths, p)) for p in (50, 95, 99)}, "max": int(lengths.max())},
+        "length": {
+            **{f"p{p}": int(np.percentile(lengths, p)) for p in (50, 95, 99)},
+            "max": int(lengths.max()),
+        },
         "fits": {limit: float((lengths <= limit).mean()) for limit in LIMITS},
         "example": parts,
     }

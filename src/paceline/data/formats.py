@@ -11,7 +11,14 @@ Messages = list[dict[str, str]]
 Row = dict[str, Any]
 
 ROLES = {"system", "user", "assistant", "tool"}
-_SHAREGPT_ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system", "tool": "tool"}
+_SHAREGPT_ROLES = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "system": "system",
+    "tool": "tool",
+}
 _SOLVER = "You are an expert competitive programmer. Think about the problem step by step, then write a correct and efficient solution."
 
 
@@ -61,12 +68,18 @@ def _codeforces(row: Row) -> Messages:
 
 def problem_text(row: Row) -> str:
     """A competitive-programming problem as text: title, limits, description, formats, examples, note; missing ones are left out."""
-    limits = [f"{name} limit: {row[key]}" for name, key in (("Time", "time_limit"), ("Memory", "memory_limit")) if row.get(key)]
+    limits = [
+        f"{name} limit: {row[key]}"
+        for name, key in (("Time", "time_limit"), ("Memory", "memory_limit"))
+        if row.get(key)
+    ]
     parts = [f"# {row['title']}" if row.get("title") else "", "\n".join(limits), row["description"]]
     for heading, key in (("Input", "input_format"), ("Output", "output_format")):
         parts.append(f"## {heading}\n{row[key]}" if row.get(key) else "")
     for number, example in enumerate(row.get("examples") or [], 1):
-        parts.append(f"## Example {number}\nInput:\n```\n{_strip(example['input'])}\n```\nOutput:\n```\n{_strip(example['output'])}\n```")
+        parts.append(
+            f"## Example {number}\nInput:\n```\n{_strip(example['input'])}\n```\nOutput:\n```\n{_strip(example['output'])}\n```"
+        )
     parts.append(f"## Note\n{row['note']}" if row.get("note") else "")
     return "\n\n".join(str(part) for part in parts if part)
 
@@ -95,12 +108,18 @@ def _turn(role: Any, content: Any) -> dict[str, str]:
 
 
 FORMATS: dict[str, RowFormat] = {
-    "strandset": RowFormat(("task_category", "input_data", "output_data"), strandset.to_messages, lambda row: str(row["task_category"])),
+    "strandset": RowFormat(
+        ("task_category", "input_data", "output_data"),
+        strandset.to_messages,
+        lambda row: str(row["task_category"]),
+    ),
     "codeforces": RowFormat(("title", "description"), _codeforces, lambda row: "competitive_programming"),
     "twix": RowFormat(("messages", "subset"), _plain, lambda row: str(row["subset"])),
     "messages": RowFormat(("messages",), _plain, lambda row: str(row.get("task") or "all")),
     "sharegpt": RowFormat(("conversations",), _sharegpt, lambda row: str(row.get("task") or "all")),
-    "prompt-completion": RowFormat(("prompt", "completion"), _prompt_completion, lambda row: str(row.get("task") or "all")),
+    "prompt-completion": RowFormat(
+        ("prompt", "completion"), _prompt_completion, lambda row: str(row.get("task") or "all")
+    ),
     "alpaca": RowFormat(("instruction", "output"), _alpaca, lambda row: str(row.get("task") or "all")),
 }
 
@@ -113,7 +132,9 @@ def recognise(columns: Collection[str], wanted: str, source: str) -> str:
     """
     if wanted != "auto":
         if missing := [name for name in FORMATS[wanted].columns if name not in columns]:
-            raise DataError(f"data {source!r}: format {wanted} needs column {missing[0]!r}; the rows have {', '.join(columns)}")
+            raise DataError(
+                f"data {source!r}: format {wanted} needs column {missing[0]!r}; the rows have {', '.join(columns)}"
+            )
         return wanted
     for name, row_format in FORMATS.items():
         if all(column in columns for column in row_format.columns):

@@ -29,8 +29,14 @@ def make_rows(folder: Path, seed: int, limit: int | None = None) -> list[dict[st
         source = Source(function, neighbours[max(0, near - 6) : near + 7], rng)
         for task, maker in MAKERS.items():
             for given, wanted in maker(source):
-                row = {"crate_name": function.crate, "task_category": task, "test": "\n\n".join(function.tests)}
-                rows.append({**row, "input_data": repr(given), "output_data": json.dumps(wanted, ensure_ascii=False)})
+                row = {
+                    "crate_name": function.crate,
+                    "task_category": task,
+                    "test": "\n\n".join(function.tests),
+                }
+                rows.append(
+                    {**row, "input_data": repr(given), "output_data": json.dumps(wanted, ensure_ascii=False)}
+                )
     if limit is not None and limit < len(rows):
         rows = random.Random(seed).sample(rows, limit)
     return rows

@@ -34,11 +34,15 @@ def choose_rows(data: Data) -> list[SampledSource]:
         DataError: unknown subset; a part with too few rows for its ratio.
     """
     shares = data.parts()
-    loaded = [load_rows(data.model_copy(update=share.model_dump(include={"source", "config", "split"}))) for share in shares]
+    loaded = [
+        load_rows(data.model_copy(update=share.model_dump(include={"source", "config", "split"})))
+        for share in shares
+    ]
     pools = [_pool(rows, share) for rows, share in zip(loaded, shares, strict=True)]
     counts = _counts(data, shares, [len(pool) for pool in pools])
     samples = [
-        pool[np.random.default_rng([data.seed, 0]).permutation(len(pool))[:count]] for pool, count in zip(pools, counts, strict=True)
+        pool[np.random.default_rng([data.seed, 0]).permutation(len(pool))[:count]]
+        for pool, count in zip(pools, counts, strict=True)
     ]
     return [SampledSource(*part) for part in zip(shares, loaded, samples, strict=True)]
 
@@ -48,7 +52,9 @@ def _pool(rows: Dataset, share: MixtureComponent) -> NDArray[np.int64]:
     if share.subset is None:
         return np.arange(len(rows))
     if "subset" not in rows.column_names:
-        raise DataError(f"data {share.source!r}: subset {share.subset!r} wanted, but the rows have no column `subset`")
+        raise DataError(
+            f"data {share.source!r}: subset {share.subset!r} wanted, but the rows have no column `subset`"
+        )
     column = rows.data.column("subset").to_numpy()
     if rows._indices is not None:
         column = column[rows._indices.column(0).to_numpy()]

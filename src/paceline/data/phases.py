@@ -30,6 +30,8 @@ def choose_tasks(tasks: Sequence[str], chosen: Sequence[str], phases: Phases) ->
     known = [*phases, *sorted(set(tasks))]
     for name in chosen:
         if name not in known:
-            raise DataError(f"train_tasks: no task or phase {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+            raise DataError(
+                f"train_tasks: no task or phase {name!r}{nearest(name, known)}; there are {', '.join(known)}"
+            )
     phase = phase_of(phases)
     return np.asarray([task in chosen or phase.get(task) in chosen for task in tasks])

@@ -12,7 +12,11 @@ from paceline.config.data import Data
 from paceline.errors import DataError, nearest
 
 _READERS = {".jsonl": "json", ".json": "json", ".ndjson": "json", ".parquet": "parquet", ".csv": "csv"}
-EMBEDDED = {"embedded:rust": embedded.RUST, "embedded:twix": embedded.TWIX, "embedded:codeforces": embedded.CODEFORCES}
+EMBEDDED = {
+    "embedded:rust": embedded.RUST,
+    "embedded:twix": embedded.TWIX,
+    "embedded:codeforces": embedded.CODEFORCES,
+}
 
 
 def load_rows(data: Data) -> Dataset:
@@ -22,7 +26,9 @@ def load_rows(data: Data) -> Dataset:
         DataError: not found, not readable (with file and line where there is one), no such split, or empty.
     """
     datasets.disable_progress_bars()
-    datasets.logging.set_verbosity(CRITICAL)  # its error log holds a traceback; what it raises is told in a line
+    datasets.logging.set_verbosity(
+        CRITICAL
+    )  # its error log holds a traceback; what it raises is told in a line
     source = EMBEDDED.get(data.source, Path(data.source))
     rows = _local(source, data) if source.exists() else _hub(data)
     if len(rows) == 0:
@@ -38,13 +44,17 @@ def _local(path: Path, data: Data) -> Dataset:
         files = named
     suffixes = {p.suffix for p in files}
     if len(suffixes) > 1 or not suffixes <= set(_READERS):
-        raise DataError(f"data {path}: files of type {', '.join(sorted(suffixes))}; expected one of {', '.join(_READERS)}")
+        raise DataError(
+            f"data {path}: files of type {', '.join(sorted(suffixes))}; expected one of {', '.join(_READERS)}"
+        )
     for file in files:
         if file.stat().st_size == 0:
             raise DataError(f"data {file}: the file is empty")
     try:
         reader = _READERS[suffixes.pop()]
-        batches = {"batch_size": 1000} if reader == "parquet" else {}  # else a file of one row group is read at once
+        batches = (
+            {"batch_size": 1000} if reader == "parquet" else {}
+        )  # else a file of one row group is read at once
         return datasets.load_dataset(reader, data_files=[str(p) for p in files], split="train", **batches)
     except Exception as error:
         for file in files:
@@ -68,7 +78,9 @@ def _explain_json(file: Path) -> None:
         try:
             fine = not line.strip() or isinstance(json.loads(line), dict)
         except json.JSONDecodeError as error:
-            raise DataError(f"data {file} line {number}: broken JSON ({error.msg} at column {error.colno})") from error
+            raise DataError(
+                f"data {file} line {number}: broken JSON ({error.msg} at column {error.colno})"
+            ) from error
         if not fine:
             raise DataError(f"data {file} line {number}: expected an object with the row's fields")
 

@@ -12,15 +12,30 @@ SYSTEM = "You are an expert Rust programmer. Answer precisely and write idiomati
 TASKS: dict[str, tuple[str, tuple[str, ...]]] = {
     "code_explanation": ("Explain what this Rust code does and how it works.", ("explanation",)),
     "code_summarization": ("Summarize this Rust code in a sentence or two.", ("summary",)),
-    "code_review": ("Review this Rust code: name its weaknesses and give an improved version.", ("review_comment", "code_after")),
-    "bug_detection": ("Find the bug in this Rust code, describe it and fix it.", ("bug_description", "fixed_code")),
+    "code_review": (
+        "Review this Rust code: name its weaknesses and give an improved version.",
+        ("review_comment", "code_after"),
+    ),
+    "bug_detection": (
+        "Find the bug in this Rust code, describe it and fix it.",
+        ("bug_description", "fixed_code"),
+    ),
     "docstring_generation": ("Write the doc comment for this Rust item.", ("docstring",)),
     "comment_generation": ("Add helpful inline comments to this Rust code.", ("commented_code",)),
-    "function_naming": ("Suggest a name for the function whose name is replaced by a placeholder.", ("function_name",)),
-    "variable_naming": ("Suggest a name for the variable that is replaced by a placeholder.", ("variable_name",)),
+    "function_naming": (
+        "Suggest a name for the function whose name is replaced by a placeholder.",
+        ("function_name",),
+    ),
+    "variable_naming": (
+        "Suggest a name for the variable that is replaced by a placeholder.",
+        ("variable_name",),
+    ),
     "code_generation": ("Write the Rust code that is described.", ("code",)),
     "code_completion": ("Complete the Rust code between prefix and suffix.", ("completion",)),
-    "code_refactoring": ("Refactor this Rust code without changing what it does, and say why.", ("code_after", "rationale")),
+    "code_refactoring": (
+        "Refactor this Rust code without changing what it does, and say why.",
+        ("code_after", "rationale"),
+    ),
     "code_optimization": ("Make this Rust code faster or leaner, and say why.", ("code_after", "rationale")),
     "test_generation": ("Write unit tests for this Rust code.", ("test_cases",)),
     "code_search": ("Find the code in the context that answers the query.", ("code_snippet",)),
@@ -69,12 +84,20 @@ def to_messages(row: dict[str, Any]) -> list[dict[str, str]]:
     task = str(row["task_category"])
     given, wanted = parse_fields(row["input_data"]), parse_fields(row["output_data"])
     ask, order = TASKS.get(task, (f"Task: {task.replace('_', ' ')}.", ()))
-    answer = [wanted[key] for key in order if key in wanted] + [text for key, text in wanted.items() if key not in order]
+    answer = [wanted[key] for key in order if key in wanted] + [
+        text for key, text in wanted.items() if key not in order
+    ]
     keys = [key for key in order if key in wanted] + [key for key in wanted if key not in order]
     return [
         {"role": "system", "content": SYSTEM},
-        {"role": "user", "content": "\n\n".join([ask, *(_section(key, text) for key, text in given.items())])},
-        {"role": "assistant", "content": "\n\n".join(_fenced(key, text) for key, text in zip(keys, answer, strict=True))},
+        {
+            "role": "user",
+            "content": "\n\n".join([ask, *(_section(key, text) for key, text in given.items())]),
+        },
+        {
+            "role": "assistant",
+            "content": "\n\n".join(_fenced(key, text) for key, text in zip(keys, answer, strict=True)),
+        },
     ]
 
 

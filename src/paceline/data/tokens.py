@@ -51,7 +51,9 @@ class TokenDataset:
     def example(self, index: int) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
         """(ids, mask of supervised tokens) of one example, whole."""
         entry = self._numpy[int(index)]
-        return entry["input_ids"], entry["mask"] if self.loss_on == "assistant" else np.ones_like(entry["mask"])
+        return entry["input_ids"], entry["mask"] if self.loss_on == "assistant" else np.ones_like(
+            entry["mask"]
+        )
 
     @cached_property
     def _numpy(self) -> Dataset:
@@ -115,7 +117,12 @@ def _tokenize(part: SampledSource, format_name: str, seed: int, chat: Chat) -> D
     # one process: the tokenizer itself works in threads, and a worker process would cost as much memory as all the rest
     return part.rows.select(part.picked).map(
         _encode_rows,
-        fn_kwargs={"chat": chat, "format_name": format_name, "source": part.share.source, "places": part.picked},
+        fn_kwargs={
+            "chat": chat,
+            "format_name": format_name,
+            "source": part.share.source,
+            "places": part.picked,
+        },
         with_indices=True,
         batched=True,
         batch_size=500,
@@ -128,12 +135,19 @@ def _tokenize(part: SampledSource, format_name: str, seed: int, chat: Chat) -> D
 
 def _fingerprint(part: SampledSource, format_name: str, seed: int, chat: Chat) -> str:
     tokenizer = chat.tokenizer.backend_tokenizer.to_str() + str(chat.tokenizer.chat_template)
-    said = json.dumps([__version__, part.rows._fingerprint, part.share.subset, len(part.picked), seed, format_name])
+    said = json.dumps(
+        [__version__, part.rows._fingerprint, part.share.subset, len(part.picked), seed, format_name]
+    )
     return hashlib.sha256((said + tokenizer).encode()).hexdigest()[:32]
 
 
 def _encode_rows(
-    batch: dict[str, list[Any]], indices: list[int], chat: Chat, format_name: str, source: str, places: NDArray[np.int64]
+    batch: dict[str, list[Any]],
+    indices: list[int],
+    chat: Chat,
+    format_name: str,
+    source: str,
+    places: NDArray[np.int64],
 ) -> dict[str, list[Any]]:
     row_format = FORMATS[format_name]
     conversations, kept, tasks = [], [], []
@@ -149,14 +163,19 @@ def _encode_rows(
         except DataError as error:
             raise DataError(f"data {source!r} row {number + 1}: {error}") from error
         except (KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"data {source!r} row {number + 1}: not readable as {format_name} ({type(error).__name__}: {error})") from error
+            raise DataError(
+                f"data {source!r} row {number + 1}: not readable as {format_name} ({type(error).__name__}: {error})"
+            ) from error
     encoded = chat.encode(conversations) if conversations else []
     return {
         "input_ids": [e.ids for e in encoded],
         "mask": [e.mask for e in encoded],
         "row": kept,
         "task": tasks,
-        "digest": [int.from_bytes(hashlib.blake2b(e.ids.tobytes(), digest_size=8).digest(), "big", signed=True) for e in encoded],
+        "digest": [
+            int.from_bytes(hashlib.blake2b(e.ids.tobytes(), digest_size=8).digest(), "big", signed=True)
+            for e in encoded
+        ],
         "answer": [int(e.mask.sum()) for e in encoded],
         "first": [int(e.mask.argmax()) if e.mask.any() else len(e.mask) for e in encoded],
     }

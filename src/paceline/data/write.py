@@ -25,7 +25,9 @@ def write_rows(rows: pa.Table, path: Path) -> None:
         else:
             with scratch.open("w") as file:
                 for batch in rows.to_batches(1000):
-                    file.writelines(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in batch.to_pylist())
+                    file.writelines(
+                        json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in batch.to_pylist()
+                    )
         scratch.replace(path)
     except OSError as error:
         scratch.unlink(missing_ok=True)

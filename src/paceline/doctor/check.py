@@ -49,7 +49,9 @@ def examine_cohort(base: Base, preparer: Preparer, runs: Runs, folder: Path) -> 
     return in_order(found)
 
 
-def _memory(base: Base, libraries: int, preparer: Preparer, runs: Runs, log: Callable[[str], None]) -> list[Finding]:
+def _memory(
+    base: Base, libraries: int, preparer: Preparer, runs: Runs, log: Callable[[str], None]
+) -> list[Finding]:
     """An error where the estimate is over the device's memory; its meaning is `explained` with the rules (see `memory_too_small`)."""
     estimate = estimate_cohort(base, libraries, runs, preparer, None, log)
     if estimate.total <= estimate.available:

@@ -61,7 +61,9 @@ class Rules(Generic[Subject]):
 
     def findings(self, case: Subject, run: str = "") -> list[Finding]:
         """What all rules find, worst first, then in the order of the rules."""
-        found = [replace(finding, rule=rule.name, run=run) for rule in self.rules if (finding := rule.look(case))]
+        found = [
+            replace(finding, rule=rule.name, run=run) for rule in self.rules if (finding := rule.look(case))
+        ]
         return in_order(found)
 
 

@@ -25,6 +25,10 @@ class LiveDoctor:
         if not self._builder.event(event) or event["event"] == "start":
             return []
         log = self._builder.log(self._batch_size)
-        new = [finding for finding in log_rules.findings(log) if finding.rule not in self._told and finding.severity != "note"]
+        new = [
+            finding
+            for finding in log_rules.findings(log)
+            if finding.rule not in self._told and finding.severity != "note"
+        ]
         self._told |= {finding.rule for finding in new}
         return [{key: value for key, value in finding.as_dict().items() if key != "run"} for finding in new]

@@ -25,7 +25,11 @@ _TRAIN = {
     "accuracy": ("token_accuracy", "mean_token_accuracy"), "tokens": ("tokens", "num_tokens"), "seconds": ("seconds", "elapsed"),
     "padded": ("num_input_tokens_seen",),
 }  # fmt: skip
-_EVAL = {"loss": ("loss", "eval_loss"), "accuracy": ("token_accuracy", "eval_mean_token_accuracy"), "epoch": ("epoch",)}
+_EVAL = {
+    "loss": ("loss", "eval_loss"),
+    "accuracy": ("token_accuracy", "eval_mean_token_accuracy"),
+    "epoch": ("epoch",),
+}
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,9 @@ def read_log(path: Path) -> list[tuple[str, Log]]:
     states = sorted(path.rglob("trainer_state.json"), key=_checkpoint_step)
     if states:
         return [(path.name, _read_file(states[-1]))]
-    raise RunError(f"{path}: neither a run (events.jsonl), a study, nor an output directory with a trainer_state.json")
+    raise RunError(
+        f"{path}: neither a run (events.jsonl), a study, nor an output directory with a trainer_state.json"
+    )
 
 
 def _checkpoint_step(path: Path) -> float:
@@ -155,7 +161,9 @@ def _read_console(path: Path) -> Log:
         for entry in _dict_lines(file):
             builder.any(entry)
     if not builder.trained and not builder.evaluated:
-        raise RunError(f"{path}: no line with a dict of figures ({{'loss': …}}); expected a trainer's console log or a trainer_state.json")
+        raise RunError(
+            f"{path}: no line with a dict of figures ({{'loss': …}}); expected a trainer's console log or a trainer_state.json"
+        )
     return builder.log()
 
 
@@ -230,7 +238,10 @@ class LogBuilder:
         """A line of a trainer that puts everything into one list: evaluations are the ones with eval_loss."""
         if "eval_loss" in entry:
             if _number(entry.get("step")) == 0:
-                self.base_loss, self.base_accuracy = _number(entry["eval_loss"]), _number(entry.get("eval_mean_token_accuracy"))
+                self.base_loss, self.base_accuracy = (
+                    _number(entry["eval_loss"]),
+                    _number(entry.get("eval_mean_token_accuracy")),
+                )
             else:
                 self.evaluation(entry)
         elif "loss" in entry:
@@ -258,7 +269,8 @@ class LogBuilder:
     @staticmethod
     def _line(entry: dict[str, Any], names: dict[str, tuple[str, ...]]) -> dict[str, float]:
         return {
-            ours: next((_number(entry[name]) for name in theirs if entry.get(name) is not None), math.nan) for ours, theirs in names.items()
+            ours: next((_number(entry[name]) for name in theirs if entry.get(name) is not None), math.nan)
+            for ours, theirs in names.items()
         }
 
     def log(self, batch_size: int | None = None) -> Log:
@@ -267,8 +279,25 @@ class LogBuilder:
 
         trained = {
             name: column(self.trained, name)
-            for name in ("step", "loss", "lr", "grad_norm", "accuracy", "tokens", "padded", "seconds", "epoch")
+            for name in (
+                "step",
+                "loss",
+                "lr",
+                "grad_norm",
+                "accuracy",
+                "tokens",
+                "padded",
+                "seconds",
+                "epoch",
+            )
         }
         evaluated = {f"eval_{name}": column(self.evaluated, name) for name in ("step", "loss", "accuracy")}
-        rest = (self.base_loss, self.base_accuracy, self.norms, sorted(set(self.not_finite)), self.total_steps, batch_size)
+        rest = (
+            self.base_loss,
+            self.base_accuracy,
+            self.norms,
+            sorted(set(self.not_finite)),
+            self.total_steps,
+            batch_size,
+        )
         return Log(**trained, **evaluated, **dict(zip(_REST, rest, strict=True)))  # type: ignore[arg-type]

@@ -103,7 +103,9 @@ def same_eval(log: Log) -> Finding | None:
     losses, steps = log.eval_loss[measured], log.eval_step[measured]
     if len(losses) < 2:
         return None
-    same = (np.diff(losses) == 0) & (np.diff(steps) != 0)  # a run that stops early is evaluated at its last step once more
+    same = (np.diff(losses) == 0) & (
+        np.diff(steps) != 0
+    )  # a run that stops early is evaluated at its last step once more
     longest = _longest_run(same) + 1
     if longest < 2 or (longest == 2 and len(f"{losses[0]:.10g}".replace(".", "")) < 5):
         return None
@@ -126,7 +128,10 @@ def not_finite(log: Log) -> Finding | None:
         return None
     first = log.not_finite[0]
     return Finding(
-        "error", f"loss or gradient is not finite from step {first} on", {"step": first}, {"lr": _tenth(log), "max_grad_norm": 1.0}
+        "error",
+        f"loss or gradient is not finite from step {first} on",
+        {"step": first},
+        {"lr": _tenth(log), "max_grad_norm": 1.0},
     )
 
 
@@ -178,7 +183,12 @@ def loss_spikes(log: Log) -> Finding | None:
     if not len(spikes):
         return None
     where = [int(step) for step in log.step[np.isfinite(log.loss)][spikes][:5]]
-    return Finding("warning", f"the loss jumps at step {', '.join(map(str, where))}", {"steps": where}, {"max_grad_norm": 0.5})
+    return Finding(
+        "warning",
+        f"the loss jumps at step {', '.join(map(str, where))}",
+        {"steps": where},
+        {"max_grad_norm": 0.5},
+    )
 
 
 @log_rules
@@ -205,7 +215,10 @@ def loss_flat(log: Log) -> Finding | None:
     if not flat:
         return None
     return Finding(
-        "error", f"the loss is flat: {fall:.2%} lower after {int(np.ptp(steps)):,} steps", {"fall": round(fall, 5)}, {"lr": _times(log, 5)}
+        "error",
+        f"the loss is flat: {fall:.2%} lower after {int(np.ptp(steps)):,} steps",
+        {"fall": round(fall, 5)},
+        {"lr": _times(log, 5)},
     )
 
 
@@ -302,7 +315,12 @@ def accuracy_at_base(log: Log) -> Finding | None:
     Try: a higher rate; see loss-flat.
     Source: the QLoRA post-mortem, whose accuracy went from 45.2% to 46.0%.
     """
-    if log.base_accuracy is None or not len(log.eval_accuracy) or not np.isfinite(log.eval_accuracy[-1]) or not _ended(log):
+    if (
+        log.base_accuracy is None
+        or not len(log.eval_accuracy)
+        or not np.isfinite(log.eval_accuracy[-1])
+        or not _ended(log)
+    ):
         return None
     gain = float(log.eval_accuracy[-1] - log.base_accuracy)
     if gain >= 0.002:
@@ -323,7 +341,12 @@ def stopped_while_falling(log: Log) -> Finding | None:
     Try: twice the steps.
     Source: the 0.6B study on Rust, whose second epoch lowered the loss from 1.004 to 0.963.
     """
-    if log.base_loss is None or len(log.eval_loss) < 4 or not _ended(log) or not np.isfinite(log.eval_loss).all():
+    if (
+        log.base_loss is None
+        or len(log.eval_loss) < 4
+        or not _ended(log)
+        or not np.isfinite(log.eval_loss).all()
+    ):
         return None
     whole, last = float(log.base_loss - log.eval_loss[-1]), float(log.eval_loss[-2] - log.eval_loss[-1])
     if whole <= 0 or last <= 0.1 * whole:
@@ -372,7 +395,11 @@ def few_layers_learn(log: Log) -> Finding | None:
     share = sum(layers[name] for name in top) / total
     if share <= 0.8:
         return None
-    return Finding("warning", f"{share:.0%} of the update is in layer {', '.join(top)}", {"share": round(share, 3), "layers": top})
+    return Finding(
+        "warning",
+        f"{share:.0%} of the update is in layer {', '.join(top)}",
+        {"share": round(share, 3), "layers": top},
+    )
 
 
 @log_rules
@@ -391,7 +418,11 @@ def slower_and_slower(log: Log) -> Finding | None:
     now, usual = float(np.median(rates[-max(2, len(rates) // 5) :])), float(np.median(rates))
     if now >= 0.6 * usual:
         return None
-    return Finding("warning", f"{now:,.0f} tokens/s at the end where {usual:,.0f} were usual", {"now": round(now), "usual": round(usual)})
+    return Finding(
+        "warning",
+        f"{now:,.0f} tokens/s at the end where {usual:,.0f} were usual",
+        {"now": round(now), "usual": round(usual)},
+    )
 
 
 @log_rules
@@ -421,12 +452,20 @@ def figures_missing(log: Log) -> Finding | None:
     Try: eval_steps, logging_steps; a trainer that logs them.
     Source: the rules above, which are silent without them.
     """
-    columns = {"loss": log.loss, "learning rate": log.lr, "gradient norm": log.grad_norm, "eval loss": log.eval_loss}
+    columns = {
+        "loss": log.loss,
+        "learning rate": log.lr,
+        "gradient norm": log.grad_norm,
+        "eval loss": log.eval_loss,
+    }
     missing = [name for name, values in columns.items() if not np.isfinite(values).any()]
     if not missing or not _ended(log) or log.not_finite:
         return None
     return Finding(
-        "note", f"the log has no {', no '.join(missing)}", {"missing": missing}, advice="log them: without them much cannot be judged"
+        "note",
+        f"the log has no {', no '.join(missing)}",
+        {"missing": missing},
+        advice="log them: without them much cannot be judged",
     )
 
 

@@ -60,13 +60,18 @@ class Preflight:
         """The learning rate at up to 2,000 evenly spaced steps."""
         rate = learning_rate(self.recipe, self.prepared.plan)
         total = self.prepared.plan.total_steps
-        return np.asarray([rate(int(step)) for step in np.unique(np.linspace(0, total - 1, min(total, 2000)).astype(int))])
+        return np.asarray(
+            [rate(int(step)) for step in np.unique(np.linspace(0, total - 1, min(total, 2000)).astype(int))]
+        )
 
     @cached_property
     def sample(self) -> list[tuple[NDArray[np.int32], NDArray[np.uint8]]]:
         """(ids, mask), cut to max_length, of up to 300 training examples."""
         cut_at = self.recipe.max_length
-        return [(ids[:cut_at], mask[:cut_at]) for ids, mask in map(self.prepared.dataset.example, self.prepared.split.train[:SAMPLE])]
+        return [
+            (ids[:cut_at], mask[:cut_at])
+            for ids, mask in map(self.prepared.dataset.example, self.prepared.split.train[:SAMPLE])
+        ]
 
     @cached_property
     def texts(self) -> list[str]:
@@ -89,11 +94,20 @@ class Examiner:
         config = self.base.model.config
         parameters = self.base.new_adapter(recipe).parameters.numel()
         parts = prepared.split
-        key = (id(prepared.dataset), recipe.max_length, parts.train[:5000].tobytes(), parts.eval[:5000].tobytes())
+        key = (
+            id(prepared.dataset),
+            recipe.max_length,
+            parts.train[:5000].tobytes(),
+            parts.eval[:5000].tobytes(),
+        )
         if key not in self._losses:
-            self._losses[key] = held_out_losses(self.base, None, prepared.dataset, parts.eval[:BASE_EXAMPLES], recipe.max_length)
+            self._losses[key] = held_out_losses(
+                self.base, None, prepared.dataset, parts.eval[:BASE_EXAMPLES], recipe.max_length
+            )
             rules = Clean(min_answer=0, outliers=None, max_repetition=None)
-            self._copies[key] = clean(prepared.dataset, rules, Split(parts.train[:5000], parts.eval[:5000])).removed
+            self._copies[key] = clean(
+                prepared.dataset, rules, Split(parts.train[:5000], parts.eval[:5000])
+            ).removed
         return Preflight(
             recipe, prepared, self.chat, int(config.hidden_size), getattr(config, "max_position_embeddings", None), str(config.model_type),
             self.base.device, _unreached(recipe, prepared, self.base), self._losses[key], self._copies[key],
@@ -107,7 +121,9 @@ def _unreached(recipe: Recipe, prepared: Prepared, base: Base) -> list[str]:
     parameter = torch.nn.Parameter(adapter.parameters)
     parameter.grad = adapter.gradients
     optimizer = make_optimizer(recipe.model_copy(update={"optim": "adamw"}), parameter)
-    objective = Objective(recipe.model_copy(update={"kl": None, "distill": None}), prepared.dataset, None, None)
+    objective = Objective(
+        recipe.model_copy(update={"kl": None, "distill": None}), prepared.dataset, None, None
+    )
     order = DataOrder(recipe, prepared.plan)
     reached: set[str] = set()
     for step in range(min(2, prepared.plan.total_steps)):

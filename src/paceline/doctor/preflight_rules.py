@@ -70,7 +70,9 @@ def labels_everywhere(case: Preflight) -> Finding | None:
     if whole <= 0.5:
         return None
     return Finding(
-        "warning", f"in {whole:.0%} of the examples every token is supervised: there is no question in them", {"share": round(whole, 3)}
+        "warning",
+        f"in {whole:.0%} of the examples every token is supervised: there is no question in them",
+        {"share": round(whole, 3)},
     )
 
 
@@ -82,7 +84,11 @@ def no_end_of_turn(case: Preflight) -> Finding | None:
     Try: a chat template that closes the assistant's turn; a base whose template does.
     Source: models fine-tuned without it run on until the limit.
     """
-    ending = case.chat.tokenizer(case.chat.ending, add_special_tokens=False)["input_ids"] if case.chat.ending else []
+    ending = (
+        case.chat.tokenizer(case.chat.ending, add_special_tokens=False)["input_ids"]
+        if case.chat.ending
+        else []
+    )
     whole = [(ids, mask) for ids, mask in case.sample if len(ids) < case.recipe.max_length and mask.any()]
     if not whole:
         return None
@@ -96,7 +102,10 @@ def no_end_of_turn(case: Preflight) -> Finding | None:
         else f"the end-of-turn token {case.chat.ending!r} is not supervised in {missing:.0%} of the examples"
     )
     return Finding(
-        "error", said, {"share": round(missing, 3)}, advice="give the base a chat_template.jinja that closes the assistant's turn"
+        "error",
+        said,
+        {"share": round(missing, 3)},
+        advice="give the base a chat_template.jinja that closes the assistant's turn",
     )
 
 
@@ -134,7 +143,10 @@ def rendered_twice(case: Preflight) -> Finding | None:
     """
     own = case.chat.render([{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}])
     foreign = [mark for mark in _MARKS if mark not in own]
-    nested = [any(mark in text for mark in foreign) or (own[:12] in _MARKS and text.count(own[:12]) > 12) for text in case.texts]
+    nested = [
+        any(mark in text for mark in foreign) or (own[:12] in _MARKS and text.count(own[:12]) > 12)
+        for text in case.texts
+    ]
     share = float(np.mean(nested)) if nested else 0.0
     if share <= 0.05:
         return None
@@ -160,7 +172,11 @@ def double_bos(case: Preflight) -> Finding | None:
         return None
     share = float(np.mean([len(ids) > 1 and ids[0] == ids[1] == bos for ids, _ in case.sample]))
     return (
-        Finding("warning", f"{share:.0%} of the examples begin with two {case.chat.tokenizer.bos_token}", {"share": round(share, 3)})
+        Finding(
+            "warning",
+            f"{share:.0%} of the examples begin with two {case.chat.tokenizer.bos_token}",
+            {"share": round(share, 3)},
+        )
         if share
         else None
     )
@@ -337,7 +353,9 @@ def half_precision(case: Preflight) -> Finding | None:
     if case.recipe.compute_dtype != "float16" or case.recipe.quantize == "none":
         return None
     better = "bfloat16" if case.device.type == "cuda" else "float32"
-    return Finding("note", "4-bit weights are multiplied in float16, without loss scaling", {}, {"compute_dtype": better})
+    return Finding(
+        "note", "4-bit weights are multiplied in float16, without loss scaling", {}, {"compute_dtype": better}
+    )
 
 
 @preflight_rules
@@ -352,7 +370,10 @@ def odd_scale(case: Preflight) -> Finding | None:
     if 0.1 <= scale <= 16:
         return None
     return Finding(
-        "warning", f"the adapter's scale is {scale:.3g}", {"scale": scale}, {"lora_alpha": 2 * case.recipe.lora_r, "use_rslora": False}
+        "warning",
+        f"the adapter's scale is {scale:.3g}",
+        {"scale": scale},
+        {"lora_alpha": 2 * case.recipe.lora_r, "use_rslora": False},
     )
 
 
@@ -389,7 +410,12 @@ def leaks(case: Preflight) -> Finding | None:
     found = sum(count for rule, count in case.copies.items() if "leak" in rule)
     if case.recipe.data.clean is not None or found < 0.01 * len(case.prepared.split.eval) or not found:
         return None
-    return Finding("warning", f"{found} training examples copy held-out ones", {"leaks": found}, {"data.clean.duplicates": "near"})
+    return Finding(
+        "warning",
+        f"{found} training examples copy held-out ones",
+        {"leaks": found},
+        {"data.clean.duplicates": "near"},
+    )
 
 
 @preflight_rules
@@ -454,7 +480,11 @@ def one_task_rules(case: Preflight) -> Finding | None:
     share = most / counts.total()
     if len(counts) < 3 or share <= 0.9:
         return None
-    return Finding("note", f"{share:.0%} of the examples are {task}, one of {len(counts)} tasks", {"share": round(share, 3)})
+    return Finding(
+        "note",
+        f"{share:.0%} of the examples are {task}, one of {len(counts)} tasks",
+        {"share": round(share, 3)},
+    )
 
 
 @preflight_rules

@@ -62,7 +62,11 @@ def run_paths(paths: list[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         if (path / "study.yaml").is_file():
-            found += [child for child in sorted(path.iterdir()) if (child / "adapter" / "adapter_config.json").is_file()]
+            found += [
+                child
+                for child in sorted(path.iterdir())
+                if (child / "adapter" / "adapter_config.json").is_file()
+            ]
         elif (adapter_folder(path) / "adapter_config.json").is_file():
             found.append(path)
         else:

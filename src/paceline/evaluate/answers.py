@@ -51,8 +51,14 @@ def _messages(row: dict[str, Any], where: str) -> Messages:
     if isinstance(row.get("prompt"), str):
         return [{"role": "user", "content": row["prompt"]}]
     turns = row.get("messages")
-    if not isinstance(turns, list) or not turns or not all(isinstance(t, dict) and t.get("role") in ROLES for t in turns):
-        raise EvaluationError(f"{where}: neither `prompt` (text) nor `messages` (a list of {{role, content}})")
+    if (
+        not isinstance(turns, list)
+        or not turns
+        or not all(isinstance(t, dict) and t.get("role") in ROLES for t in turns)
+    ):
+        raise EvaluationError(
+            f"{where}: neither `prompt` (text) nor `messages` (a list of {{role, content}})"
+        )
     while turns and turns[-1]["role"] == "assistant":
         turns = turns[:-1]  # a training row: its answer is what is asked for
     return [{"role": str(turn["role"]), "content": str(turn["content"])} for turn in turns]
@@ -99,14 +105,22 @@ def answer_all(
     generator = adapter_set.generator()
     generator.add(wanted.values())
     write_answers(generator, out, line, len(wanted), observe)
-    order = {(run, prompt.id): place for place, (run, prompt) in enumerate((r, p) for r in adapter_set.adapters for p in prompts)}
+    order = {
+        (run, prompt.id): place
+        for place, (run, prompt) in enumerate((r, p) for r in adapter_set.adapters for p in prompts)
+    }
     return sorted(
-        (line for line in done if (line["run"], line["id"]) in order), key=lambda line: (order[line["run"], line["id"]], line["sample"])
+        (line for line in done if (line["run"], line["id"]) in order),
+        key=lambda line: (order[line["run"], line["id"]], line["sample"]),
     )
 
 
 def write_answers(
-    generator: Any, out: Path, line: Callable[[Request], dict[str, Any]], total: int, observe: Callable[[int, int, int], None]
+    generator: Any,
+    out: Path,
+    line: Callable[[Request], dict[str, Any]],
+    total: int,
+    observe: Callable[[int, int, int], None],
 ) -> None:
     """Lets a generator answer until it has nothing left. What `line` makes of a finished request is on the disk before the next step."""
     finished, tokens = 0, 0
@@ -134,9 +148,13 @@ def read_answers(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in whole.splitlines()]
 
 
-def stream(adapter_set: AdapterSet, name: str, messages: Messages, sampling: Sampling, thinking: bool) -> Iterator[str]:
+def stream(
+    adapter_set: AdapterSet, name: str, messages: Messages, sampling: Sampling, thinking: bool
+) -> Iterator[str]:
     """One answer, piece by piece."""
-    request = Request(adapter_set.prompt(messages, thinking), adapter_set.adapters[name], sampling, (name, len(messages)))
+    request = Request(
+        adapter_set.prompt(messages, thinking), adapter_set.adapters[name], sampling, (name, len(messages))
+    )
     generator, said = adapter_set.generator(), ""
     generator.add([request])
     while generator.busy:

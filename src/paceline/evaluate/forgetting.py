@@ -21,13 +21,18 @@ MAX_LENGTH = 1024
 
 
 def measure_forgetting(
-    adapter_set: AdapterSet, wanted: ForgettingEval, folders: dict[str, Path], progress: EvaluationProgress = NO_PROGRESS
+    adapter_set: AdapterSet,
+    wanted: ForgettingEval,
+    folders: dict[str, Path],
+    progress: EvaluationProgress = NO_PROGRESS,
 ) -> dict[str, Any]:
     """Losses on general rows of the base and of every adapter, with the mean KL(adapter ‖ base) in nats a token.
 
     Writes into each run's folder the losses row by row (forgetting-base.parquet, forgetting.parquet) and both summaries (forgetting.json).
     """
-    data = Data(source=wanted.source, config=wanted.config, split=wanted.split, format=wanted.format, n=wanted.n)
+    data = Data(
+        source=wanted.source, config=wanted.config, split=wanted.split, format=wanted.format, n=wanted.n
+    )
     dataset = load_tokens(data, adapter_set.chat)
     examples = np.flatnonzero(dataset.first < MAX_LENGTH)
     reference = HiddenStateCache(adapter_set.base)
@@ -40,7 +45,12 @@ def measure_forgetting(
         after = held_out_losses(adapter_set.base, adapter, dataset, examples, MAX_LENGTH, reference)
         before.save(folders[run] / "forgetting-base.parquet")
         after.save(folders[run] / "forgetting.parquet")
-        figures = {"rows": len(examples), "source": wanted.source, "base": before.summary(), "run": after.summary()}
+        figures = {
+            "rows": len(examples),
+            "source": wanted.source,
+            "base": before.summary(),
+            "run": after.summary(),
+        }
         write_json(folders[run] / "forgetting.json", figures)
         found[run] = {**figures, "folder": str(folders[run])}
         progress.checked()

@@ -103,7 +103,9 @@ class Generator:
         """One forward: lets requests in, gives every active one its next token, and returns them."""
         self._admit()
         # sequences of one adapter stand together; the sort is stable
-        order = {id(adapter): place for place, adapter in enumerate(dict.fromkeys(r.adapter for r in self._active))}
+        order = {
+            id(adapter): place for place, adapter in enumerate(dict.fromkeys(r.adapter for r in self._active))
+        }
         moved = sorted(self._active, key=lambda request: order[id(request.adapter)])
         batch, last = self._batch(moved)
         with use_batch(batch):
@@ -141,7 +143,10 @@ class Generator:
                 start = segments.pop().start
             segments.append(Segment(start, len(ids), request.adapter))
         starts = [end + 1 - size for end, size in zip(last, lengths, strict=True)]
-        sequences = [(start, end + 1, request._cache) for start, end, request in zip(starts, last, requests, strict=True)]
+        sequences = [
+            (start, end + 1, request._cache)
+            for start, end, request in zip(starts, last, requests, strict=True)
+        ]
         if (missing := MIN_TOKENS - len(ids)) > 0:
             ids += [0] * missing
             positions += range(missing)

@@ -76,14 +76,22 @@ class Sandbox:
             for name, text in files.items():
                 (place / name).parent.mkdir(parents=True, exist_ok=True)
                 (place / name).write_text(text)
-            wrapped = self._wrap(command, place, limits, environment or {}) if self.contained else list(command)
+            wrapped = (
+                self._wrap(command, place, limits, environment or {}) if self.contained else list(command)
+            )
             return _watch(wrapped, place, stdin, limits, self._user())
 
     def _user(self) -> int | None:
         """Root steps down to nobody, so that the limit on processes binds; not where nobody could not read the toolchain."""
-        return _NOBODY if self.contained and os.geteuid() == 0 and all(map(_open_to_all, self.readable)) else None
+        return (
+            _NOBODY
+            if self.contained and os.geteuid() == 0 and all(map(_open_to_all, self.readable))
+            else None
+        )
 
-    def _wrap(self, command: Sequence[str], place: Path, limits: Limits, environment: Mapping[str, str]) -> list[str]:
+    def _wrap(
+        self, command: Sequence[str], place: Path, limits: Limits, environment: Mapping[str, str]
+    ) -> list[str]:
         words = [
             "bwrap",
             "--unshare-all",
@@ -99,12 +107,38 @@ class Sandbox:
         ]
         words += ["--size", str(limits.files), "--tmpfs", "/tmp", "--ro-bind", "/usr", "/usr"]
         for name in ("/bin", "/lib", "/lib64", "/sbin"):
-            words += ["--symlink", f"usr{name}", name] if Path(name).is_symlink() else ["--ro-bind-try", name, name]
-        words += ["--ro-bind-try", "/etc/alternatives", "/etc/alternatives", "--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"]
+            words += (
+                ["--symlink", f"usr{name}", name]
+                if Path(name).is_symlink()
+                else ["--ro-bind-try", name, name]
+            )
+        words += [
+            "--ro-bind-try",
+            "/etc/alternatives",
+            "/etc/alternatives",
+            "--ro-bind-try",
+            "/etc/ld.so.cache",
+            "/etc/ld.so.cache",
+        ]
         for folder in self.readable:
             words += ["--ro-bind", str(folder), str(folder)]
-        words += ["--ro-bind", str(place), "/given", "--size", str(limits.files), "--tmpfs", "/work", "--chdir", "/work"]
-        for name, value in {"PATH": "/usr/bin:/bin", "HOME": "/work", "LANG": "C.UTF-8", **environment}.items():
+        words += [
+            "--ro-bind",
+            str(place),
+            "/given",
+            "--size",
+            str(limits.files),
+            "--tmpfs",
+            "/work",
+            "--chdir",
+            "/work",
+        ]
+        for name, value in {
+            "PATH": "/usr/bin:/bin",
+            "HOME": "/work",
+            "LANG": "C.UTF-8",
+            **environment,
+        }.items():
             words += ["--setenv", name, value]
         return [*words, "--", "/bin/sh", "-c", 'cp -r /given/. /work/ && exec "$@"', "sh", *command]
 
@@ -149,7 +183,9 @@ def _watch(command: list[str], place: Path, stdin: str, limits: Limits, user: in
         _end(process)
     threads[0].join(2)
     status = process.wait()
-    return Result(status, kept.decode(errors="replace"), time.monotonic() - began, ended[0] if ended else None)
+    return Result(
+        status, kept.decode(errors="replace"), time.monotonic() - began, ended[0] if ended else None
+    )
 
 
 def _limit(limits: Limits) -> None:
@@ -157,7 +193,9 @@ def _limit(limits: Limits) -> None:
         (resource.RLIMIT_FSIZE, limits.files), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_CPU, int(limits.seconds) + 1), (resource.RLIMIT_NPROC, 4 * limits.processes),
     ):  # fmt: skip
         hard = resource.getrlimit(name)[1]
-        resource.setrlimit(name, (value, value) if hard == resource.RLIM_INFINITY else (min(value, hard), hard))
+        resource.setrlimit(
+            name, (value, value) if hard == resource.RLIM_INFINITY else (min(value, hard), hard)
+        )
 
 
 def _over(pid: int, limits: Limits, seconds: float) -> str | None:
@@ -195,7 +233,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.kill()
 
 
-def open_sandbox(readable: Sequence[Path] = (), limits: Limits | None = None, accept_unsandboxed: bool = False) -> Sandbox:
+def open_sandbox(
+    readable: Sequence[Path] = (), limits: Limits | None = None, accept_unsandboxed: bool = False
+) -> Sandbox:
     """A sandbox that was tried out.
 
     Raises:
@@ -211,4 +251,6 @@ def open_sandbox(readable: Sequence[Path] = (), limits: Limits | None = None, ac
         why = f"bubblewrap does not work here: {result.output.strip().splitlines()[0] if result.output.strip() else 'no reason given'}; the kernel may forbid user namespaces"
     if accept_unsandboxed:
         return Sandbox(limits or Limits(), tuple(readable), contained=False)
-    raise EvaluationError(f"generated code runs in a sandbox only, and {why}; or accept the risk with --i-accept-unsandboxed")
+    raise EvaluationError(
+        f"generated code runs in a sandbox only, and {why}; or accept the risk with --i-accept-unsandboxed"
+    )

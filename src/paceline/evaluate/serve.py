@@ -97,7 +97,9 @@ class Engine:
 
 def _overlap(text: str, stop: str) -> int:
     """How many characters at the end of the text may be the beginning of a stop text."""
-    return next((size for size in range(min(len(text), len(stop) - 1), 0, -1) if stop.startswith(text[-size:])), 0)
+    return next(
+        (size for size in range(min(len(text), len(stop) - 1), 0, -1) if stop.startswith(text[-size:])), 0
+    )
 
 
 def make_app(adapter_set: AdapterSet) -> Starlette:
@@ -111,7 +113,10 @@ def make_app(adapter_set: AdapterSet) -> Starlette:
         engine.stop()
 
     async def models(request: HTTPRequest) -> Response:
-        listed = [{"id": name, "object": "model", "created": 0, "owned_by": "paceline"} for name in adapter_set.adapters]
+        listed = [
+            {"id": name, "object": "model", "created": 0, "owned_by": "paceline"}
+            for name in adapter_set.adapters
+        ]
         return JSONResponse({"object": "list", "data": listed})
 
     async def health(request: HTTPRequest) -> Response:
@@ -132,12 +137,18 @@ def make_app(adapter_set: AdapterSet) -> Starlette:
             return StreamingResponse(_stream(asked, head, wants_usage), media_type="text/event-stream")
         return await _whole(asked, head)
 
-    routes = [Route("/v1/models", models), Route("/health", health), Route("/v1/chat/completions", chat, methods=["POST"])]
+    routes = [
+        Route("/v1/models", models),
+        Route("/health", health),
+        Route("/v1/chat/completions", chat, methods=["POST"]),
+    ]
     return Starlette(routes=routes, lifespan=lifespan)
 
 
 def _refused(message: str, status: int) -> Response:
-    return JSONResponse({"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}, status)
+    return JSONResponse(
+        {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": None}}, status
+    )
 
 
 def _read(body: Any, adapter_set: AdapterSet) -> _Asked:
@@ -150,7 +161,9 @@ def _read(body: Any, adapter_set: AdapterSet) -> _Asked:
         raise EvaluationError("the body must be an object")
     name = body.get("model")
     if name not in adapter_set.adapters:
-        raise EvaluationError(f"no model {name!r}{nearest(str(name), adapter_set.adapters)}; there are {', '.join(adapter_set.adapters)}")
+        raise EvaluationError(
+            f"no model {name!r}{nearest(str(name), adapter_set.adapters)}; there are {', '.join(adapter_set.adapters)}"
+        )
     if body.get("n", 1) != 1 or body.get("tools"):
         raise EvaluationError("only one answer to a request is given (n = 1), and no tools are called")
     most = body.get("max_completion_tokens") or body.get("max_tokens") or 512
@@ -165,12 +178,16 @@ def _read(body: Any, adapter_set: AdapterSet) -> _Asked:
             raise EvaluationError(f"{key} must be a number that is not negative, not {value!r}")
     longest = getattr(adapter_set.base.model.config, "max_position_embeddings", None)
     thinking = bool((body.get("chat_template_kwargs") or {}).get("enable_thinking", True))
-    sampling = Sampling(float(numbers["temperature"]), float(numbers["top_p"]), int(most), int(numbers["seed"]))
+    sampling = Sampling(
+        float(numbers["temperature"]), float(numbers["top_p"]), int(most), int(numbers["seed"])
+    )
     stops = body.get("stop") or []
     stops = [stops] if isinstance(stops, str) else [str(stop) for stop in stops]
     prompt = adapter_set.prompt(_messages(body.get("messages")), thinking)
     if longest is not None and len(prompt) + sampling.max_new_tokens > longest:
-        raise EvaluationError(f"{len(prompt)} tokens of prompt and up to {most} of answer do not fit into the model's {longest}")
+        raise EvaluationError(
+            f"{len(prompt)} tokens of prompt and up to {most} of answer do not fit into the model's {longest}"
+        )
     request = Request(prompt, adapter_set.adapters[name], sampling, (name,))
     return _Asked(request, stops, asyncio.get_running_loop())
 
@@ -181,10 +198,14 @@ def _messages(turns: Any) -> Messages:
     found: Messages = []
     for number, turn in enumerate(turns, 1):
         content = turn.get("content") if isinstance(turn, dict) else None
-        if isinstance(content, list) and all(isinstance(part, dict) and part.get("type") == "text" for part in content):
+        if isinstance(content, list) and all(
+            isinstance(part, dict) and part.get("type") == "text" for part in content
+        ):
             content = "".join(str(part["text"]) for part in content)
         if not isinstance(content, str) or turn.get("role") not in ROLES:
-            raise EvaluationError(f"message {number} must have a role ({', '.join(sorted(ROLES))}) and text as its content")
+            raise EvaluationError(
+                f"message {number} must have a role ({', '.join(sorted(ROLES))}) and text as its content"
+            )
         found.append({"role": turn["role"], "content": content})
     return found
 
@@ -200,8 +221,15 @@ async def _whole(asked: _Asked, head: dict[str, Any]) -> Response:
         piece, finish = await asked.pieces.get()
         text += piece
     if finish == "error":
-        return JSONResponse({"error": {"message": text, "type": "server_error", "param": None, "code": None}}, 500)
-    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": finish, "logprobs": None}
+        return JSONResponse(
+            {"error": {"message": text, "type": "server_error", "param": None, "code": None}}, 500
+        )
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": text},
+        "finish_reason": finish,
+        "logprobs": None,
+    }
     return JSONResponse({**head, "object": "chat.completion", "choices": [choice], "usage": _usage(asked)})
 
 

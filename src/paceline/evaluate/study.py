@@ -35,7 +35,9 @@ def check_evaluations(recipes: Sequence[Recipe]) -> None:
         if wanted.judge != "simple" and wanted.judge_model is None:
             raise EvaluationError(f"eval.mtbench: the judge {wanted.judge!r} needs judge_model")
         if wanted.judge == "openai" and wanted.judge_url is None and not os.environ.get("OPENAI_API_KEY"):
-            raise EvaluationError("eval.mtbench: the judge `openai` needs a key in the environment variable OPENAI_API_KEY, or judge_url")
+            raise EvaluationError(
+                "eval.mtbench: the judge `openai` needs a key in the environment variable OPENAI_API_KEY, or judge_url"
+            )
 
 
 def evaluate_study(
@@ -58,12 +60,22 @@ def evaluate_study(
     done = []
     for number, group in enumerate(groups.values()):
         wanted = group[0].recipe().eval
-        kinds = [kind for kind, part in (("mtbench", wanted.mtbench), ("code", wanted.code), ("forgetting", wanted.forgetting)) if part]
+        kinds = [
+            kind
+            for kind, part in (
+                ("mtbench", wanted.mtbench),
+                ("code", wanted.code),
+                ("forgetting", wanted.forgetting),
+            )
+            if part
+        ]
         missing = [kind for kind in kinds if not all(_is_done(d, kind) for d in group)]
         if not missing:
             continue
         adapter_set = load_adapters([d.path for d in group], with_base=True)
-        scratch = (group[0].eval if len(directories) == 1 else folder / "eval") / (f"group-{number + 1}" if len(groups) > 1 else "")
+        scratch = (group[0].eval if len(directories) == 1 else folder / "eval") / (
+            f"group-{number + 1}" if len(groups) > 1 else ""
+        )
         scratch.mkdir(parents=True, exist_ok=True)
         for kind in missing:
             summary = _evaluate(kind, adapter_set, wanted, group, scratch, progress)
@@ -73,7 +85,9 @@ def evaluate_study(
 
 def _settings(directory: RunDirectory, kind: str) -> tuple[Path, dict[str, Any]]:
     """Where the settings of an evaluation that is done stand, and those that the run's own recipe has (`during` may differ in a group)."""
-    return directory.eval / f"{kind}-settings.json", getattr(directory.recipe().eval, kind).model_dump(mode="json")
+    return directory.eval / f"{kind}-settings.json", getattr(directory.recipe().eval, kind).model_dump(
+        mode="json"
+    )
 
 
 def _is_done(directory: RunDirectory, kind: str) -> bool:
@@ -82,7 +96,12 @@ def _is_done(directory: RunDirectory, kind: str) -> bool:
 
 
 def _evaluate(
-    kind: str, adapter_set: AdapterSet, wanted: Any, group: list[RunDirectory], scratch: Path, progress: EvaluationProgress
+    kind: str,
+    adapter_set: AdapterSet,
+    wanted: Any,
+    group: list[RunDirectory],
+    scratch: Path,
+    progress: EvaluationProgress,
 ) -> dict[str, Any] | None:
     summary: dict[str, Any] | None
     if kind == "mtbench":
@@ -91,7 +110,9 @@ def _evaluate(
         summary = _code(adapter_set, wanted.code, group, scratch, progress)
     else:
         progress.log(f"measuring what was forgotten on {wanted.forgetting.source}")
-        summary = measure_forgetting(adapter_set, wanted.forgetting, {d.name: d.eval for d in group}, progress)
+        summary = measure_forgetting(
+            adapter_set, wanted.forgetting, {d.name: d.eval for d in group}, progress
+        )
     if summary is not None:
         for directory in group:
             write_json(*_settings(directory, kind))
@@ -99,7 +120,11 @@ def _evaluate(
 
 
 def _mtbench(
-    adapter_set: AdapterSet, wanted: MTBench, group: list[RunDirectory], scratch: Path, progress: EvaluationProgress
+    adapter_set: AdapterSet,
+    wanted: MTBench,
+    group: list[RunDirectory],
+    scratch: Path,
+    progress: EvaluationProgress,
 ) -> dict[str, Any]:
     speakers = {
         name: adapter
@@ -108,32 +133,55 @@ def _mtbench(
     }
     progress.log(f"MT-Bench: {', '.join(speakers)}, judge {wanted.judge}")
     judge = open_judge(wanted, adapter_set, scratch / "judge-replies")
-    summary = run_mtbench(AdapterSet(adapter_set.base, adapter_set.chat, speakers), wanted, judge, scratch, progress)
+    summary = run_mtbench(
+        AdapterSet(adapter_set.base, adapter_set.chat, speakers), wanted, judge, scratch, progress
+    )
     _share_out(group, scratch, "mtbench", ("mtbench-answers.jsonl", "mtbench-judgments.jsonl"), summary)
     return summary
 
 
 def _code(
-    adapter_set: AdapterSet, wanted: CodeTasks, group: list[RunDirectory], scratch: Path, progress: EvaluationProgress
+    adapter_set: AdapterSet,
+    wanted: CodeTasks,
+    group: list[RunDirectory],
+    scratch: Path,
+    progress: EvaluationProgress,
 ) -> dict[str, Any] | None:
     try:
         tasks, sandbox = load_suite(wanted)
     except PacelineError as error:
         progress.log(f"generated code is not run: {error}")
         return None
-    progress.log(f"running the own answers of {len(tasks)} {wanted.suite} tasks, then those of {', '.join(adapter_set.adapters)}")
+    progress.log(
+        f"running the own answers of {len(tasks)} {wanted.suite} tasks, then those of {', '.join(adapter_set.adapters)}"
+    )
     valid = validate(tasks, sandbox, progress.checked)
     summary = evaluate_code(adapter_set, valid, sandbox, wanted, scratch, progress)
-    _share_out(group, scratch, wanted.suite, (f"{wanted.suite}-answers.jsonl", f"{wanted.suite}-verdicts.jsonl"), summary)
+    _share_out(
+        group,
+        scratch,
+        wanted.suite,
+        (f"{wanted.suite}-answers.jsonl", f"{wanted.suite}-verdicts.jsonl"),
+        summary,
+    )
     return summary
 
 
-def _share_out(group: list[RunDirectory], scratch: Path, name: str, files: Sequence[str], summary: dict[str, Any]) -> None:
+def _share_out(
+    group: list[RunDirectory], scratch: Path, name: str, files: Sequence[str], summary: dict[str, Any]
+) -> None:
     """Gives every run its own lines and figures, and the base's."""
     for directory in group:
         own = {BASE, directory.name}
         if directory.eval != scratch:
             for file in files:
-                lines = [line for line in (scratch / file).read_text().splitlines() if json.loads(line)["run"] in own]
+                lines = [
+                    line
+                    for line in (scratch / file).read_text().splitlines()
+                    if json.loads(line)["run"] in own
+                ]
                 (directory.eval / file).write_text("".join(f"{line}\n" for line in lines))
-        write_json(directory.eval / f"{name}.json", {**summary, "runs": {run: part for run, part in summary["runs"].items() if run in own}})
+        write_json(
+            directory.eval / f"{name}.json",
+            {**summary, "runs": {run: part for run, part in summary["runs"].items() if run in own}},
+        )

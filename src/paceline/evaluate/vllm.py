@@ -32,9 +32,15 @@ class VLLMGenerator:
             self._asked[name] = request
             seed = None if wanted.temperature == 0 else request.seed()
             params = SamplingParams(
-                temperature=wanted.temperature, top_p=wanted.top_p, max_tokens=wanted.max_new_tokens, seed=seed, stop_token_ids=self._stop
+                temperature=wanted.temperature,
+                top_p=wanted.top_p,
+                max_tokens=wanted.max_new_tokens,
+                seed=seed,
+                stop_token_ids=self._stop,
             )
-            self._engine.add_request(name, {"prompt_token_ids": request.prompt}, params, lora_request=request.adapter)
+            self._engine.add_request(
+                name, {"prompt_token_ids": request.prompt}, params, lora_request=request.adapter
+            )
 
     @property
     def busy(self) -> bool:
@@ -64,21 +70,32 @@ class VLLMAdapterSet:
         recipes = adapter_recipes(paths)
         first: Recipe = next(iter(recipes.values()))
         if first.quantize != "none":
-            raise ModelError(f"the runs stand on a base stored as {first.quantize}; --engine vllm serves unquantized bases only")
+            raise ModelError(
+                f"the runs stand on a base stored as {first.quantize}; --engine vllm serves unquantized bases only"
+            )
         arguments = EngineArgs(
             model=base_path(first.base),
             dtype=str(default_dtype(default_device())).removeprefix("torch."),  # as load_base has it
             enable_lora=True,
-            max_loras=len(recipes) + 1,  # one stays empty: vLLM's CPU kernels give rows without an adapter what the last slot holds
+            max_loras=len(recipes)
+            + 1,  # one stays empty: vLLM's CPU kernels give rows without an adapter what the last slot holds
             max_lora_rank=max(16, *(recipe.lora_r for recipe in recipes.values())),
         )
         self.chat = Chat(load_tokenizer(first.base))
         self.adapters: dict[str, Any] = {BASE: None} if with_base else {}
         for number, path in enumerate(recipes, 1):
-            self.adapters[path.resolve().name] = LoRARequest(path.resolve().name, number, str(adapter_folder(path)))
+            self.adapters[path.resolve().name] = LoRARequest(
+                path.resolve().name, number, str(adapter_folder(path))
+            )
         self._engine = LLMEngine.from_engine_args(arguments)
-        ending = self.chat.tokenizer(self.chat.ending, add_special_tokens=False)["input_ids"][-1:] if self.chat.ending else []
-        self._stop = {int(token) for token in [self.chat.tokenizer.eos_token_id, *ending] if token is not None}
+        ending = (
+            self.chat.tokenizer(self.chat.ending, add_special_tokens=False)["input_ids"][-1:]
+            if self.chat.ending
+            else []
+        )
+        self._stop = {
+            int(token) for token in [self.chat.tokenizer.eos_token_id, *ending] if token is not None
+        }
 
     def generator(self) -> VLLMGenerator:
         return VLLMGenerator(self._engine, self._stop)

@@ -41,11 +41,16 @@ def merge(run: Path, out: Path, dtype: str = "bfloat16") -> dict[str, Any]:
     except (OSError, ValueError) as fault:
         raise ModelError(f"base {recipe.base!r} cannot be loaded: {str(fault).splitlines()[0]}") from fault
     chat = Chat(load_tokenizer(recipe.base))
-    prompts = [encode_prompt(chat, [{"role": "user", "content": q.turns[0]}], True) for q in load_questions("embedded:en")]
+    prompts = [
+        encode_prompt(chat, [{"role": "user", "content": q.turns[0]}], True)
+        for q in load_questions("embedded:en")
+    ]
     model = PeftModel.from_pretrained(base.eval(), str(adapter_folder(run)), torch_device="cpu").eval()
     expected = [_logits(model, ids) for ids in prompts]
     merged = model.merge_and_unload()
-    error = max(_difference(_logits(merged, ids), logits) for ids, logits in zip(prompts, expected, strict=True))
+    error = max(
+        _difference(_logits(merged, ids), logits) for ids, logits in zip(prompts, expected, strict=True)
+    )
     if not error <= TOLERANCE[dtype]:  # not a number is no agreement either
         raise ModelError(
             f"{run}: merged in {dtype}, a logit is off by {error:.2g} of the largest (tolerance {TOLERANCE[dtype]:g}); try --dtype float32"
@@ -71,10 +76,19 @@ def to_gguf(model: Path, out: Path) -> None:
     Raises:
         ModelError: no converter there, or it fails.
     """
-    places = [str(Path(os.environ["LLAMA_CPP"])), os.environ.get("PATH", "")] if "LLAMA_CPP" in os.environ else [os.environ.get("PATH", "")]
+    places = (
+        [str(Path(os.environ["LLAMA_CPP"])), os.environ.get("PATH", "")]
+        if "LLAMA_CPP" in os.environ
+        else [os.environ.get("PATH", "")]
+    )
     found = shutil.which("convert_hf_to_gguf.py", mode=os.F_OK, path=os.pathsep.join(places))
     if found is None:
         raise ModelError("no convert_hf_to_gguf.py on PATH; clone llama.cpp and set LLAMA_CPP to its folder")
-    done = subprocess.run([sys.executable, found, str(model), "--outfile", str(out)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, found, str(model), "--outfile", str(out)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         raise ModelError(f"{found} failed: {(done.stderr.strip() or 'no message').splitlines()[-1]}")

@@ -39,7 +39,9 @@ def stage(run: Path, name: str, folder: Path, merged: bool) -> list[str]:
 
     directory = RunDirectory(run)
     if directory.status()["state"] != "finished":
-        raise ServiceError(f"{run}: {directory.status()['state']}, not finished; only finished runs are pushed")
+        raise ServiceError(
+            f"{run}: {directory.status()['state']}, not finished; only finished runs are pushed"
+        )
     if merged:
         merge(run, folder / "model")
         for file in (folder / "model").iterdir():
@@ -55,7 +57,12 @@ def stage(run: Path, name: str, folder: Path, merged: bool) -> list[str]:
 
 
 def push(
-    run: Path, name: str, merged: bool = False, public: bool = False, dry_run: bool = False, log: Callable[[str], None] = lambda line: None
+    run: Path,
+    name: str,
+    merged: bool = False,
+    public: bool = False,
+    dry_run: bool = False,
+    log: Callable[[str], None] = lambda line: None,
 ) -> list[str]:
     """Uploads a run as NAME and returns the files' names; `dry_run` only gathers them. Files that the hub has already are not sent again.
 
@@ -71,12 +78,22 @@ def push(
     return files
 
 
-def upload(folder: Path, name: str, message: str, public: bool = False, log: Callable[[str], None] = lambda line: None) -> None:
+def upload(
+    folder: Path,
+    name: str,
+    message: str,
+    public: bool = False,
+    log: Callable[[str], None] = lambda line: None,
+) -> None:
     """Uploads a folder's files into a repository, which is made if it is missing."""
     token = need_token()
     api = HfApi(token=token)
     asked("create", log, lambda: api.create_repo(name, private=not public, exist_ok=True))
-    asked("upload to", log, lambda: api.upload_folder(folder_path=str(folder), repo_id=name, commit_message=message))
+    asked(
+        "upload to",
+        log,
+        lambda: api.upload_folder(folder_path=str(folder), repo_id=name, commit_message=message),
+    )
 
 
 def need_token() -> str:
@@ -113,7 +130,9 @@ def asked(what: str, log: Callable[[str], None], call: Callable[[], T], repeatab
                 raise
             reason, again = type(error).__name__, repeatable
         if not again or pause is None:
-            raise ServiceError(f"the hub refuses to {what} it ({reason}); nothing here is lost, the same command goes on") from None
+            raise ServiceError(
+                f"the hub refuses to {what} it ({reason}); nothing here is lost, the same command goes on"
+            ) from None
         log(f"the hub answered {reason}; trying again in {pause:g} s")
         time.sleep(pause)
     raise AssertionError

@@ -30,7 +30,9 @@ class Job:
     repository: str
 
 
-def submit(file: Path, flavor: str, repository: str | None, package: str, timeout: str, log: Callable[[str], None]) -> Job:
+def submit(
+    file: Path, flavor: str, repository: str | None, package: str, timeout: str, log: Callable[[str], None]
+) -> Job:
     """Puts the study into a private repository and starts the job that trains it; started again, a job goes on from what the repository holds.
 
     Raises:
@@ -47,14 +49,18 @@ def submit(file: Path, flavor: str, repository: str | None, package: str, timeou
     secrets = {"HF_TOKEN": token} | {key: os.environ[key] for key in _SECRETS if key in os.environ}
 
     def start() -> Any:
-        with warnings.catch_warnings():  # huggingface_hub calls its jobs experimental, which helps nobody here
+        with (
+            warnings.catch_warnings()
+        ):  # huggingface_hub calls its jobs experimental, which helps nobody here
             warnings.simplefilter("ignore", UserWarning)
             return api.run_uv_job(
                 "python", script_args=["-m", "paceline.launch.job", name], dependencies=[package], flavor=flavor, timeout=timeout,
                 secrets=secrets, name=f"paceline-{study.name}",
             )  # fmt: skip
 
-    job = asked("start", log, start, repeatable=False)  # an answer that was lost may have started a job that costs money
+    job = asked(
+        "start", log, start, repeatable=False
+    )  # an answer that was lost may have started a job that costs money
     return Job(job.id, job.url, name)
 
 
@@ -74,7 +80,9 @@ def follow(job: Job, out: Path, show: Callable[[str], None], log: Callable[[str]
     stage = asked("follow", log, read)
     pull(job.repository, out, log)
     if stage != "COMPLETED":
-        raise ServiceError(f"job {job.id} ended as {stage}; what it had done is in {out}; the same command goes on from there ({job.url})")
+        raise ServiceError(
+            f"job {job.id} ended as {stage}; what it had done is in {out}; the same command goes on from there ({job.url})"
+        )
     return out
 
 
@@ -82,7 +90,11 @@ def _refuse_local(study: Study) -> None:
     for run in study.runs:
         sources = [part.source for part in run.recipe.data.parts()]
         for what, value in [("base", run.recipe.base), *(("data", source) for source in sources)]:
-            if value and not value.startswith("embedded") and (Path(value).exists() or value.startswith((".", "/", "~"))):
+            if (
+                value
+                and not value.startswith("embedded")
+                and (Path(value).exists() or value.startswith((".", "/", "~")))
+            ):
                 raise ServiceError(
                     f"run {run.name}: {what} {value!r} lies on this machine, where a job cannot read it; put it on the hub first"
                 )

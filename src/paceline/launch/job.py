@@ -29,7 +29,9 @@ def main(repository: str, folder: Path = Path("paceline-job"), every: float = EV
     keeper = threading.Thread(target=keep)
     keeper.start()
     command = [sys.executable, "-m", "paceline"]
-    status = subprocess.run([*command, "study", "run", str(folder / "study.yaml"), "--runs", str(folder / "runs")], check=False).returncode
+    status = subprocess.run(
+        [*command, "study", "run", str(folder / "study.yaml"), "--runs", str(folder / "runs")], check=False
+    ).returncode
     if status == 0:
         subprocess.run([*command, "report", str(folder / "runs" / study.name)], check=False)
     ended.set()

@@ -28,7 +28,9 @@ EVERY = 60.0
 GPU_KIND = "ray.io/accelerator-type"
 
 
-def launch(file: Path, storage: str, address: str | None, parts: int | None, log: Callable[[str], None]) -> dict[str, str]:
+def launch(
+    file: Path, storage: str, address: str | None, parts: int | None, log: Callable[[str], None]
+) -> dict[str, str]:
     """Trains a study's unfinished runs; returns their states by name.
 
     Args:
@@ -49,10 +51,17 @@ def launch(file: Path, storage: str, address: str | None, parts: int | None, log
     gpus = int(ray.cluster_resources().get("GPU", 0))
     nodes = sum(node["Alive"] for node in ray.nodes())
     cohorts = split_study(study, parts or gpus or nodes)
-    log(f"{len(study.runs)} runs as {len(cohorts)} cohorts over {nodes} nodes" + (f" with {gpus} GPUs" if gpus else ""))
+    log(
+        f"{len(study.runs)} runs as {len(cohorts)} cohorts over {nodes} nodes"
+        + (f" with {gpus} GPUs" if gpus else "")
+    )
     log("asking the planner what each of them needs")
     kinds = _gpu_kinds(ray) if gpus else {}
-    largest = max(kinds.values()) if kinds else max(int(node["Resources"].get("memory", 0)) for node in ray.nodes() if node["Alive"])
+    largest = (
+        max(kinds.values())
+        if kinds
+        else max(int(node["Resources"].get("memory", 0)) for node in ray.nodes() if node["Alive"])
+    )
     planner = ray.remote(_plan).options(**_where(largest if kinds else 0, kinds))
     needs = ray.get([planner.remote(_as_fields(cohort)) for cohort in cohorts])
     _refuse_too_large(cohorts, needs, largest)
@@ -70,7 +79,9 @@ def launch(file: Path, storage: str, address: str | None, parts: int | None, log
     return states
 
 
-def _wait(ray: Any, waiting: dict[Any, Study], log: Callable[[str], None]) -> tuple[dict[str, str], list[str]]:
+def _wait(
+    ray: Any, waiting: dict[Any, Study], log: Callable[[str], None]
+) -> tuple[dict[str, str], list[str]]:
     """(states by run, what failed and why) once every task has ended."""
     states: dict[str, str] = {}
     failures = []
@@ -81,7 +92,9 @@ def _wait(ray: Any, waiting: dict[Any, Study], log: Callable[[str], None]) -> tu
             states |= ray.get(done)
             log(", ".join(f"{run.name}: {states[run.name]}" for run in cohort.runs))
         except ray.exceptions.RayError as error:
-            failures.append(f"{', '.join(run.name for run in cohort.runs)} ({type(error).__name__}: {str(error).strip().splitlines()[-1]})")
+            failures.append(
+                f"{', '.join(run.name for run in cohort.runs)} ({type(error).__name__}: {str(error).strip().splitlines()[-1]})"
+            )
     return states, failures
 
 
@@ -102,7 +115,11 @@ def split_study(study: Study, parts: int) -> list[Study]:
             shelves[lightest] += family
             costs[lightest] += sum(map(_cost, family))
         order = [run.name for run in study.runs]
-        cohorts += [study.model_copy(update={"runs": sorted(shelf, key=lambda run: order.index(run.name))}) for shelf in shelves if shelf]
+        cohorts += [
+            study.model_copy(update={"runs": sorted(shelf, key=lambda run: order.index(run.name))})
+            for shelf in shelves
+            if shelf
+        ]
     return cohorts
 
 
@@ -114,7 +131,11 @@ def _cost(run: Run) -> float:
 
 def _gpu_kinds(ray: Any) -> dict[str, int]:
     """Bytes of one GPU by its kind, asked of a node of each kind; "" are GPUs whose node does not name them."""
-    names = {node["Labels"].get(GPU_KIND, "") for node in ray.nodes() if node["Alive"] and node["Resources"].get("GPU")}
+    names = {
+        node["Labels"].get(GPU_KIND, "")
+        for node in ray.nodes()
+        if node["Alive"] and node["Resources"].get("GPU")
+    }
     asked = {name: ray.remote(device_memory).options(**_where(0, {name: 0})).remote() for name in names}
     return {name: ray.get(size) for name, size in asked.items()}
 
@@ -144,11 +165,17 @@ def _plan(runs: list[dict[str, Any]]) -> int:
 
 
 def _made(runs: list[dict[str, Any]]) -> list[Run]:
-    return [Run(name=run["name"], hypothesis=run["hypothesis"], recipe=make_recipe(run["recipe"], run["name"])) for run in runs]
+    return [
+        Run(name=run["name"], hypothesis=run["hypothesis"], recipe=make_recipe(run["recipe"], run["name"]))
+        for run in runs
+    ]
 
 
 def _as_fields(study: Study) -> list[dict[str, Any]]:
-    return [{"name": run.name, "hypothesis": run.hypothesis, "recipe": run.recipe.model_dump(mode="json")} for run in study.runs]
+    return [
+        {"name": run.name, "hypothesis": run.hypothesis, "recipe": run.recipe.model_dump(mode="json")}
+        for run in study.runs
+    ]
 
 
 def _train(runs: list[dict[str, Any]], storage: str, name: str) -> dict[str, str]:
@@ -156,7 +183,9 @@ def _train(runs: list[dict[str, Any]], storage: str, name: str) -> dict[str, str
     made = _made(runs)
     with _Local(storage, name) as folder:
         folder.fetch([run.name for run in made])
-        outcome = train_study(Study(name=name, runs=made), folder.path, Hooks(log=print, observe=folder.now_and_then))
+        outcome = train_study(
+            Study(name=name, runs=made), folder.path, Hooks(log=print, observe=folder.now_and_then)
+        )
         return outcome.states()
 
 
@@ -164,7 +193,11 @@ class _Local:
     """A study's folder as a local path: itself, or a copy of what lies behind an fsspec URL, given back now and then and at the end."""
 
     def __init__(self, storage: str, study: str) -> None:
-        self._url = f"{storage.rstrip('/')}/{study}" if "://" in storage and not storage.startswith("file://") else None
+        self._url = (
+            f"{storage.rstrip('/')}/{study}"
+            if "://" in storage and not storage.startswith("file://")
+            else None
+        )
         self.path = Path(tempfile.mkdtemp()) if self._url else Path(storage.removeprefix("file://")) / study
         self._names: list[str] = []
         self._due = threading.Event()

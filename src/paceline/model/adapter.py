@@ -26,7 +26,9 @@ class Adapter:
     targets one below the other, then their B matrices. `parts` are the views into them that the layers use.
     """
 
-    def __init__(self, recipe: Recipe, groups: list[LinearGroup], targets: set[str], device: torch.device) -> None:
+    def __init__(
+        self, recipe: Recipe, groups: list[LinearGroup], targets: set[str], device: torch.device
+    ) -> None:
         self.rank, self.scale, self.dropout = recipe.lora_r, recipe.lora_scale, recipe.lora_dropout
         self.names = [name for group in groups for name in group.names if name in targets]
         size = sum(self.rank * (linear.in_features + linear.out_features)
@@ -37,7 +39,9 @@ class Adapter:
         self.matrices: dict[str, tuple[Tensor, Tensor]] = {}
         offset = 0
         for group in groups:
-            offset = self._lay_out(group, [i for i, name in enumerate(group.names) if name in targets], offset)
+            offset = self._lay_out(
+                group, [i for i, name in enumerate(group.names) if name in targets], offset
+            )
 
     def _lay_out(self, group: LinearGroup, places: list[int], offset: int) -> int:
         if not places:
@@ -51,14 +55,19 @@ class Adapter:
 
         a, a_grad = take(len(places) * rank, width)
         pairs = [take(group.linears[place].out_features, rank) for place in places]
-        self.parts[group.index] = LoRAWeights(places, rank, a, a_grad, [b for b, _ in pairs], [grad for _, grad in pairs])
+        self.parts[group.index] = LoRAWeights(
+            places, rank, a, a_grad, [b for b, _ in pairs], [grad for _, grad in pairs]
+        )
         for number, place in enumerate(places):
             self.matrices[group.names[place]] = (a[number * rank : (number + 1) * rank], pairs[number][0])
         return offset
 
     def gradient_of(self, name: str) -> tuple[Tensor, Tensor]:
         """The gradients of a module's A and B, as views into the flat buffer."""
-        found = (self.gradients[m.storage_offset() : m.storage_offset() + m.numel()].view(m.shape) for m in self.matrices[name])
+        found = (
+            self.gradients[m.storage_offset() : m.storage_offset() + m.numel()].view(m.shape)
+            for m in self.matrices[name]
+        )
         return next(found), next(found)
 
     def initialize(self, seed: int) -> None:
@@ -66,7 +75,11 @@ class Adapter:
         for name, (a, b) in self.matrices.items():
             state = np.random.SeedSequence([seed, *name.encode()]).generate_state(1, np.uint64)
             generator = torch.Generator().manual_seed(int(state[0] >> 1))
-            a.copy_(torch.empty(a.shape).uniform_(-1 / math.sqrt(a.shape[1]), 1 / math.sqrt(a.shape[1]), generator=generator))
+            a.copy_(
+                torch.empty(a.shape).uniform_(
+                    -1 / math.sqrt(a.shape[1]), 1 / math.sqrt(a.shape[1]), generator=generator
+                )
+            )
             b.zero_()
 
     def save(self, folder: Path, recipe: Recipe) -> None:
@@ -89,7 +102,9 @@ class Adapter:
         """Reads weights that PEFT or `save` wrote; refuses weights for other modules or of another rank."""
         path = folder / "adapter_model.safetensors"
         if not path.is_file():
-            raise ModelError(f"{folder}: no adapter_model.safetensors there; expected an adapter in PEFT's format")
+            raise ModelError(
+                f"{folder}: no adapter_model.safetensors there; expected an adapter in PEFT's format"
+            )
         with safe_open(path, "pt") as stored:
             expected = {f"{_PREFIX}{name}.lora_{half}.weight" for name in self.matrices for half in "AB"}
             if odd := sorted(expected.symmetric_difference(stored.keys())):
@@ -98,7 +113,9 @@ class Adapter:
                 for half, matrix in zip("AB", pair, strict=True):
                     tensor = stored.get_tensor(f"{_PREFIX}{name}.lora_{half}.weight")
                     if tensor.shape != matrix.shape:
-                        raise ModelError(f"{path}: {name} lora_{half} is {tuple(tensor.shape)}, expected {tuple(matrix.shape)}")
+                        raise ModelError(
+                            f"{path}: {name} lora_{half} is {tuple(tensor.shape)}, expected {tuple(matrix.shape)}"
+                        )
                     matrix.copy_(tensor)
 
 

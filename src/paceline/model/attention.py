@@ -32,27 +32,40 @@ def flat_attention(
     if batch is None or softcap is not None:
         raise RuntimeError("flat attention needs a flat batch and no soft cap")
     if batch.cache_layout is not None:
-        return cached_attention(batch.cache_layout, int(module.layer_idx), query, key, value, scaling, sliding_window), None  # type: ignore[arg-type]
+        return cached_attention(
+            batch.cache_layout, int(module.layer_idx), query, key, value, scaling, sliding_window
+        ), None  # type: ignore[arg-type]
     if query.is_cuda and query.dtype != torch.float32:
         return _varlen(batch, query, key, value, scaling, sliding_window), None
     parts = [
         _one_sequence(q, k, v, scaling, sliding_window)
-        for q, k, v in zip(query.split(batch.lengths, 2), key.split(batch.lengths, 2), value.split(batch.lengths, 2), strict=True)
+        for q, k, v in zip(
+            query.split(batch.lengths, 2),
+            key.split(batch.lengths, 2),
+            value.split(batch.lengths, 2),
+            strict=True,
+        )
     ]
     return torch.cat(parts, dim=1), None
 
 
-def _one_sequence(query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None) -> Tensor:
+def _one_sequence(
+    query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None
+) -> Tensor:
     length = query.shape[2]
     mask = None
     if window is not None and window < length:
         mask = torch.ones(length, length, dtype=torch.bool, device=query.device).tril().triu(1 - window)
     grouped = query.shape[1] != key.shape[1]
-    out = F.scaled_dot_product_attention(query, key, value, mask, is_causal=mask is None, scale=scaling, enable_gqa=grouped)
+    out = F.scaled_dot_product_attention(
+        query, key, value, mask, is_causal=mask is None, scale=scaling, enable_gqa=grouped
+    )
     return out.transpose(1, 2)
 
 
-def _varlen(batch: PackedBatch, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None) -> Tensor:
+def _varlen(
+    batch: PackedBatch, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None
+) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
     longest = max(batch.lengths)

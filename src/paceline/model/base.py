@@ -56,13 +56,18 @@ class Base:
         for layer in layers if isinstance(layers, nn.ModuleList) else ():
             layer.__dict__.pop("forward", None)
             if wanted:
-                layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False)
+                layer.forward = partial(
+                    checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False
+                )
 
     @cached_property
     def weight_norms(self) -> dict[str, float]:
         """Frobenius norm of every linear's frozen weight."""
         pairs = [pair for group in self.groups for pair in zip(group.names, group.linears, strict=True)]
-        return {name: float(torch.linalg.vector_norm(dense_weight(linear, torch.float32).float())) for name, linear in pairs}
+        return {
+            name: float(torch.linalg.vector_norm(dense_weight(linear, torch.float32).float()))
+            for name, linear in pairs
+        }
 
     def new_adapter(self, recipe: Recipe) -> Adapter:
         """An adapter of zeros for a recipe's targets."""
@@ -74,7 +79,9 @@ class Base:
         if isinstance(wanted, str):
             found = {name for name in names if re.fullmatch(wanted, name)}
             if not found:
-                raise ModelError(f"target_modules: the expression {wanted!r} matches no linear of {self.name}; there are {_kinds(names)}")
+                raise ModelError(
+                    f"target_modules: the expression {wanted!r} matches no linear of {self.name}; there are {_kinds(names)}"
+                )
             return found
         found = set()
         for target in wanted:
@@ -103,9 +110,13 @@ def read_config(name: str) -> Any:
         config = AutoConfig.from_pretrained(path)
     except (OSError, ValueError) as error:
         kind = "folder" if Path(path).exists() else "hub id (or folder; no such folder here)"
-        raise ModelError(f"base {name!r}: no model configuration can be read from this {kind}: {str(error).splitlines()[0]}") from error
+        raise ModelError(
+            f"base {name!r}: no model configuration can be read from this {kind}: {str(error).splitlines()[0]}"
+        ) from error
     named = config.architectures or []
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or (named and not any("CausalLM" in n or "LMHead" in n for n in named)):
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or (
+        named and not any("CausalLM" in n or "LMHead" in n for n in named)
+    ):
         raise ModelError(
             f"base {name!r} is a {', '.join(named) or config.model_type}, not a causal language model; Paceline fine-tunes decoders"
         )
@@ -131,10 +142,15 @@ def load_base(name: str, device: torch.device | None = None, base_format: BaseFo
     disable_progress_bar()
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            base_path(name), dtype=default_dtype(device), device_map={"": device}, quantization_config=base_format.configuration(device)
+            base_path(name),
+            dtype=default_dtype(device),
+            device_map={"": device},
+            quantization_config=base_format.configuration(device),
         )
     except (OSError, ValueError) as error:
-        raise ModelError(f"base {name!r}: its weights cannot be loaded: {str(error).splitlines()[0]}") from error
+        raise ModelError(
+            f"base {name!r}: its weights cannot be loaded: {str(error).splitlines()[0]}"
+        ) from error
     return wrap_model(model, name)
 
 
@@ -186,7 +202,8 @@ def _find_groups(model: PreTrainedModel, head: nn.Module, device: torch.device) 
         else:
             groups.append([entry])
     return [
-        LinearGroup(i, tuple(name for name, _, _ in members), tuple(linear for _, linear, _ in members)) for i, members in enumerate(groups)
+        LinearGroup(i, tuple(name for name, _, _ in members), tuple(linear for _, linear, _ in members))
+        for i, members in enumerate(groups)
     ]
 
 
@@ -204,7 +221,11 @@ def _hook(group: LinearGroup) -> None:
         return ready.pop(0)
 
     def later(place: int, x: Tensor) -> Tensor:
-        return ready.pop(place) if place in ready else type(group.linears[place]).forward(group.linears[place], x)
+        return (
+            ready.pop(place)
+            if place in ready
+            else type(group.linears[place]).forward(group.linears[place], x)
+        )
 
     group.linears[0].forward = first  # type: ignore[method-assign, assignment]
     for place in range(1, len(group.linears)):
@@ -216,7 +237,9 @@ def _check_head(base: Base) -> None:
     """Refuses a model whose logits are more than the hidden states times the output projection."""
     batch = _probe(base.device)
     with use_batch(batch):
-        logits = base.model(input_ids=batch.input_ids, position_ids=batch.positions, use_cache=False).logits[0]
+        logits = base.model(input_ids=batch.input_ids, position_ids=batch.positions, use_cache=False).logits[
+            0
+        ]
         ours = base.hidden(batch) @ base.head.t()
     if not torch.allclose(logits.float(), ours.float(), atol=1e-2, rtol=1e-2):
         raise ModelError(

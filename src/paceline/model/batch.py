@@ -46,7 +46,9 @@ class PackedBatch:
     labels: Tensor
     lengths: list[int]
     segments: list[Segment]
-    boundaries: Tensor  # (sequences + 1,) int32: cumulative lengths, where the CUDA attention kernel reads them
+    boundaries: (
+        Tensor  # (sequences + 1,) int32: cumulative lengths, where the CUDA attention kernel reads them
+    )
     cache_layout: CacheLayout | None = None  # while generating: what each sequence has seen before
     batched_lora: BatchedLoRA | None = None  # while generating: the adapters side by side
 
@@ -95,7 +97,9 @@ def use_batch(batch: PackedBatch) -> Iterator[None]:
         _current_batch = before
 
 
-def pack_sequences(sequences: list[tuple[Tensor, Tensor]], segments: list[Segment], device: torch.device) -> PackedBatch:
+def pack_sequences(
+    sequences: list[tuple[Tensor, Tensor]], segments: list[Segment], device: torch.device
+) -> PackedBatch:
     """Lays (input ids, labels) of whole sequences end to end and fills up to `MIN_TOKENS`."""
     lengths = [len(ids) for ids, _ in sequences]
     missing = MIN_TOKENS - sum(lengths)

@@ -36,7 +36,10 @@ class BatchedLoRA:
     def __init__(self, adapters: Iterable[Adapter]) -> None:
         self._chunks: list[list[Adapter]] = []
         for adapter in adapters:
-            if not self._chunks or sum(other.rank for other in self._chunks[-1]) + adapter.rank > MAX_GEMM_RANK:
+            if (
+                not self._chunks
+                or sum(other.rank for other in self._chunks[-1]) + adapter.rank > MAX_GEMM_RANK
+            ):
                 self._chunks.append([])
             self._chunks[-1].append(adapter)
         self._weights: dict[tuple[int, int], _Weights | None] = {}
@@ -70,7 +73,9 @@ def _gather(chunk: list[Adapter], group: LinearGroup, like: Tensor) -> _Weights 
     b: dict[int, tuple[slice, Tensor]] = {}
     for target in range(len(group.linears)):
         found = [
-            (place, part) for place, adapter in enumerate(chunk) if (part := adapter.parts.get(group.index)) and target in part.targets
+            (place, part)
+            for place, adapter in enumerate(chunk)
+            if (part := adapter.parts.get(group.index)) and target in part.targets
         ]
         start = len(owner)
         for place, part in found:
@@ -79,11 +84,20 @@ def _gather(chunk: list[Adapter], group: LinearGroup, like: Tensor) -> _Weights 
             owner += [place] * (part.rank + missing)
             scale += [chunk[place].scale] * (part.rank + missing)
         if found:
-            wide = torch.cat([pad(part.b[part.targets.index(target)], (0, -part.rank % RANK_MULTIPLE)) for _, part in found], dim=1)
+            wide = torch.cat(
+                [
+                    pad(part.b[part.targets.index(target)], (0, -part.rank % RANK_MULTIPLE))
+                    for _, part in found
+                ],
+                dim=1,
+            )
             b[target] = (slice(start, len(owner)), wide.to(like.dtype))
     if not rows:
         return None
     device = like.device
     return _Weights(
-        torch.cat(rows).to(like.dtype), torch.tensor(owner, device=device), torch.tensor(scale, device=device, dtype=like.dtype), b
+        torch.cat(rows).to(like.dtype),
+        torch.tensor(owner, device=device),
+        torch.tensor(scale, device=device, dtype=like.dtype),
+        b,
     )

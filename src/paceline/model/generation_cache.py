@@ -55,13 +55,20 @@ class LengthBucket:
         cache.room = None
 
     def parts(self, cache: KVCache) -> dict[int, tuple[Tensor, Tensor]]:
-        return {layer: (k[cache.slot, :, : cache.length], v[cache.slot, :, : cache.length]) for layer, (k, v) in self.layers.items()}
+        return {
+            layer: (k[cache.slot, :, : cache.length], v[cache.slot, :, : cache.length])
+            for layer, (k, v) in self.layers.items()
+        }
 
-    def _grown(self, held: tuple[Tensor, Tensor] | None, like: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    def _grown(
+        self, held: tuple[Tensor, Tensor] | None, like: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
         capacity = max(4, 2 * len(self.sequences))
         made = []
         for number, part in enumerate(like):
-            new = part.new_zeros(capacity, part.shape[0], self.size, part.shape[2])  # zeros: masked places must hold numbers
+            new = part.new_zeros(
+                capacity, part.shape[0], self.size, part.shape[2]
+            )  # zeros: masked places must hold numbers
             if held is not None:
                 new[: held[number].shape[0]] = held[number]
             made.append(new)
@@ -117,7 +124,13 @@ class CachePool:
 
 
 def cached_attention(
-    cache_layout: CacheLayout, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None
+    cache_layout: CacheLayout,
+    layer: int,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scaling: float | None,
+    window: int | None,
 ) -> Tensor:
     """Attention of new tokens to their own pasts. Shapes: query (1, heads, T, d), key and value (1, kv heads, T, d); returns (1, T, heads, d)."""
     heads, kv, width = query.shape[1], key.shape[1], query.shape[3]
@@ -127,8 +140,14 @@ def cached_attention(
         cache.fresh[layer] = (k[0], v[0])
         mask = None
         if window is not None and window < stop - start:
-            mask = torch.ones(stop - start, stop - start, dtype=torch.bool, device=query.device).tril().triu(1 - window)
-        said = F.scaled_dot_product_attention(q, k, v, mask, is_causal=mask is None, scale=scaling, enable_gqa=heads != kv)
+            mask = (
+                torch.ones(stop - start, stop - start, dtype=torch.bool, device=query.device)
+                .tril()
+                .triu(1 - window)
+            )
+        said = F.scaled_dot_product_attention(
+            q, k, v, mask, is_causal=mask is None, scale=scaling, enable_gqa=heads != kv
+        )
         out[start:stop] = said[0].transpose(0, 1)
     for room, rows, mask, lengths in cache_layout.rooms:
         keys, values = room.layers[layer]
@@ -137,7 +156,9 @@ def cached_attention(
         keys[slots, :, lengths - 1] = key[0].index_select(1, rows).transpose(0, 1)
         values[slots, :, lengths - 1] = value[0].index_select(1, rows).transpose(0, 1)
         if window is not None and window < room.size:
-            mask = mask & (torch.arange(room.size, device=rows.device) >= (lengths - window)[:, None, None, None])
+            mask = mask & (
+                torch.arange(room.size, device=rows.device) >= (lengths - window)[:, None, None, None]
+            )
         # the query heads of a key head are its rows: nothing is repeated
         asked = query[0].index_select(1, rows).transpose(0, 1).reshape(count, kv, heads // kv, width)
         said = F.scaled_dot_product_attention(asked, keys[:count], values[:count], mask, scale=scaling)

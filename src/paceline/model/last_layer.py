@@ -30,6 +30,8 @@ def _on_kept_rows(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Ten
             return forward(x)
         with use_batch(batch.loss_rows.batch):
             out = forward(x.index_select(1, batch.loss_rows.rows))
-        return torch.zeros(*x.shape[:-1], out.shape[-1], dtype=out.dtype, device=out.device).index_copy(1, batch.loss_rows.rows, out)
+        return torch.zeros(*x.shape[:-1], out.shape[-1], dtype=out.dtype, device=out.device).index_copy(
+            1, batch.loss_rows.rows, out
+        )
 
     return trimmed

@@ -61,7 +61,9 @@ class GroupLinear(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, grad_sentinel: Tensor, group: LinearGroup, batch: PackedBatch) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, x: Tensor, grad_sentinel: Tensor, group: LinearGroup, batch: PackedBatch
+    ) -> tuple[Tensor, ...]:
         flat = x.view(-1, x.shape[-1])
         outs = [base_product(flat, linear, batch) for linear in group.linears]
         if batch.batched_lora is not None:
@@ -97,7 +99,9 @@ class GroupLinear(torch.autograd.Function):
         return None if dx is None else dx.view(*grads[0].shape[:-1], -1), None, None, None
 
 
-def _backward_part(item: _Saved, low: Tensor, keep: Tensor | None, flat: Tensor, grads: list[Tensor], dx: Tensor | None) -> None:
+def _backward_part(
+    item: _Saved, low: Tensor, keep: Tensor | None, flat: Tensor, grads: list[Tensor], dx: Tensor | None
+) -> None:
     """Adds one slice's gradients to its adapter's buffer and to dx. `low` (rows, targets x r) is the dropped-out input times A."""
     part, rows = item.part, item.rows
     dlow = torch.empty_like(low)
@@ -116,7 +120,9 @@ def _backward_part(item: _Saved, low: Tensor, keep: Tensor | None, flat: Tensor,
         dx[rows].addcmul_(dlow @ _as(part.a, flat), _factor(keep, flat))
 
 
-def _dropout(segment: Segment, group: LinearGroup, width: int, device: torch.device) -> tuple[float, Tensor | None]:
+def _dropout(
+    segment: Segment, group: LinearGroup, width: int, device: torch.device
+) -> tuple[float, Tensor | None]:
     assert segment.adapter is not None
     p, scale = segment.adapter.dropout, segment.adapter.scale
     if segment.dropout_key is None or p == 0:

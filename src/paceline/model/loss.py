@@ -71,7 +71,11 @@ def segment_losses(
         part, target = rows[start : start + step], labels[start : start + step]
         logits = _logits(part, weight)
         terms = [_Term(s, start, start + step) for s in soft]
-        soft_grads = [term.apply(logits, found) for term, found in zip(terms, divergences, strict=True) if len(term.places)]
+        soft_grads = [
+            term.apply(logits, found)
+            for term, found in zip(terms, divergences, strict=True)
+            if len(term.places)
+        ]
         loss, correct, grad = _cross_entropy(logits, target, weight, gradient is not None)
         losses.append(loss)
         corrects.append(correct)
@@ -94,7 +98,9 @@ def _logits(rows: Tensor, weight: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 
 
-def _cross_entropy(logits: Tensor, labels: Tensor, weight: Tensor, want_gradient: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _cross_entropy(
+    logits: Tensor, labels: Tensor, weight: Tensor, want_gradient: bool
+) -> tuple[Tensor, Tensor, Tensor]:
     """(loss, correct, d(summed loss)/d(rows)) of one chunk, overwriting its logits; the gradient is softmax(z) W - W[label], the softmax left unnormalised."""
     top = logits.amax(1, keepdim=True)
     chosen = logits.gather(1, labels[:, None])

@@ -13,7 +13,13 @@ class RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         wide = x.float()
-        inverse = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+        inverse = (
+            torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+            .square_()
+            .div_(x.shape[-1])
+            .add_(eps)
+            .rsqrt_()
+        )
         ctx.save_for_backward(x, weight, inverse)
         out: Tensor = (wide * inverse).to(x.dtype).mul_(weight)
         return out
@@ -31,11 +37,25 @@ class RMSNorm(torch.autograd.Function):
 def fuse_norms(model: nn.Module) -> None:
     """Swaps the forward of every RMSNorm that computes what `RMSNorm` above does; others stay as they are."""
     for module in model.modules():
-        weight, eps = getattr(module, "weight", None), getattr(module, "variance_epsilon", getattr(module, "eps", None))
-        if not type(module).__name__.endswith("RMSNorm") or not isinstance(weight, Tensor) or not isinstance(eps, float):
+        weight, eps = (
+            getattr(module, "weight", None),
+            getattr(module, "variance_epsilon", getattr(module, "eps", None)),
+        )
+        if (
+            not type(module).__name__.endswith("RMSNorm")
+            or not isinstance(weight, Tensor)
+            or not isinstance(eps, float)
+        ):
             continue
-        probe = torch.linspace(-2, 3, 4 * weight.numel(), device=weight.device, dtype=weight.dtype).view(4, -1)
-        if torch.allclose(module(probe), _normed(probe, weight, eps), atol=1e-5, rtol=1e-2 if weight.dtype == torch.bfloat16 else 1e-5):
+        probe = torch.linspace(-2, 3, 4 * weight.numel(), device=weight.device, dtype=weight.dtype).view(
+            4, -1
+        )
+        if torch.allclose(
+            module(probe),
+            _normed(probe, weight, eps),
+            atol=1e-5,
+            rtol=1e-2 if weight.dtype == torch.bfloat16 else 1e-5,
+        ):
             module.forward = types.MethodType(lambda self, x, eps=eps: _normed(x, self.weight, eps), module)
 
 

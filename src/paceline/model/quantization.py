@@ -36,7 +36,9 @@ def base_product(flat: Tensor, linear: nn.Linear, batch: PackedBatch) -> Tensor:
         x = flat.to(getattr(linear, "compute_dtype", None) or flat.dtype)
         out = x @ dense_weight(linear, x.dtype).t()
         return (out if linear.bias is None else out + linear.bias.to(out.dtype)).to(flat.dtype)
-    return flat @ linear.weight.t() if linear.bias is None else torch.addmm(linear.bias, flat, linear.weight.t())
+    return (
+        flat @ linear.weight.t() if linear.bias is None else torch.addmm(linear.bias, flat, linear.weight.t())
+    )
 
 
 def dense_weight(linear: nn.Linear, dtype: torch.dtype) -> Tensor:
@@ -64,7 +66,11 @@ class BaseFormat:
 
     @classmethod
     def of(cls, recipe: Recipe) -> BaseFormat:
-        return UNQUANTIZED if recipe.quantize == "none" else cls(recipe.quantize, recipe.compute_dtype, recipe.llm_int8_threshold)
+        return (
+            UNQUANTIZED
+            if recipe.quantize == "none"
+            else cls(recipe.quantize, recipe.compute_dtype, recipe.llm_int8_threshold)
+        )
 
     def require(self) -> None:
         """Refuses a quantized base where bitsandbytes is not installed."""
@@ -88,7 +94,9 @@ class BaseFormat:
             load_in_4bit=True,
             bnb_4bit_quant_type=self.quantize.removesuffix("-double"),
             bnb_4bit_use_double_quant=self.quantize.endswith("-double"),
-            bnb_4bit_compute_dtype=default_dtype(device) if self.compute_dtype == "auto" else getattr(torch, self.compute_dtype),
+            bnb_4bit_compute_dtype=default_dtype(device)
+            if self.compute_dtype == "auto"
+            else getattr(torch, self.compute_dtype),
         )
 
 

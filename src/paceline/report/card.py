@@ -27,9 +27,17 @@ def model_card(run: Path, name: str, merged: bool) -> str:
 
 
 def _header(recipe: Recipe, name: str, merged: bool) -> str:
-    fields: dict[str, Any] = {"base_model": recipe.base, "pipeline_tag": "text-generation", "tags": ["paceline", "lora", "sft"]}
+    fields: dict[str, Any] = {
+        "base_model": recipe.base,
+        "pipeline_tag": "text-generation",
+        "tags": ["paceline", "lora", "sft"],
+    }
     fields |= {"library_name": "transformers" if merged else "peft", "model_name": name.split("/")[-1]}
     sources = {part.source for part in recipe.data.parts()}
-    if named := sorted(s for s in sources if s and s.count("/") == 1 and not s.startswith((".", "/", "~")) and "." not in s.split("/")[-1]):
+    if named := sorted(
+        s
+        for s in sources
+        if s and s.count("/") == 1 and not s.startswith((".", "/", "~")) and "." not in s.split("/")[-1]
+    ):
         fields["datasets"] = named
     return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True).strip()

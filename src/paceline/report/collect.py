@@ -83,7 +83,11 @@ def gather(path: Path) -> StudyFacts:
     first = begun[0].recipe()
     runs = [_run(directory, first, hypotheses.get(directory.name, "")) for directory in begun]
     comparison = compare(begun) if any((d.eval / "final.parquet").is_file() for d in begun) else None
-    losses = {d.name: ExampleLosses.read(d.eval / "final.parquet") for d in begun if (d.eval / "final.parquet").is_file()}
+    losses = {
+        d.name: ExampleLosses.read(d.eval / "final.parquet")
+        for d in begun
+        if (d.eval / "final.parquet").is_file()
+    }
     findings = in_order(finding for run in runs for finding in run.findings)
     return StudyFacts(
         stored.get("study", path.resolve().name), stored.get("objective", ""), stored.get("published") or {}, runs, comparison,
@@ -95,7 +99,9 @@ def _run(directory: RunDirectory, first: Recipe, hypothesis: str) -> RunFacts:
     recipe = directory.recipe()
     events = read_events(directory.events)
     suites = {
-        name: read_json(directory.eval / f"{name}.json") for name in ("rust", "problems") if (directory.eval / f"{name}.json").is_file()
+        name: read_json(directory.eval / f"{name}.json")
+        for name in ("rust", "problems")
+        if (directory.eval / f"{name}.json").is_file()
     }
     forgotten = directory.eval / "forgetting.json"
     return RunFacts(
@@ -121,7 +127,9 @@ def _pairs(comparison: Comparison | None, losses: dict[str, ExampleLosses]) -> d
     }
 
 
-def _tasks(comparison: Comparison | None, losses: dict[str, ExampleLosses]) -> dict[str, dict[str, Difference]]:
+def _tasks(
+    comparison: Comparison | None, losses: dict[str, ExampleLosses]
+) -> dict[str, dict[str, Difference]]:
     """{run: {task: Δ from the baseline}} where a data set has several tasks."""
     if comparison is None or len({task for row in comparison.rows for task in row.tasks}) < 2:
         return {}
@@ -135,7 +143,9 @@ def _tasks(comparison: Comparison | None, losses: dict[str, ExampleLosses]) -> d
     return found
 
 
-def _samples(comparison: Comparison | None, directories: list[RunDirectory], count: int = 3) -> tuple[str, list[Sample]] | None:
+def _samples(
+    comparison: Comparison | None, directories: list[RunDirectory], count: int = 3
+) -> tuple[str, list[Sample]] | None:
     """Answers of the base and of the run with the lowest loss to the first questions that both were asked."""
     if comparison is None:
         return None
@@ -147,10 +157,15 @@ def _samples(comparison: Comparison | None, directories: list[RunDirectory], cou
         said: dict[str, dict[Any, dict[str, Any]]] = {}
         for line in (folder / file).read_text().splitlines():
             answer = json.loads(line)
-            said.setdefault(answer["run"], {})[answer["id"], answer.get("turn", 0), answer.get("sample", 0)] = answer
+            said.setdefault(answer["run"], {})[
+                answer["id"], answer.get("turn", 0), answer.get("sample", 0)
+            ] = answer
         both = [key for key in said.get(name, {}) if key in said.get("base", {})][:count]
         if both:
-            return name, [Sample(_question(said[name][key]), said["base"][key]["answer"], said[name][key]["answer"]) for key in both]
+            return name, [
+                Sample(_question(said[name][key]), said["base"][key]["answer"], said[name][key]["answer"])
+                for key in both
+            ]
     return None
 
 

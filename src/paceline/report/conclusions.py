@@ -29,7 +29,11 @@ def _code(study: StudyFacts) -> list[str]:
             )
             continue
         against = "" if base is None else f", the base {base:.1%}"
-        found += [f"{name} passes {rate:.1%} of {tasks} {suite} tasks{against}." for name, rate in rates.items() if name != "base"]
+        found += [
+            f"{name} passes {rate:.1%} of {tasks} {suite} tasks{against}."
+            for name, rate in rates.items()
+            if name != "base"
+        ]
     return found
 
 
@@ -40,17 +44,23 @@ def _losses(study: StudyFacts) -> list[str]:
     leader = study.comparison.best[0]
     base = study.comparison.base_loss
     gained = base - rows[leader].eval_loss
-    found = [f"{leader} lowers the base's held-out loss by {gained:.3f}, from {base:.4f} to {rows[leader].eval_loss:.4f} nats a token."]
+    found = [
+        f"{leader} lowers the base's held-out loss by {gained:.3f}, from {base:.4f} to {rows[leader].eval_loss:.4f} nats a token."
+    ]
     beaten = {name: pair for name, pair in study.pairs.items() if pair.verdict == "worse"}
     tied = {name: pair for name, pair in study.pairs.items() if pair.verdict == "tie"}
     for name, pair in sorted(beaten.items(), key=lambda item: item[1].delta):
-        found.append(f"{leader} beats {name} by {pair.delta:.3f} ± {half_width(pair):.3f} nats a token ({pair.examples:,} examples, 95%).")
+        found.append(
+            f"{leader} beats {name} by {pair.delta:.3f} ± {half_width(pair):.3f} nats a token ({pair.examples:,} examples, 95%)."
+        )
     for name, pair in sorted(tied.items(), key=lambda item: item[1].delta):
         found.append(
             f"{leader} and {name} cannot be told apart with {pair.examples:,} examples ({-pair.delta:+.3f} ± {half_width(pair):.3f}); {_needed(pair)}"
         )
     others = [name for name in rows if name not in study.pairs and name != leader]
-    return found + [f"{name} shares no held-out example with {leader}: the two are not compared." for name in others]
+    return found + [
+        f"{name} shares no held-out example with {leader}: the two are not compared." for name in others
+    ]
 
 
 def half_width(pair: Difference) -> float:
@@ -63,7 +73,11 @@ def _needed(pair: Difference) -> str:
     if not math.isfinite(half_width(pair)) or pair.delta == 0:
         return "their losses are the same." if pair.delta == 0 else "one example says nothing."
     examples = pair.examples * (half_width(pair) / abs(pair.delta)) ** 2
-    return f"about {_round_up(examples):,} would be needed." if examples < 1e6 else "more than a million would be needed."
+    return (
+        f"about {_round_up(examples):,} would be needed."
+        if examples < 1e6
+        else "more than a million would be needed."
+    )
 
 
 def _round_up(value: float) -> int:
@@ -79,7 +93,9 @@ def _of_run(run: RunFacts) -> list[str]:
     best, steps = run.status.get("best_step"), run.status.get("step")
     if run.state == "finished" and best and steps and best < steps and run.recipe.eval_steps:
         lowest = min(event["loss"] for event in run.evals if event["loss"] is not None)
-        found.append(f"{run.name} was best at step {best:,} of {steps:,} ({lowest:.4f} against {run.final['loss']:.4f} at its end).")
+        found.append(
+            f"{run.name} was best at step {best:,} of {steps:,} ({lowest:.4f} against {run.final['loss']:.4f} at its end)."
+        )
     if run.mtbench and "change" in (scores := run.mtbench["runs"].get(run.name, {})):
         change = scores["change"]
         told = {"better": "raises", "worse": "lowers", "tie": "does not measurably change"}[change["verdict"]]

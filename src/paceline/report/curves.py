@@ -29,7 +29,12 @@ def _curves(run: RunFacts, points: int) -> dict[str, Any]:
     for event in run.evals:
         while line is not None and line["step"] <= event["step"]:
             last, line = line, next(lines, None)
-        for column, value in (("step", event["step"]), ("tokens", last["tokens"]), ("seconds", last["seconds"]), ("loss", event["loss"])):
+        for column, value in (
+            ("step", event["step"]),
+            ("tokens", last["tokens"]),
+            ("seconds", last["seconds"]),
+            ("loss", event["loss"]),
+        ):
             held_out[column].append(value)
     return {"name": run.name, "train": train, "eval": held_out}
 
@@ -38,7 +43,9 @@ def thin(rows: list[list[float | None]], points: int) -> list[int]:
     """Places of the rows to draw: all if they are few, else the lowest and highest of each column in every stretch, and both ends."""
     if len(rows) <= points:
         return list(range(len(rows)))
-    values = np.asarray([[np.nan if value is None else value for value in row] for row in rows], dtype=np.float64)
+    values = np.asarray(
+        [[np.nan if value is None else value for value in row] for row in rows], dtype=np.float64
+    )
     kept = {0, len(rows) - 1}
     for stretch in np.array_split(np.arange(len(rows)), points // (2 * values.shape[1])):
         part = values[stretch]

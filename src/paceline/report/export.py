@@ -29,14 +29,25 @@ def write_report(study: StudyFacts, folder: Path, price: float | None = None) ->
     }  # fmt: skip
     markdown, page = folder / "report.md", folder / "report.html"
     write_whole(markdown, _environment(False).get_template("report.md.jinja").render(content))
-    write_whole(page, _environment(True).get_template("report.html.jinja").render(content, **_embedded(study)))
+    write_whole(
+        page, _environment(True).get_template("report.html.jinja").render(content, **_embedded(study))
+    )
     return markdown, page
 
 
 def _environment(is_html: bool) -> Environment:
     """Everything that a model or a data set wrote is escaped: by autoescape in HTML, by `cell` and `fence` in Markdown."""
-    made = Environment(loader=PackageLoader("paceline.report"), autoescape=is_html, trim_blocks=True, lstrip_blocks=True)
-    made.filters |= {"cell": _cell, "fence": _fence, "clock": clock, "number": _number, "half_width": half_width, "shade": _shade}
+    made = Environment(
+        loader=PackageLoader("paceline.report"), autoescape=is_html, trim_blocks=True, lstrip_blocks=True
+    )
+    made.filters |= {
+        "cell": _cell,
+        "fence": _fence,
+        "clock": clock,
+        "number": _number,
+        "half_width": half_width,
+        "shade": _shade,
+    }
     return made
 
 
@@ -47,8 +58,16 @@ def markdown_environment() -> Environment:
 
 def _mtbench_rows(study: StudyFacts) -> list[tuple[str, dict[str, Any]]]:
     """(speaker, its scores): the base once, then every run that was asked."""
-    base = [("base", run.mtbench["runs"]["base"]) for run in study.runs if run.mtbench and "base" in run.mtbench["runs"]]
-    return base[:1] + [(run.name, run.mtbench["runs"][run.name]) for run in study.runs if run.mtbench and run.name in run.mtbench["runs"]]
+    base = [
+        ("base", run.mtbench["runs"]["base"])
+        for run in study.runs
+        if run.mtbench and "base" in run.mtbench["runs"]
+    ]
+    return base[:1] + [
+        (run.name, run.mtbench["runs"][run.name])
+        for run in study.runs
+        if run.mtbench and run.name in run.mtbench["runs"]
+    ]
 
 
 def _code_rows(study: StudyFacts) -> list[tuple[str, str, int, dict[str, Any]]]:
@@ -96,7 +115,9 @@ def _number(value: Any) -> str:
         return "" if value is None else str(value)
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:.4g}" if abs(value) < 1e-3 or abs(value) >= 1e4 else f"{value:.4f}".rstrip("0").rstrip(".")
+    return (
+        f"{value:.4g}" if abs(value) < 1e-3 or abs(value) >= 1e4 else f"{value:.4f}".rstrip("0").rstrip(".")
+    )
 
 
 def _shade(delta: float, largest: float) -> str:

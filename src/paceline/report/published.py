@@ -24,7 +24,10 @@ def against_published(study: StudyFacts) -> list[Figure]:
     found = []
     for key, value in study.published.items():
         if isinstance(value, dict):
-            found += [Figure(key, name, figure, measured(runs[key], name) if key in runs else None) for name, figure in value.items()]
+            found += [
+                Figure(key, name, figure, measured(runs[key], name) if key in runs else None)
+                for name, figure in value.items()
+            ]
         else:
             found.append(Figure("", key, value, None))
     return found

@@ -77,7 +77,9 @@ class _Tracked:
             act()
         except Exception as error:  # whatever a tracker does, training is not its business
             self.failed, self.opened = True, None
-            self.log(f"{self.directory.name}: {self.recipe.track} failed and is left alone ({type(error).__name__}: {error})")
+            self.log(
+                f"{self.directory.name}: {self.recipe.track} failed and is left alone ({type(error).__name__}: {error})"
+            )
 
 
 def figures(event: dict[str, Any]) -> dict[str, float]:

@@ -28,7 +28,9 @@ def sparkline(values: list[float], width: int = 24) -> str:
     size = max(1, -(-len(values) // width))
     means = [sum(values[i : i + size]) / len(values[i : i + size]) for i in range(0, len(values), size)]
     low, high = min(means), max(means)
-    return "".join(_BARS[round((value - low) / (high - low) * (len(_BARS) - 1)) if high > low else 0] for value in means)
+    return "".join(
+        _BARS[round((value - low) / (high - low) * (len(_BARS) - 1)) if high > low else 0] for value in means
+    )
 
 
 def picture(path: Path) -> tuple[Group, bool]:
@@ -50,14 +52,24 @@ def _row(directory: RunDirectory, notes: list[Text]) -> list[str | Text]:
     total = next((event["total_steps"] for event in events if event["event"] == "start"), None)
     evals = [event["loss"] for event in events if event["event"] == "eval" and event["loss"] is not None]
     told = [event for event in events if event["event"] in ("alert", "finding")]
-    notes += [Text(f"{directory.name}, step {event.get('step')}: {event['message']} ({event['rule']})", style="yellow") for event in told]
+    notes += [
+        Text(
+            f"{directory.name}, step {event.get('step')}: {event['message']} ({event['rule']})",
+            style="yellow",
+        )
+        for event in told
+    ]
     state = directory.status()["state"]
     if state == "running" and time.time() - directory.events.stat().st_mtime > SILENT_SECONDS:
         state = "silent"
     losses = [line["loss"] for line in lines if line["loss"] is not None]
     last = lines[-1] if lines else {}
     rate = f"{last['tokens'] / last['seconds']:,.0f}" if last.get("seconds") else ""
-    left = clock(last["seconds"] / last["step"] * (total - last["step"])) if last and total and state == "running" else ""
+    left = (
+        clock(last["seconds"] / last["step"] * (total - last["step"]))
+        if last and total and state == "running"
+        else ""
+    )
     return [
         directory.name, Text(state, style=_STYLE.get(state, "dim")), f"{last.get('step', 0)}/{total or '?'}", sparkline(losses),
         f"{losses[-1]:.4f}" if losses else "", f"{evals[-1]:.4f}" if evals else "", rate, left, str(len(told) or ""),

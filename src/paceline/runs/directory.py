@@ -54,9 +54,15 @@ class RunDirectory:
         """Refuses a directory that another recipe has begun, saying what differs, and one that holds something else."""
         if self.recipe_file.is_file():
             if differing := recipe_differences(self.recipe(), recipe):
-                said = ", ".join(f"{key}: {old!r} there, {new!r} now" for key, (old, new) in differing.items())
-                raise RunError(f"{self.path} belongs to another recipe ({said}); choose another name or delete the directory")
-        elif self.path.exists() and (not self.path.is_dir() or any(p for p in self.path.iterdir() if p.name not in _OURS)):
+                said = ", ".join(
+                    f"{key}: {old!r} there, {new!r} now" for key, (old, new) in differing.items()
+                )
+                raise RunError(
+                    f"{self.path} belongs to another recipe ({said}); choose another name or delete the directory"
+                )
+        elif self.path.exists() and (
+            not self.path.is_dir() or any(p for p in self.path.iterdir() if p.name not in _OURS)
+        ):
             raise RunError(f"{self.path} exists and is no run directory; choose another name or delete it")
 
     def claim(self, recipe: Recipe) -> None:
@@ -68,7 +74,11 @@ class RunDirectory:
 
     def latest_checkpoint(self) -> Path | None:
         """The newest whole checkpoint."""
-        found = {int(m[1]): p for p in self.checkpoints.glob("step-*") if (m := re.fullmatch(r"step-(\d+)", p.name))}
+        found = {
+            int(m[1]): p
+            for p in self.checkpoints.glob("step-*")
+            if (m := re.fullmatch(r"step-(\d+)", p.name))
+        }
         return found[max(found)] if found else None
 
     def prune_checkpoints(self, keep: int) -> None:
@@ -95,7 +105,9 @@ def check_room(folder: Path, needed: int) -> None:
         probe.write_bytes(b"x" * 4096)
         probe.unlink()
     except OSError as error:
-        raise RunError(f"{folder}: cannot be written ({error.strerror}); choose another place with --runs") from error
+        raise RunError(
+            f"{folder}: cannot be written ({error.strerror}); choose another place with --runs"
+        ) from error
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise RunError(

@@ -18,7 +18,10 @@ class EventLog:
 
     def write(self, event: str, **fields: Any) -> None:
         """Adds one line. Numbers that are not finite are written as null beside `"finite": false`."""
-        clean = {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in fields.items()}
+        clean = {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in fields.items()
+        }
         if any(clean[key] is None and fields[key] is not None for key in fields):
             clean["finite"] = False
         self._file.write((json.dumps({"event": event, **clean}) + "\n").encode())
@@ -70,7 +73,13 @@ def write_trainer_state(events: Path, target: Path, max_steps: int, epochs: floa
         if names is None:
             continue
         step = event["step"]
-        history.append({"step": step, "epoch": event["epoch"], **{names[key]: event[key] for key in names if key in event}})
+        history.append(
+            {
+                "step": step,
+                "epoch": event["epoch"],
+                **{names[key]: event[key] for key in names if key in event},
+            }
+        )
         if event["event"] == "eval" and event["loss"] is not None and (best is None or event["loss"] < best):
             best = event["loss"]
     epoch = history[-1]["epoch"] if history else 0.0

@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 
-
 @dataclass(frozen=True)
 class ExampleLosses:
     """Losses of held-out examples.
@@ -36,7 +35,10 @@ class ExampleLosses:
         return {**figures, "phases": by_phase} if phases else figures
 
     def _by(self, labels: list[str]) -> dict[str, Any]:
-        return {label: self._figures(np.asarray([other == label for other in labels])) for label in sorted(set(labels) - {""})}
+        return {
+            label: self._figures(np.asarray([other == label for other in labels]))
+            for label in sorted(set(labels) - {""})
+        }
 
     def _figures(self, chosen: NDArray[np.bool_]) -> dict[str, Any]:
         tokens = int(self.tokens[chosen].sum())
@@ -53,12 +55,16 @@ class ExampleLosses:
         chosen = np.asarray([other == task for other in self.task], dtype=bool)
         arrays = {name: getattr(self, name)[chosen] for name in ("row", "tokens", "loss", "correct", "kl")}
         return ExampleLosses(
-            source=[s for s, kept in zip(self.source, chosen, strict=True) if kept], task=[task] * int(chosen.sum()), **arrays
+            source=[s for s, kept in zip(self.source, chosen, strict=True) if kept],
+            task=[task] * int(chosen.sum()),
+            **arrays,
         )
 
     def save(self, path: Path) -> None:
         """Writes the table as Parquet."""
-        columns = {name: getattr(self, name) for name in ("source", "row", "task", "tokens", "loss", "correct", "kl")}
+        columns = {
+            name: getattr(self, name) for name in ("source", "row", "task", "tokens", "loss", "correct", "kl")
+        }
         scratch = path.with_name(f".{path.name}.partial")
         pq.write_table(pa.table(columns), scratch)
         scratch.replace(path)

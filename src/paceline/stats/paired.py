@@ -47,11 +47,19 @@ def paired_difference(run: ExampleLosses, other: ExampleLosses, seed: int = 0) -
     mine, theirs = _common(run, other)
     left_out = len(run.row) + len(other.row) - 2 * len(mine)
     if len(mine) == 0:
-        raise RunError("the runs have no held-out example in common; they were trained on different data or splits and cannot be compared")
+        raise RunError(
+            "the runs have no held-out example in common; they were trained on different data or splits and cannot be compared"
+        )
     gap = (run.loss[mine] - other.loss[theirs], run.tokens[mine].astype(np.float64))
     delta = float(_ratio(*gap))
     if len(mine) == 1 or not gap[0].any():
-        return Difference(delta, delta if len(mine) > 1 else -np.inf, delta if len(mine) > 1 else np.inf, len(mine), left_out)
+        return Difference(
+            delta,
+            delta if len(mine) > 1 else -np.inf,
+            delta if len(mine) > 1 else np.inf,
+            len(mine),
+            left_out,
+        )
     interval = stats.bootstrap(
         gap, _ratio, paired=True, vectorized=True, n_resamples=RESAMPLES, batch=max(1, 2**22 // len(mine)), method="percentile",
         rng=np.random.default_rng(seed),
@@ -70,7 +78,12 @@ def _ratio(gaps: NDArray[np.float64], tokens: NDArray[np.float64], axis: int = -
 
 def _common(run: ExampleLosses, other: ExampleLosses) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Places of the examples that both runs hold out with the same number of supervised tokens."""
-    left, right = ([f"{row} {source}" for row, source in zip(side.row, side.source, strict=True)] for side in (run, other))
-    _, mine, theirs = np.intersect1d(np.asarray(left), np.asarray(right), assume_unique=True, return_indices=True)
+    left, right = (
+        [f"{row} {source}" for row, source in zip(side.row, side.source, strict=True)]
+        for side in (run, other)
+    )
+    _, mine, theirs = np.intersect1d(
+        np.asarray(left), np.asarray(right), assume_unique=True, return_indices=True
+    )
     same = run.tokens[mine] == other.tokens[theirs]
     return mine[same], theirs[same]

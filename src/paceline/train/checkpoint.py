@@ -33,7 +33,9 @@ class Progress:
     events_bytes: int = field(default=0)
 
 
-def save_checkpoint(folder: Path, recipe: Recipe, adapter: Adapter, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+def save_checkpoint(
+    folder: Path, recipe: Recipe, adapter: Adapter, optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
     """Writes a checkpoint whole or not at all."""
     with whole_folder(folder) as scratch:
         adapter.save(scratch, recipe)

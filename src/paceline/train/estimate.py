@@ -52,7 +52,9 @@ class CohortEstimate:
         return sum(self.memory.values())
 
 
-def estimate_study(study: Study, budget: int | None = None, log: Callable[[str], None] = lambda line: None) -> list[CohortEstimate]:
+def estimate_study(
+    study: Study, budget: int | None = None, log: Callable[[str], None] = lambda line: None
+) -> list[CohortEstimate]:
     """Estimates every cohort of a study. Loads each base and trains a piece of every run for a moment; writes nothing.
 
     Raises:
@@ -92,7 +94,9 @@ def estimate_cohort(
     for (run, recipe, ready), adapter in zip(runs, adapters, strict=True):
         log(f"probing {run}")
         teacher = teachers[recipe.distill.teacher, recipe.distill.quantize] if recipe.distill else None
-        rate, saved = _probe(base, ready, adapter, Objective(recipe, ready.dataset, reference if recipe.kl else None, teacher))
+        rate, saved = _probe(
+            base, ready, adapter, Objective(recipe, ready.dataset, reference if recipe.kl else None, teacher)
+        )
         rates.append(rate)
         activations = max(activations, saved)
     tokens = max(budget or BUDGET[base.device.type], max(_longest(ready) for _, _, ready in runs))
@@ -101,7 +105,8 @@ def estimate_cohort(
         "base": _bytes(base) + sum(_bytes(teacher.base) for teacher in teachers.values()),
         "adapters and gradients": sum(2 * adapter.parameters.nbytes for adapter in adapters),
         "optimizers": sum(
-            int(a.parameters.nbytes * (2 if r.optim == "adamw" else 0.52)) for a, (_, r, _) in zip(adapters, runs, strict=True)
+            int(a.parameters.nbytes * (2 if r.optim == "adamw" else 0.52))
+            for a, (_, r, _) in zip(adapters, runs, strict=True)
         ),
         "activations": activations * tokens + _workspace(base, tokens),
     }
@@ -112,7 +117,11 @@ def estimate_cohort(
 def device_memory(device: torch.device | None = None) -> int:
     """Bytes that a device has; None: the one on which training would run here."""
     device = device or default_device()
-    return psutil.virtual_memory().total if device.type == "cpu" else torch.cuda.get_device_properties(device).total_memory
+    return (
+        psutil.virtual_memory().total
+        if device.type == "cpu"
+        else torch.cuda.get_device_properties(device).total_memory
+    )
 
 
 def _run(name: str, prepared: Prepared, rate: float) -> RunEstimate:
@@ -125,11 +134,16 @@ def _run(name: str, prepared: Prepared, rate: float) -> RunEstimate:
 
 def _longest(prepared: Prepared) -> int:
     """Tokens of the longest piece: one long example may be more than a piece usually holds."""
-    return int(max(np.minimum(prepared.dataset.lengths, prepared.recipe.max_length).max(), MICRO_BATCH_TOKENS))
+    return int(
+        max(np.minimum(prepared.dataset.lengths, prepared.recipe.max_length).max(), MICRO_BATCH_TOKENS)
+    )
 
 
 def _bytes(base: Base) -> int:
-    held = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in [*base.model.parameters(), *base.model.buffers()]}
+    held = {
+        t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()
+        for t in [*base.model.parameters(), *base.model.buffers()]
+    }
     return sum(held.values())
 
 
@@ -138,25 +152,37 @@ def _workspace(base: Base, tokens: int) -> int:
     config = base.model.config
     width: int = 4 * getattr(config, "intermediate_size", 4 * config.hidden_size) + 4 * config.hidden_size
     vocabulary = base.head.shape[0]
-    return tokens * width * base.head.element_size() + 3 * chunk_rows(vocabulary, base.device) * vocabulary * 4
+    return (
+        tokens * width * base.head.element_size() + 3 * chunk_rows(vocabulary, base.device) * vocabulary * 4
+    )
 
 
 def _probe(base: Base, prepared: Prepared, adapter: Adapter, objective: Objective) -> tuple[float, int]:
     """(tokens a second, bytes kept for the backward pass per token) of a run, from two of its first pieces."""
     recipe, dataset = prepared.recipe, prepared.dataset
     order = DataOrder(recipe, prepared.plan)
-    examples = prepared.split.train[np.concatenate([order(step) for step in range(min(4, prepared.plan.total_steps))])]
+    examples = prepared.split.train[
+        np.concatenate([order(step) for step in range(min(4, prepared.plan.total_steps))])
+    ]
     micro_batches = list(make_micro_batches(dataset, examples, recipe.max_length))[:2]
     took, saved = 0.0, 0
     for micro_batch in micro_batches:  # the last one counts: the first warms up
         began = time.perf_counter()
-        saved = _train_piece(base, adapter, objective, micro_batch, recipe.kl.start_step + recipe.kl.warmup_steps if recipe.kl else 0)
+        saved = _train_piece(
+            base,
+            adapter,
+            objective,
+            micro_batch,
+            recipe.kl.start_step + recipe.kl.warmup_steps if recipe.kl else 0,
+        )
         took = time.perf_counter() - began
     adapter.gradients.zero_()
     return micro_batches[-1].tokens / took, saved // micro_batches[-1].tokens
 
 
-def _train_piece(base: Base, adapter: Adapter, objective: Objective, micro_batch: MicroBatch, step: int) -> int:
+def _train_piece(
+    base: Base, adapter: Adapter, objective: Objective, micro_batch: MicroBatch, step: int
+) -> int:
     """Bytes that autograd keeps for the backward pass, weights not counted."""
     objective.begin(step, [micro_batch], False)
     weights = {p.untyped_storage().data_ptr() for p in base.model.parameters()}

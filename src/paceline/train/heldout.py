@@ -27,7 +27,11 @@ def held_out_losses(
         batch = pack_micro_batches([micro_batch], [Segment(start, stop, adapter)], base.device)
         with use_batch(batch):
             hidden = base.hidden(batch)
-        soft = [SoftTarget(*reference.of(dataset, micro_batch, None), reference.base.head, 0.0, False)] if reference else []
+        soft = (
+            [SoftTarget(*reference.of(dataset, micro_batch, None), reference.base.head, 0.0, False)]
+            if reference
+            else []
+        )
         losses = segment_losses(hidden, base.head, batch, batch.segments[0], soft=soft)
         sizes = [sequence.supervised for sequence in micro_batch.sequences]
         divergence = losses.divergences[0] if soft else torch.full_like(losses.loss, torch.nan)
@@ -38,4 +42,6 @@ def held_out_losses(
     tokens, loss, correct, kl = (np.asarray(column) for column in zip(*figures, strict=True))
     sources = [dataset.sources[part] for part in dataset.parts[kept]]
     tasks = dataset.tasks
-    return ExampleLosses(sources, dataset.column("row")[kept], [tasks[i] for i in kept], tokens, loss, correct, kl)
+    return ExampleLosses(
+        sources, dataset.column("row")[kept], [tasks[i] for i in kept], tokens, loss, correct, kl
+    )

@@ -30,8 +30,13 @@ class HiddenStateCache:
         Args:
             tail: only the last so many supervised positions of each sequence.
         """
-        keys = [(id(dataset), sequence.example, len(sequence.inputs), tail or 0) for sequence in micro_batch.sequences]
-        missing = [(key, s) for key, s in zip(keys, micro_batch.sequences, strict=True) if key not in self._kept]
+        keys = [
+            (id(dataset), sequence.example, len(sequence.inputs), tail or 0)
+            for sequence in micro_batch.sequences
+        ]
+        missing = [
+            (key, s) for key, s in zip(keys, micro_batch.sequences, strict=True) if key not in self._kept
+        ]
         if missing:
             self._compute(missing, tail)
         places, before = [], 0

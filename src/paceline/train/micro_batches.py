@@ -51,7 +51,9 @@ def make_sequence(dataset: TokenDataset, example: int, max_length: int) -> Seque
     return Sequence(int(example), inputs, labels, len(marked))
 
 
-def make_micro_batches(dataset: TokenDataset, examples: Iterable[int] | NDArray[np.int64], max_length: int) -> Iterator[MicroBatch]:
+def make_micro_batches(
+    dataset: TokenDataset, examples: Iterable[int] | NDArray[np.int64], max_length: int
+) -> Iterator[MicroBatch]:
     """The pieces of an effective batch, in order. Examples with no supervised token within max_length add nothing and are left out."""
     held: list[Sequence] = []
     size = 0
@@ -68,9 +70,15 @@ def make_micro_batches(dataset: TokenDataset, examples: Iterable[int] | NDArray[
         yield MicroBatch(held)
 
 
-def pack_micro_batches(micro_batches: list[MicroBatch], segments: list[Segment], device: torch.device) -> PackedBatch:
+def pack_micro_batches(
+    micro_batches: list[MicroBatch], segments: list[Segment], device: torch.device
+) -> PackedBatch:
     """Pieces laid end to end; `slices` must be theirs, in the same order (see `bounds`)."""
-    return pack_sequences([(s.inputs, s.labels) for micro_batch in micro_batches for s in micro_batch.sequences], segments, device)
+    return pack_sequences(
+        [(s.inputs, s.labels) for micro_batch in micro_batches for s in micro_batch.sequences],
+        segments,
+        device,
+    )
 
 
 def offsets(micro_batches: list[MicroBatch]) -> list[tuple[int, int]]:

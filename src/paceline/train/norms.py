@@ -25,7 +25,10 @@ def adapter_norms(adapter: Adapter, weight_norms: dict[str, float]) -> dict[str,
         for table, key in ((kinds, name.rsplit(".", 1)[-1]), (layers, _layer(name))):
             table[key] = [x + y for x, y in zip(table.get(key, [0.0] * 4), values, strict=True)]
     return {
-        "modules": {key: {"a": math.sqrt(a), "b": math.sqrt(b), "update": math.sqrt(u / w)} for key, (a, b, u, w) in kinds.items()},
+        "modules": {
+            key: {"a": math.sqrt(a), "b": math.sqrt(b), "update": math.sqrt(u / w)}
+            for key, (a, b, u, w) in kinds.items()
+        },
         "layers": {key: math.sqrt(u / w) for key, (_, _, u, w) in layers.items()},
     }
 
@@ -45,7 +48,9 @@ def step_alerts(progress: Progress, loss: float, grad_norm: float) -> list[dict[
     if not math.isfinite(loss) or not math.isfinite(grad_norm):
         found.append({"rule": "not-finite", "message": f"loss {loss}, gradient norm {grad_norm}"})
     if grad_norm == 0.0 and not progress.zero_gradient:
-        found.append({"rule": "zero-gradient", "message": "the gradient norm is exactly 0.0: nothing is learned"})
+        found.append(
+            {"rule": "zero-gradient", "message": "the gradient norm is exactly 0.0: nothing is learned"}
+        )
     progress.zero_gradient = grad_norm == 0.0
     return found
 
@@ -54,4 +59,8 @@ def eval_alerts(progress: Progress, loss: float) -> list[dict[str, Any]]:
     """What is wrong with an evaluation on the way."""
     same = progress.last_eval == loss
     progress.last_eval = loss
-    return [{"rule": "same-eval", "message": f"eval loss {loss} repeats the last one to the last digit"}] if same else []
+    return (
+        [{"rule": "same-eval", "message": f"eval loss {loss} repeats the last one to the last digit"}]
+        if same
+        else []
+    )

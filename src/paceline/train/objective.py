@@ -27,7 +27,13 @@ class Objective:
     teacher's; None where the recipe does not need them.
     """
 
-    def __init__(self, recipe: Recipe, dataset: TokenDataset, reference: HiddenStateCache | None, teacher: HiddenStateCache | None) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        dataset: TokenDataset,
+        reference: HiddenStateCache | None,
+        teacher: HiddenStateCache | None,
+    ) -> None:
         self._recipe, self._dataset, self._reference, self._teacher = recipe, dataset, reference, teacher
         self._share = recipe.distill.weight if recipe.distill else 0.0
         self.begin(0, [], False)
@@ -39,7 +45,11 @@ class Objective:
         self._weight = kl_weight(kl, step) if kl else 0.0
         self._with_kl = kl is not None and (self._weight > 0 or (kl.measure and measure))
         tail = kl.tail if kl else None
-        self._anchored = sum(min(tail or s.supervised, s.supervised) for micro_batch in micro_batches for s in micro_batch.sequences)
+        self._anchored = sum(
+            min(tail or s.supervised, s.supervised)
+            for micro_batch in micro_batches
+            for s in micro_batch.sequences
+        )
         self._sums: dict[str, float] = {}
         self.correct = 0
 
@@ -55,11 +65,15 @@ class Objective:
         if self._with_kl and kl and self._reference:
             places, states = self._reference.of(self._dataset, micro_batch, kl.tail)
             forward = kl.direction == "base-adapter"
-            found.append(SoftTarget(places, states, self._reference.base.head, self._weight / self._anchored, forward))
+            found.append(
+                SoftTarget(places, states, self._reference.base.head, self._weight / self._anchored, forward)
+            )
         if distill and self._teacher:
             places, states = self._teacher.of(self._dataset, micro_batch, None)
             weight = self._share / self.supervised
-            found.append(SoftTarget(places, states, self._teacher.base.head, weight, True, distill.temperature))
+            found.append(
+                SoftTarget(places, states, self._teacher.base.head, weight, True, distill.temperature)
+            )
         return found
 
     def add(self, losses: TokenLosses) -> None:
@@ -75,7 +89,11 @@ class Objective:
         if distributed.size == 1:
             return
         names = ["cross_entropy", *["kl"] * self._with_kl, *["distill"] * (self._teacher is not None)]
-        told = torch.tensor([*(self._sums.get(name, 0.0) for name in names), self.correct], dtype=torch.float64, device=distributed.device)
+        told = torch.tensor(
+            [*(self._sums.get(name, 0.0) for name in names), self.correct],
+            dtype=torch.float64,
+            device=distributed.device,
+        )
         distributed.all_reduce(told)
         self._sums, self.correct = dict(zip(names, told.tolist()[:-1], strict=True)), int(told[-1])
 
@@ -85,7 +103,10 @@ class Objective:
     def figures(self) -> dict[str, float]:
         """`loss`, and beside it the terms that it is made of where there is more than one; all in nats."""
         positions = max(self.supervised, 1)
-        terms = {name: total / (max(self._anchored, 1) if name == "kl" else positions) for name, total in self._sums.items()}
+        terms = {
+            name: total / (max(self._anchored, 1) if name == "kl" else positions)
+            for name, total in self._sums.items()
+        }
         loss = (1 - self._share) * terms.get("cross_entropy", 0.0) + self._weight * terms.get("kl", 0.0)
         if self._recipe.distill:
             loss += self._share * self._recipe.distill.temperature**2 * terms.get("distill", 0.0)

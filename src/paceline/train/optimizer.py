@@ -22,7 +22,11 @@ def make_optimizer(recipe: Recipe, parameter: torch.nn.Parameter) -> torch.optim
 
 def moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimizer's state as tensors; empty before the first step."""
-    return {name: torch.as_tensor(value).contiguous() for state in optimizer.state.values() for name, value in state.items()}
+    return {
+        name: torch.as_tensor(value).contiguous()
+        for state in optimizer.state.values()
+        for name, value in state.items()
+    }
 
 
 def restore(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
@@ -31,6 +35,8 @@ def restore(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> Non
         (parameter,) = optimizer.param_groups[0]["params"]
         # bitsandbytes counts its steps in a plain int
         optimizer.state[parameter] = {
-            name: int(value) if value.dtype == torch.int64 else value.to(parameter.device if value.dim() else "cpu")
+            name: int(value)
+            if value.dtype == torch.int64
+            else value.to(parameter.device if value.dim() else "cpu")
             for name, value in tensors.items()
         }

@@ -49,6 +49,9 @@ class DataOrder:
     def __call__(self, step: int) -> NDArray[np.int64]:
         epoch, place = divmod(step, self._plan.steps_per_epoch)
         if epoch != self._epoch:
-            self._epoch, self._order = epoch, epoch_order(self._recipe.seed, epoch, self._plan.examples, self._key)
+            self._epoch, self._order = (
+                epoch,
+                epoch_order(self._recipe.seed, epoch, self._plan.examples, self._key),
+            )
         size = self._recipe.effective_batch
         return self._order[place * size : (place + 1) * size]

@@ -21,7 +21,9 @@ from paceline.train.schedule import learning_rate
 Item = TypeVar("Item")
 
 
-def group_by_base(items: Iterable[Item], recipe: Callable[[Item], Recipe]) -> dict[tuple[str, BaseFormat], list[Item]]:
+def group_by_base(
+    items: Iterable[Item], recipe: Callable[[Item], Recipe]
+) -> dict[tuple[str, BaseFormat], list[Item]]:
     """Things that have a recipe, by (base, how it is stored), in order: runs with the same of both train together."""
     found: dict[tuple[str, BaseFormat], list[Item]] = {}
     for item in items:
@@ -43,10 +45,15 @@ class Prepared:
         """The data in one line: what trains, what is held out, what was cut or removed."""
         f = self.facts
         mixture = ", ".join(f"{label} {count:,}" for label, count in f["train_mixture"].items())
-        parts = [f"{f['train']:,} examples train" + (f" ({mixture})" if len(f["train_mixture"]) > 1 else ""), f"{f['eval']:,} are held out"]
+        parts = [
+            f"{f['train']:,} examples train" + (f" ({mixture})" if len(f["train_mixture"]) > 1 else ""),
+            f"{f['eval']:,} are held out",
+        ]
         parts += [f"{f['truncated']:,} cut to {self.recipe.max_length} tokens"] if f["truncated"] else []
         parts += [f"{f['answers_lost']:,} lose their whole answer"] if f["answers_lost"] else []
-        parts += [f"{f['dropped_no_assistant']:,} without an answer dropped"] if f["dropped_no_assistant"] else []
+        parts += (
+            [f"{f['dropped_no_assistant']:,} without an answer dropped"] if f["dropped_no_assistant"] else []
+        )
         parts += [f"{count:,} removed: {rule}" for rule, count in f.get("removed", {}).items() if count]
         return "data: " + "; ".join(parts)
 
@@ -92,8 +99,14 @@ class Preparer:
             parts = Split(parts.train[chosen], parts.eval)
         for side, name in ((parts.train, "train"), (parts.eval, "hold out")):
             if not len(side):
-                raise DataError(f"data {recipe.data.source!r}: no example is left to {name}; check data.clean and train_tasks")
-        facts |= {"train": len(parts.train), "eval": len(parts.eval), "train_mixture": _mixture(dataset, parts.train)}
+                raise DataError(
+                    f"data {recipe.data.source!r}: no example is left to {name}; check data.clean and train_tasks"
+                )
+        facts |= {
+            "train": len(parts.train),
+            "eval": len(parts.eval),
+            "train_mixture": _mixture(dataset, parts.train),
+        }
         plan = make_step_plan(recipe, len(parts.train))
         learning_rate(recipe, plan)  # refuses a schedule that does not fit the steps
         return Prepared(recipe, dataset, parts, plan, facts)

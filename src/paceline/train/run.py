@@ -40,7 +40,9 @@ Probe = Callable[[Adapter | None], float]
 
 def no_probe(adapter: Adapter | None) -> float:
     """Where nothing is there to ask and grade."""
-    raise TrainingError("eval.mtbench.during needs something that asks and grades; train with `paceline train` or `paceline study run`")
+    raise TrainingError(
+        "eval.mtbench.during needs something that asks and grades; train with `paceline train` or `paceline study run`"
+    )
 
 
 class TrainingRun:
@@ -75,7 +77,9 @@ class TrainingRun:
         self._taken = 0
         self._log = EventLog(directory.events)
         self._judge, self._probe, self._sink = judge, probe, sink
-        self._score_watch = BenchmarkEarlyStop(self.recipe.eval.mtbench.during if self.recipe.eval.mtbench else None)
+        self._score_watch = BenchmarkEarlyStop(
+            self.recipe.eval.mtbench.during if self.recipe.eval.mtbench else None
+        )
         self._condemned = ""
 
     # -- beginning ---------------------------------------------------------------------------------------------------------------------
@@ -107,7 +111,12 @@ class TrainingRun:
         else:
             self.adapter.load(parent)
         self._log.truncate(0)
-        self._write("start", total_steps=self.plan.total_steps, steps_per_epoch=self.plan.steps_per_epoch, **self.prepared.facts)
+        self._write(
+            "start",
+            total_steps=self.plan.total_steps,
+            steps_per_epoch=self.plan.steps_per_epoch,
+            **self.prepared.facts,
+        )
         base_losses.save(self.directory.eval / "base.parquet")
         self._log_eval(base_losses.summary(self.recipe.phases), 0.0, "base")
         if parent is not None:
@@ -122,7 +131,9 @@ class TrainingRun:
         self._mine = list(enumerate(self._micro_batches))[self._world.rank * most :][
             :most
         ]  # neighbours, so that sums are those of one process
-        if self._world.sharded:  # all must run the same number of forwards: who has no piece left gives one without weight
+        if (
+            self._world.sharded
+        ):  # all must run the same number of forwards: who has no piece left gives one without weight
             self._mine += [(-1, self._micro_batches[0])] * (most - len(self._mine))
         self.restart_step()
 
@@ -153,7 +164,9 @@ class TrainingRun:
         self._taken += 1
         if place < 0:
             return StepItem(micro_batch, self.adapter, None)
-        return StepItem(micro_batch, self.adapter, self._objective, (self.recipe.seed, self.progress.step, place, 2))
+        return StepItem(
+            micro_batch, self.adapter, self._objective, (self.recipe.seed, self.progress.step, place, 2)
+        )
 
     # -- between steps -----------------------------------------------------------------------------------------------------------------
 
@@ -231,13 +244,22 @@ class TrainingRun:
         self._sink({"event": event, **fields})
         for finding in self._judge({"event": event, **fields}):
             self._log.write("finding", step=self.progress.step, **finding)
-            self.alerts.append(f"{self.name}, step {self.progress.step}: {finding['severity']}: {finding['message']} ({finding['rule']})")
+            self.alerts.append(
+                f"{self.name}, step {self.progress.step}: {finding['severity']}: {finding['message']} ({finding['rule']})"
+            )
             if finding["severity"] == "error" and self.recipe.on_error == "stop":
                 self._condemned = f"{finding['message']} ({finding['rule']})"
 
     def _held_out(self) -> ExampleLosses:
         examples = self.prepared.split.eval
-        return held_out_losses(self.base, self.adapter, self.prepared.dataset, examples, self.recipe.max_length, reference=self._reference)
+        return held_out_losses(
+            self.base,
+            self.adapter,
+            self.prepared.dataset,
+            examples,
+            self.recipe.max_length,
+            reference=self._reference,
+        )
 
     def _evaluate(self, name: str) -> ExampleLosses:
         began = time.perf_counter()
@@ -279,7 +301,9 @@ class TrainingRun:
 
     def _log_eval(self, summary: dict[str, Any], seconds: float, name: str) -> None:
         self.eval_summary = summary
-        self._write("eval", step=self.progress.step, epoch=self._epoch(), name=name, seconds=seconds, **summary)
+        self._write(
+            "eval", step=self.progress.step, epoch=self._epoch(), name=name, seconds=seconds, **summary
+        )
 
     def save(self) -> None:
         """Writes a checkpoint of the last finished step."""
@@ -322,6 +346,8 @@ class TrainingRun:
 
     def _close(self, state: str, **figures: Any) -> None:
         self._log.close()
-        write_trainer_state(self.directory.events, self.directory.trainer_state, self.plan.total_steps, self.recipe.epochs)
+        write_trainer_state(
+            self.directory.events, self.directory.trainer_state, self.plan.total_steps, self.recipe.epochs
+        )
         self.directory.set_status(state, **figures)
         self.state = state

@@ -35,7 +35,11 @@ def _factor(recipe: Recipe, plan: StepPlan, step: int) -> float:
     if kind == "linear":
         return max(0.0, 1 - progress)
     if kind == "cosine_with_restarts":
-        return _epoch_cosine(step, plan) if recipe.num_cycles == "epochs" else _cosine(recipe.num_cycles * progress % 1)
+        return (
+            _epoch_cosine(step, plan)
+            if recipe.num_cycles == "epochs"
+            else _cosine(recipe.num_cycles * progress % 1)
+        )
     if kind == "polynomial":
         return low + (1 - low) * float((1 - progress) ** recipe.power)
     if kind == "cosine_with_min_lr":
@@ -64,7 +68,11 @@ def _refuse_long_decay(recipe: Recipe, plan: StepPlan) -> None:
 
 def _refuse_short_cycles(recipe: Recipe, plan: StepPlan) -> None:
     left = plan.total_steps - plan.warmup_steps
-    cycles = math.ceil(plan.total_steps / plan.steps_per_epoch) if recipe.num_cycles == "epochs" else recipe.num_cycles
+    cycles = (
+        math.ceil(plan.total_steps / plan.steps_per_epoch)
+        if recipe.num_cycles == "epochs"
+        else recipe.num_cycles
+    )
     if left < 2 * cycles or (recipe.num_cycles == "epochs" and plan.warmup_steps >= plan.steps_per_epoch):
         raise ConfigError(
             f"cosine_with_restarts: {cycles} cycles do not fit into {plan.total_steps} steps of which {plan.warmup_steps} warm up; lower num_cycles or the warm-up"

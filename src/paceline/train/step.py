@@ -26,7 +26,10 @@ class StepItem:
 def forward_backward(base: Base, items: Sequence[StepItem]) -> None:
     """Adds to every adapter's gradients what its pieces give, and to every objective their losses."""
     micro_batches = [item.micro_batch for item in items]
-    segments = [Segment(start, stop, s.adapter, s.dropout_key) for s, (start, stop) in zip(items, offsets(micro_batches), strict=True)]
+    segments = [
+        Segment(start, stop, s.adapter, s.dropout_key)
+        for s, (start, stop) in zip(items, offsets(micro_batches), strict=True)
+    ]
     soft = [item.objective.soft_targets(item.micro_batch) if item.objective else [] for item in items]
     batch = pack_micro_batches(micro_batches, segments, base.device)
     with use_batch(batch):
@@ -34,6 +37,8 @@ def forward_backward(base: Base, items: Sequence[StepItem]) -> None:
         gradient = torch.zeros_like(hidden)
         for item, part, targets in zip(items, segments, soft, strict=True):
             if item.objective is not None:
-                losses = segment_losses(hidden.detach(), base.head, batch, part, gradient, item.objective.scale, targets)
+                losses = segment_losses(
+                    hidden.detach(), base.head, batch, part, gradient, item.objective.scale, targets
+                )
                 item.objective.add(losses)
         hidden.backward(gradient)

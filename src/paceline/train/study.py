@@ -41,7 +41,9 @@ class Hooks:
 
     observe: Observe = lambda cohort: None
     log: Callable[[str], None] = lambda line: None
-    inspect: Callable[[Base, Preparer, list[tuple[str, Recipe, Prepared]]], None] = lambda base, preparer, runs: None
+    inspect: Callable[[Base, Preparer, list[tuple[str, Recipe, Prepared]]], None] = (
+        lambda base, preparer, runs: None
+    )
     judge: Callable[[Recipe], Judge] = lambda recipe: lambda event: []
     probe: Callable[[Base, RunDirectory, Recipe], Probe] = lambda base, directory, recipe: no_probe
     sink: Callable[[str, RunDirectory, Recipe], Sink] = lambda study, directory, recipe: lambda event: None
@@ -59,7 +61,11 @@ class StudyOutcome:
 
 
 def train_study(
-    study: Study, folder: Path, hooks: Hooks = Hooks(), budget: int | None = None, distributed: DistributedContext = SINGLE_PROCESS
+    study: Study,
+    folder: Path,
+    hooks: Hooks = Hooks(),
+    budget: int | None = None,
+    distributed: DistributedContext = SINGLE_PROCESS,
 ) -> StudyOutcome:
     """Trains all runs of a study that are not finished, those with the same base together.
 
@@ -85,7 +91,14 @@ def train_study(
     return StudyOutcome(directories, skipped)
 
 
-def _make_cohort(pending: Pending, study: Study, folder: Path, hooks: Hooks, budget: int | None, distributed: DistributedContext) -> Cohort:
+def _make_cohort(
+    pending: Pending,
+    study: Study,
+    folder: Path,
+    hooks: Hooks,
+    budget: int | None,
+    distributed: DistributedContext,
+) -> Cohort:
     log = hooks.log
     recipe = pending[0][0].recipe
     name, base_format = recipe.base, BaseFormat.of(recipe)
@@ -99,7 +112,9 @@ def _make_cohort(pending: Pending, study: Study, folder: Path, hooks: Hooks, bud
     for line in dict.fromkeys(p.summary() for p in prepared):
         log(line)
     parents = {run.name: _parent(run, study, folder) for run, _ in pending}
-    log(f"loading the base {name}" + (f" as {base_format.quantize}" if base_format.quantize != "none" else ""))
+    log(
+        f"loading the base {name}" + (f" as {base_format.quantize}" if base_format.quantize != "none" else "")
+    )
     base = load_base(name, base_format=base_format)
     if distributed.sharded:
         shard(base, distributed.size)
@@ -111,7 +126,9 @@ def _make_cohort(pending: Pending, study: Study, folder: Path, hooks: Hooks, bud
         for p, (_, directory) in zip(prepared, pending, strict=True)
     ]
     new = [
-        (run.name, run.recipe, p) for (run, directory), p in zip(pending, prepared, strict=True) if directory.latest_checkpoint() is None
+        (run.name, run.recipe, p)
+        for (run, directory), p in zip(pending, prepared, strict=True)
+        if directory.latest_checkpoint() is None
     ]
     check_room(folder, sum(sizes) + 2**20 * len(sizes))
     hooks.inspect(base, preparer, new)
@@ -137,9 +154,13 @@ def _make_cohort(pending: Pending, study: Study, folder: Path, hooks: Hooks, bud
 
 def _refuse_in_a_world(study: Study, distributed: DistributedContext) -> None:
     if distributed.size > 1 and len(study.runs) > 1:
-        raise TrainingError("several processes train one run together; a study is spread over GPUs with `paceline launch --on ray`")
+        raise TrainingError(
+            "several processes train one run together; a study is spread over GPUs with `paceline launch --on ray`"
+        )
     if distributed.sharded and any(run.recipe.kl or run.recipe.distill for run in study.runs):
-        raise TrainingError("--shard-base goes with neither a KL anchor nor distillation: processes would run different forwards")
+        raise TrainingError(
+            "--shard-base goes with neither a KL anchor nor distillation: processes would run different forwards"
+        )
 
 
 def _parent(run: Run, study: Study, folder: Path) -> Path | None:
@@ -152,19 +173,29 @@ def _parent(run: Run, study: Study, folder: Path) -> Path | None:
         path = Path(wanted)
         adapter = path / "adapter" if (path / "adapter").is_dir() else path
         if not (adapter / "adapter_model.safetensors").is_file():
-            raise TrainingError(f"run {run.name}: init_from {wanted!r} is neither a run of this study nor a folder with an adapter")
+            raise TrainingError(
+                f"run {run.name}: init_from {wanted!r} is neither a run of this study nor a folder with an adapter"
+            )
         return adapter
     for field in ("base", "quantize", "lora_r", "target_modules"):
         mine, theirs = getattr(run.recipe, field), getattr(parent, field)
         if mine != theirs:
-            raise TrainingError(f"run {run.name}: cannot start from {wanted}: {field} is {mine!r} here and {theirs!r} there")
+            raise TrainingError(
+                f"run {run.name}: cannot start from {wanted}: {field} is {mine!r} here and {theirs!r} there"
+            )
     return folder / wanted
 
 
 class _Beginner:
     """Starts the runs of a cohort, measuring each set of examples under the bare base once."""
 
-    def __init__(self, base: Base, reference: HiddenStateCache, parents: dict[str, Path | None], log: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        base: Base,
+        reference: HiddenStateCache,
+        parents: dict[str, Path | None],
+        log: Callable[[str], None],
+    ) -> None:
         self.base, self.reference, self.parents, self.log = base, reference, parents, log
         self._known: list[tuple[Prepared, str, NDArray[np.int64], ExampleLosses]] = []
 
@@ -194,7 +225,9 @@ class _Beginner:
         )
         losses = next(same, None)
         if losses is None:
-            self.log(f"measuring the base on {len(examples):,} {'held-out' if name == 'base' else 'training'} examples")
+            self.log(
+                f"measuring the base on {len(examples):,} {'held-out' if name == 'base' else 'training'} examples"
+            )
             losses = held_out_losses(self.base, None, mine.dataset, examples, mine.recipe.max_length)
             self._known.append((mine, name, examples, losses))
         losses.save(stored)

@@ -36,23 +36,39 @@ def bugs(code: str) -> list[Edit]:
             for child in node.children:
                 if child.type in _SWAPS and text_of(child) == child.type:
                     new, said = _SWAPS[child.type]
-                    wrong = " ".join(replace_node(code, child, new)[node.start_byte : node.end_byte + len(new) - len(child.type)].split())
-                    found.append(Edit(replace_node(code, child, new), f"`{wrong}` uses `{new}` in place of `{child.type}`: it {said}."))
+                    wrong = " ".join(
+                        replace_node(code, child, new)[
+                            node.start_byte : node.end_byte + len(new) - len(child.type)
+                        ].split()
+                    )
+                    found.append(
+                        Edit(
+                            replace_node(code, child, new),
+                            f"`{wrong}` uses `{new}` in place of `{child.type}`: it {said}.",
+                        )
+                    )
         elif node.type == "compound_assignment_expr":
             for child in node.children:
                 if child.type in _ASSIGN:
                     new = _ASSIGN[child.type]
                     found.append(
                         Edit(
-                            replace_node(code, child, new), f"`{new}` is used in place of `{child.type}`, so the value moves the wrong way."
+                            replace_node(code, child, new),
+                            f"`{new}` is used in place of `{child.type}`, so the value moves the wrong way.",
                         )
                     )
         elif node.type == "integer_literal" and text.isdigit() and int(text) < 1000:
             new = str(int(text) + 1)
-            found.append(Edit(replace_node(code, node, new), f"The constant `{new}` is off by one; it must be `{text}`."))
+            found.append(
+                Edit(
+                    replace_node(code, node, new), f"The constant `{new}` is off by one; it must be `{text}`."
+                )
+            )
         elif node.type == "boolean_literal":
             new = "false" if text == "true" else "true"
-            found.append(Edit(replace_node(code, node, new), f"The flag is `{new}` where it must be `{text}`."))
+            found.append(
+                Edit(replace_node(code, node, new), f"The flag is `{new}` where it must be `{text}`.")
+            )
     return found
 
 
@@ -62,7 +78,9 @@ def _long_assignment(code: str) -> Edit | None:
             left, operator, right = (text_of(child) for child in node.children[:3])
             body = right if re.fullmatch(r"[\w.\[\]]+", right) else f"({right})"
             changed = replace_node(code, node, f"{left} = {left} {operator.removesuffix('=')} {body}")
-            return Edit(changed, f"The compound assignment `{operator}` says the same without naming `{left}` twice.")
+            return Edit(
+                changed, f"The compound assignment `{operator}` says the same without naming `{left}` twice."
+            )
     return None
 
 
@@ -78,7 +96,10 @@ def _explicit_return(code: str) -> Edit | None:
     ):
         return None
     changed = replace_node(code, last, f"return {text_of(last)};")
-    return Edit(changed, "The last expression of a block is its value, so `return` is not needed at the end of a function.")
+    return Edit(
+        changed,
+        "The last expression of a block is its value, so `return` is not needed at the end of a function.",
+    )
 
 
 def _length_test(code: str) -> Edit | None:
@@ -87,7 +108,9 @@ def _length_test(code: str) -> Edit | None:
         return None
     operator = ">" if found[1] else "=="
     changed = code[: found.start()] + f"{found[2]}.len() {operator} 0" + code[found.end() :]
-    return Edit(changed, "`is_empty` says what is meant; comparing the length with zero makes the reader work it out.")
+    return Edit(
+        changed, "`is_empty` says what is meant; comparing the length with zero makes the reader work it out."
+    )
 
 
 def _substitute(pattern: str, new: str, why: str) -> Callable[[str], Edit | None]:

@@ -83,14 +83,18 @@ def _in_file(path: Path) -> list[Function]:
         elif doc and len(code) <= MAX_CODE:
             functions.append(Function(crate, name, doc, code))
     for function in functions:
-        function.tests = [test for test in tests if re.search(rf"\b{re.escape(function.name)}(::<.*?>)?\(", test)]
+        function.tests = [
+            test for test in tests if re.search(rf"\b{re.escape(function.name)}(::<.*?>)?\(", test)
+        ]
     return functions
 
 
 def _crate_name(path: Path) -> str:
     for parent in path.parents:
         manifest = parent / "Cargo.toml"
-        if manifest.is_file() and (found := re.search(r'^name\s*=\s*"([^"]+)"', manifest.read_text(errors="replace"), re.M)):
+        if manifest.is_file() and (
+            found := re.search(r'^name\s*=\s*"([^"]+)"', manifest.read_text(errors="replace"), re.M)
+        ):
             return found[1]
     return path.parent.name
 

@@ -83,7 +83,10 @@ def _comments(source: Source) -> Iterator[Pair]:
         lines.insert(line, f"{indent}// {_REMARKS[node.type]} `{what}`.")
         added += 1
     if added:
-        yield {"code": source.code}, {"commented_code": f"{doc_comment(source.function.summary)}\n" + "\n".join(lines)}
+        yield (
+            {"code": source.code},
+            {"commented_code": f"{doc_comment(source.function.summary)}\n" + "\n".join(lines)},
+        )
 
 
 def _function_name(source: Source) -> Iterator[Pair]:
@@ -104,19 +107,29 @@ def _variable_name(source: Source) -> Iterator[Pair]:
 
 def _generation(source: Source) -> Iterator[Pair]:
     title = source.function.name.replace("_", " ").capitalize()
-    yield {"title": title, "description": f"{source.function.doc}\nSignature: `{source.signature}`"}, {"code": source.code}
+    yield (
+        {"title": title, "description": f"{source.function.doc}\nSignature: `{source.signature}`"},
+        {"code": source.code},
+    )
 
 
 def _completion(source: Source) -> Iterator[Pair]:
-    blocks = [node for node in walk(parse(source.code)) if node.type == "block" and node.named_child_count >= 1]
+    blocks = [
+        node for node in walk(parse(source.code)) if node.type == "block" and node.named_child_count >= 1
+    ]
     raw = source.documented
     shift = len(raw.encode()) - len(source.code.encode())
     for block in source.rng.sample(blocks, min(3, len(blocks))):
         first = source.rng.randrange(block.named_child_count)
         last = source.rng.randrange(first, min(first + 3, block.named_child_count))
-        start, end = block.named_children[first].start_byte + shift, block.named_children[last].end_byte + shift
+        start, end = (
+            block.named_children[first].start_byte + shift,
+            block.named_children[last].end_byte + shift,
+        )
         data = raw.encode()
-        prefix, hidden, suffix = (part.decode(errors="replace") for part in (data[:start], data[start:end], data[end:]))
+        prefix, hidden, suffix = (
+            part.decode(errors="replace") for part in (data[:start], data[start:end], data[end:])
+        )
         yield {"prefix": prefix, "suffix": suffix}, {"completion": hidden}
 
 
@@ -137,17 +150,26 @@ def _review(source: Source) -> Iterator[Pair]:
     worse = pick(REFACTORINGS, edit.code, source.rng) if habit else None
     before = worse.code if worse else edit.code
     comment = edit.said + (f" Besides: {worse.said}" if worse else "")
-    yield {"code_before": before, "code_context": doc_comment(source.function.doc)}, {"review_comment": comment, "code_after": source.code}
+    yield (
+        {"code_before": before, "code_context": doc_comment(source.function.doc)},
+        {"review_comment": comment, "code_after": source.code},
+    )
 
 
 def _refactoring(source: Source) -> Iterator[Pair]:
     if edit := pick(REFACTORINGS, source.code, source.rng):
-        yield {"code_before": edit.code, "code_context": ""}, {"code_after": source.code, "rationale": edit.said}
+        yield (
+            {"code_before": edit.code, "code_context": ""},
+            {"code_after": source.code, "rationale": edit.said},
+        )
 
 
 def _optimization(source: Source) -> Iterator[Pair]:
     if edit := pick(OPTIMIZATIONS, source.code, source.rng):
-        yield {"code_before": edit.code, "code_context": ""}, {"code_after": source.code, "rationale": edit.said}
+        yield (
+            {"code_before": edit.code, "code_context": ""},
+            {"code_after": source.code, "rationale": edit.said},
+        )
 
 
 def _tests(source: Source) -> Iterator[Pair]:
@@ -162,7 +184,10 @@ def _search(source: Source) -> Iterator[Pair]:
         return
     shown = [source.function, *source.rng.sample(others, 2)]
     source.rng.shuffle(shown)
-    yield {"query": source.function.summary, "code_context": "\n\n".join(f.code for f in shown)}, {"code_snippet": source.code}
+    yield (
+        {"query": source.function.summary, "code_context": "\n\n".join(f.code for f in shown)},
+        {"code_snippet": source.code},
+    )
 
 
 def _api_usage(source: Source) -> Iterator[Pair]:

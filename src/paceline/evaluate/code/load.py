@@ -27,8 +27,15 @@ def load_suite(wanted: CodeTasks, accept_unsandboxed: bool = False) -> tuple[lis
     readable: list[Path] = rust.toolchain() if name == "rust" else problems.interpreters()
     sandbox = open_sandbox(readable, accept_unsandboxed=accept_unsandboxed)
     rows = load_rows(Data(source=source))
-    numbered = [(int(place), rows[int(place)]) for place in np.random.default_rng([wanted.seed, 7]).permutation(len(rows))]
-    tasks = rust.rust_tasks(numbered, readable[0] / "bin" / "rustc") if name == "rust" else problems.problem_tasks(numbered)
+    numbered = [
+        (int(place), rows[int(place)])
+        for place in np.random.default_rng([wanted.seed, 7]).permutation(len(rows))
+    ]
+    tasks = (
+        rust.rust_tasks(numbered, readable[0] / "bin" / "rustc")
+        if name == "rust"
+        else problems.problem_tasks(numbered)
+    )
     if not tasks:
         raise EvaluationError(f"data {source!r}: no row with code to run and tests or examples to run it by")
     return tasks[: wanted.n], sandbox

@@ -23,7 +23,11 @@ def interpreters() -> list[Path]:
 
 
 def _python() -> str:
-    return "/usr/bin/python3" if Path("/usr/bin/python3").exists() else str(Path(sys.base_prefix) / "bin" / "python3")
+    return (
+        "/usr/bin/python3"
+        if Path("/usr/bin/python3").exists()
+        else str(Path(sys.base_prefix) / "bin" / "python3")
+    )
 
 
 def problem_tasks(rows: list[tuple[int, dict[str, Any]]]) -> list[Task]:
@@ -31,18 +35,39 @@ def problem_tasks(rows: list[tuple[int, dict[str, Any]]]) -> list[Task]:
     tasks = []
     for number, row in rows:
         examples = [*(row.get("examples") or []), *(row.get("official_tests") or [])]
-        answer = row.get("generation") or next((m["content"] for m in row.get("messages") or [] if m["role"] == "assistant"), None)
+        answer = row.get("generation") or next(
+            (m["content"] for m in row.get("messages") or [] if m["role"] == "assistant"), None
+        )
         if not examples or not answer:
             continue
-        asked = [m for m in FORMATS["codeforces"].messages({**row, "generation": answer}) if m["role"] != "assistant"]
-        check = partial(_check, examples, float(row.get("time_limit") or 2.0), int(float(row.get("memory_limit") or 256) * 2**20))
+        asked = [
+            m
+            for m in FORMATS["codeforces"].messages({**row, "generation": answer})
+            if m["role"] != "assistant"
+        ]
+        check = partial(
+            _check,
+            examples,
+            float(row.get("time_limit") or 2.0),
+            int(float(row.get("memory_limit") or 256) * 2**20),
+        )
         tasks.append(
-            Task(f"problem-{row.get('id', number)}", "competitive_programming", asked, answer, ("```python\nprint()\n```",), check, row)
+            Task(
+                f"problem-{row.get('id', number)}",
+                "competitive_programming",
+                asked,
+                answer,
+                ("```python\nprint()\n```",),
+                check,
+                row,
+            )
         )
     return tasks
 
 
-def _check(examples: list[dict[str, str]], seconds: float, memory: int, sandbox: Sandbox, answer: str) -> TaskResult:
+def _check(
+    examples: list[dict[str, str]], seconds: float, memory: int, sandbox: Sandbox, answer: str
+) -> TaskResult:
     """Every example in its own run, with the problem's limits (three times the time: interpreters are slow, and so may this machine be)."""
     python, cpp = code_of(answer, "python", "py", "python3"), code_of(answer, "cpp", "c++", "cc")
     in_cpp = "#include" in cpp
@@ -55,7 +80,9 @@ def _check(examples: list[dict[str, str]], seconds: float, memory: int, sandbox:
             compiled = _MARK in result.output
             printed = result.output.partition(_MARK + "\n")[2]
         else:
-            result = sandbox.run([_python(), "-I", "answer.py"], {"answer.py": python}, example["input"], limits=limits)
+            result = sandbox.run(
+                [_python(), "-I", "answer.py"], {"answer.py": python}, example["input"], limits=limits
+            )
             printed = result.output
         spent += result.seconds
         outcome = TaskResult.of(result, compiled)
@@ -63,7 +90,10 @@ def _check(examples: list[dict[str, str]], seconds: float, memory: int, sandbox:
             return TaskResult(compiled, False, outcome.output, spent)
         if not same_output(printed, example["output"]):
             return TaskResult(
-                compiled, False, f"input:\n{example['input']}\nexpected:\n{example['output']}\nprinted:\n{printed[:2000]}", spent
+                compiled,
+                False,
+                f"input:\n{example['input']}\nexpected:\n{example['output']}\nprinted:\n{printed[:2000]}",
+                spent,
             )
     return TaskResult(compiled, True, "", spent)
 

@@ -53,7 +53,15 @@ def evaluate_code(
     tasks, suite, samples = valid.tasks, wanted.suite, wanted.samples
     sampling = Sampling(wanted.temperature, wanted.top_p, wanted.max_new_tokens, wanted.seed)
     prompts = [Prompt(task.id, task.messages) for task in tasks]
-    lines = answer_all(adapter_set, prompts, folder / f"{suite}-answers.jsonl", sampling, wanted.thinking, samples, progress.answers)
+    lines = answer_all(
+        adapter_set,
+        prompts,
+        folder / f"{suite}-answers.jsonl",
+        sampling,
+        wanted.thinking,
+        samples,
+        progress.answers,
+    )
     by_id = {task.id: task for task in tasks}
 
     def judge(line: dict[str, Any]) -> TaskResult:
@@ -67,7 +75,9 @@ def evaluate_code(
         {**{key: line[key] for key in ("run", "id", "sample", "finish")}, "kind": by_id[line["id"]].kind, "compiled": o.compiled, "passed": o.passed, "output": o.output[:4000]}
         for line, o in zip(lines, outcomes, strict=True)
     ]  # fmt: skip
-    (folder / f"{suite}-verdicts.jsonl").write_text("".join(json.dumps(verdict, ensure_ascii=False) + "\n" for verdict in verdicts))
+    (folder / f"{suite}-verdicts.jsonl").write_text(
+        "".join(json.dumps(verdict, ensure_ascii=False) + "\n" for verdict in verdicts)
+    )
     summary = {
         "suite": suite, "tasks": len(tasks), "left_out": valid.left_out, "samples": samples,
         "run_a_minute_a_core": valid.run_a_minute_a_core,
@@ -101,5 +111,7 @@ def summarise(verdicts: list[dict[str, Any]], samples: int) -> dict[str, Any]:
 def _bootstrap(values: np.ndarray[Any, Any]) -> tuple[float, float]:
     if len(values) < 2 or np.ptp(values) == 0:
         return float(values.mean()), float(values.mean())
-    interval = stats.bootstrap((values,), np.mean, n_resamples=9999, method="percentile", rng=np.random.default_rng(0)).confidence_interval
+    interval = stats.bootstrap(
+        (values,), np.mean, n_resamples=9999, method="percentile", rng=np.random.default_rng(0)
+    ).confidence_interval
     return float(interval.low), float(interval.high)

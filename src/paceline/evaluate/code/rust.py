@@ -22,7 +22,9 @@ COMPILE = Limits(seconds=60, memory=2 * 2**30, processes=64, files=256 * 2**20)
 # kind of task -> (given fields, answer's code) -> the crate's code, without tests
 ASSEMBLE: dict[str, Callable[[Fields, str], str]] = {
     "code_generation": lambda given, code: _join(given.get("code_context", ""), code),
-    "code_completion": lambda given, code: _join(given.get("code_context", ""), given.get("prefix", "") + code + given.get("suffix", "")),
+    "code_completion": lambda given, code: _join(
+        given.get("code_context", ""), given.get("prefix", "") + code + given.get("suffix", "")
+    ),
     "bug_detection": lambda given, code: code,
     "code_refactoring": lambda given, code: code,
     "code_optimization": lambda given, code: code,
@@ -45,7 +47,9 @@ def toolchain() -> list[Path]:
         raise EvaluationError(
             "the Rust suite needs rustc; install it from https://rustup.rs or with `apt-get install rustc`; other suites run without"
         )
-    root = subprocess.run([found, "--print", "sysroot"], capture_output=True, text=True, check=True).stdout.strip()
+    root = subprocess.run(
+        [found, "--print", "sysroot"], capture_output=True, text=True, check=True
+    ).stdout.strip()
     return [Path(root)]
 
 
@@ -61,8 +65,20 @@ def rust_tasks(rows: list[tuple[int, dict[str, Any]]], rustc: Path) -> list[Task
         if not reference:
             continue
         wrong = _wrong(kind, given, reference, number)
-        check = partial(_check_tests if kind == "test_generation" else _check_code, rustc, kind, given, str(row["test"]))
-        tasks.append(Task(f"rust-{number}", kind, to_messages(row)[:-1], _fence(reference), tuple(map(_fence, wrong)), check, row))
+        check = partial(
+            _check_tests if kind == "test_generation" else _check_code, rustc, kind, given, str(row["test"])
+        )
+        tasks.append(
+            Task(
+                f"rust-{number}",
+                kind,
+                to_messages(row)[:-1],
+                _fence(reference),
+                tuple(map(_fence, wrong)),
+                check,
+                row,
+            )
+        )
     return tasks
 
 
@@ -81,11 +97,15 @@ def _with_bug(code: str, number: int) -> str | None:
     return found[number % len(found)].code if found else None
 
 
-def _check_code(rustc: Path, kind: str, given: Fields, tests: str, sandbox: Sandbox, answer: str) -> TaskResult:
+def _check_code(
+    rustc: Path, kind: str, given: Fields, tests: str, sandbox: Sandbox, answer: str
+) -> TaskResult:
     return _compile_and_run(rustc, ASSEMBLE[kind](given, code_of(answer, "rust", "rs")), tests, sandbox)
 
 
-def _check_tests(rustc: Path, kind: str, given: Fields, tests: str, sandbox: Sandbox, answer: str) -> TaskResult:
+def _check_tests(
+    rustc: Path, kind: str, given: Fields, tests: str, sandbox: Sandbox, answer: str
+) -> TaskResult:
     """Generated tests must pass on the code and fail on a copy of it with a planted bug."""
     code, written = ASSEMBLE[kind](given, ""), code_of(answer, "rust", "rs")
     first = _compile_and_run(rustc, code, written, sandbox)
@@ -94,15 +114,23 @@ def _check_tests(rustc: Path, kind: str, given: Fields, tests: str, sandbox: San
         return first
     second = _compile_and_run(rustc, broken, written, sandbox)
     if second.compiled and second.passed:
-        return TaskResult(True, False, "the tests pass on code with a planted bug as well", first.seconds + second.seconds)
+        return TaskResult(
+            True, False, "the tests pass on code with a planted bug as well", first.seconds + second.seconds
+        )
     return TaskResult(True, True, "", first.seconds + second.seconds)
 
 
 def _compile_and_run(rustc: Path, code: str, tests: str, sandbox: Sandbox) -> TaskResult:
     """One call of the sandbox: the compiler's exit code is told apart from the tests' by a marker."""
-    inner = tests if "mod tests" in tests else f"#[cfg(test)]\nmod tests {{\n    #[allow(unused_imports)]\n    use super::*;\n\n{tests}\n}}"
+    inner = (
+        tests
+        if "mod tests" in tests
+        else f"#[cfg(test)]\nmod tests {{\n    #[allow(unused_imports)]\n    use super::*;\n\n{tests}\n}}"
+    )
     # a snippet's own imports are often not in its row; what a glob brings yields to any name of the snippet's
-    crate = f"#![allow(dead_code, unused)]\nuse std::{{cmp::*, collections::*, rc::*}};\n\n{code}\n\n{inner}\n"
+    crate = (
+        f"#![allow(dead_code, unused)]\nuse std::{{cmp::*, collections::*, rc::*}};\n\n{code}\n\n{inner}\n"
+    )
     script = f"{rustc} --edition 2021 --test -C debuginfo=0 -o answer crate.rs 2>&1 || exit 101; echo {_MARK}; exec timeout 20 ./answer --test-threads 1"
     result = sandbox.run(["sh", "-c", script], {"crate.rs": crate}, limits=COMPILE)
     compiled = _MARK in result.output

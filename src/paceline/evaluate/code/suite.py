@@ -22,7 +22,11 @@ class TaskResult:
 
     @classmethod
     def of(cls, result: Result, compiled: bool | None = None) -> TaskResult:
-        said = result.output if result.ended is None else f"{result.output}\nended: over its limit of {result.ended}"
+        said = (
+            result.output
+            if result.ended is None
+            else f"{result.output}\nended: over its limit of {result.ended}"
+        )
         return cls(compiled, result.ok, "" if result.ok else said, result.seconds)
 
 
@@ -69,7 +73,9 @@ def validate(tasks: list[Task], sandbox: Sandbox, observe: Callable[[], None] = 
     rate = sum(1 + len(task.wrong) for task in tasks) / (time.perf_counter() - began) * 60 / workers()
     for reason in filter(None, reasons):
         left_out[reason] = left_out.get(reason, 0) + 1
-    return Validation([task for task, reason in zip(tasks, reasons, strict=True) if reason is None], left_out, rate)
+    return Validation(
+        [task for task, reason in zip(tasks, reasons, strict=True) if reason is None], left_out, rate
+    )
 
 
 def workers() -> int:

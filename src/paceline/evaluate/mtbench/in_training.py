@@ -27,7 +27,9 @@ def in_training_score(base: Base, directory: RunDirectory, recipe: Recipe) -> Pr
 
     def score(adapter: Adapter | None) -> float:
         with tempfile.TemporaryDirectory() as scratch:
-            summary = run_mtbench(AdapterSet(base, chat, {directory.name: adapter}), part, judge, Path(scratch))
+            summary = run_mtbench(
+                AdapterSet(base, chat, {directory.name: adapter}), part, judge, Path(scratch)
+            )
         return float(summary["runs"][directory.name]["average"]["value"])
 
     return score

@@ -71,7 +71,9 @@ class OpenAIJudge:
     timeout: float = 120.0
     retries: int = 8
     comparable: bool = True
-    spent: dict[str, int] = field(default_factory=lambda: {"calls": 0, "prompt_tokens": 0, "completion_tokens": 0})
+    spent: dict[str, int] = field(
+        default_factory=lambda: {"calls": 0, "prompt_tokens": 0, "completion_tokens": 0}
+    )
     name: str = "openai"
     _counting: threading.Lock = field(default_factory=threading.Lock)
 
@@ -100,14 +102,20 @@ class OpenAIJudge:
                 "the judge `openai` needs a key in the environment variable OPENAI_API_KEY, or --judge-url of a server that wants none"
             )
         return openai.OpenAI(
-            api_key=os.environ.get("OPENAI_API_KEY", "none"), base_url=self.url, max_retries=self.retries, timeout=self.timeout
+            api_key=os.environ.get("OPENAI_API_KEY", "none"),
+            base_url=self.url,
+            max_retries=self.retries,
+            timeout=self.timeout,
         )
 
     def _ask(self, client: Any, prompt: Messages) -> str:
         import openai
 
         asked = {"model": self.model, "messages": prompt, "temperature": 0, "max_tokens": 2048}
-        stored = self.cache / f"{hashlib.sha256(json.dumps([self.url, asked], sort_keys=True).encode()).hexdigest()}.json"
+        stored = (
+            self.cache
+            / f"{hashlib.sha256(json.dumps([self.url, asked], sort_keys=True).encode()).hexdigest()}.json"
+        )
         if stored.is_file():
             return str(json.loads(stored.read_text())["reply"])
         for attempt in range(self.retries + 1):
@@ -115,11 +123,22 @@ class OpenAIJudge:
                 found = client.chat.completions.create(**asked)
                 reply = found.choices[0].message.content
                 break
-            except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError, openai.BadRequestError) as error:
+            except (
+                openai.AuthenticationError,
+                openai.PermissionDeniedError,
+                openai.NotFoundError,
+                openai.BadRequestError,
+            ) as error:
                 raise EvaluationError(
                     f"the judge refuses: {error.status_code} {error.message}; check --judge-model, --judge-url and the key"
                 ) from error
-            except (openai.APIResponseValidationError, json.JSONDecodeError, AttributeError, IndexError, TypeError) as error:
+            except (
+                openai.APIResponseValidationError,
+                json.JSONDecodeError,
+                AttributeError,
+                IndexError,
+                TypeError,
+            ) as error:
                 if attempt == self.retries:  # replies that are no replies are worth another try as well
                     raise EvaluationError(
                         f"the judge's replies cannot be read ({type(error).__name__}); what was graded is kept, the same command goes on"
@@ -147,7 +166,9 @@ class LocalJudge:
 
     def grade(self, cases: Sequence[GradingCase], done: Callable[[], None]) -> list[Grade]:
         requests = [
-            Request(self.adapter_set.prompt(case.prompt, False), None, Sampling(max_new_tokens=1024), (place,))
+            Request(
+                self.adapter_set.prompt(case.prompt, False), None, Sampling(max_new_tokens=1024), (place,)
+            )
             for place, case in enumerate(cases)
         ]
         for _ in self.adapter_set.generator().run(requests):
@@ -169,11 +190,14 @@ class RewardJudge:
     def grade(self, cases: Sequence[GradingCase], done: Callable[[], None]) -> list[Grade]:
         found = []
         for case in cases:
-            turns = [{"role": "user", "content": case.question}, {"role": "assistant", "content": case.answer}]
+            turns = [
+                {"role": "user", "content": case.question},
+                {"role": "assistant", "content": case.answer},
+            ]
             text = self.tokenizer.apply_chat_template(turns, tokenize=False)
-            ids = self.tokenizer(text, return_tensors="pt", add_special_tokens=False, truncation=True, max_length=4096).to(
-                self.model.device
-            )
+            ids = self.tokenizer(
+                text, return_tensors="pt", add_special_tokens=False, truncation=True, max_length=4096
+            ).to(self.model.device)
             raw = float(self.model(**ids).logits[0, 0])
             found.append(Grade(squash(raw), "", raw))
             done()
@@ -207,7 +231,9 @@ class SimpleJudge:
             ids = torch.tensor([*self.adapter_set.prompt(case.prompt, False)[-4000:], *opening])
             labels = torch.full_like(ids, -100)
             labels[-1] = 0
-            batch = pack_sequences([(ids, labels)], [Segment(0, len(ids), None)], self.adapter_set.base.device)
+            batch = pack_sequences(
+                [(ids, labels)], [Segment(0, len(ids), None)], self.adapter_set.base.device
+            )
             with use_batch(batch):
                 last = self.adapter_set.base.hidden(batch)[len(ids) - 1]
             weights = (self.adapter_set.base.head[digits] @ last).float().softmax(0)
@@ -231,7 +257,9 @@ def open_judge(wanted: MTBench, adapter_set: AdapterSet, cache: Path) -> Judge:
         return OpenAIJudge(model, wanted.judge_url, cache)
     if wanted.judge == "reward":
         return _reward(model)
-    return LocalJudge(AdapterSet(load_base(model), Chat(load_tokenizer(model)), {BASE: None}), f"local:{model}")
+    return LocalJudge(
+        AdapterSet(load_base(model), Chat(load_tokenizer(model)), {BASE: None}), f"local:{model}"
+    )
 
 
 def _reward(model: str) -> RewardJudge:
@@ -241,10 +269,16 @@ def _reward(model: str) -> RewardJudge:
         loaded = AutoModelForSequenceClassification.from_pretrained(model)
         tokenizer = AutoTokenizer.from_pretrained(model)
     except (OSError, ValueError) as error:
-        raise EvaluationError(f"reward model {model!r} cannot be loaded: {str(error).splitlines()[0]}") from error
+        raise EvaluationError(
+            f"reward model {model!r} cannot be loaded: {str(error).splitlines()[0]}"
+        ) from error
     if loaded.config.num_labels != 1:
-        raise EvaluationError(f"reward model {model!r} has {loaded.config.num_labels} logits; one is expected")
-    return RewardJudge(loaded.eval().to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer, f"reward:{model}")
+        raise EvaluationError(
+            f"reward model {model!r} has {loaded.config.num_labels} logits; one is expected"
+        )
+    return RewardJudge(
+        loaded.eval().to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer, f"reward:{model}"
+    )
 
 
 def valid(grade: Grade) -> bool:

@@ -55,7 +55,9 @@ def load_templates(file: str | None) -> dict[str, Template]:
         rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
         found = {row["name"]: Template(row["system_prompt"], row["prompt_template"]) for row in rows}
     except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise EvaluationError(f"{path}: cannot be read as judge prompts ({type(error).__name__}: {error})") from error
+        raise EvaluationError(
+            f"{path}: cannot be read as judge prompts ({type(error).__name__}: {error})"
+        ) from error
     if missing := [name for name in OWN if name not in found]:
         raise EvaluationError(f"{path}: no template {missing[0]!r} in it")
     return found
@@ -67,7 +69,9 @@ def template_name(question: Question, turn: int) -> str:
     return kind + ("-multi-turn" if turn else "")
 
 
-def judge_prompt(templates: dict[str, Template], question: Question, answers: list[str], turn: int) -> Messages:
+def judge_prompt(
+    templates: dict[str, Template], question: Question, answers: list[str], turn: int
+) -> Messages:
     """What a judge is asked about the answer to a turn, with the conversation up to it."""
     template = templates[template_name(question, turn)]
     places = {"question": question.turns[turn], "answer": answers[turn]}
@@ -75,7 +79,10 @@ def judge_prompt(templates: dict[str, Template], question: Question, answers: li
         places |= {f"question_{number}": text, f"answer_{number}": answers[number - 1]}
     for number, text in enumerate(question.reference or (), 1):
         places[f"ref_answer_{number}"] = text
-    return [{"role": "system", "content": template.system}, {"role": "user", "content": template.text.format(**places)}]
+    return [
+        {"role": "system", "content": template.system},
+        {"role": "user", "content": template.text.format(**places)},
+    ]
 
 
 def read_rating(reply: str) -> float:

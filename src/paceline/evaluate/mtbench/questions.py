@@ -34,20 +34,32 @@ def load_questions(wanted: str, limit: int = 0) -> list[Question]:
     Raises:
         EvaluationError: not there, not readable (with the line), or no question in it.
     """
-    path = embedded.QUESTIONS / f"{wanted.removeprefix('embedded:')}.jsonl" if wanted.startswith("embedded:") else Path(wanted)
+    path = (
+        embedded.QUESTIONS / f"{wanted.removeprefix('embedded:')}.jsonl"
+        if wanted.startswith("embedded:")
+        else Path(wanted)
+    )
     if wanted in HUB and not path.exists():
         path = _download(*HUB[wanted])
     elif not path.exists():
-        raise EvaluationError(f"--lang {wanted!r}: neither {' nor '.join(HUB)} nor a file or folder with questions")
+        raise EvaluationError(
+            f"--lang {wanted!r}: neither {' nor '.join(HUB)} nor a file or folder with questions"
+        )
     folder = path if path.is_dir() else path.parent
     file = path / "question.jsonl" if path.is_dir() else path
-    references = {str(row["question_id"]): _turns(row) for other in sorted(folder.glob("reference_answer*.jsonl")) for row in _rows(other)}
+    references = {
+        str(row["question_id"]): _turns(row)
+        for other in sorted(folder.glob("reference_answer*.jsonl"))
+        for row in _rows(other)
+    }
     found = []
     for number, row in enumerate(_rows(file), 1):
         try:
             name, turns = str(row["question_id"]), tuple(str(turn) for turn in row["turns"])
         except (KeyError, TypeError) as error:
-            raise EvaluationError(f"{file} line {number}: no {error} in it; a question has question_id, category and turns") from error
+            raise EvaluationError(
+                f"{file} line {number}: no {error} in it; a question has question_id, category and turns"
+            ) from error
         given = references.get(name) or tuple(row.get("reference") or ())
         found.append(Question(name, str(row.get("category", "all")), turns, given or None))
     if not found:

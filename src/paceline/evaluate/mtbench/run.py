@@ -23,7 +23,11 @@ from paceline.runs.files import write_json
 
 
 def run_mtbench(
-    adapter_set: AdapterSet, wanted: MTBench, judge: Judge, folder: Path, progress: EvaluationProgress = NO_PROGRESS
+    adapter_set: AdapterSet,
+    wanted: MTBench,
+    judge: Judge,
+    folder: Path,
+    progress: EvaluationProgress = NO_PROGRESS,
 ) -> dict[str, Any]:
     """Asks, grades and scores every speaker of the cast; answers that `folder` holds already are not asked for again.
 
@@ -32,7 +36,9 @@ def run_mtbench(
     """
     questions, templates = load_questions(wanted.lang, wanted.questions), load_templates(wanted.judge_prompts)
     sampling = Sampling(wanted.temperature, 1.0, wanted.max_new_tokens)
-    answers = converse(adapter_set, questions, folder / "mtbench-answers.jsonl", sampling, wanted.thinking, progress.answers)
+    answers = converse(
+        adapter_set, questions, folder / "mtbench-answers.jsonl", sampling, wanted.thinking, progress.answers
+    )
     summary = grade_answers(answers, questions, judge, templates, folder, progress.checked)
     if isinstance(judge, OpenAIJudge):
         summary["judge_spent"] = _spent(judge, wanted)
@@ -45,12 +51,19 @@ def _spent(judge: OpenAIJudge, wanted: MTBench) -> dict[str, float]:
     spent: dict[str, float] = dict(judge.spent)
     if wanted.judge_price is not None:
         asked, answered = wanted.judge_price
-        spent["cost"] = (judge.spent["prompt_tokens"] * asked + judge.spent["completion_tokens"] * answered) / 1e6
+        spent["cost"] = (
+            judge.spent["prompt_tokens"] * asked + judge.spent["completion_tokens"] * answered
+        ) / 1e6
     return spent
 
 
 def grade_answers(
-    answers: Answers, questions: Sequence[Question], judge: Judge, templates: dict[str, Template], folder: Path, done: Callable[[], None]
+    answers: Answers,
+    questions: Sequence[Question],
+    judge: Judge,
+    templates: dict[str, Template],
+    folder: Path,
+    done: Callable[[], None],
 ) -> dict[str, Any]:
     """Grades every turn of every run; writes the judgments (jsonl) into `folder` and returns the scores."""
     places = [
@@ -60,15 +73,27 @@ def grade_answers(
         for turn in range(len(question.turns))
     ]
     cases = [
-        GradingCase(judge_prompt(templates, q, answers[run, q.id], turn), q.turns[turn], answers[run, q.id][turn])
+        GradingCase(
+            judge_prompt(templates, q, answers[run, q.id], turn), q.turns[turn], answers[run, q.id][turn]
+        )
         for run, q, turn in places
     ]
     grades = judge.grade(cases, done)
     lines = [
-        {"run": run, "id": q.id, "category": q.category, "turn": turn, "rating": g.rating, "raw": g.raw, "reply": g.reply}
+        {
+            "run": run,
+            "id": q.id,
+            "category": q.category,
+            "turn": turn,
+            "rating": g.rating,
+            "raw": g.raw,
+            "reply": g.reply,
+        }
         for (run, q, turn), g in zip(places, grades, strict=True)
     ]
-    (folder / "mtbench-judgments.jsonl").write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    (folder / "mtbench-judgments.jsonl").write_text(
+        "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    )
     by_run: dict[str, list[tuple[Question, int, Grade]]] = {}
     for (run, question, turn), grade in zip(places, grades, strict=True):
         by_run.setdefault(run, []).append((question, turn, grade))
@@ -94,10 +119,16 @@ def scores(graded: Sequence[tuple[Question, int, Grade]]) -> dict[str, Any]:
     return {**found, "raw": float(np.mean(raws))} if raws else found
 
 
-def paired_change(graded: Sequence[tuple[Question, int, Grade]], base: Sequence[tuple[Question, int, Grade]]) -> dict[str, Any]:
+def paired_change(
+    graded: Sequence[tuple[Question, int, Grade]], base: Sequence[tuple[Question, int, Grade]]
+) -> dict[str, Any]:
     """Mean difference from the base over turns that both have a grade for; the interval draws questions, whose turns belong together."""
     before = {(q.id, turn): grade.rating for q, turn, grade in base if valid(grade)}
-    gaps = [(q.id, grade.rating - before[q.id, turn]) for q, turn, grade in graded if valid(grade) and (q.id, turn) in before]
+    gaps = [
+        (q.id, grade.rating - before[q.id, turn])
+        for q, turn, grade in graded
+        if valid(grade) and (q.id, turn) in before
+    ]
     found = _mean(gaps)
     verdict = "better" if found["low"] > 0 else "worse" if found["high"] < 0 else "tie"
     return {**found, "verdict": verdict, "graded": len(gaps)}
@@ -110,7 +141,10 @@ def _mean(values: list[tuple[str, float]]) -> dict[str, float]:
     groups: dict[str, list[float]] = {}
     for name, value in values:
         groups.setdefault(name, []).append(value)
-    sums, counts = np.asarray([sum(g) for g in groups.values()]), np.asarray([len(g) for g in groups.values()], dtype=np.float64)
+    sums, counts = (
+        np.asarray([sum(g) for g in groups.values()]),
+        np.asarray([len(g) for g in groups.values()], dtype=np.float64),
+    )
     mean = float(sums.sum() / counts.sum())
     if len(groups) < 2 or np.ptp(sums / counts) == 0:
         return {"value": mean, "low": mean, "high": mean}
@@ -119,6 +153,11 @@ def _mean(values: list[tuple[str, float]]) -> dict[str, float]:
         return np.asarray(total.sum(axis=axis) / count.sum(axis=axis))
 
     interval = stats.bootstrap(
-        (sums, counts), ratio, paired=True, n_resamples=9999, method="percentile", rng=np.random.default_rng(0)
+        (sums, counts),
+        ratio,
+        paired=True,
+        n_resamples=9999,
+        method="percentile",
+        rng=np.random.default_rng(0),
     ).confidence_interval
     return {"value": mean, "low": float(interval.low), "high": float(interval.high)}
