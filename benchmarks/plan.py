@@ -97,7 +97,7 @@ def norms_cost(base_folder: Path, run: Path) -> dict:
     status = directory.status()
     return {
         "milliseconds": round(took * 1000, 2),
-        "share_of_step": round(took / (status["seconds"] / status["step"]), 5),
+        "share_of_step": round(took / (status.seconds / status.step), 5),
     }
 
 

@@ -23,7 +23,8 @@ RUNS, STEPS = 60, 2000
 def make_study(folder: Path) -> None:
     from paceline.config.load import make_recipe
     from paceline.config.study import Run, Study
-    from paceline.train.study import train_study, write_study
+    from paceline.runs.study import write_study_record
+    from paceline.train.study import train_study
 
     common = {
         "base": "embedded",
@@ -53,7 +54,7 @@ def make_study(folder: Path) -> None:
         if number:
             shutil.copytree(folder / "run-0", place)
         (place / "events.jsonl").write_text(text)
-    write_study(
+    write_study_record(
         Study(name="sixty", runs=[Run(name=f"run-{number}", recipe=recipe) for number in range(RUNS)]), folder
     )
 

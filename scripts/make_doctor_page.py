@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from paceline.doctor.log import log_of_events
+from paceline.doctor.log import log_of_events, read_log
 from paceline.doctor.log_rules import log_rules
 from paceline.doctor.preflight_rules import preflight_rules
 from paceline.runs.events import read_events
@@ -44,7 +44,10 @@ def measure() -> dict[str, tuple[int, int, int]]:
     """{rule: (found where expected, found elsewhere, missed)} over all logged cases; a note on a healthy run is no false alarm."""
     counts = {rule.name: [0, 0, 0] for rule in log_rules}
     for name, case in yaml.safe_load((CASES / "index.yaml").read_text()).items():
-        log = log_of_events(read_events(CASES / f"{name}.jsonl"), case["batch_size"])
+        if (console := CASES / f"{name}.log").is_file():
+            log = read_log(console)[0][1]
+        else:
+            log = log_of_events(read_events(CASES / f"{name}.jsonl"), case["batch_size"])
         found = {f.rule for f in log_rules.findings(log) if f.severity != "note" or f.rule in case["expect"]}
         for rule in counts:
             place = (

@@ -24,6 +24,7 @@ from paceline.config.presets import PRESETS
 from paceline.config.study import Run, Study
 from paceline.data.sources import load_rows
 from paceline.train.run import TrainingRun
+from paceline.train.step import StepStats
 from paceline.train.study import train_study
 
 HERE = Path(__file__).parent / "cases"
@@ -101,7 +102,7 @@ def slow_down(run: TrainingRun) -> None:
 
 def count_padding(run: TrainingRun) -> None:
     """Counts what a trainer that pads a batch to its longest example would have seen."""
-    lengths = [len(sequence.inputs) for piece in run._pieces for sequence in piece.sequences]
+    lengths = [len(sequence.inputs) for micro_batch in run.queue.all for sequence in micro_batch.sequences]
     PADDED.append((PADDED[-1] if PADDED else 0) + max(lengths) * len(lengths))
 
 
@@ -119,14 +120,14 @@ FAULTS: dict[str, Callable[[TrainingRun], None]] = {
 
 def stage(faults: dict[str, str]) -> None:
     """Puts the faults into the training step of the runs named."""
-    plain = TrainingRun.finish_step
+    plain = TrainingRun.update
 
-    def faulty(run: TrainingRun) -> None:
+    def faulty(run: TrainingRun) -> StepStats:
         if run.name in faults:
             FAULTS[faults[run.name]](run)
-        plain(run)
+        return plain(run)
 
-    TrainingRun.finish_step = faulty
+    TrainingRun.update = faulty
 
 
 def odd_data(folder: Path) -> dict[str, str]:
@@ -160,9 +161,13 @@ def main(names: list[str]) -> None:
         HERE.mkdir(exist_ok=True)
         for name, (_, _, fault) in cases.items():
             lines = (Path(scratch) / "runs" / name / "events.jsonl").read_text().splitlines()
-            (HERE / f"{name}.jsonl").write_text(
-                "\n".join(_short(json.loads(line), fault) for line in lines) + "\n"
-            )
+            events = [json.loads(line) for line in lines]
+            if fault == "padded":
+                written, form = [_console(event) for event in events], "log"
+            else:
+                written, form = [_short(event, fault) for event in events], "jsonl"
+            text = "".join(f"{line}\n" for line in written if line)
+            (HERE / f"{name}.{form}").write_text(text)
 
 
 def every_case() -> dict:
@@ -184,15 +189,31 @@ def write_index() -> None:
 
 def _short(event: dict, fault: str | None) -> str:
     """The event without what no rule reads, figures to six digits; `stripped` loses its gradient norms and evaluations, as some trainers' logs do."""
-    for bulky in ("tasks", "groups", "mixture", "train_mixture"):
+    for bulky in ("tasks", "phases", "mixture", "train_mixture"):
         event.pop(bulky, None)
     if fault == "stripped" and event["event"] == "eval":
-        return json.dumps({"event": "dropped"})
-    if fault == "padded" and event["event"] == "train":
-        event["num_input_tokens_seen"] = PADDED[event["step"] - 1]
+        return ""
     if fault == "stripped":
         event.pop("grad_norm", None)
     return json.dumps(_rounded(event))
+
+
+def _console(event: dict) -> str:
+    """The event as another trainer prints it, with the tokens that padding makes."""
+    if event["event"] == "train":
+        figures = {
+            "loss": event["loss"],
+            "grad_norm": event["grad_norm"],
+            "learning_rate": event["lr"],
+            "mean_token_accuracy": event["token_accuracy"],
+            "num_tokens": event["tokens"],
+            "num_input_tokens_seen": PADDED[event["step"] - 1],
+        }
+    elif event["event"] == "eval":
+        figures = {"eval_loss": event["loss"], "eval_mean_token_accuracy": event["token_accuracy"]}
+    else:
+        return ""
+    return repr(_rounded({**figures, "epoch": event["epoch"], "step": event["step"]}))
 
 
 def _rounded(value: object) -> object:

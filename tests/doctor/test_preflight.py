@@ -295,13 +295,15 @@ def test_training_does_not_start_on_an_error_unless_told(tmp_path):
 
 def test_an_error_while_training_stops_that_run_alone(recipe, study, tmp_path):
     from paceline.doctor.live import LiveDoctor
-    from paceline.runs.events import read_events
-    from paceline.train.study import Hooks, train_study
+    from paceline.runs.events import FindingEvent, of_kind, read_events
+    from paceline.train.study import TrainingOptions, train_study
 
     torch.manual_seed(0)
     dead = recipe(lr=1e-30, eval_steps=2, max_steps=20, on_error="stop", warmup_ratio=0)
-    outcome = train_study(study(dead=dead, fine=recipe(max_steps=3)), tmp_path, Hooks(judge=LiveDoctor))
+    outcome = train_study(
+        study(dead=dead, fine=recipe(max_steps=3)), tmp_path, TrainingOptions(callbacks=[LiveDoctor()])
+    )
     assert outcome.states() == {"dead": "failed", "fine": "finished"}
     events = read_events(tmp_path / "dead" / "events.jsonl")
-    assert [e["rule"] for e in events if e["event"] == "finding"] == ["same-eval"]
-    assert "to the last digit" in outcome.directories[0].status()["reason"]
+    assert [finding.rule for finding in of_kind(events, FindingEvent)] == ["same-eval"]
+    assert "to the last digit" in outcome.directories[0].status().reason

@@ -13,7 +13,7 @@ from paceline.evaluate.mtbench.in_training import in_training_score
 from paceline.evaluate.study import evaluate_study
 from paceline.report.collect import gather
 from paceline.report.export import _cell, _number, write_report
-from paceline.train.study import Hooks, train_study
+from paceline.train.study import TrainingOptions, train_study
 
 FILES = sorted((Path(__file__).parents[2] / "studies").glob("*.yaml"))
 
@@ -44,10 +44,11 @@ def test_two_steps_of_its_rehearsal(path, tmp_path):
     study = rehearsal(load_study(path))
     runs = [Run(name=run.name, hypothesis=run.hypothesis, recipe=_short(run.recipe)) for run in study.runs]
     found = []
-    hooks = Hooks(
-        inspect=lambda *cohort: found.extend(examine_cohort(*cohort, tmp_path)), probe=in_training_score
+    options = TrainingOptions(
+        preflight=lambda *cohort: found.extend(examine_cohort(*cohort, tmp_path)),
+        make_scorer=in_training_score,
     )
-    outcome = train_study(study.model_copy(update={"runs": runs}), tmp_path, hooks)
+    outcome = train_study(study.model_copy(update={"runs": runs}), tmp_path, options)
     assert not [finding.message for finding in found if finding.severity == "error"]
     assert set(outcome.states().values()) == {"finished"}
     assert [row.name for row in compare(outcome.directories).rows] == [run.name for run in runs]

@@ -1,16 +1,18 @@
 """Evaluations that a recipe names: done once for all runs, shared out, skipped when they are there; and the early stop on a score."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from helpers import StopWhen
 from paceline.config.evaluation import InTrainingEval
 from paceline.errors import PacelineError
 from paceline.evaluate.mtbench.in_training import in_training_score
 from paceline.evaluate.study import check_evaluations, evaluate_study
-from paceline.runs.events import read_events
+from paceline.runs.events import ScoreEvent, of_kind, read_events
 from paceline.train.stop_rules import BenchmarkEarlyStop
-from paceline.train.study import Hooks, train_study
+from paceline.train.study import TrainingOptions, train_study
 
 ASKED = {"lang": "embedded:en", "questions": 3, "max_new_tokens": 4}
 
@@ -69,12 +71,16 @@ def test_a_failed_wish_is_told_before_training(recipe, monkeypatch):
 )
 def test_the_early_stop_on_a_score(scores, over):
     watch = BenchmarkEarlyStop(InTrainingEval(steps=1, patience=2))
-    watch.see({"event": "mtbench", "name": "base", "score": 5.0})
+    watch.see(_score("base", 5.0))
     found = []
     for score in scores:
-        watch.see({"event": "mtbench", "name": "eval", "score": score})
+        watch.see(_score("eval", score))
         found.append(watch.over)
     assert found == over
+
+
+def _score(name, score):
+    return ScoreEvent(step=1, epoch=0.5, name=name, score=score, seconds=0.0)
 
 
 def test_a_run_stops_on_its_score_and_resumes_as_if_it_had_not_stopped(recipe, study, tmp_path, monkeypatch):
@@ -83,16 +89,14 @@ def test_a_run_stops_on_its_score_and_resumes_as_if_it_had_not_stopped(recipe, s
         "during": {"steps": 2, "questions": 2, "patience": 2, "min_delta": 100.0, "floor": 100.0},
     }
     wanted = {"a": recipe(max_steps=8, save_steps=1, eval={"mtbench": asked})}
-    hooks = Hooks(probe=in_training_score)
-    train_study(study(**wanted), tmp_path / "whole", hooks)
+    options = TrainingOptions(make_scorer=in_training_score)
+    train_study(study(**wanted), tmp_path / "whole", options)
 
-    def stop_at_three(cohort):
-        cohort.stopping = cohort.runs[0].progress.step >= 3
-
-    train_study(study(**wanted), tmp_path / "halves", Hooks(observe=stop_at_three, probe=in_training_score))
-    train_study(study(**wanted), tmp_path / "halves", hooks)
+    stop_at_three = StopWhen(lambda cohort: cohort.runs[0].step >= 3)
+    train_study(study(**wanted), tmp_path / "halves", replace(options, callbacks=[stop_at_three]))
+    train_study(study(**wanted), tmp_path / "halves", options)
     logs = [read_events(tmp_path / name / "a" / "events.jsonl") for name in ("whole", "halves")]
-    scores = [[(e["step"], e["name"], e["score"]) for e in log if e["event"] == "mtbench"] for log in logs]
+    scores = [[(e.step, e.name, e.score) for e in of_kind(log, ScoreEvent)] for log in logs]
     assert [step for step, _, _ in scores[0]] == [0, 2, 4]  # two checks without a gain of 100, then the end
     assert scores[0] == scores[1]
     weights = [

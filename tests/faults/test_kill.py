@@ -81,9 +81,7 @@ def test_killed_at_ten_random_moments(study_file, whole, tmp_path):
             process.kill()
             kills += 1
         process.communicate()
-        if all(
-            RunDirectory(tmp_path / "killed" / "killed" / n).status()["state"] == "finished" for n in "ab"
-        ):
+        if all(RunDirectory(tmp_path / "killed" / "killed" / n).status().state == "finished" for n in "ab"):
             break
     finish(study_file, tmp_path / "killed")
     assert kills >= 3, "the study ended before it could be killed a few times"
@@ -99,7 +97,7 @@ def test_interrupted_saves_says_how_to_go_on_and_goes_on(study_file, whole, tmp_
     assert process.returncode == 130, errors.decode()
     assert "the same command goes on" in errors.decode()
     assert "Traceback" not in errors.decode()
-    assert RunDirectory(tmp_path / "stopped" / "killed" / "b").status()["state"] == "stopped"
+    assert RunDirectory(tmp_path / "stopped" / "killed" / "b").status().state == "stopped"
     finish(study_file, tmp_path / "stopped")
     assert_same(whole, tmp_path / "stopped" / "killed")
 

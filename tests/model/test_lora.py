@@ -115,7 +115,7 @@ def reference_loss(folder, base, adapter, part, sequences, batch):
     for group in base.groups:
         # the last layer's projection and MLP see kept rows only, so their masks are drawn for those
         rows = part.stop - part.start
-        kept = batch.kept.batch.segments[batch.segments.index(part)]
+        kept = batch.loss_rows.batch.segments[batch.segments.index(part)]
         count = kept.stop - kept.start if group.index in last else rows
         keep = keep_mask(
             (*part.dropout_key, group.index),
@@ -125,7 +125,7 @@ def reference_loss(folder, base, adapter, part, sequences, batch):
             base.device,
         )
         if group.index in last:
-            inside = batch.kept.rows[kept.start : kept.stop] - part.start
+            inside = batch.loss_rows.rows[kept.start : kept.stop] - part.start
             keep = torch.ones(rows, keep.shape[1], dtype=torch.bool).index_copy(0, inside, keep)
         for name in group.names:
             if name in leaves:

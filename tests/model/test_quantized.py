@@ -8,7 +8,7 @@ from helpers import adapter_bytes
 from paceline.errors import PacelineError
 from paceline.model.base import load_base
 from paceline.model.quantization import BaseFormat
-from paceline.runs.events import read_events
+from paceline.runs.events import TrainEvent, of_kind, read_events
 from paceline.train.study import train_study
 
 KINDS = ["nf4", "nf4-double", "fp4", "int8"]
@@ -25,7 +25,7 @@ def test_every_matrix_has_a_gradient_after_two_steps(kind, recipe, study, tmp_pa
         assert (a != before.matrices[name][0]).any(), f"{name}: A did not move"
         assert b.any(), f"{name}: B did not move"
     assert all(
-        e["grad_norm"] > 0 for e in read_events(tmp_path / "run" / "events.jsonl") if e["event"] == "train"
+        event.grad_norm > 0 for event in of_kind(read_events(tmp_path / "run" / "events.jsonl"), TrainEvent)
     )
 
 

@@ -13,7 +13,7 @@ from trl import SFTConfig, SFTTrainer
 from paceline.model.base import load_base
 from paceline.model.batch import Segment, pack_sequences, use_batch
 from paceline.model.quantization import BaseFormat
-from paceline.runs.events import read_events
+from paceline.runs.events import TrainEvent, of_kind, read_events
 from paceline.train.order import epoch_order
 from paceline.train.prepare import Preparer
 from paceline.train.study import train_study
@@ -76,7 +76,7 @@ def test_every_step_equals_trl(name, recipe, study, tmp_path):
 
     theirs = trl_log(ours, prepared, tmp_path / "start", tmp_path / "trl")
     train_study(study(run=ours), tmp_path / "runs")
-    events = [e for e in read_events(tmp_path / "runs" / "run" / "events.jsonl") if e["event"] == "train"]
+    events = of_kind(read_events(tmp_path / "runs" / "run" / "events.jsonl"), TrainEvent)
 
     assert len(events) == len(theirs) == STEPS
     slack = (

@@ -6,14 +6,15 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from helpers import adapter_bytes
+from helpers import StopWhen, adapter_bytes
 from paceline.config.load import make_recipe
 from paceline.config.study import Run, Study
 from paceline.data.chat import load_tokenizer
+from paceline.doctor.live import LiveDoctor
 from paceline.errors import PacelineError
-from paceline.runs.events import read_events
+from paceline.runs.events import EvalEvent, FindingEvent, TrainEvent, of_kind, read_events
 from paceline.train import cohort as cohort_module
-from paceline.train.study import Hooks, train_study
+from paceline.train.study import TrainingOptions, train_study
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +87,10 @@ def test_each_equals_itself_alone(features, together, tmp_path, monkeypatch):
 
 def test_each_goes_on_after_a_stop_as_if_there_had_been_none(features, together, tmp_path):
     for allowed in range(9, 400, 20):
-        ticks = iter(range(allowed))
+        steps = iter(range(allowed))
 
-        def stop_after_a_while(cohort, ticks=ticks):
-            cohort.stopping = next(ticks, None) is None
-
-        states = train_study(study_of(features), tmp_path, Hooks(stop_after_a_while)).states()
+        stop = StopWhen(lambda cohort, steps=steps: next(steps, None) is None)
+        states = train_study(study_of(features), tmp_path, TrainingOptions(callbacks=[stop])).states()
         if set(states.values()) == {"finished"}:
             break
     assert allowed > 9
@@ -101,7 +100,7 @@ def test_each_goes_on_after_a_stop_as_if_there_had_been_none(features, together,
 
 
 def _without_times(folder):
-    return [{k: v for k, v in e.items() if k != "seconds"} for e in read_events(folder / "events.jsonl")]
+    return [e.model_dump(exclude={"seconds"}) for e in read_events(folder / "events.jsonl")]
 
 
 def test_checkpointing_changes_no_bit(together):
@@ -116,17 +115,15 @@ def test_features_change_the_run(together):
 
 
 def test_the_log_tells_the_terms(together):
-    trained = [e for e in read_events(together / "kl" / "events.jsonl") if e["event"] == "train"]
-    assert [e.get("kl_weight") for e in trained] == [None, None, None, 0.25, 0.5, 0.5]
+    trained = of_kind(read_events(together / "kl" / "events.jsonl"), TrainEvent)
+    assert [event.kl_weight for event in trained] == [None, None, None, 0.25, 0.5, 0.5]
     for event in trained[3:]:
-        assert event["loss"] == pytest.approx(
-            event["cross_entropy"] + event["kl_weight"] * event["kl"], abs=1e-9
-        )
-    measured = [e for e in read_events(together / "measured" / "events.jsonl") if e["event"] == "train"]
+        assert event.loss == pytest.approx(event.cross_entropy + event.kl_weight * event.kl, abs=1e-9)
+    measured = of_kind(read_events(together / "measured" / "events.jsonl"), TrainEvent)
     assert len(measured) == 3
-    assert all(e["kl"] > 0 for e in measured[1:])
-    final = [e for e in read_events(together / "measured" / "events.jsonl") if e["event"] == "eval"][-1]
-    assert final["kl"] > 0
+    assert all(event.kl > 0 for event in measured[1:])
+    final = of_kind(read_events(together / "measured" / "events.jsonl"), EvalEvent)[-1]
+    assert final.kl > 0
 
 
 def test_early_stop_ends_one_run(together):
@@ -137,13 +134,10 @@ def test_early_stop_ends_one_run(together):
 
 
 def test_a_second_phase_starts_from_the_first_and_is_evaluated_before(together):
-    evaluated = {
-        e["name"]: e["loss"]
-        for e in read_events(together / "second" / "events.jsonl")
-        if e["event"] == "eval"
-    }
-    first = [e for e in read_events(together / "first" / "events.jsonl") if e["event"] == "eval"][-1]
-    assert evaluated["start"] == first["loss"]
+    events = read_events(together / "second" / "events.jsonl")
+    evaluated = {event.name: event.loss for event in of_kind(events, EvalEvent)}
+    first = of_kind(read_events(together / "first" / "events.jsonl"), EvalEvent)[-1]
+    assert evaluated["start"] == first.loss
     assert evaluated["final"] < evaluated["start"] < evaluated["base"]
 
 
@@ -151,7 +145,7 @@ def test_norms_are_those_of_the_matrices(together, features):
     from safetensors.torch import load_file
 
     weights = load_file(together / "plain" / "adapter" / "adapter_model.safetensors")
-    last = [e for e in read_events(together / "plain" / "events.jsonl") if e["event"] == "train"][-1]["norms"]
+    last = of_kind(read_events(together / "plain" / "events.jsonl"), TrainEvent)[-1].norms
     model = AutoModelForCausalLM.from_pretrained(features["plain"].base)
     update = total = 0.0
     for name, module in model.named_modules():
@@ -159,14 +153,15 @@ def test_norms_are_those_of_the_matrices(together, features):
             a, b = (weights[f"base_model.model.{name}.lora_{half}.weight"] for half in "AB")
             update += float((features["plain"].lora_scale * b @ a).square().sum())
             total += float(module.weight.square().sum())
-    assert last["modules"]["up_proj"]["update"] == pytest.approx((update / total) ** 0.5, rel=1e-4)
-    assert set(last["layers"]) == {"0", "1"}
+    assert last.modules["up_proj"].update == pytest.approx((update / total) ** 0.5, rel=1e-4)
+    assert set(last.layers) == {"0", "1"}
 
 
-def test_alerts_are_told_once_each(recipe, study, tmp_path):
+def test_findings_are_told_once_each(recipe, study, tmp_path):
     """A rate of 1e-30 moves nothing: evaluations repeat to the last digit."""
-    train_study(study(still=recipe(lr=1e-30, eval_steps=2, max_steps=6, warmup_ratio=0)), tmp_path)
-    rules = [e["rule"] for e in read_events(tmp_path / "still" / "events.jsonl") if e["event"] == "alert"]
+    still = recipe(lr=1e-30, eval_steps=2, max_steps=6, warmup_ratio=0)
+    train_study(study(still=still), tmp_path, TrainingOptions(callbacks=[LiveDoctor()]))
+    rules = [e.rule for e in of_kind(read_events(tmp_path / "still" / "events.jsonl"), FindingEvent)]
     assert rules == ["same-eval"]
 
 

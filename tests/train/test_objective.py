@@ -9,12 +9,11 @@ from paceline.config.load import make_recipe
 from paceline.config.objective import KL
 from paceline.data.tokens import load_tokens
 from paceline.model.base import wrap_model
-from paceline.model.batch import Segment, use_batch
-from paceline.model.loss import segment_losses
 from paceline.train.hidden_cache import HiddenStateCache
-from paceline.train.micro_batches import make_micro_batches, offsets, pack_micro_batches
+from paceline.train.micro_batches import make_micro_batches
 from paceline.train.objective import Objective, kl_weight
 from paceline.train.prepare import Preparer
+from paceline.train.step import StepItem, forward_backward
 
 
 def test_the_weight_is_zero_then_rises_then_stays():
@@ -70,22 +69,11 @@ def _in_double(base, recipe):
 
 def ours(base, adapter, objective, pieces, step):
     """Loss and gradient of a step as the cohort takes it."""
-    objective.begin(step, pieces, True)
+    loss = objective.begin(step, pieces, measure=True)
     adapter.gradients.zero_()
     for piece in pieces:
-        (span,) = offsets([piece])
-        soft = objective.soft_targets(piece)
-        batch = pack_micro_batches([piece], [Segment(*span, adapter)], base.device)
-        with use_batch(batch):
-            hidden = base.hidden(batch)
-            gradient = torch.zeros_like(hidden)
-            objective.add(
-                segment_losses(
-                    hidden.detach(), base.head, batch, batch.segments[0], gradient, objective.scale, soft
-                )
-            )
-            hidden.backward(gradient)
-    return objective.figures(), adapter.gradients.clone()
+        forward_backward(base, [StepItem(micro_batch=piece, adapter=adapter, loss=loss)])
+    return {"loss": loss.value, **loss.terms}, adapter.gradients.clone()
 
 
 def reference(folder, adapter, pieces, term):

@@ -5,6 +5,7 @@ import torch
 
 from helpers import adapter_bytes
 from paceline.model.base import Base
+from paceline.runs.events import FailedEvent, read_events
 from paceline.train import cohort as cohort_module
 from paceline.train.study import train_study
 
@@ -74,7 +75,7 @@ def test_neighbours_that_fail_or_stop_change_nothing(alone, recipe, study, tmp_p
     assert outcome.states() == {"r16": "finished", "explodes": "failed", "short": "finished"}
     assert adapter_bytes(tmp_path / "r16") == alone["r16"]
     assert not (tmp_path / "explodes" / "adapter").exists()
-    assert "not-finite" in (tmp_path / "explodes" / "events.jsonl").read_text()
+    assert isinstance(read_events(tmp_path / "explodes" / "events.jsonl")[-1], FailedEvent)
 
 
 def test_out_of_memory_halves_the_budget_and_changes_nothing(alone, recipe, study, tmp_path, monkeypatch):

@@ -20,7 +20,7 @@ def compare(
 
     from paceline.cli.tables import comparison_json, output, print_comparison
     from paceline.compare.table import compare as compare_runs
-    from paceline.compare.table import run_directories
+    from paceline.runs.study import run_directories
 
     comparison = compare_runs(run_directories(paths))
     if as_json:

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -15,21 +14,24 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
 
 from paceline.evaluate.progress import EvaluationProgress
 from paceline.report.format import clock
-
-if TYPE_CHECKING:
-    from paceline.train.cohort import Cohort
+from paceline.runs.events import FindingEvent
+from paceline.train.callbacks import Callback, CohortView, RunView
 
 PLAIN_SECONDS = 10.0
 
 
-class Watch:
-    """Follows a cohort: progress, loss, tokens/s, time left. Turns Ctrl-C into an orderly stop."""
+class TerminalProgress(Callback):
+    """Follows a cohort on a terminal: a bar a run with loss, tokens/s and time left; elsewhere a line now and then.
+
+    `interrupted` asks for a stop.
+    """
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -44,82 +46,87 @@ class Watch:
         self._bars = (
             Progress(*columns, console=console, refresh_per_second=4) if console.is_terminal else None
         )
-        self._tasks: dict[str, Any] = {}
+        self._tasks: dict[str, TaskID] = {}
 
-    def log(self, line: str) -> None:
-        self.console.print(line, style="dim")
+    def wants_stop(self) -> bool:
+        return self.interrupted
 
-    def __call__(self, cohort: Cohort) -> None:
-        cohort.stopping = self.interrupted
-        for run in cohort.runs:
-            while run.alerts:
-                self.console.print(f"alert: {run.alerts.pop(0)}", style="yellow", highlight=False)
+    def on_message(self, message: str) -> None:
+        self.console.print(message, style="dim", markup=False)
+
+    def on_finding(self, run: RunView, event: FindingEvent) -> None:
+        line = f"{run.name}, step {event.step}: {event.severity}: {event.message} ({event.rule})"
+        self.console.print(line, style="yellow", highlight=False, markup=False)
+
+    def on_micro_step(self, cohort: CohortView) -> None:
         if cohort.runs[0].name not in self._first:
             self._began = time.perf_counter()
-            self._first = {run.name: (run.done, run.progress.tokens) for run in cohort.runs}
+            self._first = {run.name: (run.done, run.tokens) for run in cohort.runs}
         if self._bars is not None:
-            self._update_bars(cohort)
+            self._update_bars(self._bars, cohort)
         elif time.perf_counter() - self._printed > PLAIN_SECONDS:
             self._printed = time.perf_counter()
             for run in cohort.active:
                 self.console.print(f"{run.name}: {self._figures(run)}", highlight=False)
             self.console.print(self._overall(cohort), highlight=False)
 
-    def _update_bars(self, cohort: Cohort) -> None:
-        assert self._bars is not None
+    def _update_bars(self, bars: Progress, cohort: CohortView) -> None:
         for run in cohort.runs:
             if run.name not in self._tasks:
-                self._tasks[run.name] = self._bars.add_task(run.name, total=run.plan.total_steps, figures="")
-            self._bars.update(self._tasks[run.name], completed=run.progress.step, figures=self._figures(run))
+                self._tasks[run.name] = bars.add_task(run.name, total=run.total_steps, figures="")
+            bars.update(self._tasks[run.name], completed=run.step, figures=self._figures(run))
         if "" not in self._tasks:
-            self._tasks[""] = self._bars.add_task("all", total=1.0, figures="")
+            self._tasks[""] = bars.add_task("all", total=1.0, figures="")
         done = sum(run.done for run in cohort.runs) / len(cohort.runs)
-        self._bars.update(self._tasks[""], completed=done, figures=self._overall(cohort))
+        bars.update(self._tasks[""], completed=done, figures=self._overall(cohort))
 
     @staticmethod
-    def _figures(run: Any) -> str:
-        step = f"{run.progress.step:>5}/{run.plan.total_steps}"
+    def _figures(run: RunView) -> str:
+        step = f"{run.step:>5}/{run.total_steps}"
+        if run.state == "finished" and run.last_evaluation:
+            return f"{step} finished eval loss {run.last_evaluation.loss:.4f}"
         if run.state != "running":
-            loss = (
-                f"eval loss {run.eval_summary['loss']:.4f}"
-                if run.eval_summary and run.state == "finished"
-                else ""
-            )
-            return f"{step} {run.state} {loss}"
-        return f"{step} loss {run.last['loss']:.4f}" if run.last else step
+            return f"{step} {run.state}"
+        return f"{step} loss {run.last_logged.loss:.4f}" if run.last_logged else step
 
-    def _overall(self, cohort: Cohort) -> str:
-        took = time.perf_counter() - self._began
-        tokens = sum(run.progress.tokens - self._first[run.name][1] for run in cohort.runs)
-        done = sum(
-            (run.done - self._first[run.name][0]) * run.plan.total_steps * run.recipe.effective_batch
-            for run in cohort.runs
-        )
-        left = sum(
-            (1 - run.done) * run.plan.total_steps * run.recipe.effective_batch for run in cohort.active
-        )
-        rate = f"{tokens / took:,.0f} tokens/s" if took > 1 and tokens else "starting"
-        return f"{rate}, {clock(left / done * took)} left" if done and took > 1 else rate
+    def _overall(self, cohort: CohortView) -> str:
+        seconds = time.perf_counter() - self._began
+        tokens = sum(run.tokens - self._first[run.name][1] for run in cohort.runs)
+        rate = f"{tokens / seconds:,.0f} tokens/s" if seconds > 1 and tokens else "starting"
+        done = sum((run.done - self._first[run.name][0]) * _examples(run) for run in cohort.runs)
+        left = sum((1 - run.done) * _examples(run) for run in cohort.active)
+        return f"{rate}, {clock(left / done * seconds)} left" if done and seconds > 1 else rate
+
+    def start(self) -> None:
+        if self._bars is not None:
+            self._bars.start()
+
+    def stop(self) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+
+def _examples(run: RunView) -> float:
+    """Examples that a run trains on, repetitions counted."""
+    return float(run.total_steps * run.recipe.effective_batch)
 
 
 @contextmanager
-def watching(quiet: bool = False) -> Iterator[Watch]:
-    """A `Watch` with its bars shown and Ctrl-C caught: the first asks the cohort to save and stop, a second one ends at once."""
-    watch = Watch(Console(stderr=True, quiet=quiet))
+def terminal_progress(quiet: bool = False) -> Iterator[TerminalProgress]:
+    """Progress with its bars shown and Ctrl-C caught: the first asks for an orderly stop, a second one ends at once."""
+    progress = TerminalProgress(Console(stderr=True, quiet=quiet))
 
     def ask(signum: int, frame: object) -> None:
-        watch.interrupted = True
+        progress.interrupted = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        watch.log("stopping after this step; Ctrl-C again ends at once")
+        progress.on_message("stopping after this step; Ctrl-C again ends at once")
 
     before = signal.signal(signal.SIGINT, ask)
     try:
-        if watch._bars is not None:
-            watch._bars.start()
-        yield watch
+        progress.start()
+        yield progress
     finally:
-        if watch._bars is not None:
-            watch._bars.stop()
+        progress.stop()
         signal.signal(signal.SIGINT, before)
         sys.stderr.flush()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from rich.console import Console
 
-from paceline.cli.progress import showing, watching
+from paceline.cli.progress import showing, terminal_progress
 from paceline.cli.tables import comparison_json, output, print_comparison, print_evaluation, print_findings
 from paceline.config.study import Study
 
@@ -31,41 +31,43 @@ def train_and_compare(
     from paceline.doctor.live import LiveDoctor
     from paceline.evaluate.mtbench.in_training import in_training_score
     from paceline.evaluate.study import check_evaluations
-    from paceline.report.trackers import tracking
+    from paceline.report.trackers import Trackers
     from paceline.runs.directory import RunDirectory
     from paceline.train.distributed import init_distributed, rank_local_folder
-    from paceline.train.study import Hooks, train_study
+    from paceline.train.study import TrainingOptions, train_study
 
-    def inspect(base: Any, preparer: Any, runs: Any) -> None:
-        watch.log("checking what can be known before training")
-        found = [
-            finding for finding in examine_cohort(base, preparer, runs, folder) if finding.severity != "note"
-        ]
-        print_findings(found, watch.console)
-        if any(finding.severity == "error" for finding in found):
+    def preflight(base: Any, preparer: Any, runs: Any) -> None:
+        progress.on_message("checking what can be known before training")
+        findings = examine_cohort(base, preparer, runs, folder)
+        findings = [finding for finding in findings if finding.severity != "note"]
+        print_findings(findings, progress.console)
+        if any(finding.severity == "error" for finding in findings):
             print("not started; change the recipe, or go on with --no-check", file=sys.stderr)
             raise typer.Exit(1)
 
-    check_evaluations(
-        [run.recipe for run in study.runs if RunDirectory(folder / run.name).status()["state"] != "finished"]
-    )
+    todo = [run.recipe for run in study.runs if RunDirectory(folder / run.name).status().state != "finished"]
+    check_evaluations(todo)
     with (
         init_distributed(shard_base) as distributed,
         rank_local_folder(distributed, folder) as own,
-        watching(quiet=distributed.rank > 0) as watch,
-        tracking(watch.log) as trackers,
+        terminal_progress(quiet=distributed.rank > 0) as progress,
+        Trackers(progress.on_message) as trackers,
     ):
-        sink = trackers if distributed.rank == 0 else Hooks().sink
-        hooks = Hooks(
-            watch, watch.log, inspect if check else Hooks().inspect, LiveDoctor, in_training_score, sink
+        first = distributed.rank == 0
+        options = TrainingOptions(
+            callbacks=[progress, *([trackers] if first else []), LiveDoctor()],
+            make_scorer=in_training_score,
+            token_budget=budget,
+            distributed=distributed,
+            **({"preflight": preflight} if check else {}),
         )
-        outcome = train_study(study, own, hooks, budget, distributed)
-        if distributed.rank > 0:
+        outcome = train_study(study, own, options)
+        if not first:
             return
     states = outcome.states()
     if outcome.skipped:
-        watch.log(f"finished before, skipped: {', '.join(outcome.skipped)}")
-    if watch.interrupted and any(state not in ("finished", "failed") for state in states.values()):
+        progress.on_message(f"finished before, skipped: {', '.join(outcome.skipped)}")
+    if progress.interrupted and any(state not in ("finished", "failed") for state in states.values()):
         print(
             "stopped; every run is saved at its last step and the same command goes on from there",
             file=sys.stderr,
@@ -73,7 +75,7 @@ def train_and_compare(
         raise typer.Exit(130)
     for directory in outcome.directories:
         if states[directory.name] == "failed":
-            print(f"{directory.name} failed: {directory.status()['reason']}", file=sys.stderr)
+            print(f"{directory.name} failed: {directory.status().reason}", file=sys.stderr)
     if "finished" in states.values():
         _tell(outcome.directories, folder, as_json)
     if "failed" in states.values():

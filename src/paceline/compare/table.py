@@ -1,17 +1,14 @@
 """The comparison of a study: figures of every run, its difference from the baseline, and which run won, if one did."""
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from paceline.config.load import read_yaml
 from paceline.errors import RunError
 from paceline.runs.directory import RunDirectory
-from paceline.runs.losses import ExampleLosses
+from paceline.runs.losses import ExampleLosses, LossFigures
 from paceline.stats.paired import Difference, paired_difference, shared_examples
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Row:
     """One run's figures. Times are in seconds, losses in nats a token, `kl` is the mean divergence from the base (None: not measured).
 
@@ -25,7 +22,7 @@ class Row:
     steps: int
     tokens: int
     seconds: float
-    tasks: dict[str, Any]
+    tasks: dict[str, LossFigures]
     kl: float | None
     difference: Difference | None
 
@@ -53,26 +50,15 @@ class Comparison:
         )
 
 
-def run_directories(paths: list[Path]) -> list[RunDirectory]:
-    """The run directories that the paths name: runs themselves, or a study's folder with runs in it, in the study's order."""
-    found: list[RunDirectory] = []
-    for path in paths:
-        if (path / "recipe.yaml").is_file():
-            found.append(RunDirectory(path))
-        elif (path / "study.yaml").is_file():
-            found += [RunDirectory(path / run["name"]) for run in read_yaml(path / "study.yaml")["runs"]]
-        else:
-            raise RunError(f"{path}: neither a run directory (recipe.yaml) nor a study's (study.yaml)")
-    return found
-
-
 def compare(directories: list[RunDirectory]) -> Comparison:
     """Compares finished runs with the first of them.
 
     Raises:
         RunError: no run has finished.
     """
-    missing = {d.name: d.status()["state"] for d in directories if not (d.eval / "final.parquet").is_file()}
+    missing: dict[str, str] = {
+        d.name: d.status().state for d in directories if not (d.eval / "final.parquet").is_file()
+    }
     done = [d for d in directories if d.name not in missing]
     if not done:
         raise RunError(
@@ -94,7 +80,7 @@ def compare(directories: list[RunDirectory]) -> Comparison:
     rivals = [
         row.name for row in ranked if row.name != leader and _holds_against(losses[row.name], losses[leader])
     ]
-    base = ExampleLosses.read(done[0].eval / "base.parquet").summary()["loss"]
+    base = ExampleLosses.read(done[0].eval / "base.parquet").summary().loss
     return Comparison(rows, [leader, *rivals], base, missing)
 
 
@@ -106,6 +92,14 @@ def _holds_against(losses: ExampleLosses, leader: ExampleLosses) -> bool:
 def _row(directory: RunDirectory, losses: ExampleLosses, difference: Difference | None) -> Row:
     status, summary = directory.status(), losses.summary()
     return Row(
-        directory.name, summary["loss"], summary["perplexity"], summary["token_accuracy"], status["step"], status["tokens"], status["seconds"],
-        summary["tasks"], summary.get("kl"), difference,
-    )  # fmt: skip
+        name=directory.name,
+        eval_loss=summary.loss,
+        perplexity=summary.perplexity,
+        token_accuracy=summary.token_accuracy,
+        steps=status.step,
+        tokens=status.tokens,
+        seconds=status.seconds,
+        tasks=summary.tasks,
+        kl=summary.kl,
+        difference=difference,
+    )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
 
-from paceline.config.recipe import Recipe
 from paceline.config.study import Study
 from paceline.doctor.finding import Finding, in_order
 from paceline.doctor.preflight import Examiner
@@ -16,7 +15,7 @@ from paceline.model.base import Base, load_base, read_config
 from paceline.train.estimate import estimate_cohort
 from paceline.train.prepare import Prepared, Preparer, group_by_base
 
-Runs = Sequence[tuple[str, Recipe, Prepared]]
+Runs = Mapping[str, Prepared]
 
 
 def check_study(study: Study, folder: Path, log: Callable[[str], None] = lambda line: None) -> list[Finding]:
@@ -31,7 +30,7 @@ def check_study(study: Study, folder: Path, log: Callable[[str], None] = lambda 
         base_format.require()
         preparer = Preparer()
         log(f"reading and tokenizing the data of {len(alike)} runs")
-        runs = [(run.name, run.recipe, preparer.prepare(run.recipe)) for run in alike]
+        runs = {run.name: preparer.prepare(run.recipe) for run in alike}
         libraries = psutil.Process().memory_info().rss
         log(f"loading the base {name}")
         base = load_base(name, base_format=base_format)
@@ -44,8 +43,8 @@ def examine_cohort(base: Base, preparer: Preparer, runs: Runs, folder: Path) -> 
     """What the rules find in runs that share a loaded base."""
     examiner = Examiner(base, preparer.chat(base.name), folder)
     found: list[Finding] = []
-    for name, recipe, prepared in runs:
-        found += preflight_rules.findings(examiner.examine(recipe, prepared), name)
+    for name, prepared in runs.items():
+        found += preflight_rules.findings(examiner.examine(prepared), name)
     return in_order(found)
 
 
@@ -61,6 +60,6 @@ def _memory(
         Finding(
             "error", f"{estimate.total / 2**30:.1f} GiB needed ({parts}), the device has {estimate.available / 2**30:.1f}",
             {"needed": estimate.total, "available": estimate.available}, {"gradient_checkpointing": True, "quantize": "nf4"}, "or a smaller --token-budget",
-            rule="memory-too-small", run=", ".join(name for name, _, _ in runs),
+            rule="memory-too-small", run=", ".join(runs),
         )
     ]  # fmt: skip

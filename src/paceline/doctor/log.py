@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from paceline.config.load import load_recipe
 from paceline.errors import RunError
+from paceline.runs.events import EvalEvent, Event, FailedEvent, StartEvent, TrainEvent, read_events
 
 Array = NDArray[np.float64]
 
@@ -110,13 +111,11 @@ def _checkpoint_step(path: Path) -> float:
 
 
 def _read_run(folder: Path) -> Log:
-    from paceline.runs.events import read_events
-
     recipe = load_recipe(folder / "recipe.yaml") if (folder / "recipe.yaml").is_file() else None
     return log_of_events(read_events(folder / "events.jsonl"), recipe.batch_size if recipe else None)
 
 
-def log_of_events(events: Iterable[dict[str, Any]], batch_size: int | None) -> Log:
+def log_of_events(events: Iterable[Event], batch_size: int | None) -> Log:
     """The log that our own events make."""
     builder = LogBuilder()
     for event in events:
@@ -189,6 +188,11 @@ def _dict_lines(file: Any) -> Iterator[dict[str, Any]]:
                 yield entry
 
 
+def _entry(event: TrainEvent | EvalEvent) -> dict[str, Any]:
+    """An event as a line of a log: what it does not hold is left out."""
+    return event.model_dump(exclude_none=True)
+
+
 def _number(value: Any) -> float:
     """A figure as a number; newer trainers print theirs as text."""
     try:
@@ -217,21 +221,21 @@ class LogBuilder:
         self.base_loss: float | None = None
         self.base_accuracy: float | None = None
 
-    def event(self, event: dict[str, Any]) -> bool:
+    def event(self, event: Event) -> bool:
         """One of our own events; whether it says anything."""
-        kind, name = event.get("event"), event.get("name")
-        if kind == "start":
-            self.total_steps = event.get("total_steps")
-        elif kind == "train":
-            self.train(event)
-        elif kind == "failed" or (kind == "alert" and event.get("rule") == "not-finite"):
-            self.not_finite.append(int(event.get("step", 0)))
-        elif kind == "eval" and name == "base":
-            self.base_loss, self.base_accuracy = event.get("loss"), event.get("token_accuracy")
-        elif kind == "eval" and name in ("eval", "final"):
-            self.evaluation(event)
-        else:
-            return False
+        match event:
+            case StartEvent():
+                self.total_steps = event.total_steps
+            case TrainEvent():
+                self.train(_entry(event))
+            case FailedEvent():
+                self.not_finite.append(event.step)
+            case EvalEvent(name="base"):
+                self.base_loss, self.base_accuracy = event.loss, event.token_accuracy
+            case EvalEvent(name="eval" | "final"):
+                self.evaluation(_entry(event))
+            case _:
+                return False
         return True
 
     def any(self, entry: dict[str, Any]) -> None:

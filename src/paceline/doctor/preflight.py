@@ -89,10 +89,10 @@ class Examiner:
         self._losses: dict[tuple[Any, ...], ExampleLosses] = {}
         self._copies: dict[tuple[Any, ...], dict[str, int]] = {}
 
-    def examine(self, recipe: Recipe, prepared: Prepared) -> Preflight:
+    def examine(self, prepared: Prepared) -> Preflight:
         """Gathers what the rules look at; probes the base for two steps."""
-        config = self.base.model.config
-        parameters = self.base.new_adapter(recipe).parameters.numel()
+        recipe, config = prepared.recipe, self.base.model.config
+        parameters = self.base.adapter_size(recipe)
         parts = prepared.split
         key = (
             id(prepared.dataset),
@@ -121,18 +121,16 @@ def _unreached(recipe: Recipe, prepared: Prepared, base: Base) -> list[str]:
     parameter = torch.nn.Parameter(adapter.parameters)
     parameter.grad = adapter.gradients
     optimizer = make_optimizer(recipe.model_copy(update={"optim": "adamw"}), parameter)
-    objective = Objective(
-        recipe.model_copy(update={"kl": None, "distill": None}), prepared.dataset, None, None
-    )
+    objective = Objective(recipe.model_copy(update={"kl": None, "distill": None}), prepared.dataset)
     order = DataOrder(recipe, prepared.plan)
     reached: set[str] = set()
     for step in range(min(2, prepared.plan.total_steps)):
         adapter.gradients.zero_()
         chosen = prepared.split.train[order(step)[:PROBE_EXAMPLES]]
         micro_batches = list(make_micro_batches(prepared.dataset, chosen, recipe.max_length))
-        objective.begin(step, micro_batches, False)
+        loss = objective.begin(step, micro_batches)
         for micro_batch in micro_batches:
-            forward_backward(base, [StepItem(micro_batch, adapter, objective)])
+            forward_backward(base, [StepItem(micro_batch=micro_batch, adapter=adapter, loss=loss)])
         reached |= {name for name in adapter.names if bool(adapter.gradient_of(name)[1].any())}
         optimizer.step()
     return [name for name in adapter.names if name not in reached]

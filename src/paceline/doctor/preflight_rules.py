@@ -43,7 +43,7 @@ def empty_labels(case: Preflight) -> Finding | None:
     Source: loss masks that cover nothing give a loss of 0 or NaN and a gradient of 0.
     """
     empty = sum(1 for _, mask in case.sample if not mask[1:].any())
-    lost = case.prepared.facts["answers_lost"] / case.prepared.facts["examples"]
+    lost = case.prepared.facts.answers_lost / case.prepared.facts.examples
     share = max(empty / len(case.sample), lost)
     if share == 0 or (share < 0.01 and not empty):
         return None
@@ -385,7 +385,7 @@ def much_is_cut(case: Preflight) -> Finding | None:
     Try: the length that 97% fit.
     Source: the Rust studies chose 1,024 tokens, which 96.4% of their examples fit.
     """
-    share = case.prepared.facts["truncated"] / case.prepared.facts["examples"]
+    share = case.prepared.facts.truncated / case.prepared.facts.examples
     if share <= 0.03:
         return None
     fits = int(np.ceil(np.percentile(case.prepared.dataset.lengths, 97) / 64) * 64)
@@ -496,7 +496,7 @@ def mixture_missed(case: Preflight) -> Finding | None:
     Source: arithmetic.
     """
     parts = case.recipe.data.parts()
-    counts = list(case.prepared.facts["train_mixture"].values())
+    counts = list(case.prepared.facts.train_mixture.values())
     if len(parts) < 2 or case.recipe.train_tasks:
         return None
     gaps = [count / sum(counts) - part.ratio for part, count in zip(parts, counts, strict=True)]
@@ -505,7 +505,7 @@ def mixture_missed(case: Preflight) -> Finding | None:
         return None
     return Finding(
         "warning",
-        f"{list(case.prepared.facts['train_mixture'])[worst]} has {gaps[worst]:+.1%} of its share",
+        f"{list(case.prepared.facts.train_mixture)[worst]} has {gaps[worst]:+.1%} of its share",
         {"gap": round(gaps[worst], 4)},
     )
 

@@ -13,8 +13,9 @@ from paceline.data.chat import Chat, load_tokenizer
 from paceline.data.formats import Messages
 from paceline.errors import ModelError
 from paceline.evaluate.generate import Generator
-from paceline.model.adapter import Adapter, read_adapter_recipe
+from paceline.model.adapter import Adapter
 from paceline.model.base import Base, load_base
+from paceline.model.peft_config import read_peft_config
 from paceline.model.quantization import BaseFormat
 from paceline.runs.directory import RunDirectory
 
@@ -119,4 +120,4 @@ def adapter_folder(path: Path) -> Path:
 def _recipe(path: Path) -> Recipe:
     if (path / "recipe.yaml").is_file():
         return RunDirectory(path).recipe()
-    return make_recipe({**read_adapter_recipe(adapter_folder(path)), "data": "none"}, str(path))
+    return make_recipe({**read_peft_config(adapter_folder(path)), "data": "none"}, str(path))

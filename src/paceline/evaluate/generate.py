@@ -16,9 +16,9 @@ from torch import Tensor
 
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base
-from paceline.model.batch import MIN_TOKENS, PackedBatch, Segment, use_batch
+from paceline.model.batch import MIN_TOKENS, Generation, PackedBatch, Segment, pack_sequences, use_batch
 from paceline.model.batched_lora import BatchedLoRA
-from paceline.model.generation_cache import CachePool, KVCache
+from paceline.model.generation_cache import CachePool, SequenceCache
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Request:
     key: tuple[int | str, ...] = ()
     tokens: list[int] = field(default_factory=list)
     finish: str | None = None
-    _cache: KVCache = field(default_factory=KVCache)
+    _cache: SequenceCache = field(default_factory=SequenceCache)
     _random: np.random.Generator | None = None
 
     def new_tokens(self) -> list[int]:
@@ -127,39 +127,28 @@ class Generator:
             self._active.append(request)
 
     def _batch(self, requests: list[Request]) -> tuple[PackedBatch, Tensor]:
-        """The flat batch of all new tokens, filled up to MIN_TOKENS rows, and the places of the last tokens."""
-        ids: list[int] = []
-        positions: list[int] = []
-        last: list[int] = []
-        lengths: list[int] = []
+        """The packed batch of all new tokens, and the rows of the last ones."""
+        sequences: list[tuple[Tensor, Tensor]] = []
+        starts: list[int] = []
         segments: list[Segment] = []
+        caches: list[tuple[int, int, SequenceCache]] = []
+        length = 0
         for request in requests:
-            start, new, seen = len(ids), request.new_tokens(), request._cache.length
-            ids += new
-            positions += range(seen, seen + len(new))
-            lengths.append(len(new))
-            last.append(len(ids) - 1)
+            new = request.new_tokens()
+            labels = torch.full((len(new),), -100)
+            labels[-1] = 0  # the only row that is read
+            sequences.append((torch.tensor(new), labels))
+            starts.append(request._cache.length)
+            caches.append((length, length + len(new), request._cache))
+            start = length
             if segments and segments[-1].adapter is request.adapter:
                 start = segments.pop().start
-            segments.append(Segment(start, len(ids), request.adapter))
-        starts = [end + 1 - size for end, size in zip(last, lengths, strict=True)]
-        sequences = [
-            (start, end + 1, request._cache)
-            for start, end, request in zip(starts, last, requests, strict=True)
-        ]
-        if (missing := MIN_TOKENS - len(ids)) > 0:
-            ids += [0] * missing
-            positions += range(missing)
-            lengths.append(missing)
+            segments.append(Segment(start, length + len(new), request.adapter))
+            length += len(new)
         device = self.base.device
-        labels = torch.full((1, len(ids)), -100)
-        labels[0, last] = 0
-        boundaries = torch.tensor([0, *lengths]).cumsum(0).to(torch.int32)
-        batch = PackedBatch(
-            torch.tensor([ids], device=device), torch.tensor([positions], device=device), labels.to(device), lengths, segments,
-            boundaries.to(device), self._pool.assign_buckets(sequences, device), self._batched_lora,
-        )  # fmt: skip
-        return batch, torch.tensor(last, device=device)
+        generation = Generation(self._pool.assign_buckets(caches, device), self._batched_lora)
+        batch = pack_sequences(sequences, segments, device, starts, generation)
+        return batch, torch.tensor([stop - 1 for _, stop, _ in caches], device=device)
 
     def _logits(self, rows: Tensor) -> Tensor:
         """(requests, vocabulary) in fp32 on the CPU; at least MIN_TOKENS rows are multiplied."""

@@ -51,7 +51,7 @@ def evaluate_study(
     Returns:
         (kind, summary) of each evaluation that was done: mtbench, code, forgetting.
     """
-    finished = [(d, d.recipe()) for d in directories if d.status()["state"] == "finished"]
+    finished = [(d, d.recipe()) for d in directories if d.status().state == "finished"]
     groups: dict[str, list[RunDirectory]] = {}
     for directory, recipe in finished:
         wishes = recipe.eval.model_dump(mode="json", exclude={"mtbench": {"during"}})

@@ -38,10 +38,8 @@ def stage(run: Path, name: str, folder: Path, merged: bool) -> list[str]:
     from paceline.runs.directory import RunDirectory
 
     directory = RunDirectory(run)
-    if directory.status()["state"] != "finished":
-        raise ServiceError(
-            f"{run}: {directory.status()['state']}, not finished; only finished runs are pushed"
-        )
+    if directory.status().state != "finished":
+        raise ServiceError(f"{run}: {directory.status().state}, not finished; only finished runs are pushed")
     if merged:
         merge(run, folder / "model")
         for file in (folder / "model").iterdir():

@@ -15,10 +15,12 @@ from paceline.config.load import load_study, make_recipe
 from paceline.config.study import Run, Study
 from paceline.errors import MissingExtra, ServiceError
 from paceline.runs.directory import RunDirectory
+from paceline.runs.study import write_study_record
+from paceline.train.callbacks import Callback, CohortView
 from paceline.train.estimate import device_memory, estimate_study
 from paceline.train.prepare import group_by_base
 from paceline.train.run_length import run_length
-from paceline.train.study import Hooks, train_study, write_study
+from paceline.train.study import TrainingOptions, train_study
 
 # How often a task is started again when its node dies.
 RETRIES = 5
@@ -73,7 +75,7 @@ def launch(
     }
     states, failures = _wait(ray, waiting, log)
     with _Local(place, study.name) as folder:
-        write_study(study, folder.path)
+        write_study_record(study, folder.path)
     if failures:
         raise ServiceError(f"not trained: {'; '.join(failures)}; the same command goes on")
     return states
@@ -183,10 +185,22 @@ def _train(runs: list[dict[str, Any]], storage: str, name: str) -> dict[str, str
     made = _made(runs)
     with _Local(storage, name) as folder:
         folder.fetch([run.name for run in made])
-        outcome = train_study(
-            Study(name=name, runs=made), folder.path, Hooks(log=print, observe=folder.now_and_then)
-        )
-        return outcome.states()
+        options = TrainingOptions(callbacks=[_Follower(folder)])
+        outcome = train_study(Study(name=name, runs=made), folder.path, options)
+        return dict(outcome.states())
+
+
+class _Follower(Callback):
+    """Prints what happens into the task's log, and copies the files now and then."""
+
+    def __init__(self, folder: _Local) -> None:
+        self._folder = folder
+
+    def on_message(self, message: str) -> None:
+        print(message)
+
+    def on_micro_step(self, cohort: CohortView) -> None:
+        self._folder.now_and_then()
 
 
 class _Local:
@@ -223,7 +237,7 @@ class _Local:
                 if files.exists(f"{root}/{name}"):
                     files.get(f"{root}/{name}/", f"{self.path}/{name}/", recursive=True)
 
-    def now_and_then(self, cohort: Any) -> None:
+    def now_and_then(self) -> None:
         """Called between two steps, when the files are whole: copies them if it is time."""
         if self._due.is_set():
             self._due.clear()

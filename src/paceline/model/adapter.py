@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,84 +14,86 @@ from torch import Tensor
 
 from paceline.config.recipe import Recipe
 from paceline.errors import ModelError
-from paceline.model.lora import LinearGroup, LoRAWeights
+from paceline.model.lora_weights import LinearGroup, LoRAWeights
+from paceline.model.peft_config import write_peft_config
 
 _PREFIX = "base_model.model."
 
 
 class Adapter:
-    """LoRA weights of one run over a base's groups.
+    """LoRA weights of one run over a base's groups of linears.
 
-    `parameters` and `gradients` are flat fp32 buffers of the same length: a group after another, in each the A matrices of its
-    targets one below the other, then their B matrices. `parts` are the views into them that the layers use.
+    `parameters` and `gradients` are flat fp32 buffers of the same length: a group after another, in each the A matrices
+    of its targets one below the other, then their B matrices. `weights` are the views into them that the layers use,
+    by group; `matrices` are each target's A (r, in) and B (out, r).
     """
 
     def __init__(
-        self, recipe: Recipe, groups: list[LinearGroup], targets: set[str], device: torch.device
+        self, recipe: Recipe, groups: Sequence[LinearGroup], targets: set[str], device: torch.device
     ) -> None:
         self.rank, self.scale, self.dropout = recipe.lora_r, recipe.lora_scale, recipe.lora_dropout
-        self.names = [name for group in groups for name in group.names if name in targets]
-        size = sum(self.rank * (linear.in_features + linear.out_features)
-                   for group in groups for name, linear in zip(group.names, group.linears, strict=True) if name in targets)  # fmt: skip
+        size = adapter_size(recipe, groups, targets)
         self.parameters = torch.zeros(size, device=device)
         self.gradients = torch.zeros(size, device=device)
-        self.parts: dict[int, LoRAWeights] = {}
+        self.weights: dict[int, LoRAWeights] = {}
         self.matrices: dict[str, tuple[Tensor, Tensor]] = {}
-        offset = 0
+        self._taken = 0
         for group in groups:
-            offset = self._lay_out(
-                group, [i for i, name in enumerate(group.names) if name in targets], offset
-            )
+            if chosen := [linear for linear, name in enumerate(group.names) if name in targets]:
+                self._add_group(group, chosen)
 
-    def _lay_out(self, group: LinearGroup, places: list[int], offset: int) -> int:
-        if not places:
-            return offset
-        rank, width = self.rank, group.linears[0].in_features
+    @property
+    def names(self) -> list[str]:
+        """The full names of the linears that the adapter changes."""
+        return list(self.matrices)
 
-        def take(rows: int, columns: int) -> tuple[Tensor, Tensor]:
-            nonlocal offset
-            start, offset = offset, offset + rows * columns
-            return tuple(flat[start:offset].view(rows, columns) for flat in (self.parameters, self.gradients))  # type: ignore[return-value]
-
-        a, a_grad = take(len(places) * rank, width)
-        pairs = [take(group.linears[place].out_features, rank) for place in places]
-        self.parts[group.index] = LoRAWeights(
-            places, rank, a, a_grad, [b for b, _ in pairs], [grad for _, grad in pairs]
+    def _add_group(self, group: LinearGroup, targets: list[int]) -> None:
+        rank = self.rank
+        a, a_grad = self._take(len(targets) * rank, group.linears[0].in_features)
+        pairs = [self._take(group.linears[target].out_features, rank) for target in targets]
+        self.weights[group.index] = LoRAWeights(
+            targets=targets,
+            rank=rank,
+            a=a,
+            a_grad=a_grad,
+            b=[b for b, _ in pairs],
+            b_grad=[grad for _, grad in pairs],
         )
-        for number, place in enumerate(places):
-            self.matrices[group.names[place]] = (a[number * rank : (number + 1) * rank], pairs[number][0])
-        return offset
+        for number, target in enumerate(targets):
+            self.matrices[group.names[target]] = (a[number * rank : (number + 1) * rank], pairs[number][0])
+
+    def _take(self, rows: int, columns: int) -> tuple[Tensor, Tensor]:
+        """The next rows x columns elements of both buffers."""
+        start, self._taken = self._taken, self._taken + rows * columns
+        parameters, gradients = (
+            buffer[start : self._taken].view(rows, columns) for buffer in (self.parameters, self.gradients)
+        )
+        return parameters, gradients
 
     def gradient_of(self, name: str) -> tuple[Tensor, Tensor]:
         """The gradients of a module's A and B, as views into the flat buffer."""
-        found = (
+        a, b = (
             self.gradients[m.storage_offset() : m.storage_offset() + m.numel()].view(m.shape)
             for m in self.matrices[name]
         )
-        return next(found), next(found)
+        return a, b
 
     def initialize(self, seed: int) -> None:
-        """PEFT's start: A uniform as `kaiming_uniform_(a=sqrt(5))` draws it, B zero. A function of the seed and the module's name."""
+        """PEFT's start: A uniform as `kaiming_uniform_(a=sqrt(5))` draws it, B zero.
+
+        A function of the seed and the module's name.
+        """
         for name, (a, b) in self.matrices.items():
             state = np.random.SeedSequence([seed, *name.encode()]).generate_state(1, np.uint64)
             generator = torch.Generator().manual_seed(int(state[0] >> 1))
-            a.copy_(
-                torch.empty(a.shape).uniform_(
-                    -1 / math.sqrt(a.shape[1]), 1 / math.sqrt(a.shape[1]), generator=generator
-                )
-            )
+            bound = 1 / math.sqrt(a.shape[1])
+            a.copy_(torch.empty(a.shape).uniform_(-bound, bound, generator=generator))
             b.zero_()
 
     def save(self, folder: Path, recipe: Recipe) -> None:
         """Writes `adapter_config.json` and `adapter_model.safetensors` as PEFT does."""
         folder.mkdir(parents=True, exist_ok=True)
-        # The file alone: importing PEFT brings bitsandbytes and with it torch's compiler, several seconds of every start
-        config = {
-            "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": recipe.base, "inference_mode": True, "r": recipe.lora_r,
-            "lora_alpha": recipe.lora_alpha, "lora_dropout": recipe.lora_dropout, "use_rslora": recipe.use_rslora, "target_modules": recipe.target_modules,
-            "bias": "none", "fan_in_fan_out": False, "init_lora_weights": True,
-        }  # fmt: skip
-        (folder / "adapter_config.json").write_text(json.dumps(config, indent=1) + "\n")
+        write_peft_config(folder, recipe)
         tensors = {}
         for name, (a, b) in self.matrices.items():
             tensors[f"{_PREFIX}{name}.lora_A.weight"] = a.cpu().contiguous()
@@ -99,7 +101,11 @@ class Adapter:
         save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
     def load(self, folder: Path) -> None:
-        """Reads weights that PEFT or `save` wrote; refuses weights for other modules or of another rank."""
+        """Reads weights that PEFT or `save` wrote.
+
+        Raises:
+            ModelError: no weights there, or weights for other modules or of another rank.
+        """
         path = folder / "adapter_model.safetensors"
         if not path.is_file():
             raise ModelError(
@@ -113,20 +119,13 @@ class Adapter:
                 for half, matrix in zip("AB", pair, strict=True):
                     tensor = stored.get_tensor(f"{_PREFIX}{name}.lora_{half}.weight")
                     if tensor.shape != matrix.shape:
-                        raise ModelError(
-                            f"{path}: {name} lora_{half} is {tuple(tensor.shape)}, expected {tuple(matrix.shape)}"
-                        )
+                        shapes = f"{tuple(tensor.shape)}, expected {tuple(matrix.shape)}"
+                        raise ModelError(f"{path}: {name} lora_{half} is {shapes}")
                     matrix.copy_(tensor)
 
 
-def read_adapter_recipe(folder: Path) -> dict[str, object]:
-    """The recipe fields that an adapter's `adapter_config.json` fixes: base, rank, alpha, dropout, targets."""
-    path = folder / "adapter_config.json"
-    try:
-        config = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise ModelError(f"{path}: cannot be read as an adapter's configuration ({error})") from error
-    return {
-        "base": config["base_model_name_or_path"], "lora_r": config["r"], "lora_alpha": config["lora_alpha"],
-        "lora_dropout": config.get("lora_dropout", 0.0), "use_rslora": config.get("use_rslora", False), "target_modules": config["target_modules"],
-    }  # fmt: skip
+def adapter_size(recipe: Recipe, groups: Iterable[LinearGroup], targets: set[str]) -> int:
+    """Parameters of an adapter, without making it."""
+    linears = (pair for group in groups for pair in zip(group.names, group.linears, strict=True))
+    widths = (linear.in_features + linear.out_features for name, linear in linears if name in targets)
+    return recipe.lora_r * sum(widths)

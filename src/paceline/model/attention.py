@@ -1,4 +1,4 @@
-"""Attention over a flat batch, hung into transformers' `AttentionInterface` under the name `paceline`."""
+"""Attention over a packed batch, registered with transformers' `AttentionInterface` under the name `paceline`."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from paceline.model.batch import PackedBatch, current_batch
-from paceline.model.generation_cache import cached_attention
+from paceline.model.generation_cache import cached_attention, causal_window
 
 NAME = "paceline"
 
 
-def flat_attention(
+def packed_attention(
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -24,38 +24,28 @@ def flat_attention(
     softcap: float | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention inside each sequence of the current flat batch.
+    """Causal attention inside each sequence of the current packed batch.
 
     Shapes: query (1, heads, T, d), key and value (1, kv heads, T, d); returns (1, T, heads, d).
     """
     batch = current_batch()
     if batch is None or softcap is not None:
-        raise RuntimeError("flat attention needs a flat batch and no soft cap")
-    if batch.cache_layout is not None:
-        return cached_attention(
-            batch.cache_layout, int(module.layer_idx), query, key, value, scaling, sliding_window
-        ), None  # type: ignore[arg-type]
+        raise RuntimeError("packed attention needs a packed batch and no soft cap")
+    if batch.generation is not None:
+        layer = int(module.layer_idx)  # type: ignore[arg-type]
+        cache = batch.generation.cache
+        return cached_attention(cache, layer, query, key, value, scaling, sliding_window), None
     if query.is_cuda and query.dtype != torch.float32:
         return _varlen(batch, query, key, value, scaling, sliding_window), None
-    parts = [
-        _one_sequence(q, k, v, scaling, sliding_window)
-        for q, k, v in zip(
-            query.split(batch.lengths, 2),
-            key.split(batch.lengths, 2),
-            value.split(batch.lengths, 2),
-            strict=True,
-        )
-    ]
-    return torch.cat(parts, dim=1), None
+    sequences = zip(*(whole.split(batch.lengths, 2) for whole in (query, key, value)), strict=True)
+    attended = [_one_sequence(q, k, v, scaling, sliding_window) for q, k, v in sequences]
+    return torch.cat(attended, dim=1), None
 
 
 def _one_sequence(
     query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None
 ) -> Tensor:
-    length = query.shape[2]
-    mask = None
-    if window is not None and window < length:
-        mask = torch.ones(length, length, dtype=torch.bool, device=query.device).tril().triu(1 - window)
+    mask = causal_window(query.shape[2], window, query.device)
     grouped = query.shape[1] != key.shape[1]
     out = F.scaled_dot_product_attention(
         query, key, value, mask, is_causal=mask is None, scale=scaling, enable_gqa=grouped
@@ -72,15 +62,14 @@ def _varlen(
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    q, k, v = (whole[0].transpose(0, 1) for whole in (query, key, value))
     left = -1 if window is None else window - 1
-    out = varlen_attn(
-        query[0].transpose(0, 1), key[0].transpose(0, 1), value[0].transpose(0, 1),
-        batch.boundaries, batch.boundaries, longest, longest, scale=scaling, window_size=(left, 0),
-    )  # fmt: skip
+    bounds = batch.boundaries
+    out = varlen_attn(q, k, v, bounds, bounds, longest, longest, scale=scaling, window_size=(left, 0))
     assert isinstance(out, Tensor)
     return out[None]
 
 
 def register() -> None:
     """Makes `attn_implementation="paceline"` known to transformers."""
-    AttentionInterface.register(NAME, flat_attention)
+    AttentionInterface.register(NAME, packed_attention)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.utils.logging import disable_progress_bar
@@ -19,21 +18,20 @@ from transformers.utils.logging import disable_progress_bar
 from paceline import embedded
 from paceline.config.recipe import Recipe
 from paceline.errors import ModelError, nearest
-from paceline.model import attention
-from paceline.model.adapter import Adapter
+from paceline.model.adapter import Adapter, adapter_size
 from paceline.model.allocator import keep_freed_memory
-from paceline.model.batch import PackedBatch, Segment, current_batch, pack_sequences, use_batch
-from paceline.model.last_layer import skip_unread_rows
-from paceline.model.lora import GroupLinear, LinearGroup
-from paceline.model.norm import fuse_norms
+from paceline.model.batch import PackedBatch, Segment, pack_sequences, use_batch
+from paceline.model.lora_weights import LinearGroup
+from paceline.model.patches import Patches
 from paceline.model.quantization import UNQUANTIZED, BaseFormat, default_dtype, dense_weight, is_quantized
 
 
 @dataclass
 class Base:
-    """A frozen causal LM ready for flat batches.
+    """A frozen causal LM ready for packed batches.
 
-    `groups` are its linears (the output projection apart) in the order of a forward pass; `head` is the output projection (vocabulary, hidden).
+    `groups` are its linears (the output projection apart) in the order of a forward pass; `head` is the output
+    projection (vocabulary, hidden size).
     """
 
     name: str
@@ -41,61 +39,62 @@ class Base:
     groups: list[LinearGroup]
     head: Tensor
     device: torch.device
+    patches: Patches
 
     def hidden(self, batch: PackedBatch) -> Tensor:
-        """Final hidden states (T, hidden size) of a flat batch, which must be current (`using`) during this and its backward.
+        """Final hidden states (T, hidden size) of a packed batch, which must be current during this and its backward.
 
-        Only the rows of supervised positions mean anything (see `trim`).
+        Only the rows of supervised positions mean anything (see `last_layer`).
         """
         out = self.model.base_model(input_ids=batch.input_ids, position_ids=batch.positions, use_cache=False)
         return out.last_hidden_state[0]  # type: ignore[no-any-return]
 
-    def checkpoint_layers(self, wanted: bool) -> None:
-        """Recompute each layer in the backward pass instead of keeping its activations. The result has the same bits."""
-        layers = getattr(self.model.base_model, "layers", None)
-        for layer in layers if isinstance(layers, nn.ModuleList) else ():
-            layer.__dict__.pop("forward", None)
-            if wanted:
-                layer.forward = partial(
-                    checkpoint, layer.forward, use_reentrant=False, preserve_rng_state=False
-                )
+    def checkpoint_layers(self, on: bool) -> None:
+        """Recompute each layer in the backward pass in place of keeping its activations. The result has the same bits."""
+        self.patches.checkpoint_layers(on)
 
     @cached_property
     def weight_norms(self) -> dict[str, float]:
         """Frobenius norm of every linear's frozen weight."""
-        pairs = [pair for group in self.groups for pair in zip(group.names, group.linears, strict=True)]
-        return {
-            name: float(torch.linalg.vector_norm(dense_weight(linear, torch.float32).float()))
-            for name, linear in pairs
-        }
+        linears = [pair for group in self.groups for pair in zip(group.names, group.linears, strict=True)]
+        weights = ((name, dense_weight(linear, torch.float32).float()) for name, linear in linears)
+        return {name: float(torch.linalg.vector_norm(weight)) for name, weight in weights}
 
     def new_adapter(self, recipe: Recipe) -> Adapter:
         """An adapter of zeros for a recipe's targets."""
         return Adapter(recipe, self.groups, self.targets(recipe.target_modules), self.device)
 
-    def targets(self, wanted: list[str] | str) -> set[str]:
-        """The full names of the linears that `target_modules` names, matched as PEFT does: last parts, or one full-match expression."""
+    def adapter_size(self, recipe: Recipe) -> int:
+        """Parameters of a recipe's adapter."""
+        return adapter_size(recipe, self.groups, self.targets(recipe.target_modules))
+
+    def targets(self, modules: list[str] | str) -> set[str]:
+        """The full names of the linears that `target_modules` names.
+
+        Matched as PEFT does: last parts of a name, or one regular expression over the whole of it.
+
+        Raises:
+            ModelError: a name or an expression that matches nothing.
+        """
         names = [name for group in self.groups for name in group.names]
-        if isinstance(wanted, str):
-            found = {name for name in names if re.fullmatch(wanted, name)}
-            if not found:
+        kinds = sorted({name.rsplit(".", 1)[-1] for name in names})
+        if isinstance(modules, str):
+            matching = {name for name in names if re.fullmatch(modules, name)}
+            if not matching:
                 raise ModelError(
-                    f"target_modules: the expression {wanted!r} matches no linear of {self.name}; there are {_kinds(names)}"
+                    f"target_modules: the expression {modules!r} matches no linear of {self.name}; there are {kinds}"
                 )
-            return found
-        found = set()
-        for target in wanted:
-            matches = {name for name in names if name == target or name.endswith("." + target)}
-            if not matches:
+            return matching
+        chosen: set[str] = set()
+        for module in modules:
+            matching = {name for name in names if name == module or name.endswith("." + module)}
+            if not matching:
                 raise ModelError(
-                    f"target_modules: no linear {target!r} in {self.name}{nearest(target, _kinds(names))}; there are {', '.join(_kinds(names))}"
+                    f"target_modules: no linear {module!r} in {self.name}{nearest(module, kinds)}; "
+                    f"there are {', '.join(kinds)}"
                 )
-            found |= matches
-        return found
-
-
-def _kinds(names: list[str]) -> list[str]:
-    return sorted({name.rsplit(".", 1)[-1] for name in names})
+            chosen |= matching
+        return chosen
 
 
 def base_path(name: str) -> str:
@@ -104,21 +103,26 @@ def base_path(name: str) -> str:
 
 
 def read_config(name: str) -> Any:
-    """The base's configuration; refuses what is not there and what is no causal LM."""
+    """The base's configuration.
+
+    Raises:
+        ModelError: not there, or no causal language model.
+    """
     path = base_path(name)
     try:
         config = AutoConfig.from_pretrained(path)
     except (OSError, ValueError) as error:
         kind = "folder" if Path(path).exists() else "hub id (or folder; no such folder here)"
+        reason = str(error).splitlines()[0]
         raise ModelError(
-            f"base {name!r}: no model configuration can be read from this {kind}: {str(error).splitlines()[0]}"
+            f"base {name!r}: no model configuration can be read from this {kind}: {reason}"
         ) from error
-    named = config.architectures or []
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or (
-        named and not any("CausalLM" in n or "LMHead" in n for n in named)
-    ):
+    declared = config.architectures or []
+    generates = not declared or any("CausalLM" in kind or "LMHead" in kind for kind in declared)
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or not generates:
+        kind = ", ".join(declared) or config.model_type
         raise ModelError(
-            f"base {name!r} is a {', '.join(named) or config.model_type}, not a causal language model; Paceline fine-tunes decoders"
+            f"base {name!r} is a {kind}, not a causal language model; Paceline fine-tunes decoders"
         )
     return config
 
@@ -129,10 +133,11 @@ def default_device() -> torch.device:
 
 
 def load_base(name: str, device: torch.device | None = None, base_format: BaseFormat = UNQUANTIZED) -> Base:
-    """Loads a base frozen, in bf16 on a GPU and fp32 on a CPU, or quantized, and hooks it up.
+    """Loads a base frozen, in bf16 on a GPU and fp32 on a CPU, or quantized, and patches it.
 
     Raises:
-        ModelError: not found, not a causal LM, or a model whose logits are not `hidden x head` (a soft cap or scale after the projection).
+        ModelError: not found, not a causal LM, or a model whose logits are not `hidden x head` (a soft cap or a scale
+            after the projection).
     """
     device = device or default_device()
     read_config(name)
@@ -148,34 +153,38 @@ def load_base(name: str, device: torch.device | None = None, base_format: BaseFo
             quantization_config=base_format.configuration(device),
         )
     except (OSError, ValueError) as error:
-        raise ModelError(
-            f"base {name!r}: its weights cannot be loaded: {str(error).splitlines()[0]}"
-        ) from error
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"base {name!r}: its weights cannot be loaded: {reason}") from error
     return wrap_model(model, name)
 
 
 def wrap_model(model: PreTrainedModel, name: str) -> Base:
-    """Freezes a loaded model and hooks our linears into it."""
+    """Freezes a loaded model and patches our linears, norms and attention into it.
+
+    Raises:
+        ModelError: as `load_base`; the model is then as it came, but frozen.
+    """
     model.requires_grad_(False)
     model.eval()
-    attention.register()
-    model.set_attn_implementation(attention.NAME)
     for module in model.modules():
         if is_quantized(module):
             module.train()  # bitsandbytes repacks or requantizes weights in its inference mode
     device = next(model.parameters()).device
     head = model.get_output_embeddings()
-    fuse_norms(model)
-    groups = _find_groups(model, head, device)
-    for group in groups:
-        _hook(group)
-    skip_unread_rows(model)
-    base = Base(name, model, groups, head.weight, device)
-    _check_head(base)
+    patches = Patches(model)
+    try:
+        patches.install_attention()
+        groups = _find_groups(model, head, device)
+        patches.install(groups)
+        base = Base(name, model, groups, head.weight, device, patches)
+        _check_head(base)
+    except BaseException:
+        patches.remove()
+        raise
     return base
 
 
-def _probe(device: torch.device) -> PackedBatch:
+def _example_batch(device: torch.device) -> PackedBatch:
     ids = torch.arange(8, 40)
     return pack_sequences([(ids, ids)], [Segment(0, 32, None)], device)
 
@@ -183,59 +192,36 @@ def _probe(device: torch.device) -> PackedBatch:
 @torch.no_grad()
 def _find_groups(model: PreTrainedModel, head: nn.Module, device: torch.device) -> list[LinearGroup]:
     """Watches one forward: linears called one after another with the very same tensor are a group."""
-    seen: list[tuple[str, nn.Linear, Tensor]] = []
+    calls: list[tuple[str, nn.Linear, Tensor]] = []
 
     def watch(name: str) -> Any:
-        return lambda module, inputs: seen.append((name, module, inputs[0]))
+        return lambda module, inputs: calls.append((name, module, inputs[0]))
 
     linears = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear) and m is not head]
     handles = [linear.register_forward_pre_hook(watch(name)) for name, linear in linears]
-    batch = _probe(device)
-    with use_batch(batch):
-        model.base_model(input_ids=batch.input_ids, position_ids=batch.positions, use_cache=False)
-    for handle in handles:
-        handle.remove()
+    batch = _example_batch(device)
+    try:
+        with use_batch(batch):
+            model.base_model(input_ids=batch.input_ids, position_ids=batch.positions, use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
     groups: list[list[tuple[str, nn.Linear, Tensor]]] = []
-    for entry in seen:
-        if groups and groups[-1][0][2] is entry[2]:
-            groups[-1].append(entry)
+    for call in calls:
+        if groups and groups[-1][0][2] is call[2]:
+            groups[-1].append(call)
         else:
-            groups.append([entry])
+            groups.append([call])
     return [
-        LinearGroup(i, tuple(name for name, _, _ in members), tuple(linear for _, linear, _ in members))
-        for i, members in enumerate(groups)
+        LinearGroup(index, tuple(name for name, _, _ in members), tuple(linear for _, linear, _ in members))
+        for index, members in enumerate(groups)
     ]
-
-
-def _hook(group: LinearGroup) -> None:
-    """The first linear of a group computes all its outputs; the others hand out what it left for them."""
-    ready: dict[int, Tensor] = {}
-    grad_sentinel = torch.zeros(0, requires_grad=True)
-
-    def first(x: Tensor) -> Tensor:
-        batch = current_batch()
-        if batch is None:
-            return type(group.linears[0]).forward(group.linears[0], x)
-        outs: tuple[Tensor, ...] = GroupLinear.apply(x, grad_sentinel, group, batch)  # type: ignore[no-untyped-call]
-        ready.update(enumerate(outs))
-        return ready.pop(0)
-
-    def later(place: int, x: Tensor) -> Tensor:
-        return (
-            ready.pop(place)
-            if place in ready
-            else type(group.linears[place]).forward(group.linears[place], x)
-        )
-
-    group.linears[0].forward = first  # type: ignore[method-assign, assignment]
-    for place in range(1, len(group.linears)):
-        group.linears[place].forward = partial(later, place)  # type: ignore[method-assign]
 
 
 @torch.no_grad()
 def _check_head(base: Base) -> None:
     """Refuses a model whose logits are more than the hidden states times the output projection."""
-    batch = _probe(base.device)
+    batch = _example_batch(base.device)
     with use_batch(batch):
         logits = base.model(input_ids=batch.input_ids, position_ids=batch.positions, use_cache=False).logits[
             0
@@ -243,5 +229,6 @@ def _check_head(base: Base) -> None:
         ours = base.hidden(batch) @ base.head.t()
     if not torch.allclose(logits.float(), ours.float(), atol=1e-2, rtol=1e-2):
         raise ModelError(
-            f"base {base.name!r}: its logits are not a plain product of hidden states and output projection (a soft cap, scale or bias follows); not supported"
+            f"base {base.name!r}: its logits are not a plain product of hidden states and output projection "
+            "(a soft cap, scale or bias follows); not supported"
         )

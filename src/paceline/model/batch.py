@@ -1,28 +1,28 @@
-"""A flat batch: the sequences of all runs end to end in one token dimension."""
+"""A packed batch: the sequences of all runs end to end in one token dimension, without padding between them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from paceline.model.adapter import Adapter
-    from paceline.model.batched_lora import BatchedLoRA
-    from paceline.model.generation_cache import CacheLayout
+from paceline.model.adapter import Adapter
+from paceline.model.generation_cache import CacheLayout
+from paceline.model.lora_weights import LinearGroup
 
-# A CPU's GEMM gives a row the same bits whatever rows stand beside it only from 16 rows up; shorter batches are filled up to this.
+# A CPU's GEMM gives a row the same bits whatever rows stand beside it only from 16 rows up; shorter batches are
+# filled up to this.
 MIN_TOKENS = 32
 
 
 @dataclass(frozen=True)
 class Segment:
-    """The tokens `start:stop` of a flat batch: one piece of one run.
+    """The tokens `start:stop` of a packed batch: consecutive sequences of one run.
 
     `adapter` is None for tokens that see the bare base. `dropout_key` makes the dropout masks; None while evaluating.
     """
@@ -33,12 +33,29 @@ class Segment:
     dropout_key: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True)
-class PackedBatch:
-    """Tokens of many sequences with no padding between them.
+class LoRAApplier(Protocol):
+    """Another way to add the low-rank products than segment by segment (see `batched_lora`)."""
 
-    Shapes: `input_ids`, `positions` and `labels` are (1, T). A label is the id of the next token, or -100 where it is not supervised.
-    `lengths` are the lengths of the sequences, in order; they sum to T.
+    def add(self, group: LinearGroup, flat: Tensor, outs: list[Tensor], segments: Sequence[Segment]) -> None:
+        """Adds every adapter's product to its rows of `outs`. Shapes: `flat` (T, in), `outs` (T, out) each."""
+        ...
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What a batch carries while generating: each sequence's past, and the adapters side by side."""
+
+    cache: CacheLayout
+    lora: LoRAApplier
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedBatch:
+    """Tokens of many sequences.
+
+    Shapes: `input_ids`, `positions` and `labels` are (1, T). A label is the id of the next token, or -100 where it is
+    not supervised. `lengths` are the lengths of the sequences, in order; they sum to T. `boundaries` (sequences + 1,)
+    int32 are their cumulative sums, where the CUDA attention kernel reads them.
     """
 
     input_ids: Tensor
@@ -46,72 +63,106 @@ class PackedBatch:
     labels: Tensor
     lengths: list[int]
     segments: list[Segment]
-    boundaries: (
-        Tensor  # (sequences + 1,) int32: cumulative lengths, where the CUDA attention kernel reads them
-    )
-    cache_layout: CacheLayout | None = None  # while generating: what each sequence has seen before
-    batched_lora: BatchedLoRA | None = None  # while generating: the adapters side by side
+    boundaries: Tensor
+    generation: Generation | None = None
 
     @cached_property
     def loss_rows(self) -> LossRows:
         """The rows that a loss can read, and the batch that they make for layers that look at single rows only."""
-        needed = self.labels[0] >= 0
-        chosen = torch.ones_like(needed)
+        supervised = self.labels[0] >= 0
+        chosen = torch.ones_like(supervised)
         segments, length = [], 0
         for segment in self.segments:
-            part = needed[segment.start : segment.stop]
-            # never fewer than MIN_TOKENS rows of a piece, by a rule that looks at the piece alone: its bits must not depend on the rest
-            missing = MIN_TOKENS - int(part.sum())
-            part = part | ((~part).cumsum(0) <= missing)
-            chosen[segment.start : segment.stop] = part
-            rows = int(part.sum())
-            segments.append(replace(segment, start=length, stop=length + rows))
-            length += rows
+            rows = supervised[segment.start : segment.stop]
+            # never fewer than MIN_TOKENS rows of a segment, by a rule that looks at the segment alone: its bits must
+            # not depend on the rest
+            missing = MIN_TOKENS - int(rows.sum())
+            rows = rows | ((~rows).cumsum(0) <= missing)
+            chosen[segment.start : segment.stop] = rows
+            count = int(rows.sum())
+            segments.append(replace(segment, start=length, stop=length + count))
+            length += count
         return LossRows(chosen.nonzero()[:, 0], replace(self, segments=segments))
 
 
 @dataclass(frozen=True)
 class LossRows:
-    """Rows of a flat batch, in order, and the same batch with slices that count only these rows."""
+    """Rows of a packed batch, in order, and the same batch with segments that count only these rows."""
 
     rows: Tensor
     batch: PackedBatch
 
 
-_current_batch: PackedBatch | None = None
-
-
-def current_batch() -> PackedBatch | None:
-    """The batch whose forward or backward is under way; None outside the engine, where the model behaves as it came."""
-    return _current_batch
-
-
-@contextmanager
-def use_batch(batch: PackedBatch) -> Iterator[None]:
-    """Makes `batch` the current one. A plain global: autograd's own threads must see it when they recompute a layer."""
-    global _current_batch
-    before, _current_batch = _current_batch, batch
-    try:
-        yield
-    finally:
-        _current_batch = before
-
-
 def pack_sequences(
-    sequences: list[tuple[Tensor, Tensor]], segments: list[Segment], device: torch.device
+    sequences: Sequence[tuple[Tensor, Tensor]],
+    segments: list[Segment],
+    device: torch.device,
+    starts: Sequence[int] | None = None,
+    generation: Generation | None = None,
 ) -> PackedBatch:
-    """Lays (input ids, labels) of whole sequences end to end and fills up to `MIN_TOKENS`."""
+    """Lays (input ids, labels) of sequences end to end and fills up to `MIN_TOKENS`.
+
+    Args:
+        starts: the position of each sequence's first token; None: 0 for all.
+    """
     lengths = [len(ids) for ids, _ in sequences]
+    starts = list(starts or [0] * len(lengths))
     missing = MIN_TOKENS - sum(lengths)
     if missing > 0:
-        sequences = [*sequences, (torch.zeros(missing, dtype=torch.int64), torch.full((missing,), -100))]
-        lengths.append(missing)
-    boundaries = torch.tensor([0, *lengths]).cumsum(0).to(torch.int32)
+        filler = torch.zeros(missing, dtype=torch.int64), torch.full((missing,), -100)
+        sequences, lengths, starts = [*sequences, filler], [*lengths, missing], [*starts, 0]
+    positions = [torch.arange(start, start + length) for start, length in zip(starts, lengths, strict=True)]
     return PackedBatch(
         input_ids=torch.cat([ids for ids, _ in sequences])[None].to(device),
-        positions=torch.cat([torch.arange(length) for length in lengths])[None].to(device),
+        positions=torch.cat(positions)[None].to(device),
         labels=torch.cat([labels for _, labels in sequences])[None].to(device),
         lengths=lengths,
         segments=segments,
-        boundaries=boundaries.to(device),
+        boundaries=torch.tensor([0, *lengths]).cumsum(0).to(torch.int32).to(device),
+        generation=generation,
     )
+
+
+@dataclass(frozen=True)
+class ForwardContext:
+    """The batch that a forward or backward works on, and outputs that linears of a group have made for one another.
+
+    `outputs` holds what the first linear of a group computed for the others, by (group, place in it); it dies with the
+    context, whatever ends it.
+    """
+
+    batch: PackedBatch
+    outputs: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+
+
+_context: ForwardContext | None = None
+
+
+def current_context() -> ForwardContext | None:
+    """What is under way; None outside the engine, where a patched model behaves as it came."""
+    return _context
+
+
+def current_batch() -> PackedBatch | None:
+    """The batch whose forward or backward is under way."""
+    return _context.batch if _context else None
+
+
+@contextmanager
+def use_batch(batch: PackedBatch, within: PackedBatch | None = None) -> Iterator[None]:
+    """Makes `batch` the current one. A plain global: autograd's own threads must see it when they recompute a layer.
+
+    Args:
+        within: the batch that is current now; a batch is never entered inside another by mistake.
+
+    Raises:
+        RuntimeError: another batch than `within` is current.
+    """
+    global _context
+    if current_batch() is not within:
+        raise RuntimeError("a packed batch is entered while another one is under way")
+    before, _context = _context, ForwardContext(batch)
+    try:
+        yield
+    finally:
+        _context = before

@@ -1,6 +1,7 @@
-"""Keys and values while generating: sequences of about the same length lie side by side, so that one attention call serves them all.
+"""Keys and values while generating: sequences of about the same length lie side by side in one attention call.
 
-A sequence's room is as long as its own length rounded up, whoever else lives there: so the bits of its attention depend on itself alone.
+A sequence's bucket is as long as its own length rounded up, whoever else is in it: so the bits of its attention depend
+on itself alone.
 """
 
 from __future__ import annotations
@@ -11,40 +12,46 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-STEP = 64
+# Lengths of buckets are multiples of this.
+BUCKET_STEP = 64
+# Keys and values of one layer.
+KeyValue = tuple[Tensor, Tensor]
 
 
 @dataclass(eq=False)
-class KVCache:
-    """One sequence's keys and values. `fresh` holds a prompt's, layer by layer, until it moves into a room."""
+class SequenceCache:
+    """One sequence's keys and values. `prefill` holds a prompt's, layer by layer, until it moves into a bucket."""
 
     length: int = 0
-    room: LengthBucket | None = None
+    bucket: LengthBucket | None = None
     slot: int = 0
-    fresh: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    prefill: dict[int, KeyValue] = field(default_factory=dict)
 
 
 class LengthBucket:
-    """Sequences whose length rounds up to the same. Shapes of `layers`: keys and values (capacity, kv heads, size, d) each."""
+    """Sequences whose length rounds up to `size`.
+
+    Shapes of `layers`: keys and values (capacity, kv heads, size, d) each.
+    """
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.sequences: list[KVCache] = []
-        self.layers: dict[int, tuple[Tensor, Tensor]] = {}
+        self.sequences: list[SequenceCache] = []
+        self.layers: dict[int, KeyValue] = {}
 
-    def enter(self, cache: KVCache, parts: dict[int, tuple[Tensor, Tensor]]) -> None:
+    def add(self, cache: SequenceCache, layers: dict[int, KeyValue]) -> None:
         """Takes in a sequence with what it has in each layer, shapes (kv heads, length, d)."""
-        cache.room, cache.slot = self, len(self.sequences)
+        cache.bucket, cache.slot = self, len(self.sequences)
         self.sequences.append(cache)
-        for layer, pair in parts.items():
+        for layer, pair in layers.items():
             held = self.layers.get(layer)
             if held is None or held[0].shape[0] < len(self.sequences):
                 self.layers[layer] = held = self._grown(held, pair)
-            for stored, part in zip(held, pair, strict=True):
-                stored[cache.slot, :, : part.shape[1]] = part
+            for stored, new in zip(held, pair, strict=True):
+                stored[cache.slot, :, : new.shape[1]] = new
 
-    def leave(self, cache: KVCache) -> None:
-        """Lets a sequence go; the last one takes its slot."""
+    def remove(self, cache: SequenceCache) -> None:
+        """Takes a sequence out; the last one moves into its slot."""
         last = self.sequences.pop()
         if last is not cache:
             for held in self.layers.values():
@@ -52,79 +59,101 @@ class LengthBucket:
                     stored[cache.slot] = stored[last.slot]
             self.sequences[cache.slot] = last
             last.slot = cache.slot
-        cache.room = None
+        cache.bucket = None
 
-    def parts(self, cache: KVCache) -> dict[int, tuple[Tensor, Tensor]]:
+    def of(self, cache: SequenceCache) -> dict[int, KeyValue]:
+        """A sequence's keys and values by layer, as views."""
         return {
-            layer: (k[cache.slot, :, : cache.length], v[cache.slot, :, : cache.length])
-            for layer, (k, v) in self.layers.items()
+            layer: (keys[cache.slot, :, : cache.length], values[cache.slot, :, : cache.length])
+            for layer, (keys, values) in self.layers.items()
         }
 
-    def _grown(
-        self, held: tuple[Tensor, Tensor] | None, like: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, Tensor]:
+    def _grown(self, held: KeyValue | None, like: KeyValue) -> KeyValue:
         capacity = max(4, 2 * len(self.sequences))
-        made = []
-        for number, part in enumerate(like):
-            new = part.new_zeros(
-                capacity, part.shape[0], self.size, part.shape[2]
-            )  # zeros: masked places must hold numbers
+        grown = []
+        for half, one in enumerate(like):
+            # zeros: masked positions must hold numbers
+            new = one.new_zeros(capacity, one.shape[0], self.size, one.shape[2])
             if held is not None:
-                new[: held[number].shape[0]] = held[number]
-            made.append(new)
-        return made[0], made[1]
+                new[: held[half].shape[0]] = held[half]
+            grown.append(new)
+        return grown[0], grown[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BucketRows:
+    """A bucket's sequences in a packed batch, in the order of their slots.
+
+    Shapes: `rows` (sequences,) of the batch; `mask` (sequences, 1, 1, size), without windows; `lengths` (sequences,)
+    with the new token.
+    """
+
+    bucket: LengthBucket
+    rows: Tensor
+    mask: Tensor
+    lengths: Tensor
 
 
 @dataclass(frozen=True)
 class CacheLayout:
-    """Who in a flat batch has which past. `prompts` are (start, stop, cache) of sequences with none; `rooms` are (room, rows of its tenants in
-    the order of their slots, mask (tenants, 1, 1, size) without windows, lengths with the new token)."""
+    """Which sequence of a packed batch has which past; `prompts` are (start, stop, cache) of those with none."""
 
-    prompts: list[tuple[int, int, KVCache]]
-    rooms: list[tuple[LengthBucket, Tensor, Tensor, Tensor]]
+    prompts: list[tuple[int, int, SequenceCache]]
+    buckets: list[BucketRows]
 
 
 class CachePool:
-    """All rooms of a generator."""
+    """All buckets of a generator."""
 
     def __init__(self) -> None:
-        self._rooms: dict[int, LengthBucket] = {}
+        self._buckets: dict[int, LengthBucket] = {}
 
-    def assign_buckets(self, sequences: list[tuple[int, int, KVCache]], device: torch.device) -> CacheLayout:
-        """Moves sequences into rooms where their next token fits. `sequences` are (start, stop, cache) in the flat batch."""
+    def assign_buckets(
+        self, sequences: list[tuple[int, int, SequenceCache]], device: torch.device
+    ) -> CacheLayout:
+        """Moves sequences into buckets that hold their next token.
+
+        Args:
+            sequences: (start, stop, cache) of each in the packed batch.
+        """
         prompts = [entry for entry in sequences if entry[2].length == 0]
-        rows = {cache: start for start, _, cache in sequences if cache.length}
-        for cache in rows:
-            self._settle(cache)
-        rooms = []
-        for room in self._rooms.values():
-            if room.sequences:
-                lengths = torch.tensor([cache.length + 1 for cache in room.sequences])
-                mask = torch.arange(room.size) < lengths[:, None, None, None]
-                places = torch.tensor([rows[cache] for cache in room.sequences])
-                rooms.append((room, places.to(device), mask.to(device), lengths.to(device)))
-        return CacheLayout(prompts, rooms)
+        starts = {cache: start for start, _, cache in sequences if cache.length}
+        for cache in starts:
+            self._move(cache)
+        buckets = []
+        for bucket in self._buckets.values():
+            if bucket.sequences:
+                lengths = torch.tensor([cache.length + 1 for cache in bucket.sequences])
+                mask = torch.arange(bucket.size) < lengths[:, None, None, None]
+                rows = torch.tensor([starts[cache] for cache in bucket.sequences])
+                buckets.append(
+                    BucketRows(
+                        bucket=bucket, rows=rows.to(device), mask=mask.to(device), lengths=lengths.to(device)
+                    )
+                )
+        return CacheLayout(prompts, buckets)
 
-    def release(self, cache: KVCache) -> None:
+    def release(self, cache: SequenceCache) -> None:
         """Forgets a sequence."""
-        if cache.room is not None:
-            cache.room.leave(cache)
-        cache.fresh.clear()
+        if cache.bucket is not None:
+            cache.bucket.remove(cache)
+        cache.prefill.clear()
 
-    def _settle(self, cache: KVCache) -> None:
-        size = -(-(cache.length + 1) // STEP) * STEP
-        if cache.room is not None and cache.room.size == size:
+    def _move(self, cache: SequenceCache) -> None:
+        size = -(-(cache.length + 1) // BUCKET_STEP) * BUCKET_STEP
+        if cache.bucket is not None and cache.bucket.size == size:
             return
-        parts = cache.fresh
-        if cache.room is not None:
-            parts = {layer: (k.clone(), v.clone()) for layer, (k, v) in cache.room.parts(cache).items()}
-            cache.room.leave(cache)
-        self._rooms.setdefault(size, LengthBucket(size)).enter(cache, parts)
-        cache.fresh = {}
+        layers = cache.prefill
+        if cache.bucket is not None:
+            held = cache.bucket.of(cache)
+            layers = {layer: (keys.clone(), values.clone()) for layer, (keys, values) in held.items()}
+            cache.bucket.remove(cache)
+        self._buckets.setdefault(size, LengthBucket(size)).add(cache, layers)
+        cache.prefill = {}
 
 
 def cached_attention(
-    cache_layout: CacheLayout,
+    layout: CacheLayout,
     layer: int,
     query: Tensor,
     key: Tensor,
@@ -132,35 +161,39 @@ def cached_attention(
     scaling: float | None,
     window: int | None,
 ) -> Tensor:
-    """Attention of new tokens to their own pasts. Shapes: query (1, heads, T, d), key and value (1, kv heads, T, d); returns (1, T, heads, d)."""
+    """Attention of new tokens to their own pasts.
+
+    Shapes: query (1, heads, T, d), key and value (1, kv heads, T, d); returns (1, T, heads, d).
+    """
     heads, kv, width = query.shape[1], key.shape[1], query.shape[3]
     out = query.new_zeros(query.shape[2], heads, width)
-    for start, stop, cache in cache_layout.prompts:
-        q, k, v = (part[:, :, start:stop] for part in (query, key, value))
-        cache.fresh[layer] = (k[0], v[0])
-        mask = None
-        if window is not None and window < stop - start:
-            mask = (
-                torch.ones(stop - start, stop - start, dtype=torch.bool, device=query.device)
-                .tril()
-                .triu(1 - window)
-            )
-        said = F.scaled_dot_product_attention(
+    for start, stop, cache in layout.prompts:
+        q, k, v = (whole[:, :, start:stop] for whole in (query, key, value))
+        cache.prefill[layer] = (k[0], v[0])
+        mask = causal_window(stop - start, window, query.device)
+        attended = F.scaled_dot_product_attention(
             q, k, v, mask, is_causal=mask is None, scale=scaling, enable_gqa=heads != kv
         )
-        out[start:stop] = said[0].transpose(0, 1)
-    for room, rows, mask, lengths in cache_layout.rooms:
-        keys, values = room.layers[layer]
+        out[start:stop] = attended[0].transpose(0, 1)
+    for group in layout.buckets:
+        rows, lengths, mask = group.rows, group.lengths, group.mask
+        keys, values = group.bucket.layers[layer]
         count = len(rows)
         slots = torch.arange(count, device=rows.device)
         keys[slots, :, lengths - 1] = key[0].index_select(1, rows).transpose(0, 1)
         values[slots, :, lengths - 1] = value[0].index_select(1, rows).transpose(0, 1)
-        if window is not None and window < room.size:
-            mask = mask & (
-                torch.arange(room.size, device=rows.device) >= (lengths - window)[:, None, None, None]
-            )
+        if window is not None and window < group.bucket.size:
+            positions = torch.arange(group.bucket.size, device=rows.device)
+            mask = mask & (positions >= (lengths - window)[:, None, None, None])
         # the query heads of a key head are its rows: nothing is repeated
-        asked = query[0].index_select(1, rows).transpose(0, 1).reshape(count, kv, heads // kv, width)
-        said = F.scaled_dot_product_attention(asked, keys[:count], values[:count], mask, scale=scaling)
-        out.index_copy_(0, rows, said.reshape(count, heads, width))
+        queries = query[0].index_select(1, rows).transpose(0, 1).reshape(count, kv, heads // kv, width)
+        attended = F.scaled_dot_product_attention(queries, keys[:count], values[:count], mask, scale=scaling)
+        out.index_copy_(0, rows, attended.reshape(count, heads, width))
     return out[None]
+
+
+def causal_window(length: int, window: int | None, device: torch.device) -> Tensor | None:
+    """The mask (length, length) of causal attention over the last `window` positions; None: plain causal attention."""
+    if window is None or window >= length:
+        return None
+    return torch.ones(length, length, dtype=torch.bool, device=device).tril().triu(1 - window)

@@ -1,10 +1,11 @@
-"""Linear cross-entropy and KL terms in chunks, over supervised positions only: the logits of a batch never exist as a whole."""
+"""Linear cross-entropy and KL terms in chunks, over supervised positions only: the logits never exist as a whole."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from paceline.model.batch import PackedBatch, Segment
 
@@ -12,18 +13,21 @@ from paceline.model.batch import PackedBatch, Segment
 _CHUNK_ELEMENTS = {"cpu": 2**22, "cuda": 2**27}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SoftTarget:
-    """Another model's distribution at some of a slice's supervised positions, as hidden states that its `head` turns into logits.
+    """Another model's distribution at some of a segment's supervised positions, as hidden states for its `head`.
 
-    `weight` is the factor of the summed KL divergence in the loss. `forward`: KL(target ‖ ours), else KL(ours ‖ target). Both
-    distributions are taken at `temperature`, and the divergence counts temperature² times (arXiv:1503.02531, section 2).
+    `name` is the term that it makes. `weight` is the factor of the summed KL divergence in the loss. `forward`:
+    KL(target ‖ ours), else KL(ours ‖ target). Both distributions are taken at `temperature`, and the divergence counts
+    temperature² times (arXiv:1503.02531, section 2).
 
-    Shapes: `places` (n,), rising indices among the slice's supervised positions; `hidden` (n, hidden size of the other model); `head`
-    (vocabulary, hidden size of the other model), which may have a few more or fewer rows of padding than ours.
+    Shapes: `positions` (n,), rising indices among the segment's supervised positions; `hidden` (n, hidden size of the
+    other model); `head` (vocabulary, hidden size of the other model), which may have a few more or fewer rows of
+    padding than ours.
     """
 
-    places: Tensor
+    name: str
+    positions: Tensor
     hidden: Tensor
     head: Tensor
     weight: float
@@ -31,18 +35,18 @@ class SoftTarget:
     temperature: float = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TokenLosses:
-    """What one slice's supervised positions gave.
+    """What one segment's supervised positions gave.
 
-    Shapes: (supervised positions,) each. `loss` is the cross-entropy in nats; `correct` is whether the most likely token was the label;
-    `divergences` holds the KL divergence in nats at every place of each soft target.
+    Shapes: (supervised positions,) each. `loss` is the cross-entropy in nats; `correct` is whether the most likely
+    token was the label; `divergences` holds, by the soft target's name, the KL divergence in nats at its positions.
     """
 
     positions: Tensor
     loss: Tensor
     correct: Tensor
-    divergences: list[Tensor] = field(default_factory=list)
+    divergences: dict[str, Tensor] = field(default_factory=dict)
 
 
 def chunk_rows(vocabulary: int, device: torch.device) -> int:
@@ -51,32 +55,35 @@ def chunk_rows(vocabulary: int, device: torch.device) -> int:
 
 
 def segment_losses(
-    hidden: Tensor, weight: Tensor, batch: PackedBatch, segment: Segment, gradient: Tensor | None = None, scale: float = 1.0,
+    hidden: Tensor,
+    weight: Tensor,
+    batch: PackedBatch,
+    segment: Segment,
+    gradient: Tensor | None = None,
+    scale: float = 1.0,
     soft: Sequence[SoftTarget] = (),
-) -> TokenLosses:  # fmt: skip
-    """Losses of one slice's supervised positions, and their gradient.
+) -> TokenLosses:
+    """Losses of one segment's supervised positions, and their gradient.
 
     Args:
-        hidden: (T, hidden size), the final hidden states of the whole flat batch.
+        hidden: (T, hidden size), the final hidden states of the whole packed batch.
         weight: (vocabulary, hidden size), the output projection.
-        gradient: (T, hidden size); where given, d(scale x summed cross-entropy + weighted divergences)/d(hidden) is written into the slice's rows.
+        gradient: (T, hidden size); where given, d(scale x summed cross-entropy + weighted divergences)/d(hidden) is
+            written into the segment's rows.
     """
     labels = batch.labels[0, segment.start : segment.stop]
     positions = (labels >= 0).nonzero()[:, 0]
     rows, labels = hidden[segment.start : segment.stop][positions], labels[positions]
     losses, corrects, grads = [], [], []
-    divergences: list[list[Tensor]] = [[] for _ in soft]
+    divergences: dict[str, list[Tensor]] = {target.name: [] for target in soft}
     step = chunk_rows(weight.shape[0], hidden.device)
     for start in range(0, len(rows), step):
-        part, target = rows[start : start + step], labels[start : start + step]
-        logits = _logits(part, weight)
-        terms = [_Term(s, start, start + step) for s in soft]
-        soft_grads = [
-            term.apply(logits, found)
-            for term, found in zip(terms, divergences, strict=True)
-            if len(term.places)
-        ]
-        loss, correct, grad = _cross_entropy(logits, target, weight, gradient is not None)
+        logits = _logits(rows[start : start + step], weight)
+        terms = [_ChunkTerm(target, start, start + step) for target in soft]
+        soft_grads = [term.apply(logits, divergences[term.target.name]) for term in terms if len(term.rows)]
+        loss, correct, grad = _cross_entropy(
+            logits, labels[start : start + step], weight, gradient is not None
+        )
         losses.append(loss)
         corrects.append(correct)
         if gradient is not None:
@@ -85,12 +92,15 @@ def segment_losses(
                 grad.index_add_(0, places, values.to(weight.dtype) @ weight)
             grads.append(grad)
     if gradient is not None and len(positions):
-        gradient[segment.start : segment.stop].index_copy_(0, positions, torch.cat(grads).to(gradient.dtype))
+        rows_of_gradient = gradient[segment.start : segment.stop]
+        rows_of_gradient.index_copy_(0, positions, torch.cat(grads).to(gradient.dtype))
     empty = hidden.new_zeros(0, dtype=torch.float32)
     return TokenLosses(
-        positions + segment.start, torch.cat([empty, *losses]), torch.cat([empty.bool(), *corrects]),
-        [torch.cat([empty, *found]) for found in divergences],
-    )  # fmt: skip
+        positions=positions + segment.start,
+        loss=torch.cat([empty, *losses]),
+        correct=torch.cat([empty.bool(), *corrects]),
+        divergences={name: torch.cat([empty, *chunks]) for name, chunks in divergences.items()},
+    )
 
 
 def _logits(rows: Tensor, weight: Tensor) -> Tensor:
@@ -101,7 +111,10 @@ def _logits(rows: Tensor, weight: Tensor) -> Tensor:
 def _cross_entropy(
     logits: Tensor, labels: Tensor, weight: Tensor, want_gradient: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(loss, correct, d(summed loss)/d(rows)) of one chunk, overwriting its logits; the gradient is softmax(z) W - W[label], the softmax left unnormalised."""
+    """(loss, correct, d(summed loss)/d(rows)) of one chunk, overwriting its logits.
+
+    The gradient is softmax(z) W - W[label]; the softmax stays unnormalised until after the product.
+    """
     top = logits.amax(1, keepdim=True)
     chosen = logits.gather(1, labels[:, None])
     total = logits.sub_(top).exp_().sum(1, keepdim=True)
@@ -112,29 +125,29 @@ def _cross_entropy(
     return loss, (chosen == top)[:, 0], grad
 
 
-class _Term:
-    """The places of a soft target that fall into the chunk `start:stop`."""
+class _ChunkTerm:
+    """The positions of a soft target that fall into the chunk `start:stop`; `rows` are theirs in the chunk."""
 
     def __init__(self, target: SoftTarget, start: int, stop: int) -> None:
         self.target = target
-        self.inside = slice(int((target.places < start).sum()), int((target.places < stop).sum()))
-        self.places = target.places[self.inside] - start
+        self.inside = slice(int((target.positions < start).sum()), int((target.positions < stop).sum()))
+        self.rows = target.positions[self.inside] - start
 
-    def apply(self, logits: Tensor, found: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Adds the divergences to `found`; returns the places and d(weighted divergences)/d(logits) there."""
-        t = self.target
-        size = min(logits.shape[1], t.head.shape[0])
-        other = _logits(t.hidden[self.inside], t.head)[:, :size]
-        ours = (logits[self.places, :size] / t.temperature).log_softmax(1)
-        theirs = (other.to(ours.dtype) / t.temperature).log_softmax(1)
-        if t.forward:
+    def apply(self, logits: Tensor, divergences: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Adds the divergences to the list; returns the rows and d(weighted divergences)/d(logits) there."""
+        target = self.target
+        size = min(logits.shape[1], target.head.shape[0])
+        other = _logits(target.hidden[self.inside], target.head)[:, :size]
+        ours = (logits[self.rows, :size] / target.temperature).log_softmax(1)
+        theirs = (other.to(ours.dtype) / target.temperature).log_softmax(1)
+        if target.forward:
             divergence = (theirs.exp() * (theirs - ours)).sum(1)
             slope = ours.exp() - theirs.exp()
         else:
             gap = ours - theirs
             divergence = (ours.exp() * gap).sum(1)
             slope = ours.exp() * (gap - divergence[:, None])
-        found.append(divergence)
-        factor = t.weight * t.temperature  # temperature² from the loss, 1 / temperature from z / temperature
-        slope = slope.mul_(factor)
-        return self.places, torch.nn.functional.pad(slope, (0, logits.shape[1] - size))
+        divergences.append(divergence)
+        # temperature² from the loss, 1 / temperature from z / temperature
+        slope = slope.mul_(target.weight * target.temperature)
+        return self.rows, pad(slope, (0, logits.shape[1] - size))

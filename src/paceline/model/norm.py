@@ -1,6 +1,7 @@
 """RMSNorm in one autograd node. The models' own form makes eight passes over the activations, and as many back."""
 
-import types
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -34,31 +35,24 @@ class RMSNorm(torch.autograd.Function):
 
 
 @torch.no_grad()
-def fuse_norms(model: nn.Module) -> None:
-    """Swaps the forward of every RMSNorm that computes what `RMSNorm` above does; others stay as they are."""
+def norm_forwards(model: nn.Module) -> Iterator[tuple[nn.Module, Callable[[Tensor], Tensor]]]:
+    """A forward for every RMSNorm that computes what `RMSNorm` above does; others keep their own."""
     for module in model.modules():
-        weight, eps = (
-            getattr(module, "weight", None),
-            getattr(module, "variance_epsilon", getattr(module, "eps", None)),
-        )
+        weight = getattr(module, "weight", None)
+        eps = getattr(module, "variance_epsilon", getattr(module, "eps", None))
         if (
-            not type(module).__name__.endswith("RMSNorm")
-            or not isinstance(weight, Tensor)
-            or not isinstance(eps, float)
+            type(module).__name__.endswith("RMSNorm")
+            and isinstance(weight, Tensor)
+            and isinstance(eps, float)
         ):
-            continue
-        probe = torch.linspace(-2, 3, 4 * weight.numel(), device=weight.device, dtype=weight.dtype).view(
-            4, -1
-        )
-        if torch.allclose(
-            module(probe),
-            _normed(probe, weight, eps),
-            atol=1e-5,
-            rtol=1e-2 if weight.dtype == torch.bfloat16 else 1e-5,
-        ):
-            module.forward = types.MethodType(lambda self, x, eps=eps: _normed(x, self.weight, eps), module)
+            probe = torch.linspace(-2, 3, 4 * weight.numel(), device=weight.device, dtype=weight.dtype).view(
+                4, -1
+            )
+            tolerance = 1e-2 if weight.dtype == torch.bfloat16 else 1e-5
+            if torch.allclose(module(probe), _normed(module, eps, probe), atol=1e-5, rtol=tolerance):
+                yield module, partial(_normed, module, eps)
 
 
-def _normed(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    out: Tensor = RMSNorm.apply(x, weight, eps)  # type: ignore[no-untyped-call]
+def _normed(module: nn.Module, eps: float, x: Tensor) -> Tensor:
+    out: Tensor = RMSNorm.apply(x, module.weight, eps)  # type: ignore[no-untyped-call]
     return out

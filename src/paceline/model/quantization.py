@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,6 @@ from torch import Tensor, nn
 from paceline.config.objective import Quantize
 from paceline.config.recipe import Recipe
 from paceline.errors import MissingExtra
-from paceline.model.batch import PackedBatch
 
 
 def default_dtype(device: torch.device) -> torch.dtype:
@@ -24,13 +24,16 @@ def is_quantized(module: nn.Module) -> bool:
     return type(getattr(module, "weight", None)).__name__ in ("Params4bit", "Int8Params")
 
 
-def base_product(flat: Tensor, linear: nn.Linear, batch: PackedBatch) -> Tensor:
-    """x W' + b for all rows of a flat batch. Shapes: `flat` (T, in); returns (T, out)."""
+def base_product(flat: Tensor, linear: nn.Linear, stops: Sequence[int]) -> Tensor:
+    """x W' + b for all rows of a packed batch. Shapes: `flat` (T, in); returns (T, out).
+
+    Args:
+        stops: where each run's segment ends; a product whose rows are not independent goes segment by segment.
+    """
     kind = type(linear.weight).__name__
     if kind == "Int8Params":
-        # LLM.int8() picks its outlier columns by all rows it sees (arXiv:2208.07339), so each run's piece goes alone
-        ends = [segment.stop for segment in batch.segments]
-        bounds = zip([0, *ends], [*ends, flat.shape[0]], strict=True)
+        # LLM.int8() picks its outlier columns by all rows it sees (arXiv:2208.07339), so each segment goes alone
+        bounds = zip([0, *stops], [*stops, flat.shape[0]], strict=True)
         return torch.cat([type(linear).forward(linear, flat[a:b]) for a, b in bounds if b > a])
     if kind == "Params4bit":
         x = flat.to(getattr(linear, "compute_dtype", None) or flat.dtype)

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from paceline.compare.forgetting import general_change
-from paceline.compare.table import Comparison, compare, run_directories
-from paceline.config.load import read_yaml
+from paceline.compare.table import Comparison, compare
 from paceline.config.recipe import Recipe
 from paceline.config.study import recipe_differences
 from paceline.doctor.finding import Finding, in_order
 from paceline.doctor.log import log_of_events
 from paceline.doctor.log_rules import log_rules
-from paceline.runs.directory import RunDirectory
-from paceline.runs.events import read_events
+from paceline.runs.directory import RunDirectory, RunStatus
+from paceline.runs.events import EvalEvent, StartEvent, TrainEvent, of_kind, read_events
 from paceline.runs.files import read_json
 from paceline.runs.losses import ExampleLosses
+from paceline.runs.study import read_study_record, run_directories
 from paceline.stats.paired import Difference, paired_difference, shared_examples
 
 
@@ -31,19 +31,19 @@ class RunFacts:
     state: str
     recipe: Recipe
     differences: dict[str, tuple[Any, Any]]
-    start: dict[str, Any]
-    train: list[dict[str, Any]]
-    evals: list[dict[str, Any]]
-    status: dict[str, Any]
+    start: StartEvent | None
+    train: list[TrainEvent]
+    evals: list[EvalEvent]
+    status: RunStatus
     mtbench: dict[str, Any] | None
     code: dict[str, dict[str, Any]]
     forgetting: tuple[dict[str, Any], Difference] | None
     findings: list[Finding]
 
     @property
-    def final(self) -> dict[str, Any]:
+    def final(self) -> EvalEvent | None:
         """The last evaluation."""
-        return self.evals[-1] if self.evals else {}
+        return self.evals[-1] if self.evals else None
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,10 @@ def gather(path: Path) -> StudyFacts:
         PacelineError: neither.
     """
     directories = run_directories([path])
-    stored = read_yaml(path / "study.yaml") if (path / "study.yaml").is_file() else {}
-    hypotheses = {run["name"]: run.get("hypothesis", "") for run in stored.get("runs", [])}
+    record = read_study_record(path)
     begun = [d for d in directories if d.recipe_file.is_file()]
     first = begun[0].recipe()
-    runs = [_run(directory, first, hypotheses.get(directory.name, "")) for directory in begun]
+    runs = [_run(directory, first, record.hypotheses.get(directory.name, "")) for directory in begun]
     comparison = compare(begun) if any((d.eval / "final.parquet").is_file() for d in begun) else None
     losses = {
         d.name: ExampleLosses.read(d.eval / "final.parquet")
@@ -90,7 +89,7 @@ def gather(path: Path) -> StudyFacts:
     }
     findings = in_order(finding for run in runs for finding in run.findings)
     return StudyFacts(
-        stored.get("study", path.resolve().name), stored.get("objective", ""), stored.get("published") or {}, runs, comparison,
+        record.study, record.objective, record.published, runs, comparison,
         _pairs(comparison, losses), _tasks(comparison, losses), findings, _samples(comparison, begun),
     )  # fmt: skip
 
@@ -105,10 +104,10 @@ def _run(directory: RunDirectory, first: Recipe, hypothesis: str) -> RunFacts:
     }
     forgotten = directory.eval / "forgetting.json"
     return RunFacts(
-        directory.name, hypothesis, directory.status()["state"], recipe, recipe_differences(first, recipe),
-        next((event for event in events if event["event"] == "start"), {}),
-        [event for event in events if event["event"] == "train"],
-        [event for event in events if event["event"] == "eval"],
+        directory.name, hypothesis, directory.status().state, recipe, recipe_differences(first, recipe),
+        next(iter(of_kind(events, StartEvent)), None),
+        of_kind(events, TrainEvent),
+        of_kind(events, EvalEvent),
         directory.status(),
         read_json(directory.eval / "mtbench.json") if (directory.eval / "mtbench.json").is_file() else None, suites,
         (read_json(forgotten), general_change(directory.eval)) if forgotten.is_file() else None,

@@ -89,12 +89,12 @@ def _round_up(value: float) -> int:
 def _of_run(run: RunFacts) -> list[str]:
     found = []
     if run.state == "failed":
-        found.append(f"{run.name} failed: {run.status.get('reason', 'no reason is logged')}.")
-    best, steps = run.status.get("best_step"), run.status.get("step")
-    if run.state == "finished" and best and steps and best < steps and run.recipe.eval_steps:
-        lowest = min(event["loss"] for event in run.evals if event["loss"] is not None)
+        found.append(f"{run.name} failed: {run.status.reason or 'no reason is logged'}.")
+    best, steps = run.status.best_step, run.status.step
+    if run.state == "finished" and run.final and best and steps and best < steps and run.recipe.eval_steps:
+        lowest = min(event.loss for event in run.evals if math.isfinite(event.loss))
         found.append(
-            f"{run.name} was best at step {best:,} of {steps:,} ({lowest:.4f} against {run.final['loss']:.4f} at its end)."
+            f"{run.name} was best at step {best:,} of {steps:,} ({lowest:.4f} against {run.final.loss:.4f} at its end)."
         )
     if run.mtbench and "change" in (scores := run.mtbench["runs"].get(run.name, {})):
         change = scores["change"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -20,23 +21,28 @@ def curves(runs: list[RunFacts]) -> list[dict[str, Any]]:
 
 
 def _curves(run: RunFacts, points: int) -> dict[str, Any]:
-    kept = thin([[line.get("loss"), line.get("grad_norm")] for line in run.train], points)
-    train = {column: [run.train[i].get(column) for i in kept] for column in _COLUMNS}
-    last: dict[str, Any] = {"tokens": 0, "seconds": 0.0}
+    kept = thin([[line.loss, line.grad_norm] for line in run.train], points)
+    train = {column: [_plain(getattr(run.train[i], column)) for i in kept] for column in _COLUMNS}
+    tokens, seconds = 0, 0.0
     held_out: dict[str, list[Any]] = {"step": [], "tokens": [], "seconds": [], "loss": []}
     lines = iter(run.train)
     line = next(lines, None)
     for event in run.evals:
-        while line is not None and line["step"] <= event["step"]:
-            last, line = line, next(lines, None)
+        while line is not None and line.step <= event.step:
+            tokens, seconds, line = line.tokens, line.seconds, next(lines, None)
         for column, value in (
-            ("step", event["step"]),
-            ("tokens", last["tokens"]),
-            ("seconds", last["seconds"]),
-            ("loss", event["loss"]),
+            ("step", event.step),
+            ("tokens", tokens),
+            ("seconds", seconds),
+            ("loss", event.loss),
         ):
-            held_out[column].append(value)
+            held_out[column].append(_plain(value))
     return {"name": run.name, "train": train, "eval": held_out}
+
+
+def _plain(value: float | None) -> float | None:
+    """A number as JSON can hold it."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def thin(rows: list[list[float | None]], points: int) -> list[int]:

@@ -25,7 +25,7 @@ def write_report(study: StudyFacts, folder: Path, price: float | None = None) ->
         "rows": {row.name: row for row in study.comparison.rows} if study.comparison else {},
         "task_names": sorted({task for tasks in study.tasks.values() for task in tasks}),
         "mtbench": next((run.mtbench for run in study.runs if run.mtbench), None), "mtbench_rows": _mtbench_rows(study), "code_rows": _code_rows(study),
-        "hours": sum(run.status.get("seconds", 0) for run in study.runs) / 3600,
+        "hours": sum(run.status.seconds for run in study.runs) / 3600,
     }  # fmt: skip
     markdown, page = folder / "report.md", folder / "report.html"
     write_whole(markdown, _environment(False).get_template("report.md.jinja").render(content))

@@ -35,14 +35,24 @@ def against_published(study: StudyFacts) -> list[Figure]:
 
 def measured(run: RunFacts, name: str) -> float | None:
     """What a run measured under a published figure's name."""
-    first, last = (run.train[0], run.train[-1]) if run.train else ({}, {})
-    before = next((event for event in run.evals if event["name"] == "base"), {})
+    first, last = (run.train[0], run.train[-1]) if run.train else (None, None)
+    before = next((event for event in run.evals if event.name == "base"), None)
+    final = run.final
     scores = run.mtbench["runs"] if run.mtbench else {}
-    found = {
-        "eval_loss": run.final.get("loss"), "perplexity": run.final.get("perplexity"), "token_accuracy": run.final.get("token_accuracy"),
-        "base_loss": before.get("loss"), "base_perplexity": before.get("perplexity"),
-        "train_loss": last.get("loss"), "train_loss_start": first.get("loss"), "token_accuracy_start": first.get("token_accuracy"),
-        "grad_norm": last.get("grad_norm"), "steps": run.status.get("step"), "minutes": run.status.get("seconds", 0) / 60 or None,
-        "mtbench": scores.get(run.name, {}).get("average", {}).get("value"), "base_mtbench": scores.get("base", {}).get("average", {}).get("value"),
-    }.get(name)  # fmt: skip
-    return None if found is None else float(found)
+    figures: dict[str, float | None] = {
+        "eval_loss": final.loss if final else None,
+        "perplexity": final.perplexity if final else None,
+        "token_accuracy": final.token_accuracy if final else None,
+        "base_loss": before.loss if before else None,
+        "base_perplexity": before.perplexity if before else None,
+        "train_loss": last.loss if last else None,
+        "train_loss_start": first.loss if first else None,
+        "token_accuracy_start": first.token_accuracy if first else None,
+        "grad_norm": last.grad_norm if last else None,
+        "steps": run.status.step or None,
+        "minutes": run.status.seconds / 60 or None,
+        "mtbench": scores.get(run.name, {}).get("average", {}).get("value"),
+        "base_mtbench": scores.get("base", {}).get("average", {}).get("value"),
+    }
+    value = figures.get(name)
+    return None if value is None else float(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
@@ -10,10 +11,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from paceline.compare.table import run_directories
 from paceline.report.format import clock
 from paceline.runs.directory import RunDirectory
-from paceline.runs.events import read_events
+from paceline.runs.events import EvalEvent, FindingEvent, StartEvent, TrainEvent, of_kind, read_events
+from paceline.runs.study import run_directories
 
 _BARS = "▁▂▃▄▅▆▇█"
 _STYLE = {"running": "cyan", "finished": "green", "failed": "red", "stopped": "yellow"}
@@ -42,35 +43,37 @@ def picture(path: Path) -> tuple[Group, bool]:
     notes: list[Text] = []
     for directory in directories:
         table.add_row(*_row(directory, notes))
-    states = [directory.status()["state"] for directory in directories]
+    states = [directory.status().state for directory in directories]
     return Group(table, *notes[-5:]), all(state in ("finished", "failed", "stopped") for state in states)
 
 
 def _row(directory: RunDirectory, notes: list[Text]) -> list[str | Text]:
     events = read_events(directory.events)
-    lines = [event for event in events if event["event"] == "train"]
-    total = next((event["total_steps"] for event in events if event["event"] == "start"), None)
-    evals = [event["loss"] for event in events if event["event"] == "eval" and event["loss"] is not None]
-    told = [event for event in events if event["event"] in ("alert", "finding")]
+    lines = of_kind(events, TrainEvent)
+    total = next((event.total_steps for event in of_kind(events, StartEvent)), None)
+    evals = [event.loss for event in of_kind(events, EvalEvent) if math.isfinite(event.loss)]
+    findings = of_kind(events, FindingEvent)
     notes += [
-        Text(
-            f"{directory.name}, step {event.get('step')}: {event['message']} ({event['rule']})",
-            style="yellow",
-        )
-        for event in told
+        Text(f"{directory.name}, step {event.step}: {event.message} ({event.rule})", style="yellow")
+        for event in findings
     ]
-    state = directory.status()["state"]
+    state: str = directory.status().state
     if state == "running" and time.time() - directory.events.stat().st_mtime > SILENT_SECONDS:
         state = "silent"
-    losses = [line["loss"] for line in lines if line["loss"] is not None]
-    last = lines[-1] if lines else {}
-    rate = f"{last['tokens'] / last['seconds']:,.0f}" if last.get("seconds") else ""
-    left = (
-        clock(last["seconds"] / last["step"] * (total - last["step"]))
-        if last and total and state == "running"
-        else ""
-    )
+    losses = [line.loss for line in lines if math.isfinite(line.loss)]
+    last = lines[-1] if lines else None
+    rate = f"{last.tokens / last.seconds:,.0f}" if last and last.seconds else ""
+    left = ""
+    if last and total and state == "running":
+        left = clock(last.seconds / last.step * (total - last.step))
     return [
-        directory.name, Text(state, style=_STYLE.get(state, "dim")), f"{last.get('step', 0)}/{total or '?'}", sparkline(losses),
-        f"{losses[-1]:.4f}" if losses else "", f"{evals[-1]:.4f}" if evals else "", rate, left, str(len(told) or ""),
-    ]  # fmt: skip
+        directory.name,
+        Text(state, style=_STYLE.get(state, "dim")),
+        f"{last.step if last else 0}/{total or '?'}",
+        sparkline(losses),
+        f"{losses[-1]:.4f}" if losses else "",
+        f"{evals[-1]:.4f}" if evals else "",
+        rate,
+        left,
+        str(len(findings) or ""),
+    ]

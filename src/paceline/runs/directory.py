@@ -3,7 +3,9 @@
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from paceline.config.load import dump_recipe, load_recipe
 from paceline.config.recipe import Recipe
@@ -13,6 +15,29 @@ from paceline.runs.files import read_json, write_json, write_whole
 
 # What a kill may leave before the recipe is written.
 _OURS = ("eval", "checkpoints", ".recipe.yaml.partial")
+
+
+State = Literal["new", "running", "stopped", "finished", "failed"]
+
+
+class RunStatus(BaseModel):
+    """How far a run is. Counts and seconds are of training alone; `reason` says why a run failed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    state: State = "new"
+    step: int = 0
+    tokens: int = 0
+    supervised_tokens: int = 0
+    seconds: float = 0.0
+    best_step: int | None = None
+    stopped_early: bool = False
+    reason: str = ""
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing of the run is left to do."""
+        return self.state in ("finished", "failed")
 
 
 class RunDirectory:
@@ -44,11 +69,13 @@ class RunDirectory:
             raise RunError(f"{self.path}: not a run directory (no recipe.yaml)")
         return load_recipe(self.recipe_file)
 
-    def status(self) -> dict[str, Any]:
-        return read_json(self._status) if self._status.is_file() else {"state": "new"}
+    def status(self) -> RunStatus:
+        """How far the run is; a directory without a status is a new run's."""
+        return RunStatus.model_validate(read_json(self._status)) if self._status.is_file() else RunStatus()
 
-    def set_status(self, state: str, **figures: Any) -> None:
-        write_json(self._status, {"state": state, **figures})
+    def set_status(self, status: RunStatus) -> None:
+        """Writes status.json in one step."""
+        write_json(self._status, status.model_dump(exclude_unset=True))
 
     def check(self, recipe: Recipe) -> None:
         """Refuses a directory that another recipe has begun, saying what differs, and one that holds something else."""

@@ -1,12 +1,172 @@
-"""A run's log: one JSON line an event, and the same history in Hugging Face's form."""
+"""A run's log: one JSON line an event, append-only; each kind of event is a type."""
 
 import json
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
 
-from paceline.runs.files import write_json
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from paceline.errors import RunError
+from paceline.runs.losses import LossSummary, Measured, nan_for_null
+
+Severity = Literal["error", "warning", "note"]
+EvaluationName = Literal["base", "start", "eval", "final", "best"]
+
+
+class _Event(BaseModel):
+    """`step` counts finished optimizer steps, `epoch` passes over the training data, `seconds` the run's own work."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The event's plain numbers by name, those that are not finite left out."""
+        return {
+            name: float(value)
+            for name, value in self
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        }
+
+
+class TokenLengths(BaseModel):
+    """Percentiles of the examples' lengths in tokens, before any cut."""
+
+    model_config = ConfigDict(frozen=True)
+
+    p50: int
+    p95: int
+    p99: int
+    max: int
+
+
+class DataFacts(BaseModel):
+    """What a run's data came to. Counts are of examples; `mixture` and `train_mixture` count them by source.
+
+    `truncated` are longer than max_length, `answers_lost` have no supervised token before it, `removed` counts what
+    each cleaning rule took out.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    length: TokenLengths | None = None
+    examples: int
+    mixture: dict[str, int] = {}
+    dropped_no_assistant: int
+    truncated: int
+    answers_lost: int
+    train: int
+    eval: int
+    train_mixture: dict[str, int] = {}
+    removed: dict[str, int] = {}
+
+
+class StartEvent(_Event, DataFacts):
+    """The first line of every log."""
+
+    event: Literal["start"] = "start"
+    total_steps: int
+    steps_per_epoch: int
+
+
+class ModuleNorms(BaseModel):
+    """Frobenius norms of A and B, and of the update s·B·A as a share of the frozen weight's."""
+
+    model_config = ConfigDict(frozen=True)
+
+    a: Measured
+    b: Measured
+    update: Measured
+
+
+class AdapterNorms(BaseModel):
+    """Norms by kind of module over all layers, and the update's share by layer."""
+
+    model_config = ConfigDict(frozen=True)
+
+    modules: dict[str, ModuleNorms]
+    layers: dict[str, Measured]
+
+
+class TrainEvent(_Event):
+    """A logged step. `loss` (nats a token) is the mean over the steps since the last such line, all else is the last step's.
+
+    `cross_entropy`, `kl` and `distill` are the terms of a loss that has several, `kl_weight` the anchor's weight.
+    A figure that is NaN was not finite; one that is None was not logged.
+    """
+
+    event: Literal["train"] = "train"
+    step: int
+    epoch: float
+    loss: Measured
+    lr: float
+    grad_norm: Annotated[float | None, BeforeValidator(nan_for_null)] = None
+    token_accuracy: float
+    tokens: int
+    supervised_tokens: int
+    seconds: float
+    cross_entropy: float | None = None
+    kl: float | None = None
+    kl_weight: float | None = None
+    distill: float | None = None
+    norms: AdapterNorms | None = None
+
+
+class EvalEvent(_Event, LossSummary):
+    """An evaluation on the held-out examples.
+
+    `name`: base (the bare base), start (an adapter from elsewhere), eval (on the way), final, best (the adapter kept).
+    """
+
+    event: Literal["eval"] = "eval"
+    step: int
+    epoch: float
+    name: EvaluationName
+    seconds: float
+
+
+class ScoreEvent(_Event):
+    """A benchmark's score on the way; `name` is base or eval."""
+
+    event: Literal["mtbench"] = "mtbench"
+    step: int
+    epoch: float
+    name: Literal["base", "eval"]
+    score: Measured
+    seconds: float
+
+
+class FindingEvent(_Event):
+    """Something that the doctor or the training step noticed; `fix` maps dotted recipe fields to values."""
+
+    event: Literal["finding"] = "finding"
+    step: int
+    rule: str
+    severity: Severity
+    message: str
+    evidence: dict[str, Any] = {}
+    fix: dict[str, Any] = {}
+    advice: str = ""
+
+
+class FailedEvent(_Event):
+    """The run has failed at a step."""
+
+    event: Literal["failed"] = "failed"
+    step: int
+    reason: str
+
+
+Event = StartEvent | TrainEvent | EvalEvent | ScoreEvent | FindingEvent | FailedEvent
+_EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
+Kind = TypeVar("Kind", bound=_Event)
+
+
+def of_kind(events: Iterable[Event], kind: type[Kind]) -> list[Kind]:
+    """The events of one type, in order."""
+    return [event for event in events if isinstance(event, kind)]
 
 
 class EventLog:
@@ -16,15 +176,10 @@ class EventLog:
         self.path = path
         self._file = path.open("ab")
 
-    def write(self, event: str, **fields: Any) -> None:
+    def write(self, event: Event) -> None:
         """Adds one line. Numbers that are not finite are written as null beside `"finite": false`."""
-        clean = {
-            key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in fields.items()
-        }
-        if any(clean[key] is None and fields[key] is not None for key in fields):
-            clean["finite"] = False
-        self._file.write((json.dumps({"event": event, **clean}) + "\n").encode())
+        fields = _finite(event.model_dump(exclude_none=True))
+        self._file.write((json.dumps(fields) + "\n").encode())
         self._file.flush()
 
     def offset(self) -> int:
@@ -42,55 +197,34 @@ class EventLog:
         self._file.close()
 
 
-def read_events(path: Path) -> list[dict[str, Any]]:
-    """All whole lines of an event log; a torn last line (the run was killed while writing) is left out."""
-    events = []
-    for line in path.read_text().splitlines() if path.is_file() else []:
+def read_events(path: Path) -> list[Event]:
+    """All whole lines of an event log; a torn last line (the run was killed while writing) is left out.
+
+    Raises:
+        RunError: a line that is no event of this version, with its number.
+    """
+    if not path.is_file():
+        return []
+    events: list[Event] = []
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
         try:
-            events.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            events += [_EVENT.validate_json(line)] if line.strip() else []
+        except ValidationError as error:
+            fault = error.errors()[0]
+            if fault["type"] == "json_invalid":
+                break
+            field = ".".join(map(str, fault["loc"]))
+            raise RunError(
+                f"{path} line {number}: not an event that this version reads ({field}: {fault['msg']})"
+            ) from error
     return events
 
 
-_HF_NAMES = {
-    "train": {
-        "loss": "loss",
-        "lr": "learning_rate",
-        "grad_norm": "grad_norm",
-        "token_accuracy": "mean_token_accuracy",
-        "tokens": "num_tokens",
-    },
-    "eval": {"loss": "eval_loss", "token_accuracy": "eval_mean_token_accuracy", "seconds": "eval_runtime"},
-}
-
-
-def write_trainer_state(events: Path, target: Path, max_steps: int, epochs: float) -> None:
-    """Writes the history as transformers' `trainer_state.json`, so that other tools can read it."""
-    history, step, best = [], 0, None
-    for event in read_events(events):
-        names = _HF_NAMES.get(event["event"])
-        if names is None:
-            continue
-        step = event["step"]
-        history.append(
-            {
-                "step": step,
-                "epoch": event["epoch"],
-                **{names[key]: event[key] for key in names if key in event},
-            }
-        )
-        if event["event"] == "eval" and event["loss"] is not None and (best is None or event["loss"] < best):
-            best = event["loss"]
-    epoch = history[-1]["epoch"] if history else 0.0
-    write_json(
-        target,
-        {
-            "best_metric": best,
-            "epoch": epoch,
-            "global_step": step,
-            "max_steps": max_steps,
-            "num_train_epochs": epochs,
-            "log_history": history,
-        },
-    )
+def _finite(value: Any) -> Any:
+    """The value as JSON can hold it: numbers that are not finite become null, and their mapping says so."""
+    if not isinstance(value, dict):
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+    clean = {key: _finite(inner) for key, inner in value.items()}
+    if any(clean[key] is None and value[key] is not None for key in value):
+        clean["finite"] = False
+    return clean

@@ -1,22 +1,58 @@
 """Losses of held-out examples, one row an example: what every comparison of runs is made from."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+
+def nan_for_null(value: object) -> object:
+    """What a number that was not finite is written as, read back."""
+    return math.nan if value is None else value
+
+
+# A number that may not be finite: JSON has no word for that, so it is null on disk and NaN here.
+Measured = Annotated[float, BeforeValidator(nan_for_null)]
+
+
+class LossFigures(BaseModel):
+    """Means over the supervised tokens of some examples.
+
+    `loss` is in nats a token, `token_accuracy` a share; `kl` is the mean KL divergence from the bare base in nats a
+    token (None: not measured).
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    examples: int
+    tokens: int
+    loss: Measured
+    perplexity: Measured
+    token_accuracy: float
+    kl: float | None = None
+
+
+class LossSummary(LossFigures):
+    """The same over all examples, by task and by phase of a curriculum."""
+
+    tasks: dict[str, LossFigures] = {}
+    phases: dict[str, LossFigures] = {}
 
 
 @dataclass(frozen=True)
 class ExampleLosses:
-    """Losses of held-out examples.
+    """Losses of held-out examples. Shapes: (examples,) each.
 
-    Shapes: (examples,) each. `source` and `row` say which example it is, `tokens` its supervised tokens, `loss` their summed loss in nats,
-    `correct` how many of them were the model's first choice, `kl` the summed KL divergence from the bare base in nats (NaN: not measured).
+    `source` and `row` say which example it is, `tokens` counts its supervised tokens, `loss` is their summed loss in
+    nats, `correct` how many of them were the model's first choice, `kl` the summed KL divergence from the bare base in
+    nats (NaN: not measured).
     """
 
     source: list[str]
@@ -27,28 +63,30 @@ class ExampleLosses:
     correct: NDArray[np.int64]
     kl: NDArray[np.float64]
 
-    def summary(self, phases: Mapping[str, Sequence[str]] = {}) -> dict[str, Any]:
-        """Mean loss a token, perplexity, token accuracy and KL over all tokens, and the same for each task and each phase of a curriculum."""
+    def summary(self, phases: Mapping[str, Sequence[str]] = {}) -> LossSummary:
+        """Figures over all tokens, for each task and for each phase of a curriculum ({phase: its tasks})."""
         phase_of = {task: phase for phase, tasks in phases.items() for task in tasks}
+        everything = self._figures(np.ones(len(self.row), dtype=bool))
         by_phase = self._by([phase_of.get(task, "") for task in self.task])
-        figures = {**self._figures(np.ones(len(self.row), dtype=bool)), "tasks": self._by(self.task)}
-        return {**figures, "phases": by_phase} if phases else figures
+        return LossSummary(**everything.model_dump(), tasks=self._by(self.task), phases=by_phase)
 
-    def _by(self, labels: list[str]) -> dict[str, Any]:
+    def _by(self, labels: list[str]) -> dict[str, LossFigures]:
         return {
             label: self._figures(np.asarray([other == label for other in labels]))
             for label in sorted(set(labels) - {""})
         }
 
-    def _figures(self, chosen: NDArray[np.bool_]) -> dict[str, Any]:
+    def _figures(self, chosen: NDArray[np.bool_]) -> LossFigures:
         tokens = int(self.tokens[chosen].sum())
-        loss = float(self.loss[chosen].sum() / tokens)
-        accuracy = float(self.correct[chosen].sum() / tokens)
-        figures = {
-            "examples": int(chosen.sum()), "tokens": tokens, "loss": loss, "perplexity": float(np.exp(loss)), "token_accuracy": accuracy,
-        }  # fmt: skip
-        kl = float(self.kl[chosen].sum() / tokens)
-        return figures if np.isnan(kl) else {**figures, "kl": kl}
+        loss, kl = float(self.loss[chosen].sum() / tokens), float(self.kl[chosen].sum() / tokens)
+        return LossFigures(
+            examples=int(chosen.sum()),
+            tokens=tokens,
+            loss=loss,
+            perplexity=float(np.exp(loss)),
+            token_accuracy=float(self.correct[chosen].sum() / tokens),
+            kl=None if np.isnan(kl) else kl,
+        )
 
     def of_task(self, task: str) -> "ExampleLosses":
         """The examples of one task."""

@@ -1,6 +1,6 @@
 """Checkpoints: an adapter, its moments, a step number, and what the log had counted so far."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
@@ -28,9 +28,14 @@ class Progress:
     best_step: int | None = None
     patience_loss: float | None = None
     patience_used: int = 0
-    last_eval: float | None = None
     zero_gradient: bool = False
-    events_bytes: int = field(default=0)
+    events_bytes: int = 0
+
+    def restore(self, folder: Path) -> None:
+        """Takes over what a checkpoint had counted."""
+        stored = read_json(folder / "progress.json")
+        for field in fields(self):
+            setattr(self, field.name, stored[field.name])
 
 
 def save_checkpoint(
@@ -43,8 +48,10 @@ def save_checkpoint(
         write_json(scratch / "progress.json", asdict(progress))
 
 
-def load_checkpoint(folder: Path, adapter: Adapter, optimizer: torch.optim.Optimizer) -> Progress:
-    """Restores adapter and optimizer in place and returns the progress."""
+def load_checkpoint(
+    folder: Path, adapter: Adapter, optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
+    """Restores adapter, optimizer and progress in place."""
     adapter.load(folder)
     restore(optimizer, load_file(folder / "optimizer.safetensors"))
-    return Progress(**read_json(folder / "progress.json"))
+    progress.restore(folder)

@@ -7,101 +7,129 @@ import torch
 
 from paceline.errors import TrainingError
 from paceline.model.base import Base
+from paceline.train.callbacks import Callback
 from paceline.train.distributed import SINGLE_PROCESS, DistributedContext
 from paceline.train.micro_batches import MICRO_BATCH_TOKENS
 from paceline.train.run import TrainingRun
 from paceline.train.step import StepItem, forward_backward
 
-# Tokens of one forward. On a CPU one piece fills the cores and its activations stay near the caches; a GPU wants more at once.
+# Tokens of one forward. On a CPU one micro-batch fills the cores and its activations stay near the caches; a GPU wants
+# more at once.
 BUDGET = {"cpu": MICRO_BATCH_TOKENS, "cuda": 8 * MICRO_BATCH_TOKENS}
 
-Chosen = list[tuple[TrainingRun, StepItem]]
+Taken = list[tuple[TrainingRun, StepItem]]
 
 
 class Cohort:
-    """Trains runs tick by tick. How many pieces share a tick changes the speed and never a bit (on a CPU, in fp32)."""
+    """Trains runs together. How many micro-batches share a forward changes the speed and never a bit (on a CPU, in fp32).
+
+    `start` begins a waiting run if what it starts from is ready. `stopped` says whether a callback ended the training.
+    """
 
     def __init__(
         self,
         base: Base,
         runs: Sequence[TrainingRun],
-        begin: Callable[[TrainingRun], None],
-        budget: int | None = None,
+        start: Callable[[TrainingRun], None],
+        callbacks: Sequence[Callback] = (),
+        token_budget: int | None = None,
         distributed: DistributedContext = SINGLE_PROCESS,
     ) -> None:
-        """`begin` starts a waiting run if what it starts from is ready."""
-        self.base, self.runs, self._begin, self._world = base, list(runs), begin, distributed
-        self.budget = budget or BUDGET[base.device.type]
-        self.stopping = False
+        self.base, self.runs, self._start = base, list(runs), start
+        self._callbacks, self._distributed = callbacks, distributed
+        self.token_budget = token_budget or BUDGET[base.device.type]
+        self.stopped = False
         base.checkpoint_layers(any(run.recipe.gradient_checkpointing for run in runs))
 
     @property
     def active(self) -> list[TrainingRun]:
+        """The runs that are under way."""
         return [run for run in self.runs if run.state == "running"]
 
-    def train(self, observe: Callable[["Cohort"], None] = lambda cohort: None) -> None:
-        """Trains every run to its end, or until `stopping` is set: then each saves its last step. `observe` is called after every tick."""
-        while not self._told_to_stop():
-            for run in self.runs:
-                if run.state == "waiting":
-                    self._begin(run)
+    def train(self) -> None:
+        """Trains every run to its end, or until a callback asks for a stop: then each saves its last step."""
+        while not self._asked_to_stop():
+            self._start_waiting()
             if not self.active:
                 break
-            self.micro_step()
-            observe(self)
+            taken = self._take_micro_batches()
+            if self._forward_backward(taken):
+                for run in self.active:
+                    if run.queue.peek() is None:
+                        self._finish_step(run)
+            for callback in self._callbacks:
+                callback.on_micro_step(self)
         for run in self.active:
             run.stop()
 
-    def _told_to_stop(self) -> bool:
-        """Several processes stop after the same step, or one would wait for the others for ever."""
-        if self._world.size == 1:
-            return self.stopping
-        if all(run.between_steps for run in self.active):
-            self.stopping = self._world.any(self.stopping)
-            return self.stopping
-        return False
-
-    def micro_step(self) -> None:
-        """One forward and backward over pieces of the runs that are least far, then the steps that this completes."""
-        chosen = self._choose()
-        began = time.perf_counter()
-        try:
-            if chosen:  # else this process has no piece of the step
-                forward_backward(self.base, [item for _, item in chosen])
-        except torch.OutOfMemoryError as error:
-            self._halve(chosen, error)
+    def _finish_step(self, run: TrainingRun) -> None:
+        """All of the step's micro-batches are summed: reduce, clip, step, log, evaluate, then end, save or go on."""
+        stats = run.update()
+        if not stats.finite:
+            run.fail(f"loss {stats.loss}, grad_norm {stats.grad_norm} at step {stats.step}")
             return
-        took = time.perf_counter() - began
-        tokens = sum(item.micro_batch.tokens for _, item in chosen) or 1
-        for run, item in chosen:
-            run.progress.seconds += took * item.micro_batch.tokens / tokens
-        for run in self.active:
-            if run.next_micro_batch() is None:
-                run.finish_step()
+        run.record(stats)
+        run.evaluate_if_due()
+        if run.at_end or run.out_of_patience:
+            run.finish()
+        elif run.fatal_finding:
+            run.fail(run.fatal_finding)
+        else:
+            run.save_if_due()
+            run.begin_step()
 
-    def _choose(self) -> Chosen:
-        """Pieces up to the budget, at least one, from the runs in the order of their progress; a run's pieces stay together."""
-        chosen: Chosen = []
+    def _start_waiting(self) -> None:
+        for run in self.runs:
+            if run.state == "new":
+                self._start(run)
+
+    def _take_micro_batches(self) -> Taken:
+        """Micro-batches up to the token budget, at least one, from the runs that are least far; a run's stay together."""
+        taken: Taken = []
         tokens = 0
         for run in sorted(self.active, key=lambda run: run.done):
-            while (
-                (micro_batch := run.next_micro_batch()) is not None
-                and (not chosen or tokens + micro_batch.tokens <= self.budget)
-                and not (chosen and self._world.sharded)
-            ):
-                chosen.append((run, run.take()))
+            while (micro_batch := run.queue.peek()) is not None:
+                fits = tokens + micro_batch.tokens <= self.token_budget and not self._distributed.sharded
+                if taken and not fits:
+                    break
+                taken.append((run, run.take()))
                 tokens += micro_batch.tokens
-        return chosen
+        return taken
 
-    def _halve(self, chosen: Chosen, error: torch.OutOfMemoryError) -> None:
-        """Out of memory: the steps under way begin again with half the budget. The pieces stay the same, so the bits do."""
-        largest = max(item.micro_batch.tokens for _, item in chosen)
-        if len(chosen) == 1:
+    def _forward_backward(self, taken: Taken) -> bool:
+        """Whether it went well; out of memory, the steps under way begin again with half the budget."""
+        began = time.perf_counter()
+        try:
+            if taken:  # else this process has no micro-batch of the step
+                forward_backward(self.base, [item for _, item in taken])
+        except torch.OutOfMemoryError as error:
+            self._halve_budget(taken, error)
+            return False
+        seconds = time.perf_counter() - began
+        tokens = sum(item.micro_batch.tokens for _, item in taken) or 1
+        for run, item in taken:
+            run.progress.seconds += seconds * item.micro_batch.tokens / tokens
+        return True
+
+    def _halve_budget(self, taken: Taken, error: torch.OutOfMemoryError) -> None:
+        """The micro-batches stay the same, so the bits do."""
+        if len(taken) == 1:
+            ((run, item),) = taken
             raise TrainingError(
-                f"out of memory with a single piece of {largest} tokens of run {chosen[0][0].name!r}; lower max_length, or take a smaller base"
+                f"out of memory with a single micro-batch of {item.micro_batch.tokens} tokens of run {run.name!r}; "
+                "lower max_length, or take a smaller base"
             ) from error
-        self.budget //= 2
-        for run, _ in chosen:
+        self.token_budget //= 2
+        for run, _ in taken:
             run.restart_step()
         if self.base.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def _asked_to_stop(self) -> bool:
+        """Several processes stop after the same step, or one would wait for the others for ever."""
+        wanted = any(callback.wants_stop() for callback in self._callbacks)
+        if self._distributed.size == 1:
+            self.stopped = wanted
+        elif all(run.queue.fraction == 0 for run in self.active):
+            self.stopped = self._distributed.any(wanted)
+        return self.stopped

@@ -1,9 +1,9 @@
-"""What a study will need: memory by part, steps, tokens and time, from its tokenized data and a short measured probe."""
+"""What a study will need: memory by part, steps, tokens and time, from its tokenized data and a short measurement."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,6 @@ import psutil
 import torch
 from torch import Tensor
 
-from paceline.config.recipe import Recipe
 from paceline.config.study import Run, Study
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base, default_device, load_base, read_config
@@ -27,7 +26,7 @@ from paceline.train.step import StepItem, forward_backward
 from paceline.train.teacher import load_teachers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunEstimate:
     """One run. `coverage` is passes over its training data, `seconds` its training alone, from the probe's tokens/s."""
 
@@ -38,7 +37,7 @@ class RunEstimate:
     seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CohortEstimate:
     """Runs that train together. Memory in bytes by part; `available` is what the device has for all of it."""
 
@@ -53,90 +52,98 @@ class CohortEstimate:
 
 
 def estimate_study(
-    study: Study, budget: int | None = None, log: Callable[[str], None] = lambda line: None
+    study: Study, token_budget: int | None = None, log: Callable[[str], None] = lambda line: None
 ) -> list[CohortEstimate]:
-    """Estimates every cohort of a study. Loads each base and trains a piece of every run for a moment; writes nothing.
+    """Estimates every cohort of a study.
+
+    Loads each base and trains a micro-batch of every run for a moment; writes nothing.
 
     Raises:
         PacelineError: whatever training would refuse.
     """
+    cohorts = group_by_base(study.runs, lambda run: run.recipe)
     return [
-        _load_and_estimate(base, base_format, runs, budget, log)
-        for (base, base_format), runs in group_by_base(study.runs, lambda run: run.recipe).items()
+        _load_and_estimate(base, base_format, runs, token_budget, log)
+        for (base, base_format), runs in cohorts.items()
     ]
 
 
 def _load_and_estimate(
-    name: str, base_format: BaseFormat, recipes: Sequence[Run], budget: int | None, log: Callable[[str], None]
+    name: str,
+    base_format: BaseFormat,
+    runs: Sequence[Run],
+    token_budget: int | None,
+    log: Callable[[str], None],
 ) -> CohortEstimate:
     read_config(name)
     preparer = Preparer()
-    runs = [(run.name, run.recipe, preparer.prepare(run.recipe)) for run in recipes]
+    prepared = {run.name: preparer.prepare(run.recipe) for run in runs}
     libraries = psutil.Process().memory_info().rss
     log(f"loading the base {name}")
-    return estimate_cohort(load_base(name, base_format=base_format), libraries, runs, preparer, budget, log)
+    base = load_base(name, base_format=base_format)
+    return estimate_cohort(base, libraries, prepared, preparer, token_budget, log)
 
 
 def estimate_cohort(
     base: Base,
     libraries: int,
-    runs: Sequence[tuple[str, Recipe, Prepared]],
+    runs: Mapping[str, Prepared],
     preparer: Preparer,
-    budget: int | None,
+    token_budget: int | None,
     log: Callable[[str], None],
 ) -> CohortEstimate:
-    """Estimates runs that share a loaded base; `libraries` is the memory that the process had before the base."""
-    teachers = load_teachers([recipe for _, recipe, _ in runs], preparer, base, log)
+    """Estimates runs that share a loaded base.
+
+    Args:
+        libraries: bytes that the process had before the base was loaded.
+    """
+    recipes = [prepared.recipe for prepared in runs.values()]
+    teachers = load_teachers(recipes, preparer, base, log)
     reference = HiddenStateCache(base)
-    base.checkpoint_layers(any(recipe.gradient_checkpointing for _, recipe, _ in runs))
-    adapters = [base.new_adapter(recipe) for _, recipe, _ in runs]
-    rates, activations = [], 0
-    for (run, recipe, ready), adapter in zip(runs, adapters, strict=True):
-        log(f"probing {run}")
+    base.checkpoint_layers(any(recipe.gradient_checkpointing for recipe in recipes))
+    estimates, activations, parameters, moments = [], 0, 0, 0
+    for name, prepared in runs.items():
+        log(f"timing a micro-batch of {name}")
+        recipe, adapter = prepared.recipe, base.new_adapter(prepared.recipe)
         teacher = teachers[recipe.distill.teacher, recipe.distill.quantize] if recipe.distill else None
-        rate, saved = _probe(
-            base, ready, adapter, Objective(recipe, ready.dataset, reference if recipe.kl else None, teacher)
-        )
-        rates.append(rate)
+        objective = Objective(recipe, prepared.dataset, reference, teacher)
+        rate, saved = _time_micro_batches(base, prepared, adapter, objective)
+        estimates.append(_estimate_run(name, prepared, rate))
         activations = max(activations, saved)
-    tokens = max(budget or BUDGET[base.device.type], max(_longest(ready) for _, _, ready in runs))
-    memory = {
-        **({"libraries": libraries} if base.device.type == "cpu" else {}),
+        parameters += 2 * adapter.parameters.nbytes
+        moments += int(adapter.parameters.nbytes * (2 if recipe.optim == "adamw" else 0.52))
+    tokens = max(token_budget or BUDGET[base.device.type], max(map(_longest, runs.values())))
+    memory = {"libraries": libraries} if base.device.type == "cpu" else {}
+    memory |= {
         "base": _bytes(base) + sum(_bytes(teacher.base) for teacher in teachers.values()),
-        "adapters and gradients": sum(2 * adapter.parameters.nbytes for adapter in adapters),
-        "optimizers": sum(
-            int(a.parameters.nbytes * (2 if r.optim == "adamw" else 0.52))
-            for a, (_, r, _) in zip(adapters, runs, strict=True)
-        ),
+        "adapters and gradients": parameters,
+        "optimizers": moments,
         "activations": activations * tokens + _workspace(base, tokens),
     }
-    estimates = [_run(run, ready, rate) for (run, _, ready), rate in zip(runs, rates, strict=True)]
-    return CohortEstimate(base.name, estimates, memory, device_memory(base.device))
+    return CohortEstimate(base=base.name, runs=estimates, memory=memory, available=device_memory(base.device))
 
 
 def device_memory(device: torch.device | None = None) -> int:
     """Bytes that a device has; None: the one on which training would run here."""
     device = device or default_device()
-    return (
-        psutil.virtual_memory().total
-        if device.type == "cpu"
-        else torch.cuda.get_device_properties(device).total_memory
-    )
+    if device.type == "cpu":
+        return psutil.virtual_memory().total
+    return torch.cuda.get_device_properties(device).total_memory
 
 
-def _run(name: str, prepared: Prepared, rate: float) -> RunEstimate:
+def _estimate_run(name: str, prepared: Prepared, rate: float) -> RunEstimate:
     recipe, plan = prepared.recipe, prepared.plan
     mean = float(np.minimum(prepared.dataset.lengths[prepared.split.train], recipe.max_length).mean())
-    seen = plan.total_steps / plan.steps_per_epoch * plan.examples
-    tokens = round(seen * mean)
-    return RunEstimate(name, plan.total_steps, tokens, plan.coverage, tokens / rate)
+    tokens = round(plan.coverage * plan.examples * mean)
+    return RunEstimate(
+        name=name, steps=plan.total_steps, tokens=tokens, coverage=plan.coverage, seconds=tokens / rate
+    )
 
 
 def _longest(prepared: Prepared) -> int:
-    """Tokens of the longest piece: one long example may be more than a piece usually holds."""
-    return int(
-        max(np.minimum(prepared.dataset.lengths, prepared.recipe.max_length).max(), MICRO_BATCH_TOKENS)
-    )
+    """Tokens of the longest micro-batch: one long example may be more than one usually holds."""
+    longest = np.minimum(prepared.dataset.lengths, prepared.recipe.max_length).max()
+    return int(max(longest, MICRO_BATCH_TOKENS))
 
 
 def _bytes(base: Base) -> int:
@@ -157,45 +164,41 @@ def _workspace(base: Base, tokens: int) -> int:
     )
 
 
-def _probe(base: Base, prepared: Prepared, adapter: Adapter, objective: Objective) -> tuple[float, int]:
-    """(tokens a second, bytes kept for the backward pass per token) of a run, from two of its first pieces."""
-    recipe, dataset = prepared.recipe, prepared.dataset
-    order = DataOrder(recipe, prepared.plan)
-    examples = prepared.split.train[
-        np.concatenate([order(step) for step in range(min(4, prepared.plan.total_steps))])
-    ]
-    micro_batches = list(make_micro_batches(dataset, examples, recipe.max_length))[:2]
-    took, saved = 0.0, 0
+def _time_micro_batches(
+    base: Base, prepared: Prepared, adapter: Adapter, objective: Objective
+) -> tuple[float, int]:
+    """(tokens a second, bytes kept for the backward pass per token) of a run, from two of its first micro-batches."""
+    recipe, plan = prepared.recipe, prepared.plan
+    order = DataOrder(recipe, plan)
+    first = np.concatenate([order(step) for step in range(min(4, plan.total_steps))])
+    examples = prepared.split.train[first]
+    micro_batches = list(make_micro_batches(prepared.dataset, examples, recipe.max_length))[:2]
+    step = recipe.kl.start_step + recipe.kl.warmup_steps if recipe.kl else 0
+    seconds, saved = 0.0, 0
     for micro_batch in micro_batches:  # the last one counts: the first warms up
         began = time.perf_counter()
-        saved = _train_piece(
-            base,
-            adapter,
-            objective,
-            micro_batch,
-            recipe.kl.start_step + recipe.kl.warmup_steps if recipe.kl else 0,
-        )
-        took = time.perf_counter() - began
-    adapter.gradients.zero_()
-    return micro_batches[-1].tokens / took, saved // micro_batches[-1].tokens
+        saved = _train_micro_batch(base, adapter, objective, micro_batch, step)
+        seconds = time.perf_counter() - began
+    return micro_batches[-1].tokens / seconds, saved // micro_batches[-1].tokens
 
 
-def _train_piece(
+def _train_micro_batch(
     base: Base, adapter: Adapter, objective: Objective, micro_batch: MicroBatch, step: int
 ) -> int:
     """Bytes that autograd keeps for the backward pass, weights not counted."""
-    objective.begin(step, [micro_batch], False)
+    loss = objective.begin(step, [micro_batch])
     weights = {p.untyped_storage().data_ptr() for p in base.model.parameters()}
     kept: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
-        base_format = tensor.untyped_storage()
-        if base_format.data_ptr() not in weights:
-            kept[base_format.data_ptr()] = base_format.nbytes()
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
+    item = StepItem(micro_batch=micro_batch, adapter=adapter, loss=loss, dropout_key=(0, 0, 0, 2))
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        forward_backward(base, [StepItem(micro_batch, adapter, objective, (0, 0, 0, 2))])
+        forward_backward(base, [item])
     if base.device.type == "cuda":
         torch.cuda.synchronize()
     return sum(kept.values())

@@ -1,4 +1,4 @@
-"""Final hidden states of a frozen model for the examples that runs see: what KL anchor and distillation compare with."""
+"""Final hidden states of a frozen model, which the KL anchor and distillation compare with."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from torch import Tensor
 from paceline.data.tokens import TokenDataset
 from paceline.model.base import Base
 from paceline.model.batch import Segment, pack_sequences, use_batch
-from paceline.train.micro_batches import MicroBatch, Sequence
+from paceline.train.micro_batches import MicroBatch, TokenSequence
 
-# Hidden states kept for the next run that sees the same example: runs of a cohort meet the same examples within a few ticks.
+# Bytes kept for the next run that sees the same example: runs of a cohort meet the same examples within a few
+# micro-steps.
 KEPT_BYTES = {"cpu": 2**28, "cuda": 2**31}
 
 
@@ -25,10 +26,10 @@ class HiddenStateCache:
         self._bytes = 0
 
     def of(self, dataset: TokenDataset, micro_batch: MicroBatch, tail: int | None) -> tuple[Tensor, Tensor]:
-        """Places (n,) among the piece's supervised positions, and the hidden states (n, hidden size) there.
+        """Indices (n,) among the micro-batch's supervised positions, and the hidden states (n, hidden size) there.
 
         Args:
-            tail: only the last so many supervised positions of each sequence.
+            tail: only the last `tail` supervised positions of each sequence; None: all.
         """
         keys = [
             (id(dataset), sequence.example, len(sequence.inputs), tail or 0)
@@ -39,19 +40,21 @@ class HiddenStateCache:
         ]
         if missing:
             self._compute(missing, tail)
-        places, before = [], 0
+        indices, before = [], 0
         for sequence in micro_batch.sequences:
             count = min(tail or sequence.supervised, sequence.supervised)
-            places.append(torch.arange(before + sequence.supervised - count, before + sequence.supervised))
+            indices.append(torch.arange(before + sequence.supervised - count, before + sequence.supervised))
             before += sequence.supervised
         states = torch.cat([self._kept[key] for key in keys])
         for key in keys:
             self._kept.move_to_end(key)
         self._forget()
-        return torch.cat(places).to(states.device), states
+        return torch.cat(indices).to(states.device), states
 
     @torch.no_grad()
-    def _compute(self, missing: list[tuple[tuple[int, int, int, int], Sequence]], tail: int | None) -> None:
+    def _compute(
+        self, missing: list[tuple[tuple[int, int, int, int], TokenSequence]], tail: int | None
+    ) -> None:
         sequences = [(s.inputs, s.labels) for _, s in missing]
         total = sum(len(ids) for ids, _ in sequences)
         batch = pack_sequences(sequences, [Segment(0, total, None)], self.base.device)

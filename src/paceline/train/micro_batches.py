@@ -1,8 +1,10 @@
-"""Pieces: whole sequences of one effective batch, about PIECE_TOKENS together, cut by a rule that looks at nothing but the run."""
+"""Micro-batches: whole sequences of one effective batch, about 2,048 tokens together.
+
+They are cut by a rule that looks at nothing but the run, so a run's sums never depend on its neighbours.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -10,14 +12,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from paceline.data.tokens import TokenDataset
+from paceline.model.adapter import Adapter
 from paceline.model.batch import PackedBatch, Segment, pack_sequences
 
 MICRO_BATCH_TOKENS = 2048
 
 
 @dataclass(frozen=True)
-class Sequence:
-    """One example as the model sees it. Shapes: (length,) int64 input ids, and the next tokens' ids, -100 where not supervised."""
+class TokenSequence:
+    """One example as the model sees it.
+
+    Shapes: `inputs` (length,) int64, `labels` the next tokens' ids, -100 where not supervised.
+    """
 
     example: int
     inputs: Tensor
@@ -27,9 +33,9 @@ class Sequence:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Sequences that stay together in one slice of a flat batch."""
+    """Sequences that stay together in one segment of a packed batch."""
 
-    sequences: list[Sequence]
+    sequences: list[TokenSequence]
 
     @property
     def tokens(self) -> int:
@@ -40,22 +46,25 @@ class MicroBatch:
         return sum(sequence.supervised for sequence in self.sequences)
 
 
-def make_sequence(dataset: TokenDataset, example: int, max_length: int) -> Sequence:
-    """One example cut to max_length tokens. What follows its last supervised token is left out: it cannot change a loss."""
+def make_sequence(dataset: TokenDataset, example: int, max_length: int) -> TokenSequence:
+    """One example cut to max_length tokens. What follows its last supervised token cannot change a loss: it is left out."""
     ids, mask = dataset.example(example)
     ids, mask = ids[:max_length], mask[:max_length]
     marked = np.flatnonzero(mask[1:])
     end = int(marked[-1]) + 1 if len(marked) else 0
     inputs = torch.from_numpy(ids[:end].astype(np.int64))
     labels = torch.from_numpy(np.where(mask[1 : end + 1] == 1, ids[1 : end + 1], -100).astype(np.int64))
-    return Sequence(int(example), inputs, labels, len(marked))
+    return TokenSequence(int(example), inputs, labels, len(marked))
 
 
 def make_micro_batches(
     dataset: TokenDataset, examples: Iterable[int] | NDArray[np.int64], max_length: int
 ) -> Iterator[MicroBatch]:
-    """The pieces of an effective batch, in order. Examples with no supervised token within max_length add nothing and are left out."""
-    held: list[Sequence] = []
+    """The micro-batches of an effective batch, in order.
+
+    Examples with no supervised token within max_length add nothing and are left out.
+    """
+    held: list[TokenSequence] = []
     size = 0
     for example in examples:
         sequence = make_sequence(dataset, int(example), max_length)
@@ -71,17 +80,12 @@ def make_micro_batches(
 
 
 def pack_micro_batches(
-    micro_batches: list[MicroBatch], segments: list[Segment], device: torch.device
+    items: Iterable[tuple[MicroBatch, Adapter | None, tuple[int, ...] | None]], device: torch.device
 ) -> PackedBatch:
-    """Pieces laid end to end; `slices` must be theirs, in the same order (see `bounds`)."""
-    return pack_sequences(
-        [(s.inputs, s.labels) for micro_batch in micro_batches for s in micro_batch.sequences],
-        segments,
-        device,
-    )
-
-
-def offsets(micro_batches: list[MicroBatch]) -> list[tuple[int, int]]:
-    """(start, stop) of each piece in the flat batch that they make together."""
-    ends = np.cumsum([0, *(micro_batch.tokens for micro_batch in micro_batches)]).tolist()
-    return list(pairwise(ends))
+    """Micro-batches laid end to end, each a segment with its adapter and its dropout key (None: no dropout)."""
+    sequences, segments, start = [], [], 0
+    for micro_batch, adapter, dropout_key in items:
+        sequences += [(sequence.inputs, sequence.labels) for sequence in micro_batch.sequences]
+        segments.append(Segment(start, start + micro_batch.tokens, adapter, dropout_key))
+        start += micro_batch.tokens
+    return pack_sequences(sequences, segments, device)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from paceline.config.objective import KL
@@ -21,95 +23,121 @@ def kl_weight(kl: KL, step: int) -> float:
 
 
 class Objective:
-    """Loss of the step under way: (1 - d) cross-entropy + weight x KL to the base + d x KL to the teacher.
+    """A run's loss: (1 - d) cross-entropy + weight x KL to the base + d x temperature² x KL to the teacher.
 
-    Each term is a mean over its own positions of the whole effective batch. `anchor` gives the bare base's hidden states, `teacher` the
-    teacher's; None where the recipe does not need them.
+    `reference` gives the bare base's hidden states, `teacher` the teacher's; None where the recipe does not need them.
     """
 
     def __init__(
         self,
         recipe: Recipe,
         dataset: TokenDataset,
-        reference: HiddenStateCache | None,
-        teacher: HiddenStateCache | None,
+        reference: HiddenStateCache | None = None,
+        teacher: HiddenStateCache | None = None,
     ) -> None:
-        self._recipe, self._dataset, self._reference, self._teacher = recipe, dataset, reference, teacher
-        self._share = recipe.distill.weight if recipe.distill else 0.0
-        self.begin(0, [], False)
+        self.recipe, self.dataset = recipe, dataset
+        self.reference = reference if recipe.kl else None
+        self.teacher = teacher if recipe.distill else None
 
-    def begin(self, step: int, micro_batches: list[MicroBatch], measure: bool) -> None:
-        """Forgets what was summed and takes the weights of a step. `measure`: the KL is wanted even where its weight is 0."""
-        kl = self._recipe.kl
-        self.supervised = sum(micro_batch.supervised for micro_batch in micro_batches)
-        self._weight = kl_weight(kl, step) if kl else 0.0
-        self._with_kl = kl is not None and (self._weight > 0 or (kl.measure and measure))
-        tail = kl.tail if kl else None
-        self._anchored = sum(
-            min(tail or s.supervised, s.supervised)
-            for micro_batch in micro_batches
-            for s in micro_batch.sequences
-        )
-        self._sums: dict[str, float] = {}
+    def begin(self, step: int, micro_batches: Sequence[MicroBatch], measure: bool = False) -> StepLoss:
+        """The loss of a step (from 0) over its micro-batches; `measure`: the KL is wanted even where its weight is 0."""
+        return StepLoss(self, step, micro_batches, measure)
+
+
+class StepLoss:
+    """The loss of the step under way, summed micro-batch by micro-batch.
+
+    Each term is a mean over its own positions of the whole effective batch: `positions` counts them by the term's name
+    (cross_entropy, kl, distill), `weights` are the terms' factors in the loss.
+    """
+
+    def __init__(
+        self, objective: Objective, step: int, micro_batches: Sequence[MicroBatch], measure: bool
+    ) -> None:
+        self._objective = objective
+        recipe = objective.recipe
+        sequences = [sequence for micro_batch in micro_batches for sequence in micro_batch.sequences]
+        self.supervised = sum(sequence.supervised for sequence in sequences)
+        share = recipe.distill.weight if recipe.distill else 0.0
+        self.weights = {"cross_entropy": 1 - share}
+        self.positions = {"cross_entropy": self.supervised}
+        if kl := recipe.kl:
+            weight = kl_weight(kl, step)
+            if objective.reference and (weight > 0 or (kl.measure and measure)):
+                self.weights["kl"] = weight
+                self.positions["kl"] = sum(min(kl.tail or s.supervised, s.supervised) for s in sequences)
+        if recipe.distill and objective.teacher:
+            self.weights["distill"] = share
+            self.positions["distill"] = self.supervised
         self.correct = 0
+        self._sums = dict.fromkeys(self.weights, 0.0)
 
     @property
     def scale(self) -> float:
         """Factor of the summed cross-entropy."""
-        return (1 - self._share) / self.supervised
+        return self._scale("cross_entropy")
 
     def soft_targets(self, micro_batch: MicroBatch) -> list[SoftTarget]:
-        """The distributions that a piece of the step is compared with, beside its labels."""
-        found = []
-        kl, distill = self._recipe.kl, self._recipe.distill
-        if self._with_kl and kl and self._reference:
-            places, states = self._reference.of(self._dataset, micro_batch, kl.tail)
-            forward = kl.direction == "base-adapter"
-            found.append(
-                SoftTarget(places, states, self._reference.base.head, self._weight / self._anchored, forward)
+        """The distributions that a micro-batch of the step is compared with, beside its labels."""
+        objective, targets = self._objective, []
+        kl, distill = objective.recipe.kl, objective.recipe.distill
+        if "kl" in self.weights and kl and objective.reference:
+            positions, states = objective.reference.of(objective.dataset, micro_batch, kl.tail)
+            targets.append(
+                SoftTarget(
+                    name="kl",
+                    positions=positions,
+                    hidden=states,
+                    head=objective.reference.base.head,
+                    weight=self._scale("kl"),
+                    forward=kl.direction == "base-adapter",
+                )
             )
-        if distill and self._teacher:
-            places, states = self._teacher.of(self._dataset, micro_batch, None)
-            weight = self._share / self.supervised
-            found.append(
-                SoftTarget(places, states, self._teacher.base.head, weight, True, distill.temperature)
+        if "distill" in self.weights and distill and objective.teacher:
+            positions, states = objective.teacher.of(objective.dataset, micro_batch, None)
+            targets.append(
+                SoftTarget(
+                    name="distill",
+                    positions=positions,
+                    hidden=states,
+                    head=objective.teacher.base.head,
+                    weight=self._scale("distill"),
+                    forward=True,
+                    temperature=distill.temperature,
+                )
             )
-        return found
+        return targets
 
     def add(self, losses: TokenLosses) -> None:
-        """Counts what a piece's forward gave."""
-        names = ["kl"] * self._with_kl + ["distill"] * (self._teacher is not None)
-        self._sum("cross_entropy", float(losses.loss.double().sum()))
-        for name, values in zip(names, losses.divergences, strict=True):
-            self._sum(name, float(values.double().sum()))
+        """Counts what a micro-batch's forward gave."""
+        for name, values in {"cross_entropy": losses.loss, **losses.divergences}.items():
+            self._sums[name] += float(values.double().sum())
         self.correct += int(losses.correct.sum())
 
     def all_reduce(self, distributed: DistributedContext) -> None:
         """Adds what the other processes have counted."""
         if distributed.size == 1:
             return
-        names = ["cross_entropy", *["kl"] * self._with_kl, *["distill"] * (self._teacher is not None)]
-        told = torch.tensor(
-            [*(self._sums.get(name, 0.0) for name in names), self.correct],
-            dtype=torch.float64,
-            device=distributed.device,
-        )
-        distributed.all_reduce(told)
-        self._sums, self.correct = dict(zip(names, told.tolist()[:-1], strict=True)), int(told[-1])
+        counted = [*self._sums.values(), self.correct]
+        total = torch.tensor(counted, dtype=torch.float64, device=distributed.device)
+        distributed.all_reduce(total)
+        *sums, correct = total.tolist()
+        self._sums, self.correct = dict(zip(self._sums, sums, strict=True)), int(correct)
 
-    def _sum(self, name: str, value: float) -> None:
-        self._sums[name] = self._sums.get(name, 0.0) + value
+    @property
+    def terms(self) -> dict[str, float]:
+        """The mean of each term in nats, by name."""
+        return {name: total / max(self.positions[name], 1) for name, total in self._sums.items()}
 
-    def figures(self) -> dict[str, float]:
-        """`loss`, and beside it the terms that it is made of where there is more than one; all in nats."""
-        positions = max(self.supervised, 1)
-        terms = {
-            name: total / (max(self._anchored, 1) if name == "kl" else positions)
-            for name, total in self._sums.items()
-        }
-        loss = (1 - self._share) * terms.get("cross_entropy", 0.0) + self._weight * terms.get("kl", 0.0)
-        if self._recipe.distill:
-            loss += self._share * self._recipe.distill.temperature**2 * terms.get("distill", 0.0)
-        if set(terms) <= {"cross_entropy"}:
-            return {"loss": loss}
-        return {"loss": loss, **terms} | ({"kl_weight": self._weight} if "kl" in terms else {})
+    @property
+    def value(self) -> float:
+        """The loss in nats: the weighted sum of the terms."""
+        terms, distill = self.terms, self._objective.recipe.distill
+        factors = dict(self.weights)
+        if distill and "distill" in factors:
+            factors["distill"] *= distill.temperature**2
+        return sum(factors[name] * value for name, value in terms.items())
+
+    def _scale(self, term: str) -> float:
+        """What a term's sum is multiplied by in the loss, temperature apart."""
+        return self.weights[term] / self.positions[term]

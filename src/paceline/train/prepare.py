@@ -15,6 +15,7 @@ from paceline.data.split import Split, split
 from paceline.data.tokens import TokenDataset, load_tokens
 from paceline.errors import DataError
 from paceline.model.quantization import BaseFormat
+from paceline.runs.events import DataFacts, TokenLengths
 from paceline.train.order import StepPlan, make_step_plan
 from paceline.train.schedule import learning_rate
 
@@ -39,23 +40,22 @@ class Prepared:
     dataset: TokenDataset
     split: Split
     plan: StepPlan
-    facts: dict[str, Any]
+    facts: DataFacts
 
     def summary(self) -> str:
         """The data in one line: what trains, what is held out, what was cut or removed."""
-        f = self.facts
-        mixture = ", ".join(f"{label} {count:,}" for label, count in f["train_mixture"].items())
-        parts = [
-            f"{f['train']:,} examples train" + (f" ({mixture})" if len(f["train_mixture"]) > 1 else ""),
-            f"{f['eval']:,} are held out",
-        ]
-        parts += [f"{f['truncated']:,} cut to {self.recipe.max_length} tokens"] if f["truncated"] else []
-        parts += [f"{f['answers_lost']:,} lose their whole answer"] if f["answers_lost"] else []
-        parts += (
-            [f"{f['dropped_no_assistant']:,} without an answer dropped"] if f["dropped_no_assistant"] else []
-        )
-        parts += [f"{count:,} removed: {rule}" for rule, count in f.get("removed", {}).items() if count]
-        return "data: " + "; ".join(parts)
+        facts = self.facts
+        mixture = ", ".join(f"{label} {count:,}" for label, count in facts.train_mixture.items())
+        of_each = f" ({mixture})" if len(facts.train_mixture) > 1 else ""
+        clauses = [f"{facts.train:,} examples train{of_each}", f"{facts.eval:,} are held out"]
+        counts = {
+            f"cut to {self.recipe.max_length} tokens": facts.truncated,
+            "lose their whole answer": facts.answers_lost,
+            "without an answer dropped": facts.dropped_no_assistant,
+        }
+        clauses += [f"{count:,} {what}" for what, count in counts.items() if count]
+        clauses += [f"{count:,} removed: {rule}" for rule, count in facts.removed.items() if count]
+        return "data: " + "; ".join(clauses)
 
 
 @dataclass
@@ -89,10 +89,10 @@ class Preparer:
         dataset = self.tokens(recipe.base, recipe.data, recipe.loss_on)
         _refuse_all_long(recipe, dataset)
         parts = split(dataset, recipe.data.eval_ratio, recipe.max_length)
-        facts = _facts(recipe, dataset)
+        removed: dict[str, int] = {}
         if recipe.data.clean is not None:
             cleaned = clean(dataset, recipe.data.clean, parts, on_progress)
-            parts, facts["removed"] = cleaned.split, cleaned.removed
+            parts, removed = cleaned.split, cleaned.removed
         if recipe.train_tasks is not None:
             tasks = dataset.tasks
             chosen = choose_tasks([tasks[i] for i in parts.train], recipe.train_tasks, recipe.phases)
@@ -102,14 +102,9 @@ class Preparer:
                 raise DataError(
                     f"data {recipe.data.source!r}: no example is left to {name}; check data.clean and train_tasks"
                 )
-        facts |= {
-            "train": len(parts.train),
-            "eval": len(parts.eval),
-            "train_mixture": _mixture(dataset, parts.train),
-        }
         plan = make_step_plan(recipe, len(parts.train))
         learning_rate(recipe, plan)  # refuses a schedule that does not fit the steps
-        return Prepared(recipe, dataset, parts, plan, facts)
+        return Prepared(recipe, dataset, parts, plan, _facts(recipe, dataset, parts, removed))
 
 
 def _refuse_all_long(recipe: Recipe, dataset: TokenDataset) -> None:
@@ -120,12 +115,20 @@ def _refuse_all_long(recipe: Recipe, dataset: TokenDataset) -> None:
         )
 
 
-def _facts(recipe: Recipe, dataset: TokenDataset) -> dict[str, Any]:
-    return {
-        "length": {**{f"p{p}": int(np.percentile(dataset.lengths, p)) for p in (50, 95, 99)}, "max": int(dataset.lengths.max())},
-        "examples": len(dataset), "mixture": dataset.counts, "dropped_no_assistant": len(dataset.dropped),
-        "truncated": int((dataset.lengths > recipe.max_length).sum()), "answers_lost": int((dataset.first >= recipe.max_length).sum()),
-    }  # fmt: skip
+def _facts(recipe: Recipe, dataset: TokenDataset, parts: Split, removed: dict[str, int]) -> DataFacts:
+    p50, p95, p99 = (int(np.percentile(dataset.lengths, p)) for p in (50, 95, 99))
+    return DataFacts(
+        length=TokenLengths(p50=p50, p95=p95, p99=p99, max=int(dataset.lengths.max())),
+        examples=len(dataset),
+        mixture=dataset.counts,
+        dropped_no_assistant=len(dataset.dropped),
+        truncated=int((dataset.lengths > recipe.max_length).sum()),
+        answers_lost=int((dataset.first >= recipe.max_length).sum()),
+        train=len(parts.train),
+        eval=len(parts.eval),
+        train_mixture=_mixture(dataset, parts.train),
+        removed=removed,
+    )
 
 
 def _mixture(dataset: TokenDataset, examples: np.ndarray[Any, Any]) -> dict[str, int]:

@@ -13,14 +13,14 @@ from paceline.evaluate.mtbench.run import run_mtbench
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base
 from paceline.runs.directory import RunDirectory
-from paceline.train.run import Probe, no_probe
+from paceline.train.run import Scorer, no_scorer
 
 
-def in_training_score(base: Base, directory: RunDirectory, recipe: Recipe) -> Probe:
+def in_training_score(base: Base, directory: RunDirectory, recipe: Recipe) -> Scorer:
     """Gives the mean rating of an adapter on the questions of `eval.mtbench.during`; an API judge's replies are kept beside the run."""
     wanted = recipe.eval.mtbench
     if wanted is None or wanted.during is None:
-        return no_probe
+        return no_scorer
     part = wanted.model_copy(update={"questions": wanted.during.questions})
     chat = Chat(load_tokenizer(recipe.base))
     judge = open_judge(part, AdapterSet(base, chat, {}), directory.eval / "judge-replies")
