@@ -10,8 +10,8 @@
     ├── ServiceError      the hub, a cluster, a server
     └── MissingExtra      an optional package that is not installed
 
-Each message is one line: what is wrong, where (file, row, field), and what to do. The command line prints it and exits
-with 2; a caller of the Python functions catches the kind it can do something about.
+Each message is one line: what is wrong, where (file, row, field), and what to do. The command line prints it
+and exits with 2; a caller of the Python functions catches the kind it can do something about.
 """
 
 import difflib

@@ -23,9 +23,9 @@ _PREFIX = "base_model.model."
 class Adapter:
     """LoRA weights of one run over a base's groups of linears.
 
-    `parameters` and `gradients` are flat fp32 buffers of the same length: a group after another, in each the A matrices
-    of its targets one below the other, then their B matrices. `weights` are the views into them that the layers use,
-    by group; `matrices` are each target's A (r, in) and B (out, r).
+    `parameters` and `gradients` are flat fp32 buffers of the same length: a group after another, in each the
+    A matrices of its targets one below the other, then their B matrices. `weights` are the views into them
+    that the layers use, by group; `matrices` are each target's A (r, in) and B (out, r).
     """
 
     def __init__(

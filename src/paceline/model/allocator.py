@@ -7,7 +7,10 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 
 def keep_freed_memory() -> None:
-    """Lets glibc reuse large blocks in place of giving each back to the system, whose fresh pages cost a CPU step about 4%. No-op elsewhere."""
+    """Lets glibc reuse large blocks in place of giving each back to the system; elsewhere it does nothing.
+
+    Fresh pages from the system cost a step on a CPU about 4%.
+    """
     if platform.libc_ver()[0] == "glibc":
         libc = ctypes.CDLL(None)
         libc.mallopt(_MMAP_THRESHOLD, 1 << 25)  # the largest that glibc takes

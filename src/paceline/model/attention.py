@@ -1,4 +1,4 @@
-"""Attention over a packed batch, registered with transformers' `AttentionInterface` under the name `paceline`."""
+"""Attention over a packed batch, registered with transformers under the name `paceline`."""
 
 from typing import Any
 

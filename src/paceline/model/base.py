@@ -30,8 +30,8 @@ from paceline.model.quantization import UNQUANTIZED, BaseFormat, default_dtype, 
 class Base:
     """A frozen causal LM ready for packed batches.
 
-    `groups` are its linears (the output projection apart) in the order of a forward pass; `head` is the output
-    projection (vocabulary, hidden size).
+    `groups` are its linears (the output projection apart) in the order of a forward pass; `head` is the
+    output projection (vocabulary, hidden size).
     """
 
     name: str
@@ -42,7 +42,7 @@ class Base:
     patches: Patches
 
     def hidden(self, batch: PackedBatch) -> Tensor:
-        """Final hidden states (T, hidden size) of a packed batch, which must be current during this and its backward.
+        """Final hidden states (T, hidden size) of a packed batch, current until its backward is done.
 
         Only the rows of supervised positions mean anything (see `last_layer`).
         """
@@ -50,7 +50,10 @@ class Base:
         return out.last_hidden_state[0]  # type: ignore[no-any-return]
 
     def checkpoint_layers(self, on: bool) -> None:
-        """Recompute each layer in the backward pass in place of keeping its activations. The result has the same bits."""
+        """Recompute each layer in the backward pass in place of keeping its activations.
+
+        The result has the same bits.
+        """
         self.patches.checkpoint_layers(on)
 
     @cached_property
@@ -82,7 +85,8 @@ class Base:
             matching = {name for name in names if re.fullmatch(modules, name)}
             if not matching:
                 raise ModelError(
-                    f"target_modules: the expression {modules!r} matches no linear of {self.name}; there are {kinds}"
+                    f"target_modules: the expression {modules!r} matches no linear of {self.name}; "
+                    f"there are {', '.join(kinds)}"
                 )
             return matching
         chosen: set[str] = set()
@@ -136,8 +140,8 @@ def load_base(name: str, device: torch.device | None = None, base_format: BaseFo
     """Loads a base frozen, in bf16 on a GPU and fp32 on a CPU, or quantized, and patches it.
 
     Raises:
-        ModelError: not found, not a causal LM, or a model whose logits are not `hidden x head` (a soft cap or a scale
-            after the projection).
+        ModelError: not found, not a causal LM, or a model whose logits are not `hidden x head` (a soft
+            cap or a scale after the projection).
     """
     device = device or default_device()
     read_config(name)

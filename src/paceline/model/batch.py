@@ -1,4 +1,4 @@
-"""A packed batch: the sequences of all runs end to end in one token dimension, without padding between them."""
+"""A packed batch: the sequences of all runs end to end in one token dimension, without padding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from paceline.model.adapter import Adapter
 from paceline.model.generation_cache import CacheLayout
 from paceline.model.lora_weights import LinearGroup
 
-# A CPU's GEMM gives a row the same bits whatever rows stand beside it only from 16 rows up; shorter batches are
+# A CPU's GEMM gives a row the same bits whatever rows stand beside it only from 16 rows up; shorter batches
+# are
 # filled up to this.
 MIN_TOKENS = 32
 
@@ -24,7 +25,8 @@ MIN_TOKENS = 32
 class Segment:
     """The tokens `start:stop` of a packed batch: consecutive sequences of one run.
 
-    `adapter` is None for tokens that see the bare base. `dropout_key` makes the dropout masks; None while evaluating.
+    `adapter` is None for tokens that see the bare base. `dropout_key` makes the dropout masks; None while
+    evaluating.
     """
 
     start: int
@@ -37,7 +39,10 @@ class LoRAApplier(Protocol):
     """Another way to add the low-rank products than segment by segment (see `batched_lora`)."""
 
     def add(self, group: LinearGroup, flat: Tensor, outs: list[Tensor], segments: Sequence[Segment]) -> None:
-        """Adds every adapter's product to its rows of `outs`. Shapes: `flat` (T, in), `outs` (T, out) each."""
+        """Adds every adapter's product to its rows of `outs`.
+
+        Shapes: `flat` (T, in), `outs` (T, out) each.
+        """
         ...
 
 
@@ -53,9 +58,9 @@ class Generation:
 class PackedBatch:
     """Tokens of many sequences.
 
-    Shapes: `input_ids`, `positions` and `labels` are (1, T). A label is the id of the next token, or -100 where it is
-    not supervised. `lengths` are the lengths of the sequences, in order; they sum to T. `boundaries` (sequences + 1,)
-    int32 are their cumulative sums, where the CUDA attention kernel reads them.
+    Shapes: `input_ids`, `positions` and `labels` are (1, T). A label is the id of the next token, or -100
+    where it is not supervised. `lengths` are the lengths of the sequences, in order; they sum to T.
+    `boundaries` (sequences + 1,) int32 are their cumulative sums, where the CUDA attention kernel reads them.
     """
 
     input_ids: Tensor
@@ -68,13 +73,14 @@ class PackedBatch:
 
     @cached_property
     def loss_rows(self) -> LossRows:
-        """The rows that a loss can read, and the batch that they make for layers that look at single rows only."""
+        """The rows that a loss can read, and the batch that they make for layers that work row by row."""
         supervised = self.labels[0] >= 0
         chosen = torch.ones_like(supervised)
         segments, length = [], 0
         for segment in self.segments:
             rows = supervised[segment.start : segment.stop]
-            # never fewer than MIN_TOKENS rows of a segment, by a rule that looks at the segment alone: its bits must
+            # never fewer than MIN_TOKENS rows of a segment, by a rule that looks at the segment alone: its
+            # bits must
             # not depend on the rest
             missing = MIN_TOKENS - int(rows.sum())
             rows = rows | ((~rows).cumsum(0) <= missing)
@@ -125,10 +131,10 @@ def pack_sequences(
 
 @dataclass(frozen=True)
 class ForwardContext:
-    """The batch that a forward or backward works on, and outputs that linears of a group have made for one another.
+    """The batch that a forward or backward works on, and outputs that one linear made for others.
 
-    `outputs` holds what the first linear of a group computed for the others, by (group, place in it); it dies with the
-    context, whatever ends it.
+    `outputs` holds what the first linear of a group computed for the others, by (group, place in it); it dies
+    with the context, whatever ends it.
     """
 
     batch: PackedBatch
@@ -150,7 +156,9 @@ def current_batch() -> PackedBatch | None:
 
 @contextmanager
 def use_batch(batch: PackedBatch, within: PackedBatch | None = None) -> Iterator[None]:
-    """Makes `batch` the current one. A plain global: autograd's own threads must see it when they recompute a layer.
+    """Makes `batch` the current one.
+
+    A plain global: autograd's own threads must see it when they recompute a layer.
 
     Args:
         within: the batch that is current now; a batch is never entered inside another by mistake.

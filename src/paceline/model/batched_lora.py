@@ -14,10 +14,12 @@ from paceline.model.adapter import Adapter
 from paceline.model.batch import MIN_TOKENS, Segment
 from paceline.model.lora_weights import LinearGroup
 
-# Adapters of one product have at most this many ranks together: a CPU's GEMM then sums over them in one go, so other
+# Adapters of one product have at most this many ranks together: a CPU's GEMM then sums over them in one go,
+# so other
 # adapters' zeros change no bit.
 MAX_GEMM_RANK = 256
-# Ranks are padded with zeros to a multiple of this: a GEMM takes the columns that fill no whole vector by another
+# Ranks are padded with zeros to a multiple of this: a GEMM takes the columns that fill no whole vector by
+# another
 # way, with other bits.
 RANK_MULTIPLE = 16
 
@@ -26,8 +28,8 @@ RANK_MULTIPLE = 16
 class _Weights:
     """One chunk's matrices for one group.
 
-    Shapes: `a` (columns, in), `owner` and `scale` (columns,), `b` (out, its columns) for each targeted linear, with
-    the columns that it has.
+    Shapes: `a` (columns, in), `owner` and `scale` (columns,), `b` (out, its columns) for each targeted
+    linear, with the columns that it has.
     """
 
     a: Tensor
@@ -37,7 +39,7 @@ class _Weights:
 
 
 class BatchedLoRA:
-    """One product with the A of all adapters, the columns of other adapters set to zero, and one with the B of all.
+    """One product with the A of all adapters, other adapters' columns set to zero, and one with the B of all.
 
     The way of S-LoRA and Punica (arXiv:2311.03285, arXiv:2310.18547) with plain GEMMs.
     """

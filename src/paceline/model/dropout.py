@@ -6,9 +6,12 @@ from torch import Tensor
 
 
 def keep_mask(key: tuple[int, ...], rows: int, columns: int, p: float, device: torch.device) -> Tensor:
-    """A (rows, columns) bool tensor, False with probability p (to 1/65,536), the same for the same key, shape and device.
+    """A (rows, columns) bool tensor, False with probability p (to 1/65,536).
 
-    On a CPU the bits come from SFC64, four elements a 64-bit draw: torch's `bernoulli_` takes ten times as long.
+    The same for the same key, shape and device.
+
+    On a CPU the bits come from SFC64, four elements a 64-bit draw: torch's `bernoulli_` takes ten times as
+    long.
     """
     seed = np.random.SeedSequence(key)
     if device.type != "cpu":

@@ -1,7 +1,7 @@
-"""Keys and values while generating: sequences of about the same length lie side by side in one attention call.
+"""Keys and values while generating: sequences of about the same length share one attention call.
 
-A sequence's bucket is as long as its own length rounded up, whoever else is in it: so the bits of its attention depend
-on itself alone.
+A sequence's bucket is as long as its own length rounded up, whoever else is in it: so the bits of its
+attention depend on itself alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ KeyValue = tuple[Tensor, Tensor]
 
 @dataclass(eq=False)
 class SequenceCache:
-    """One sequence's keys and values. `prefill` holds a prompt's, layer by layer, until it moves into a bucket."""
+    """One sequence's keys and values.
+
+    `prefill` holds a prompt's, layer by layer, until it moves into a bucket.
+    """
 
     length: int = 0
     bucket: LengthBucket | None = None
@@ -84,8 +87,8 @@ class LengthBucket:
 class BucketRows:
     """A bucket's sequences in a packed batch, in the order of their slots.
 
-    Shapes: `rows` (sequences,) of the batch; `mask` (sequences, 1, 1, size), without windows; `lengths` (sequences,)
-    with the new token.
+    Shapes: `rows` (sequences,) of the batch; `mask` (sequences, 1, 1, size), without windows; `lengths`
+    (sequences,) with the new token.
     """
 
     bucket: LengthBucket
@@ -96,7 +99,7 @@ class BucketRows:
 
 @dataclass(frozen=True)
 class CacheLayout:
-    """Which sequence of a packed batch has which past; `prompts` are (start, stop, cache) of those with none."""
+    """The pasts of a packed batch's sequences; `prompts` are (start, stop, cache) of those with none."""
 
     prompts: list[tuple[int, int, SequenceCache]]
     buckets: list[BucketRows]
@@ -193,7 +196,7 @@ def cached_attention(
 
 
 def causal_window(length: int, window: int | None, device: torch.device) -> Tensor | None:
-    """The mask (length, length) of causal attention over the last `window` positions; None: plain causal attention."""
+    """The mask (length, length) of causal attention to the last `window` positions; None: plainly causal."""
     if window is None or window >= length:
         return None
     return torch.ones(length, length, dtype=torch.bool, device=device).tril().triu(1 - window)

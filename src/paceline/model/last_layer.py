@@ -1,4 +1,4 @@
-"""After the last attention only supervised positions matter: the last layer's remaining work is done for them alone."""
+"""After the last attention only supervised positions matter: the last layer works on them alone."""
 
 from collections.abc import Callable, Iterator
 
@@ -12,8 +12,8 @@ from paceline.model.batch import current_batch, use_batch
 def last_layer_forwards(model: PreTrainedModel) -> Iterator[tuple[nn.Module, Callable[[Tensor], Tensor]]]:
     """Forwards of the last layer's output projection and MLP that skip the rows that no loss reads.
 
-    The final hidden states of skipped rows mean nothing. For models whose layers are named as Llama's are; of others
-    nothing is replaced.
+    The final hidden states of skipped rows mean nothing. For models whose layers are named as Llama's are; of
+    others nothing is replaced.
     """
     layers = getattr(model.base_model, "layers", None)
     last = layers[-1] if isinstance(layers, nn.ModuleList) else None

@@ -1,9 +1,9 @@
-"""The training step's heart: linear layers whose rows belong to many runs, each with its own low-rank product.
+"""Linear layers whose rows belong to many runs, each with its own low-rank product.
 
-Linears that read the same tensor (q, k and v; gate and up) form a group: one autograd node, one product with all
-their A matrices, one dropout mask. The base product is computed once for all rows. The gradients of A and B are added
-to the adapter's own buffer inside the backward pass, segment by segment in order, so they never depend on what else is
-in the batch.
+Linears that read the same tensor (q, k and v; gate and up) form a group: one autograd node, one product with
+all their A matrices, one dropout mask. The base product is computed once for all rows. The gradients of A and
+B are added to the adapter's own buffer inside the backward pass, segment by segment in order, so they never
+depend on what else is in the batch.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class _Saved:
 
 
 class GroupLinear(torch.autograd.Function):
-    """y_i = x W_i' + b_i + s (keep * x) A_i' B_i' for every linear i of a group, each row with its own run's A and B.
+    """y_i = x W_i' + b_i + s (keep * x) A_i' B_i' for linear i of a group, a row with its run's A and B.
 
-    LoRA: arXiv:2106.09685. The scale s holds alpha / r and dropout's 1 / (1 - p). Differs from PEFT in one point: the
-    linears of a group share their dropout mask. `grad_sentinel` is any tensor that requires grad: it makes a node also
-    where x (the embeddings) needs no gradient.
+    LoRA: arXiv:2106.09685. The scale s holds alpha / r and dropout's 1 / (1 - p). Differs from PEFT in one
+    point: the linears of a group share their dropout mask. `grad_sentinel` is any tensor that requires grad:
+    it makes a node also where x (the embeddings) needs no gradient.
     """
 
     @staticmethod
@@ -106,10 +106,10 @@ def _backward_segment(
 
 
 def group_forwards(group: LinearGroup) -> Iterator[tuple[nn.Module, Callable[[Tensor], Tensor]]]:
-    """A forward for each linear of a group: the first computes all outputs, the others hand out what it made for them.
+    """A forward for each linear of a group: the first computes all outputs, the others return theirs.
 
-    What is handed out lives in the context of the forward that is under way. Outside of one, each linear computes what
-    its class does.
+    What is handed out lives in the context of the forward that is under way. Outside of one, each linear
+    computes what its class does.
     """
     grad_sentinel = torch.zeros(0, requires_grad=True)
 

@@ -1,4 +1,4 @@
-"""What LoRA adds to a model: groups of linears that read one tensor, and an adapter's matrices for each group."""
+"""What LoRA adds to a model: groups of linears that read one tensor, and an adapter's matrices for each."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class LinearGroup:
-    """Linears that read the same input (q, k and v; gate and up); `index` is the group's place in a forward pass."""
+    """Linears that read the same input (q, k, v; gate, up); `index` numbers groups in a forward pass."""
 
     index: int
     names: tuple[str, ...]
@@ -18,8 +18,8 @@ class LinearGroup:
 class LoRAWeights:
     """What one adapter adds to one group: views into the adapter's flat buffers.
 
-    Shapes: `a` and `a_grad` (targets x r, in); `b` and `b_grad` hold (out, r) for each targeted linear. `targets` are
-    the indices of these linears in the group.
+    Shapes: `a` and `a_grad` (targets x r, in); `b` and `b_grad` hold (out, r) for each targeted linear.
+    `targets` are the indices of these linears in the group.
     """
 
     targets: list[int]

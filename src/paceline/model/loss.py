@@ -1,4 +1,4 @@
-"""Linear cross-entropy and KL terms in chunks, over supervised positions only: the logits never exist as a whole."""
+"""Linear cross-entropy and KL terms in chunks over supervised positions: logits never exist as a whole."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,15 +15,15 @@ _CHUNK_ELEMENTS = {"cpu": 2**22, "cuda": 2**27}
 
 @dataclass(frozen=True, kw_only=True)
 class SoftTarget:
-    """Another model's distribution at some of a segment's supervised positions, as hidden states for its `head`.
+    """Another model's distribution at supervised positions of a segment, as hidden states for its `head`.
 
-    `name` is the term that it makes. `weight` is the factor of the summed KL divergence in the loss. `forward`:
-    KL(target ‖ ours), else KL(ours ‖ target). Both distributions are taken at `temperature`, and the divergence counts
-    temperature² times (arXiv:1503.02531, section 2).
+    `name` is the term that it makes. `weight` is the factor of the summed KL divergence in the loss.
+    `forward`: KL(target ‖ ours), else KL(ours ‖ target). Both distributions are taken at `temperature`, and
+    the divergence counts temperature² times (arXiv:1503.02531, section 2).
 
-    Shapes: `positions` (n,), rising indices among the segment's supervised positions; `hidden` (n, hidden size of the
-    other model); `head` (vocabulary, hidden size of the other model), which may have a few more or fewer rows of
-    padding than ours.
+    Shapes: `positions` (n,), rising indices among the segment's supervised positions; `hidden` (n, hidden
+    size of the other model); `head` (vocabulary, hidden size of the other model), which may have a few more
+    or fewer rows of padding than ours.
     """
 
     name: str
@@ -39,8 +39,9 @@ class SoftTarget:
 class TokenLosses:
     """What one segment's supervised positions gave.
 
-    Shapes: (supervised positions,) each. `loss` is the cross-entropy in nats; `correct` is whether the most likely
-    token was the label; `divergences` holds, by the soft target's name, the KL divergence in nats at its positions.
+    Shapes: (supervised positions,) each. `loss` is the cross-entropy in nats; `correct` is whether the most
+    likely token was the label; `divergences` holds, by the soft target's name, the KL divergence in nats at
+    its positions.
     """
 
     positions: Tensor
@@ -68,8 +69,8 @@ def segment_losses(
     Args:
         hidden: (T, hidden size), the final hidden states of the whole packed batch.
         weight: (vocabulary, hidden size), the output projection.
-        gradient: (T, hidden size); where given, d(scale x summed cross-entropy + weighted divergences)/d(hidden) is
-            written into the segment's rows.
+        gradient: (T, hidden size); where given, d(scale x summed cross-entropy + weighted
+            divergences)/d(hidden) is written into the segment's rows.
     """
     labels = batch.labels[0, segment.start : segment.stop]
     positions = (labels >= 0).nonzero()[:, 0]
@@ -126,7 +127,7 @@ def _cross_entropy(
 
 
 class _ChunkTerm:
-    """The positions of a soft target that fall into the chunk `start:stop`; `rows` are theirs in the chunk."""
+    """The positions of a soft target inside the chunk `start:stop`; `rows` are theirs in the chunk."""
 
     def __init__(self, target: SoftTarget, start: int, stop: int) -> None:
         self.target = target

@@ -1,4 +1,7 @@
-"""RMSNorm in one autograd node. The models' own form makes eight passes over the activations, and as many back."""
+"""RMSNorm in one autograd node.
+
+The models' own form makes eight passes over the activations, and as many back.
+"""
 
 from collections.abc import Callable, Iterator
 from functools import partial

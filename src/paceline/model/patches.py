@@ -40,7 +40,8 @@ class Patches:
     def install(self, groups: Iterable[LinearGroup]) -> None:
         """Fused norms, one node for each group of linears, and a last layer that skips rows no loss reads.
 
-        Each replacement is made from the forward that stands before it, so the order is that of this function.
+        Each replacement is made from the forward that stands before it, so the order is that of this
+        function.
         """
         _replace(norm_forwards(self._model), self._replaced)
         for group in groups:
@@ -48,7 +49,10 @@ class Patches:
         _replace(last_layer_forwards(self._model), self._replaced)
 
     def checkpoint_layers(self, on: bool) -> None:
-        """Recompute each layer in the backward pass in place of keeping its activations. The result has the same bits."""
+        """Recompute each layer in the backward pass in place of keeping its activations.
+
+        The result has the same bits.
+        """
         _restore(self._checkpointed)
         layers = getattr(self._model.base_model, "layers", None)
         for layer in layers if on and isinstance(layers, nn.ModuleList) else ():

@@ -9,7 +9,10 @@ from paceline.errors import ModelError
 
 
 def write_peft_config(folder: Path, recipe: Recipe) -> None:
-    """Writes the file as PEFT does. By hand: importing PEFT brings torch's compiler, seconds of every start."""
+    """Writes the file as PEFT does.
+
+    By hand: importing PEFT brings torch's compiler, seconds of every start.
+    """
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",

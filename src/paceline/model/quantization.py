@@ -28,11 +28,13 @@ def base_product(flat: Tensor, linear: nn.Linear, stops: Sequence[int]) -> Tenso
     """x W' + b for all rows of a packed batch. Shapes: `flat` (T, in); returns (T, out).
 
     Args:
-        stops: where each run's segment ends; a product whose rows are not independent goes segment by segment.
+        stops: where each run's segment ends; a product whose rows are not independent goes segment by
+            segment.
     """
     kind = type(linear.weight).__name__
     if kind == "Int8Params":
-        # LLM.int8() picks its outlier columns by all rows it sees (arXiv:2208.07339), so each segment goes alone
+        # LLM.int8() picks its outlier columns by all rows it sees (arXiv:2208.07339), so each segment goes
+        # alone
         bounds = zip([0, *stops], [*stops, flat.shape[0]], strict=True)
         return torch.cat([type(linear).forward(linear, flat[a:b]) for a, b in bounds if b > a])
     if kind == "Params4bit":
@@ -61,7 +63,7 @@ def dense_weight(linear: nn.Linear, dtype: torch.dtype) -> Tensor:
 
 @dataclass(frozen=True)
 class BaseFormat:
-    """How a base's frozen linears are stored and multiplied: recipe fields `quantize`, `compute_dtype`, `llm_int8_threshold`."""
+    """How a base's frozen linears are stored and multiplied: the recipe's fields of these names."""
 
     quantize: Quantize = "none"
     compute_dtype: str = "auto"

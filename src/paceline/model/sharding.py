@@ -1,4 +1,4 @@
-"""A base larger than one device: its layers are spread over all processes and gathered one at a time (FSDP2)."""
+"""A base larger than one device: its layers are spread over all processes (FSDP2)."""
 
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
@@ -10,7 +10,7 @@ from paceline.model.quantization import is_quantized
 
 
 def shard(base: Base, size: int) -> None:
-    """Spreads the frozen weights of the base's layers; embeddings and output projection stay whole on every device.
+    """Spreads the layers' frozen weights; embeddings and output projection stay whole on every device.
 
     Raises:
         ModelError: a model whose layers are not named as Llama's are, or a quantized one.

@@ -43,9 +43,11 @@ class RunStatus(BaseModel):
 class RunDirectory:
     """Where a run's files are.
 
-        recipe.yaml  events.jsonl  trainer_state.json  status.json  checkpoints/step-N/  best/  adapter/  eval/
+        recipe.yaml  events.jsonl  trainer_state.json  status.json
+        checkpoints/step-N/  best/  adapter/  eval/
 
-    status.json says how far the run is: `state` is running, stopped, finished or failed, beside its final figures.
+    status.json says how far the run is: `state` is running, stopped, finished or failed, beside its final
+    figures.
     """
 
     def __init__(self, path: Path) -> None:
@@ -78,14 +80,19 @@ class RunDirectory:
         write_json(self._status, status.model_dump(exclude_unset=True))
 
     def check(self, recipe: Recipe) -> None:
-        """Refuses a directory that another recipe has begun, saying what differs, and one that holds something else."""
+        """Refuses a directory that another recipe has begun, and one that holds something else.
+
+        Raises:
+            RunError: with the fields that differ.
+        """
         if self.recipe_file.is_file():
             if differing := recipe_differences(self.recipe(), recipe):
-                said = ", ".join(
+                differences = ", ".join(
                     f"{key}: {old!r} there, {new!r} now" for key, (old, new) in differing.items()
                 )
                 raise RunError(
-                    f"{self.path} belongs to another recipe ({said}); choose another name or delete the directory"
+                    f"{self.path} belongs to another recipe ({differences}); "
+                    "choose another name or delete the directory"
                 )
         elif self.path.exists() and (
             not self.path.is_dir() or any(p for p in self.path.iterdir() if p.name not in _OURS)
@@ -116,7 +123,10 @@ class RunDirectory:
 
 
 def run_bytes(parameters: int, recipe: Recipe) -> int:
-    """Bytes that a run has on disk at most: two adapters (best and last), and checkpoints of weights and moments, one more than are kept."""
+    """Bytes that a run has on disk at most.
+
+    Two adapters (best and last), and checkpoints of weights and moments, one more than are kept.
+    """
     return parameters * 4 * (2 + 3 * (1 + recipe.save_limit))
 
 
@@ -138,5 +148,6 @@ def check_room(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise RunError(
-            f"{folder}: {free / 1e6:,.0f} MB free on this disk, {needed / 1e6:,.0f} MB needed for checkpoints and adapters; lower save_limit, or choose another place with --runs"
+            f"{folder}: {free / 1e6:,.0f} MB free on this disk, {needed / 1e6:,.0f} MB needed for "
+            "checkpoints and adapters; lower save_limit, or choose another place with --runs"
         )

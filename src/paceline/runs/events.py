@@ -17,7 +17,7 @@ EvaluationName = Literal["base", "start", "eval", "final", "best"]
 
 
 class _Event(BaseModel):
-    """`step` counts finished optimizer steps, `epoch` passes over the training data, `seconds` the run's own work."""
+    """`step` counts optimizer steps, `epoch` passes over the training data, `seconds` the run's own work."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -45,8 +45,8 @@ class TokenLengths(BaseModel):
 class DataFacts(BaseModel):
     """What a run's data came to. Counts are of examples; `mixture` and `train_mixture` count them by source.
 
-    `truncated` are longer than max_length, `answers_lost` have no supervised token before it, `removed` counts what
-    each cleaning rule took out.
+    `truncated` are longer than max_length, `answers_lost` have no supervised token before it, `removed`
+    counts what each cleaning rule took out.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -91,10 +91,12 @@ class AdapterNorms(BaseModel):
 
 
 class TrainEvent(_Event):
-    """A logged step. `loss` (nats a token) is the mean over the steps since the last such line, all else is the last step's.
+    """A logged step.
 
-    `cross_entropy`, `kl` and `distill` are the terms of a loss that has several, `kl_weight` the anchor's weight.
-    A figure that is NaN was not finite; one that is None was not logged.
+    `loss` (nats a token) is the mean over the steps since the last such line, all else is the last step's.
+
+    `cross_entropy`, `kl` and `distill` are the terms of a loss that has several, `kl_weight` the anchor's
+    weight. A figure that is NaN was not finite; one that is None was not logged.
     """
 
     event: Literal["train"] = "train"
@@ -117,7 +119,8 @@ class TrainEvent(_Event):
 class EvalEvent(_Event, LossSummary):
     """An evaluation on the held-out examples.
 
-    `name`: base (the bare base), start (an adapter from elsewhere), eval (on the way), final, best (the adapter kept).
+    `name`: base (the bare base), start (an adapter from elsewhere), eval (on the way), final, best (the
+    adapter kept).
     """
 
     event: Literal["eval"] = "eval"
@@ -170,7 +173,7 @@ def of_kind(events: Iterable[Event], kind: type[Kind]) -> list[Kind]:
 
 
 class EventLog:
-    """events.jsonl, append-only while a run goes on; a resumed run first cuts off what its checkpoint had not seen."""
+    """events.jsonl: append-only while a run trains, cut back to its checkpoint when a run resumes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

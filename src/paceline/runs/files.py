@@ -11,7 +11,10 @@ from typing import Any
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """Gives a scratch folder that becomes `target` when the block ends well; a kill at any instant leaves the old one or the new one."""
+    """A scratch folder that becomes `target` when the block ends well.
+
+    A kill at any instant leaves the old folder or the new one.
+    """
     scratch = target.with_name(f".{target.name}.partial")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)

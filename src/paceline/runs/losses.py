@@ -25,8 +25,8 @@ Measured = Annotated[float, BeforeValidator(nan_for_null)]
 class LossFigures(BaseModel):
     """Means over the supervised tokens of some examples.
 
-    `loss` is in nats a token, `token_accuracy` a share; `kl` is the mean KL divergence from the bare base in nats a
-    token (None: not measured).
+    `loss` is in nats a token, `token_accuracy` a share; `kl` is the mean KL divergence from the bare base in
+    nats a token (None: not measured).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -50,9 +50,9 @@ class LossSummary(LossFigures):
 class ExampleLosses:
     """Losses of held-out examples. Shapes: (examples,) each.
 
-    `source` and `row` say which example it is, `tokens` counts its supervised tokens, `loss` is their summed loss in
-    nats, `correct` how many of them were the model's first choice, `kl` the summed KL divergence from the bare base in
-    nats (NaN: not measured).
+    `source` and `row` say which example it is, `tokens` counts its supervised tokens, `loss` is their summed
+    loss in nats, `correct` how many of them were the model's first choice, `kl` the summed KL divergence from
+    the bare base in nats (NaN: not measured).
     """
 
     source: list[str]

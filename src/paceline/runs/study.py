@@ -24,7 +24,7 @@ class RunEntry(BaseModel):
 
 
 class StudyRecord(BaseModel):
-    """The content of study.yaml: the order of the runs, their hypotheses, and what the study's authors published."""
+    """What study.yaml holds: the runs in order, their hypotheses, and what the study's authors published."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -57,7 +57,7 @@ def read_study_record(folder: Path) -> StudyRecord:
 
 
 def run_directories(paths: Iterable[Path]) -> list[RunDirectory]:
-    """The run directories that paths name: runs themselves, or a study's folder, whose runs come in its order.
+    """The run directories that paths name: runs, or a study's folder, whose runs come in its order.
 
     Raises:
         RunError: a path that is neither.

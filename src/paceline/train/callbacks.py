@@ -53,7 +53,7 @@ class RunView(Protocol):
         ...
 
     def report(self, finding: FindingEvent) -> None:
-        """Writes a finding into the run's log; an error ends the run where its recipe says `on_error: stop`."""
+        """Writes a finding into the run's log; an error ends a run whose recipe says `on_error: stop`."""
         ...
 
 
@@ -69,9 +69,9 @@ class CohortView(Protocol):
 class Callback:
     """Follows training. Override the methods that you need; each does nothing by default.
 
-    They are called by the process that trains, between its computations, in the order in which things happen; what
-    takes long here holds training up, and what raises ends it. A resumed run calls only what is new; its earlier
-    events come once, through `on_resume`.
+    They are called by the process that trains, between its computations, in the order in which things happen;
+    what takes long here holds training up, and what raises ends it. A resumed run calls only what is new; its
+    earlier events come once, through `on_resume`.
 
         class Stop(paceline.Callback):
             def on_evaluation(self, run, event):

@@ -13,7 +13,8 @@ from paceline.train.micro_batches import MICRO_BATCH_TOKENS
 from paceline.train.run import TrainingRun
 from paceline.train.step import StepItem, forward_backward
 
-# Tokens of one forward. On a CPU one micro-batch fills the cores and its activations stay near the caches; a GPU wants
+# Tokens of one forward. On a CPU one micro-batch fills the cores and its activations stay near the caches; a
+# GPU wants
 # more at once.
 BUDGET = {"cpu": MICRO_BATCH_TOKENS, "cuda": 8 * MICRO_BATCH_TOKENS}
 
@@ -21,9 +22,12 @@ Taken = list[tuple[TrainingRun, StepItem]]
 
 
 class Cohort:
-    """Trains runs together. How many micro-batches share a forward changes the speed and never a bit (on a CPU, in fp32).
+    """Trains runs together.
 
-    `start` begins a waiting run if what it starts from is ready. `stopped` says whether a callback ended the training.
+    How many micro-batches share a forward changes the speed and never a bit (on a CPU, in fp32).
+
+    `start` begins a waiting run if what it starts from is ready. `stopped` says whether a callback ended the
+    training.
     """
 
     def __init__(
@@ -63,7 +67,7 @@ class Cohort:
             run.stop()
 
     def _finish_step(self, run: TrainingRun) -> None:
-        """All of the step's micro-batches are summed: reduce, clip, step, log, evaluate, then end, save or go on."""
+        """All micro-batches are summed: reduce, clip, step, log, evaluate, then end, save or go on."""
         stats = run.update()
         if not stats.finite:
             run.fail(f"loss {stats.loss}, grad_norm {stats.grad_norm} at step {stats.step}")
@@ -84,7 +88,7 @@ class Cohort:
                 self._start(run)
 
     def _take_micro_batches(self) -> Taken:
-        """Micro-batches up to the token budget, at least one, from the runs that are least far; a run's stay together."""
+        """Micro-batches up to the token budget, at least one, from the least advanced runs."""
         taken: Taken = []
         tokens = 0
         for run in sorted(self.active, key=lambda run: run.done):
@@ -116,8 +120,8 @@ class Cohort:
         if len(taken) == 1:
             ((run, item),) = taken
             raise TrainingError(
-                f"out of memory with a single micro-batch of {item.micro_batch.tokens} tokens of run {run.name!r}; "
-                "lower max_length, or take a smaller base"
+                f"out of memory with a single micro-batch of {item.micro_batch.tokens} tokens of run "
+                f"{run.name!r}; lower max_length, or take a smaller base"
             ) from error
         self.token_budget //= 2
         for run, _ in taken:

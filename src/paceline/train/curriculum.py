@@ -24,7 +24,8 @@ def order_key(prepared: Prepared, base_losses: Callable[[], ExampleLosses]) -> N
         losses = base_losses()
         if len(losses.loss) != len(train):
             raise TrainingError(
-                "order base-loss: the stored losses of the base belong to other training examples; delete the run's directory"
+                "order base-loss: the stored losses of the base belong to other training examples; "
+                "delete the run's directory"
             )
         return losses.loss / losses.tokens
     return None

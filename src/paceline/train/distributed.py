@@ -17,7 +17,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class DistributedContext:
-    """This process's place among `size`. `sharded`: the base's layers are spread over all of them (FSDP2), so all must run the same forwards."""
+    """This process's place among `size`.
+
+    `sharded`: the base's layers are spread over all of them (FSDP2), so all must run the same forwards.
+    """
 
     rank: int = 0
     size: int = 1
@@ -68,7 +71,7 @@ def init_distributed(shard: bool = False) -> Iterator[DistributedContext]:
 
 @contextmanager
 def rank_local_folder(distributed: DistributedContext, folder: Path) -> Iterator[Path]:
-    """Where a process writes: the first one the study's folder, the others a copy of it that is thrown away."""
+    """Where a process writes: the first into the study's folder, others into a copy that is thrown away."""
     if distributed.rank == 0:
         distributed.wait()  # nothing is changed before it has been copied
         yield folder

@@ -1,4 +1,4 @@
-"""What a study will need: memory by part, steps, tokens and time, from its tokenized data and a short measurement."""
+"""What a study will need: memory, steps, tokens and time, from its tokens and a short measurement."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ from paceline.train.teacher import load_teachers
 
 @dataclass(frozen=True, kw_only=True)
 class RunEstimate:
-    """One run. `coverage` is passes over its training data, `seconds` its training alone, from the probe's tokens/s."""
+    """One run.
+
+    `coverage` is passes over its training data, `seconds` its training alone, from the probe's tokens/s.
+    """
 
     name: str
     steps: int
@@ -167,7 +170,7 @@ def _workspace(base: Base, tokens: int) -> int:
 def _time_micro_batches(
     base: Base, prepared: Prepared, adapter: Adapter, objective: Objective
 ) -> tuple[float, int]:
-    """(tokens a second, bytes kept for the backward pass per token) of a run, from two of its first micro-batches."""
+    """(tokens a second, bytes kept for the backward pass per token), from two of its micro-batches."""
     recipe, plan = prepared.recipe, prepared.plan
     order = DataOrder(recipe, plan)
     first = np.concatenate([order(step) for step in range(min(4, plan.total_steps))])

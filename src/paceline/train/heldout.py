@@ -16,13 +16,18 @@ from paceline.train.micro_batches import MicroBatch, make_micro_batches, pack_mi
 
 @torch.no_grad()
 def held_out_losses(
-    base: Base, adapter: Adapter | None, dataset: TokenDataset, examples: NDArray[np.int64], max_length: int,
+    base: Base,
+    adapter: Adapter | None,
+    dataset: TokenDataset,
+    examples: NDArray[np.int64],
+    max_length: int,
     reference: HiddenStateCache | None = None,
-) -> ExampleLosses:  # fmt: skip
+) -> ExampleLosses:
     """Losses of an adapter (None: of the bare base) on examples.
 
     Args:
-        examples: (n,) indices into the data set; those with no supervised token within max_length are left out.
+        examples: (n,) indices into the data set; those with no supervised token within max_length are
+            left out.
         reference: where given, the KL(adapter ‖ base) at the supervised positions is measured too.
     """
     kept: list[int] = []

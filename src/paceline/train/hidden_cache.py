@@ -18,7 +18,7 @@ KEPT_BYTES = {"cpu": 2**28, "cuda": 2**31}
 
 
 class HiddenStateCache:
-    """Hidden states of a frozen model without an adapter, computed once for all runs that see the same example."""
+    """Hidden states of a frozen model, computed once for all runs that see the same example."""
 
     def __init__(self, base: Base) -> None:
         self.base = base
@@ -26,7 +26,7 @@ class HiddenStateCache:
         self._bytes = 0
 
     def of(self, dataset: TokenDataset, micro_batch: MicroBatch, tail: int | None) -> tuple[Tensor, Tensor]:
-        """Indices (n,) among the micro-batch's supervised positions, and the hidden states (n, hidden size) there.
+        """Indices (n,) of supervised positions of the micro-batch, and hidden states (n, hidden size) there.
 
         Args:
             tail: only the last `tail` supervised positions of each sequence; None: all.

@@ -47,7 +47,10 @@ class MicroBatch:
 
 
 def make_sequence(dataset: TokenDataset, example: int, max_length: int) -> TokenSequence:
-    """One example cut to max_length tokens. What follows its last supervised token cannot change a loss: it is left out."""
+    """One example cut to max_length tokens.
+
+    What follows its last supervised token cannot change a loss: it is left out.
+    """
     ids, mask = dataset.example(example)
     ids, mask = ids[:max_length], mask[:max_length]
     marked = np.flatnonzero(mask[1:])
@@ -82,7 +85,7 @@ def make_micro_batches(
 def pack_micro_batches(
     items: Iterable[tuple[MicroBatch, Adapter | None, tuple[int, ...] | None]], device: torch.device
 ) -> PackedBatch:
-    """Micro-batches laid end to end, each a segment with its adapter and its dropout key (None: no dropout)."""
+    """Micro-batches laid end to end, each a segment with its adapter and dropout key (None: no dropout)."""
     sequences, segments, start = [], [], 0
     for micro_batch, adapter, dropout_key in items:
         sequences += [(sequence.inputs, sequence.labels) for sequence in micro_batch.sequences]

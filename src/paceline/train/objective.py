@@ -16,7 +16,7 @@ from paceline.train.micro_batches import MicroBatch
 
 
 def kl_weight(kl: KL, step: int) -> float:
-    """Weight of the anchor at a step counted from 0: 0 before `start_step`, then rising linearly over `warmup_steps`."""
+    """Weight of the anchor at a step (from 0): 0 before `start_step`, then rising over `warmup_steps`."""
     if step < kl.start_step:
         return 0.0
     return kl.coef * (min(1.0, (step - kl.start_step) / kl.warmup_steps) if kl.warmup_steps else 1.0)
@@ -25,7 +25,8 @@ def kl_weight(kl: KL, step: int) -> float:
 class Objective:
     """A run's loss: (1 - d) cross-entropy + weight x KL to the base + d x temperature² x KL to the teacher.
 
-    `reference` gives the bare base's hidden states, `teacher` the teacher's; None where the recipe does not need them.
+    `reference` gives the bare base's hidden states, `teacher` the teacher's; None where the recipe does not
+    need them.
     """
 
     def __init__(
@@ -40,15 +41,19 @@ class Objective:
         self.teacher = teacher if recipe.distill else None
 
     def begin(self, step: int, micro_batches: Sequence[MicroBatch], measure: bool = False) -> StepLoss:
-        """The loss of a step (from 0) over its micro-batches; `measure`: the KL is wanted even where its weight is 0."""
+        """The loss of a step (from 0) over its micro-batches.
+
+        Args:
+            measure: compute the KL even where its weight is 0.
+        """
         return StepLoss(self, step, micro_batches, measure)
 
 
 class StepLoss:
     """The loss of the step under way, summed micro-batch by micro-batch.
 
-    Each term is a mean over its own positions of the whole effective batch: `positions` counts them by the term's name
-    (cross_entropy, kl, distill), `weights` are the terms' factors in the loss.
+    Each term is a mean over its own positions of the whole effective batch: `positions` counts them by the
+    term's name (cross_entropy, kl, distill), `weights` are the terms' factors in the loss.
     """
 
     def __init__(

@@ -9,10 +9,13 @@ from paceline.config.recipe import Recipe
 
 
 def make_optimizer(recipe: Recipe, parameter: torch.nn.Parameter) -> torch.optim.Optimizer:
-    """AdamW as transformers sets it up: fused, or bitsandbytes' with blockwise 8-bit moments (arXiv:2110.02861)."""
+    """AdamW as in transformers: fused, or bitsandbytes' with blockwise 8-bit moments (arXiv:2110.02861)."""
     options: dict[str, Any] = {
-        "lr": recipe.lr, "betas": (recipe.adam_beta1, recipe.adam_beta2), "eps": recipe.adam_epsilon, "weight_decay": recipe.weight_decay,
-    }  # fmt: skip
+        "lr": recipe.lr,
+        "betas": (recipe.adam_beta1, recipe.adam_beta2),
+        "eps": recipe.adam_epsilon,
+        "weight_decay": recipe.weight_decay,
+    }
     if recipe.optim == "adamw":
         return torch.optim.AdamW([parameter], fused=True, **options)
     import bitsandbytes.optim

@@ -25,7 +25,7 @@ Item = TypeVar("Item")
 def group_by_base(
     items: Iterable[Item], recipe: Callable[[Item], Recipe]
 ) -> dict[tuple[str, BaseFormat], list[Item]]:
-    """Things that have a recipe, by (base, how it is stored), in order: runs with the same of both train together."""
+    """Things that have a recipe, by (base, how it is stored), in order: what shares both trains together."""
     found: dict[tuple[str, BaseFormat], list[Item]] = {}
     for item in items:
         found.setdefault((recipe(item).base, BaseFormat.of(recipe(item))), []).append(item)
@@ -34,7 +34,10 @@ def group_by_base(
 
 @dataclass(frozen=True)
 class Prepared:
-    """A recipe with its tokenized data. `facts` are counts worth telling: rows, dropped, truncated, answers lost."""
+    """A recipe with its tokenized data.
+
+    `facts` are counts worth telling: rows, dropped, truncated, answers lost.
+    """
 
     recipe: Recipe
     dataset: TokenDataset
@@ -81,7 +84,10 @@ class Preparer:
         return self._tokens[key]
 
     def prepare(self, recipe: Recipe, on_progress: Callable[[int], None] = lambda count: None) -> Prepared:
-        """The recipe's examples, split and cleaned; `tick` is told how many examples cleaning has read.
+        """The recipe's examples, split and cleaned.
+
+        Args:
+            on_progress: called with the number of examples that cleaning has read since it was last called.
 
         Raises:
             DataError: the data cannot train this recipe.
@@ -100,7 +106,8 @@ class Preparer:
         for side, name in ((parts.train, "train"), (parts.eval, "hold out")):
             if not len(side):
                 raise DataError(
-                    f"data {recipe.data.source!r}: no example is left to {name}; check data.clean and train_tasks"
+                    f"data {recipe.data.source!r}: no example is left to {name}; "
+                    "check data.clean and train_tasks"
                 )
         plan = make_step_plan(recipe, len(parts.train))
         learning_rate(recipe, plan)  # refuses a schedule that does not fit the steps
@@ -110,8 +117,9 @@ class Preparer:
 def _refuse_all_long(recipe: Recipe, dataset: TokenDataset) -> None:
     if (dataset.lengths > recipe.max_length).all():
         raise DataError(
-            f"data {recipe.data.source!r}: all {len(dataset)} examples are longer than max_length {recipe.max_length} "
-            f"(the shortest has {dataset.lengths.min()} tokens); raise it with --max-length"
+            f"data {recipe.data.source!r}: all {len(dataset)} examples are longer than max_length "
+            f"{recipe.max_length} (the shortest has {dataset.lengths.min()} tokens); "
+            "raise it with --max-length"
         )
 
 

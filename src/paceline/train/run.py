@@ -1,4 +1,7 @@
-"""One run's own state: its adapter, optimizer, place in the data and log. It knows nothing of its neighbours."""
+"""One run's own state: its adapter, optimizer, place in the data and log.
+
+It knows nothing of its neighbours.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,10 @@ def no_scorer(adapter: Adapter | None) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
-    """What a run needs beside its own recipe and data. `reference` and `teacher` are shared with its neighbours."""
+    """What a run needs beside its own recipe and data.
+
+    `reference` and `teacher` are shared with its neighbours.
+    """
 
     reference: HiddenStateCache
     teacher: HiddenStateCache | None = None
@@ -96,7 +102,8 @@ class TrainingRun:
         self._around = around
         self._log = EventLog(directory.events)
 
-    # -- beginning -----------------------------------------------------------------------------------------------
+    # -- beginning
+    # -----------------------------------------------------------------------------------------------
 
     def start(self, base_losses: ExampleLosses, order_key: NDArray[Any] | None, parent: Path | None) -> None:
         """Starts at step 0, or goes on from the newest checkpoint as if it had never stopped.
@@ -142,7 +149,8 @@ class TrainingRun:
         for callback in self._around.callbacks:
             callback.on_resume(self, events)
 
-    # -- inside a step -------------------------------------------------------------------------------------------
+    # -- inside a step
+    # -------------------------------------------------------------------------------------------
 
     def begin_step(self) -> None:
         """Takes up the next step's micro-batches."""
@@ -185,7 +193,8 @@ class TrainingRun:
         self.progress.seconds += time.perf_counter() - began
         return stats
 
-    # -- between steps -------------------------------------------------------------------------------------------
+    # -- between steps
+    # -------------------------------------------------------------------------------------------
 
     def record(self, stats: StepStats) -> None:
         """Counts a step that was taken, and logs it where the recipe says so."""
@@ -217,7 +226,7 @@ class TrainingRun:
         return step == self.plan.total_steps or step % self.recipe.logging_steps == 0
 
     def _log_step(self, stats: StepStats) -> None:
-        """One line: the mean loss of the steps since the last line, as transformers logs it; all else is the last step's."""
+        """Logs the mean loss since the last line, as transformers does; all else is the last step's."""
         progress = self.progress
         terms = dict(stats.terms) if set(stats.terms) != {"cross_entropy"} else {}
         if "kl" in terms:
@@ -250,7 +259,7 @@ class TrainingRun:
             self.ask_benchmark(self.adapter)
 
     def evaluate(self, name: EvaluationName) -> ExampleLosses:
-        """Evaluates the held-out examples, logs that as `name`, and keeps the best adapter where the recipe wants it."""
+        """Evaluates and logs the held-out examples; keeps the best adapter where the recipe wants it."""
         began = time.perf_counter()
         losses = self._held_out()
         summary = losses.summary(self.recipe.phases)
@@ -292,7 +301,8 @@ class TrainingRun:
         for callback in self._around.callbacks:
             callback.on_checkpoint(self, folder)
 
-    # -- ending --------------------------------------------------------------------------------------------------
+    # -- ending
+    # --------------------------------------------------------------------------------------------------
 
     def stop(self) -> None:
         """Saves the last finished step and lets go; the same command goes on from there."""
@@ -335,7 +345,8 @@ class TrainingRun:
         for callback in self._around.callbacks:
             callback.on_end(self)
 
-    # -- what callbacks and the cohort look at -------------------------------------------------------------------
+    # -- what callbacks and the cohort look at
+    # -------------------------------------------------------------------
 
     @property
     def step(self) -> int:

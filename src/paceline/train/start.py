@@ -1,4 +1,4 @@
-"""Starting a cohort's runs: what each begins from, and the bare base measured once for all that see the same examples."""
+"""Starting a cohort's runs: what each begins from, and the bare base's losses."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -32,7 +32,8 @@ def find_parent(run: Run, study: Study, folder: Path) -> Path | None:
         adapter = path / "adapter" if (path / "adapter").is_dir() else path
         if not (adapter / "adapter_model.safetensors").is_file():
             raise TrainingError(
-                f"run {run.name}: init_from {name!r} is neither a run of this study nor a folder with an adapter"
+                f"run {run.name}: init_from {name!r} is neither a run of this study "
+                "nor a folder with an adapter"
             )
         return adapter
     for field in ("base", "quantize", "lora_r", "target_modules"):
@@ -65,7 +66,7 @@ class RunStarter:
         run.start(held_out, key, parent)
 
     def _base_losses(self, run: TrainingRun, name: str, examples: NDArray[np.int64]) -> ExampleLosses:
-        """The bare base's on a run's examples: from disk, from a run that sees the same ones, or measured now."""
+        """The bare base's on a run's examples: from disk, from a run with the same ones, or measured now."""
         stored = run.directory.eval / f"{name}.parquet"
         if stored.is_file():
             return ExampleLosses.read(stored)

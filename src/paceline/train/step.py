@@ -1,4 +1,4 @@
-"""The training step's arithmetic: a forward and backward over micro-batches of any runs, and one run's update."""
+"""The training step's arithmetic: forward and backward over micro-batches of any runs, and a run's update."""
 
 from __future__ import annotations
 
@@ -56,9 +56,10 @@ class StepStats:
 def forward_backward(base: Base, items: Sequence[StepItem]) -> None:
     """Adds to every adapter's gradients what its micro-batches give, and to every step's loss their sums.
 
-    The loss is not an autograd graph of its own: `segment_losses` computes d(loss)/d(hidden) chunk by chunk beside the
-    loss, so the logits never exist as a whole, and autograd goes on from the hidden states with that gradient. Each
-    run's part is scaled by its own effective batch, so the sum over its micro-batches is the gradient of its mean.
+    The loss is not an autograd graph of its own: `segment_losses` computes d(loss)/d(hidden) chunk by chunk
+    beside the loss, so the logits never exist as a whole, and autograd goes on from the hidden states with
+    that gradient. Each run's part is scaled by its own effective batch, so the sum over its micro-batches is
+    the gradient of its mean.
     """
     targets = [item.loss.soft_targets(item.micro_batch) if item.loss else [] for item in items]
     batch = pack_micro_batches(
@@ -86,7 +87,7 @@ def reduce_gradients(adapter: Adapter, loss: StepLoss, distributed: DistributedC
 def clip_and_step(
     adapter: Adapter, optimizer: torch.optim.Optimizer, lr: float, grad_norm: float, max_grad_norm: float
 ) -> None:
-    """Clips the gradients to `max_grad_norm` (0: not at all) as torch does, and takes the optimizer's step at `lr`."""
+    """Clips the gradients to `max_grad_norm` (0: never) as torch does, then steps the optimizer at `lr`."""
     if max_grad_norm > 0:
         adapter.gradients.mul_(min(1.0, max_grad_norm / (grad_norm + 1e-6)))
     optimizer.param_groups[0]["lr"] = lr

@@ -7,7 +7,7 @@ from paceline.train.checkpoint import Progress
 
 
 class LossPatience:
-    """Counts evaluations that were not better by `early_stop_min_delta`, as transformers' EarlyStoppingCallback does.
+    """Counts evaluations that were not better by a margin, as transformers' EarlyStoppingCallback does.
 
     It counts in the run's progress, which is part of its checkpoints.
     """
@@ -34,8 +34,8 @@ class LossPatience:
 class BenchmarkEarlyStop:
     """Follows the scores in a run's events, so that a resumed run knows what a run that never stopped knows.
 
-    `over` when the score was not better by `min_delta` for `patience` checks, or is `floor` under the base's: what a
-    Russian fine-tuning write-up stops by. Without patience it never is.
+    `over` when the score was not better by `min_delta` for `patience` checks, or is `floor` under the base's:
+    what a Russian fine-tuning write-up stops by. Without patience it never is.
     """
 
     def __init__(self, config: InTrainingEval | None) -> None:

@@ -48,7 +48,8 @@ class TrainingOptions:
         preflight: sees each cohort before it begins, and may refuse it.
         make_scorer: makes what asks a benchmark while a run trains.
         token_budget: tokens of one forward; changes memory and speed only.
-        distributed: the processes that share each step's micro-batches; with more than one, a study has one run.
+        distributed: the processes that share each step's micro-batches; with more than one, a study has
+            one run.
     """
 
     callbacks: Sequence[Callback] = ()
@@ -142,9 +143,11 @@ def _load(recipe: Recipe, options: TrainingOptions) -> Base:
 def _refuse_distributed(study: Study, distributed: DistributedContext) -> None:
     if distributed.size > 1 and len(study.runs) > 1:
         raise TrainingError(
-            "several processes train one run together; a study is spread over GPUs with `paceline launch --on ray`"
+            "several processes train one run together; "
+            "a study is spread over GPUs with `paceline launch --on ray`"
         )
     if distributed.sharded and any(run.recipe.kl or run.recipe.distill for run in study.runs):
         raise TrainingError(
-            "--shard-base goes with neither a KL anchor nor distillation: processes would run different forwards"
+            "--shard-base goes with neither a KL anchor nor distillation: "
+            "processes would run different forwards"
         )

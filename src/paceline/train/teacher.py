@@ -30,7 +30,8 @@ def load_teachers(
         if odd := sorted(set(mine.items()) ^ set(theirs.items())):
             token = odd[0][0]
             raise ModelError(
-                f"distill.teacher {name!r} has another vocabulary than {base.name!r} ({len(odd):,} entries differ, first {token!r}); its distribution cannot be compared token by token"
+                f"distill.teacher {name!r} has another vocabulary than {base.name!r} ({len(odd):,} "
+                f"entries differ, first {token!r}); its distribution cannot be compared token by token"
             )
         log(f"loading the teacher {name}")
         found[key] = HiddenStateCache(load_base(name, base.device, base_format))
