@@ -162,7 +162,8 @@ def test_findings_are_told_once_each(recipe, study, tmp_path):
     still = recipe(lr=1e-30, eval_steps=2, max_steps=6, warmup_ratio=0)
     train_study(study(still=still), tmp_path, TrainingOptions(callbacks=[LiveDoctor()]))
     rules = [e.rule for e in of_kind(read_events(tmp_path / "still" / "events.jsonl"), FindingEvent)]
-    assert rules == ["same-eval"]
+    assert rules.count("same-eval") == 1
+    assert len(set(rules)) == len(rules)
 
 
 def test_a_failed_parent_fails_its_child(recipe, study, tmp_path):

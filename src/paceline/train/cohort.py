@@ -73,11 +73,12 @@ class Cohort:
             run.fail(f"loss {stats.loss}, grad_norm {stats.grad_norm} at step {stats.step}")
             return
         run.record(stats)
-        run.evaluate_if_due()
-        if run.at_end or run.out_of_patience:
+        if not run.at_end:
+            run.evaluation.if_due()
+        if run.at_end or run.evaluation.enough:
             run.finish()
-        elif run.fatal_finding:
-            run.fail(run.fatal_finding)
+        elif run.log.fatal:
+            run.fail(run.log.fatal)
         else:
             run.save_if_due()
             run.begin_step()

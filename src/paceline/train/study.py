@@ -17,7 +17,8 @@ from paceline.train.cohort import Cohort
 from paceline.train.distributed import SINGLE_PROCESS, DistributedContext
 from paceline.train.hidden_cache import HiddenStateCache
 from paceline.train.prepare import Prepared, Preparer, group_by_base
-from paceline.train.run import Scorer, Surroundings, TrainingRun, no_scorer
+from paceline.train.run import Surroundings, TrainingRun
+from paceline.train.run_evaluation import Scorer, no_scorer
 from paceline.train.start import RunStarter, find_parent
 from paceline.train.teacher import load_teachers
 
