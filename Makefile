@@ -1,9 +1,11 @@
-# Needs Python 3.11 or newer and make; sets up .venv by itself. constraints.txt pins torch to the release that is tested.
+# Needs Python 3.11 or newer and make; sets up .venv by itself, from the versions in requirements.lock.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test check clean
+.DELETE_ON_ERROR:
+.PHONY: demo test test-fast check dist lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/paceline rehearse studies/rust-five-recipes.yaml
@@ -11,21 +13,34 @@ demo: $(VENV)/.installed
 test: $(VENV)/.developed
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
+test-fast: $(VENV)/.developed
+	$(BIN)/python -m pytest -n 2 -m fast
+
 check: $(VENV)/.developed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 
-$(VENV)/.installed: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[quant]'
+dist: $(VENV)/.developed
+	$(BIN)/python -m build
+
+lock: $(BIN)/python
+	$(BIN)/python scripts/lock.py > requirements.new
+	mv requirements.new requirements.lock
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) --upgrade "pip>=25.1"
+
+$(VENV)/.installed: pyproject.toml requirements.lock | $(BIN)/python
+	$(INSTALL) -c requirements.lock -e '.[quant]'
 	touch $@
 
 $(VENV)/.developed: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --group dev
+	$(INSTALL) -c requirements.lock --group dev
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) dist runs
