@@ -29,7 +29,7 @@ def dialogues(tmp_path_factory):
 
 
 def counts(**fields):
-    return {part.label: len(part.picked) for part in choose_rows(Data(**fields))}
+    return {part.origin.label: len(part.picked) for part in choose_rows(Data(**fields))}
 
 
 def test_the_shorthand_counts_as_the_original_script_did(dialogues):
@@ -50,13 +50,13 @@ def test_without_a_total_as_many_rows_as_the_ratios_allow(dialogues):
 
 @given(st.integers(10, 200), st.floats(0.05, 0.45))
 def test_parts_sum_to_the_total_and_keep_their_ratio(dialogues, n, share):
-    found = (
+    given = (
         counts(source=dialogues, subset="both", mix_reasoning_ratio=share, n=n)
         if int(n * share)
         else {"general": n, "reasoning": 0}
     )
-    assert sum(found.values()) == n
-    assert abs(found["reasoning"] - n * share) <= 1
+    assert sum(given.values()) == n
+    assert abs(given["reasoning"] - n * share) <= 1
 
 
 def test_a_sample_is_the_beginning_of_a_larger_one_whatever_else_is_in_the_mixture(dialogues):
@@ -76,7 +76,7 @@ def test_several_sources(dialogues, sums):
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         (
             {"subset": "both", "mix_reasoning_ratio": 0.5, "n": 300},
@@ -85,19 +85,19 @@ def test_several_sources(dialogues, sums):
         ({"subset": "reasonin"}, "no subset 'reasonin', did you mean 'reasoning'"),
     ],
 )
-def test_what_cannot_be_met_is_refused(dialogues, fields, said):
-    with pytest.raises(PacelineError, match=said):
+def test_what_cannot_be_met_is_refused(dialogues, fields, message):
+    with pytest.raises(PacelineError, match=message):
         choose_rows(Data(source=dialogues, **fields))
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"mix": [{"ratio": 0.5}, {"ratio": 0.6}]}, "sum to 1.1"),
         ({"mix_reasoning_ratio": 0.2}, "needs subset: both"),
         ({"n": 5, "sample_ratio": 0.5}, "give one of them"),
     ],
 )
-def test_contradictions_are_refused(fields, said):
-    with pytest.raises(PacelineError, match=said):
+def test_contradictions_are_refused(fields, message):
+    with pytest.raises(PacelineError, match=message):
         make_recipe({"base": "b", "data": {"source": "s", **fields}}, "test")

@@ -26,6 +26,7 @@ def show(
 ) -> None:
     """Rows, tasks, token lengths, and one example as the model sees it, its supervised tokens in colour."""
     import json
+    from dataclasses import asdict
 
     from paceline.cli.datatables import print_data
     from paceline.cli.tables import output
@@ -38,7 +39,7 @@ def show(
     preparer = Preparer()
     facts = describe(preparer.tokens(base, recipe.data), preparer.chat(base), example - 1)
     if as_json:
-        print(json.dumps({key: value for key, value in facts.items() if key != "example"}, indent=1))
+        print(json.dumps({key: value for key, value in asdict(facts).items() if key != "example"}, indent=1))
     else:
         print_data(source, facts, output())
 
@@ -55,7 +56,7 @@ def from_rust(
 
     import pyarrow as pa
 
-    from paceline.data.from_rust import make_rows
+    from paceline.data.rust.rows import make_rows
     from paceline.data.write import check_ending, write_rows
 
     check_ending(out)

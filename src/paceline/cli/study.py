@@ -1,7 +1,7 @@
 """Studies: run them, show them, rehearse them."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -31,13 +31,14 @@ def run(
 def show(file: File, as_json: Json = False) -> None:
     """Print each run as its difference from the baseline, with effective batch, steps and coverage, before anything is spent."""
     import json
+    from dataclasses import asdict
 
     from paceline.cli.tables import output, print_study
     from paceline.config.load import load_study
     from paceline.train.run_length import run_length
 
     study = load_study(file)
-    lengths: list[dict[str, Any]] = [run_length(run.recipe) for run in study.runs]
+    lengths = [run_length(run.recipe) for run in study.runs]
     if not as_json:
         print_study(study, lengths, output())
         return
@@ -47,7 +48,7 @@ def show(file: File, as_json: Json = False) -> None:
             "hypothesis": run.hypothesis,
             "differences": study.differences(run),
             "effective_batch": run.recipe.effective_batch,
-            **length,
+            **asdict(length),
         }
         for run, length in zip(study.runs, lengths, strict=True)
     ]

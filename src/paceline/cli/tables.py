@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from paceline.compare.table import Comparison
     from paceline.doctor.finding import Finding
     from paceline.train.estimate import CohortEstimate
+    from paceline.train.run_length import RunLength
 
 _COLOUR = {"better": "green", "worse": "red", "tie": "yellow"}
 
@@ -98,7 +99,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def print_study(study: Study, lengths: list[dict[str, Any]], console: Console) -> None:
+def print_study(study: Study, lengths: Sequence[RunLength], console: Console) -> None:
     """Every run as its difference from the baseline, with its length."""
     console.print(f"[bold]{study.name}[/]  {study.objective}")
     first = flatten(study.runs[0].recipe.model_dump())
@@ -123,8 +124,8 @@ def print_study(study: Study, lengths: list[dict[str, Any]], console: Console) -
         table.add_column(heading, justify="right")
     for run, length in zip(study.runs, lengths, strict=True):
         changes = "\n".join(f"{key}: {old} → {new}" for key, (old, new) in study.differences(run).items())
-        steps = "?" if length["steps"] is None else f"{length['steps']:,}"
-        coverage = "?" if length["coverage"] is None else f"{length['coverage']:.0%}"
+        steps = "?" if length.steps is None else f"{length.steps:,}"
+        coverage = "?" if length.coverage is None else f"{length.coverage:.0%}"
         table.add_row(
             run.name,
             changes or "(baseline)",

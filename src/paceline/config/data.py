@@ -1,14 +1,37 @@
 """Where a run's examples come from, how many are used, which are removed and which are held out."""
 
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from paceline.config.strict import Strict
 
-Format = Literal[
-    "auto", "messages", "prompt-completion", "alpaca", "sharegpt", "strandset", "codeforces", "twix"
-]
+# The name of a row format, or auto. Formats are registered in `paceline.data.formats`, which refuses unknown names.
+Format = str
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rows of one data set, with nothing left open: where they are, how they are read, which and how many of them.
+
+    Args:
+        source: hub data set id, file or folder.
+        subset: only rows whose column `subset` says this; None: all.
+        ratio: share of the mixture; 1 where there is no other part.
+    """
+
+    source: str
+    config: str | None = None
+    split: str = "train"
+    format: Format = "auto"
+    subset: str | None = None
+    ratio: float = 1.0
+
+    @property
+    def label(self) -> str:
+        """What tells this part of a mixture from the others."""
+        return self.subset or self.source
 
 
 class MixtureComponent(Strict):
@@ -20,6 +43,21 @@ class MixtureComponent(Strict):
     split: str | None = Field(None, description="split of the source")
     format: Format | None = Field(None, description="format of the rows")
     subset: str | None = Field(None, description="only rows whose column `subset` says this")
+
+    def source_within(self, whole: Source) -> Source:
+        """This part, with what it leaves out taken from the data that it belongs to (except the subset)."""
+        return Source(
+            self.source or whole.source,
+            self.config or whole.config,
+            self.split or whole.split,
+            self.format or whole.format,
+            self.subset,
+            self.ratio,
+        )
+
+
+def _zero_is_none(value: Any) -> Any:
+    return None if value in (0, "0") else value
 
 
 class Clean(Strict):
@@ -36,13 +74,13 @@ class Clean(Strict):
     )
     min_answer: int = Field(2, ge=0, description="shortest answer kept, end-of-turn token included")
     max_length: int | None = Field(None, gt=0, description="longest example kept")
-    outliers: float | None = Field(
+    outliers: Annotated[float | None, BeforeValidator(_zero_is_none)] = Field(
         3.0,
         gt=0,
-        description="remove lengths so many interquartile ranges outside the quartiles, in logarithms",
+        description="interquartile ranges of log length outside the quartiles from which a length is odd; 0: any length",
     )
-    max_repetition: float | None = Field(
-        0.8, gt=0, le=1, description="largest share of an answer's 5-grams that repeat earlier ones"
+    max_repetition: Annotated[float | None, BeforeValidator(_zero_is_none)] = Field(
+        0.8, gt=0, le=1, description="largest share of an answer's 5-grams that repeat earlier ones; 0: any"
     )
 
 
@@ -83,13 +121,21 @@ class Data(Strict):
                 raise ValueError(f"the ratios of data.mix sum to {total:g}; they must sum to 1")
         return self
 
-    def parts(self) -> list[MixtureComponent]:
-        """The mixture's parts with nothing left out; a plain source is a mixture of one."""
-        given: list[dict[str, Any]] = [{"ratio": 1, "subset": None if self.subset == "both" else self.subset}]
+    def parts(self) -> tuple[Source, ...]:
+        """The parts of the mixture, in order; a plain source is a mixture of one."""
+        whole = Source(
+            self.source, self.config, self.split, self.format, None if self.subset == "both" else self.subset
+        )
         if self.mix_reasoning_ratio is not None:
             share = self.mix_reasoning_ratio
-            given = [{"ratio": 1 - share, "subset": "general"}, {"ratio": share, "subset": "reasoning"}]
+            return (
+                replace(whole, subset="general", ratio=1 - share),
+                replace(whole, subset="reasoning", ratio=share),
+            )
         if self.mix is not None:
-            given = [part.model_dump(exclude_none=True) for part in self.mix]
-        own = self.model_dump(include={"source", "config", "split", "format"})
-        return [MixtureComponent.model_validate(own | fields) for fields in given]
+            return tuple(part.source_within(whole) for part in self.mix)
+        return (whole,)
+
+    def sample_key(self) -> tuple[tuple[Source, ...], int | None, float | None, int]:
+        """What decides which rows are used and how they are read; the split and what is cleaned do not."""
+        return self.parts(), self.n, self.sample_ratio, self.seed

@@ -12,13 +12,13 @@ class InTrainingEval(Strict):
     """A part of the questions while the run trains, and an early stop on its score."""
 
     steps: int = Field(gt=0, description="steps between the checks")
-    questions: int = Field(16, gt=0, description="so many questions, spread over the categories")
+    questions: int = Field(16, gt=0, description="how many questions, spread over the categories")
     patience: int | None = Field(
-        None, gt=0, description="stop after so many checks without a better score; default: never"
+        None, gt=0, description="stop after this many checks without a better score; default: never"
     )
-    min_delta: float = Field(0.05, ge=0, description="how much higher counts as better")
+    min_delta: float = Field(0.05, ge=0, description="how much higher a score must be to count as better")
     floor: float = Field(
-        0.30, ge=0, description="with patience: stop at once when so far under the base's score"
+        0.30, ge=0, description="with patience: stop at once when the score is this far under the base's"
     )
 
 
@@ -31,7 +31,7 @@ class MTBench(Strict):
     lang: Annotated[str, BeforeValidator(lambda value: "ru" if value == "auto" else value)] = Field(
         "en", description="en or ru (from the hub), or a file or folder with questions in FastChat's form"
     )
-    questions: int = Field(0, ge=0, description="so many questions, spread over the categories; 0: all")
+    questions: int = Field(0, ge=0, description="how many questions, spread over the categories; 0: all")
     judge: Literal["openai", "local", "reward", "simple"] = Field("simple", description="who grades")
     judge_model: str | None = Field(
         None, description="the judge's model: a name at the server, a hub id or a folder"

@@ -28,20 +28,21 @@ class Encoded:
 class Chat:
     """A tokenizer's chat template, and what it puts around an assistant's turn.
 
-    `opening` is the text that starts an assistant's turn (it ends a generation prompt), `ending` the end-of-turn text (empty if there is none).
-    Both are learned once by rendering two conversations that differ only in a marker.
+    `opening` is the text that starts an assistant's turn (it ends a generation prompt), `ending` the end-of-turn text
+    (empty if there is none). Both are learned once by rendering two conversations that differ only in a marker.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         if not tokenizer.chat_template:
             raise DataError(
-                f"tokenizer {tokenizer.name_or_path!r} has no chat template; put a `chat_template.jinja` into the base's folder, or use the instruct model"
+                f"tokenizer {tokenizer.name_or_path!r} has no chat template; "
+                "put a `chat_template.jinja` into the base's folder, or use the instruct model"
             )
         self.tokenizer = tokenizer
-        asked = [{"role": "user", "content": _ALPHA}]
-        prompt = self.render(asked, add_generation_prompt=True)
-        self.opening = prompt.removeprefix(self.render(asked)) or prompt.split(_ALPHA)[-1]
-        after = self.render([*asked, {"role": "assistant", "content": _OMEGA}]).split(_OMEGA)[-1]
+        question = [{"role": "user", "content": _ALPHA}]
+        prompt = self.render(question, add_generation_prompt=True)
+        self.opening = prompt.removeprefix(self.render(question)) or prompt.split(_ALPHA)[-1]
+        after = self.render([*question, {"role": "assistant", "content": _OMEGA}]).split(_OMEGA)[-1]
         self.ending = self._first_special(after)
 
     def _first_special(self, text: str) -> str:
@@ -59,10 +60,10 @@ class Chat:
             raise DataError(f"the chat template refuses this conversation: {error}") from error
 
     def assistant_spans(self, messages: Messages, text: str) -> list[tuple[int, int]]:
-        """(start, end) in characters of each assistant turn in the rendered text: from after its opening to its end-of-turn token.
+        """(start, end) in characters of each assistant turn in the rendered text: after its opening, up to its end token.
 
-        Each turn is found by rendering the conversation again with that turn's content replaced by a marker: what differs is the turn.
-        No text inside a message can be taken for a turn, and no template has to be parsed.
+        Each turn is located by rendering the conversation again with that turn's content replaced by a marker: what
+        differs is the turn. No text inside a message can be taken for a turn, and no template has to be parsed.
         """
         spans = []
         for place, message in enumerate(messages):
@@ -78,7 +79,10 @@ class Chat:
         return spans
 
     def encode(self, conversations: list[Messages]) -> list[Encoded]:
-        """Token ids and masks. A token is supervised when it lies wholly inside an assistant's turn, the end-of-turn token included."""
+        """Token ids and masks.
+
+        A token is supervised when it lies wholly inside an assistant's turn, its end-of-turn token included.
+        """
         texts = [self.render(messages) for messages in conversations]
         tokens = self.tokenizer(
             texts,
@@ -100,7 +104,7 @@ class Chat:
 
 
 def _common_prefix(left: str, right: str) -> int:
-    """Length of the common prefix, by halving: string comparison is fast, a Python loop over characters is not."""
+    """Length of the common prefix, by halving: comparing strings is fast, a Python loop over characters is not."""
     low, high = 0, min(len(left), len(right))
     while low < high:
         middle = (low + high + 1) // 2

@@ -13,6 +13,7 @@ from paceline.data.chat import Chat
 from paceline.data.sources import load_rows
 from paceline.data.split import Split
 from paceline.data.tokens import TokenDataset, load_tokens
+from paceline.errors import DataError
 
 GRAM = 5
 PERMUTATIONS, SEED = 128, 42
@@ -24,20 +25,27 @@ OnProgress = Callable[[int], None]
 def clean_rows(
     data: Data, rules: Clean, chat: Chat, on_progress: OnProgress
 ) -> tuple[pa.Table, dict[str, int]]:
-    """The rows of a plain source that the rules leave, as they came and in their order, and how many each rule removed."""
+    """The rows of a plain source that the rules leave, as they came and in their order, and how many each rule removed.
+
+    Raises:
+        DataError: as `load_tokens`; the data is a mixture, whose rows have no one file to go to.
+    """
+    if len(data.parts()) > 1:
+        raise DataError("data clean: a mixture is cleaned part by part; name one source")
     dataset = load_tokens(data, chat)
     everything = np.argsort(dataset.column("row"))
     cleaned = clean(dataset, rules, Split(everything, everything[:0]), on_progress)
     kept = np.sort(dataset.column("row")[cleaned.split.train])
     removed = {"no answer": len(dataset.dropped), **cleaned.removed}
-    return load_rows(data).select(kept).with_format("arrow")[:], {
+    (source,) = data.parts()
+    return load_rows(source).select(kept).with_format("arrow")[:], {
         rule: count for rule, count in removed.items() if "leak" not in rule
     }
 
 
 @dataclass(frozen=True)
 class Cleaned:
-    """What is left, as a split (`eval` is empty where none was asked for), and how many examples each rule removed."""
+    """What is left, as a split (`eval` is empty if it was before), and how many examples each rule removed."""
 
     split: Split
     removed: dict[str, int]
@@ -46,13 +54,14 @@ class Cleaned:
 def clean(
     dataset: TokenDataset, rules: Clean, parts: Split, on_progress: OnProgress = lambda count: None
 ) -> Cleaned:
-    """Applies the rules to both sides of a split. Held-out examples come first: a training example that copies one is a leak and goes.
+    """Applies the rules to both sides of a split.
 
-    Near duplicates: MinHash over token 5-grams of the whole conversation (Broder 1997), candidates by locality-sensitive hashing, similarity
-    by signature (rensa).
+    Held-out examples come first: a training example that copies one is a leak and goes. Near duplicates: MinHash over
+    token 5-grams of the whole conversation (Broder 1997), candidates by locality-sensitive hashing, similarity by
+    signature (rensa).
 
     Args:
-        tick: is told how many examples were read since it was last told.
+        on_progress: is told how many examples were read since it was last told.
     """
     removed: dict[str, int] = {}
     odd = _odd(dataset, rules, removed)
@@ -63,22 +72,22 @@ def clean(
 
 
 def _odd(dataset: TokenDataset, rules: Clean, removed: dict[str, int]) -> NDArray[np.bool_]:
-    """Examples that a rule on single examples removes; one that breaks two rules counts for the first."""
+    """Examples (examples,) that a rule on single examples removes; one that breaks two rules counts for the first."""
     lengths, answers = dataset.lengths, dataset.supervised
-    found = {"answer too short": answers < rules.min_answer}
+    flagged = {"answer too short": answers < rules.min_answer}
     if rules.max_length is not None:
-        found["too long"] = lengths > rules.max_length
+        flagged["too long"] = lengths > rules.max_length
     if rules.outliers is not None:
         logs = np.log(lengths)
         low, high = np.percentile(logs, [25, 75])
-        found["length outlier"] = np.abs(logs - (low + high) / 2) > (rules.outliers + 0.5) * (high - low)
+        flagged["length outlier"] = np.abs(logs - (low + high) / 2) > (rules.outliers + 0.5) * (high - low)
     if rules.max_repetition is not None:
         limit = rules.max_repetition
-        found["repeats itself"] = np.fromiter(
+        flagged["repeats itself"] = np.fromiter(
             (_repetition(*dataset.example(i)) > limit for i in range(len(dataset))), bool, len(dataset)
         )
     odd = np.zeros(len(dataset), dtype=bool)
-    for name, flags in found.items():
+    for name, flags in flagged.items():
         removed[name] = int((flags & ~odd).sum())
         odd |= flags
     return odd

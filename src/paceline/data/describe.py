@@ -1,8 +1,8 @@
 """Facts about a token data set that a person wants before training on it."""
 
 from collections import Counter
+from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 import numpy as np
 
@@ -13,27 +13,57 @@ from paceline.errors import DataError
 LIMITS = (512, 1024, 2048)
 
 
-def describe(dataset: TokenDataset, chat: Chat, example: int = 0) -> dict[str, Any]:
-    """Rows, tasks, token lengths (percentiles, shares that fit), and one example as (text, supervised) runs of tokens."""
+@dataclass(frozen=True)
+class DataSummary:
+    """A data set in figures, and one of its examples.
+
+    Args:
+        rows: examples.
+        format: the row formats that were read.
+        dropped: rows without an assistant's turn.
+        tasks: examples of each task, the largest first.
+        length: tokens of an example: p50, p95, p99, max.
+        fits: share of the examples that fit a number of tokens.
+        example: one example as (text, whether it is supervised), in order.
+    """
+
+    rows: int
+    format: str
+    dropped: int
+    tasks: dict[str, int]
+    length: dict[str, int]
+    fits: dict[int, float]
+    example: list[tuple[str, bool]]
+
+
+def describe(dataset: TokenDataset, chat: Chat, example: int = 0) -> DataSummary:
+    """The summary of a data set, with the example of an index.
+
+    Raises:
+        DataError: no such example.
+    """
     if not 0 <= example < len(dataset):
         raise DataError(f"--example {example + 1}: there are {len(dataset)} examples")
     lengths = dataset.lengths
-    ids, mask = dataset.example(example)
-    parts = [
-        (chat.tokenizer.decode([token for token, _ in run]), bool(supervised))
-        for supervised, run in groupby(
-            zip(ids.tolist(), mask.tolist(), strict=True), key=lambda pair: pair[1]
-        )
-    ]
-    return {
-        "rows": len(dataset),
-        "format": dataset.format,
-        "dropped": len(dataset.dropped),
-        "tasks": dict(Counter(dataset.tasks).most_common()),
-        "length": {
+    return DataSummary(
+        rows=len(dataset),
+        format=dataset.format,
+        dropped=len(dataset.dropped),
+        tasks=dict(Counter(dataset.tasks).most_common()),
+        length={
             **{f"p{p}": int(np.percentile(lengths, p)) for p in (50, 95, 99)},
             "max": int(lengths.max()),
         },
-        "fits": {limit: float((lengths <= limit).mean()) for limit in LIMITS},
-        "example": parts,
-    }
+        fits={limit: float((lengths <= limit).mean()) for limit in LIMITS},
+        example=_supervised_runs(dataset, chat, example),
+    )
+
+
+def _supervised_runs(dataset: TokenDataset, chat: Chat, example: int) -> list[tuple[str, bool]]:
+    """Neighbouring tokens that are all supervised, or all not, as texts."""
+    ids, mask = dataset.example(example)
+    tokens = zip(ids.tolist(), mask.tolist(), strict=True)
+    return [
+        (chat.tokenizer.decode([token for token, _ in run]), bool(supervised))
+        for supervised, run in groupby(tokens, key=lambda pair: pair[1])
+    ]

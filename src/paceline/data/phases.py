@@ -16,13 +16,13 @@ def phase_of(phases: Phases) -> dict[str, str]:
 
 
 def phase_numbers(tasks: Sequence[str], phases: Phases) -> NDArray[np.int64]:
-    """The number of each task's phase, from 0 in the recipe's order; tasks of no phase come last. Shape: (tasks,)."""
+    """The number of each task's phase (tasks,), from 0 in the recipe's order; tasks of no phase come last."""
     known, number = phase_of(phases), {phase: number for number, phase in enumerate(phases)}
     return np.asarray([number.get(known.get(task, ""), len(number)) for task in tasks])
 
 
 def choose_tasks(tasks: Sequence[str], chosen: Sequence[str], phases: Phases) -> NDArray[np.bool_]:
-    """Which examples belong to the chosen tasks or phases. Shape: (tasks,).
+    """Which examples belong to the chosen tasks or phases (tasks,).
 
     Raises:
         DataError: a name that is neither a task of these examples nor a phase.

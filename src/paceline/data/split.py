@@ -11,18 +11,24 @@ from paceline.errors import DataError
 
 @dataclass(frozen=True)
 class Split:
-    """Indices into a TokenDataset. Shapes: (train examples,) and (eval examples,), int64, each in the order of the sample."""
+    """Indices into a TokenDataset, int64, each side in the order of the sample.
+
+    Shapes: (train examples,) and (eval examples,).
+    """
 
     train: NDArray[np.int64]
     eval: NDArray[np.int64]
 
 
 def split(dataset: TokenDataset, eval_ratio: float, max_length: int) -> Split:
-    """Holds out every 1/eval_ratio-th distinct example of each part of the seeded sample; copies of an example go where the first one goes.
+    """Holds out every 1/eval_ratio-th distinct example of each part of the seeded sample; copies go with the first one.
 
-    The place of an example in its part's sample decides, so a smaller sample's held-out examples are among a larger one's and never among
-    its training examples: runs on 5,000 and on 20,000 rows of one source, or with and without a second part, can be compared. Examples whose
-    whole answer lies beyond max_length are on neither side.
+    The place of an example in its part's sample decides, so a smaller sample's held-out examples are among a larger
+    one's and never among its training examples: runs on 5,000 and on 20,000 rows of one source, or with and without a
+    second part, can be compared. Examples whose whole answer lies beyond max_length are on neither side.
+
+    Raises:
+        DataError: one side would be empty.
     """
     _, first, copy_of = np.unique(dataset.column("digest"), return_index=True, return_inverse=True)
     part = dataset.parts[first]
@@ -34,12 +40,14 @@ def split(dataset: TokenDataset, eval_ratio: float, max_length: int) -> Split:
     held_out = np.floor((number + 1) * eval_ratio + 1e-9) > np.floor(number * eval_ratio + 1e-9)
     if held_out.all() or not held_out.any():
         raise DataError(
-            f"{len(dataset)} rows with {len(first)} distinct examples cannot be split at eval_ratio {eval_ratio}: one side is empty"
+            f"{len(dataset)} rows with {len(first)} distinct examples cannot be split at eval_ratio {eval_ratio}: "
+            "one side is empty"
         )
     usable = dataset.first < max_length
     parts = Split(np.flatnonzero(~held_out & usable), np.flatnonzero(held_out & usable))
     if not len(parts.train) or not len(parts.eval):
         raise DataError(
-            f"no example keeps a supervised token within max_length {max_length} on one side of the split; raise it with --max-length"
+            f"no example keeps a supervised token within max_length {max_length} on one side of the split; "
+            "raise it with --max-length"
         )
     return parts

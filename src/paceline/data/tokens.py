@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 from paceline import __version__
 from paceline.config.data import Data
 from paceline.data.chat import Chat
-from paceline.data.formats import FORMATS, recognise
+from paceline.data.formats import RowFormat, find_format, recognise
 from paceline.data.mixture import SampledSource, choose_rows
 from paceline.errors import DataError
 
 MAX_DROPPED = 0.05
 _FEATURES = Features(
     {
-        "input_ids": List(Value("int32")), "mask": List(Value("uint8")), "row": Value("int64"), "task": Value("string"),
+        "input_ids": List(Value("int32")), "mask": List(Value("uint8")),
+        "row": Value("int64"), "task": Value("string"),
         "digest": Value("int64"), "first": Value("int64"), "answer": Value("int64"),
     }
 )  # fmt: skip
@@ -32,9 +33,19 @@ _FEATURES = Features(
 class TokenDataset:
     """Tokenized examples in the order of the seeded sample. Nothing is cut here: `max_length` belongs to a run.
 
-    `table` has the columns input_ids (list of int32), mask (list of uint8, 1 = the assistant's), row (place in the source), task, digest
-    (64-bit hash of the ids), first (place of the assistant's first token). `parts` says of which part of the mixture each example is,
-    `counts` how many rows each part gave. `dropped` are rows that held no assistant turn. `format` names the row formats that were read.
+    `table` has a row for each example:
+
+        input_ids  list of int32
+        mask       list of uint8, 1 for the assistant's tokens
+        row        index of the source's row, from 0
+        task       name
+        digest     64-bit hash of the ids
+        first      index of the assistant's first token
+        answer     number of the assistant's tokens
+
+    `parts` (examples,) says of which part of the mixture each example is, `counts` how many rows each part gave.
+    `dropped` are rows without an assistant's turn. `format` names the row formats that were read. `loss_on` says which
+    tokens are supervised: the assistant's, or all.
     """
 
     table: Dataset
@@ -49,79 +60,96 @@ class TokenDataset:
         return len(self.table)
 
     def example(self, index: int) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
-        """(ids, mask of supervised tokens) of one example, whole."""
+        """(ids (tokens,) int32, mask of supervised tokens (tokens,) uint8) of one example, whole."""
         entry = self._numpy[int(index)]
-        return entry["input_ids"], entry["mask"] if self.loss_on == "assistant" else np.ones_like(
-            entry["mask"]
-        )
+        mask = entry["mask"]
+        return entry["input_ids"], mask if self.loss_on == "assistant" else np.ones_like(mask)
 
     @cached_property
     def _numpy(self) -> Dataset:
         return self.table.select_columns(["input_ids", "mask"]).with_format("numpy")
 
     def column(self, name: str) -> NDArray[Any]:
-        """One of the small columns (row, task, digest) as an array."""
+        """One of the small columns (row, task, digest, first, answer) as an array (examples,)."""
         return np.asarray(self.table.data.column(name).to_numpy())
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens of each example before any cut."""
+        """Tokens of each example before any cut (examples,)."""
         return np.asarray(pc.list_value_length(self.table.data.column("input_ids")).to_numpy())
 
     @property
     def first(self) -> NDArray[np.int64]:
-        """Place of each example's first supervised token."""
+        """Index of each example's first supervised token (examples,)."""
         return self.column("first") if self.loss_on == "assistant" else np.zeros(len(self), dtype=np.int64)
 
     @cached_property
     def supervised(self) -> NDArray[np.int64]:
-        """Supervised tokens of each example before any cut."""
+        """Supervised tokens of each example before any cut (examples,)."""
         return self.column("answer") if self.loss_on == "assistant" else self.lengths
 
     @property
     def tasks(self) -> list[str]:
+        """Name of each example's task."""
         return [str(task) for task in self.column("task")]
 
 
-def load_tokens(data: Data, chat: Chat) -> TokenDataset:
-    """Loads, samples and tokenizes a source or a mixture; the result is cached under the rows' fingerprint, the tokenizer and the options.
+def load_tokens(data: Data, chat: Chat, loss_on: str = "assistant") -> TokenDataset:
+    """Loads, samples and tokenizes a source or a mixture.
+
+    The tokens are cached under the rows' fingerprint, the tokenizer and what decides the sample; `loss_on` does not
+    change them.
 
     Raises:
-        DataError: as `choose_rows`; a row that its format cannot read (with its number); more than 5% without an assistant turn.
+        DataError: as `choose_rows` and `recognise`; a row that its format cannot read (with its number); more than 5%
+            without an assistant's turn.
+        ServiceError: the hub cannot be reached.
     """
     parts = choose_rows(data)
     tables, dropped, formats = [], [], []
     for part in parts:
-        formats.append(recognise(part.rows.column_names, str(part.share.format), str(part.share.source)))
-        tables.append(_tokenize(part, formats[-1], data.seed, chat))
-        dropped += np.setdiff1d(part.picked, tables[-1].data.column("row").to_numpy()).tolist()
+        row_format = recognise(part.rows.column_names, part.origin.format, part.origin.source)
+        table = _tokenize(part, row_format, data.seed, chat)
+        dropped += np.setdiff1d(part.picked, table.data.column("row").to_numpy()).tolist()
+        tables.append(table)
+        formats.append(row_format.name)
     picked = sum(len(part.picked) for part in parts)
     if len(dropped) > MAX_DROPPED * picked:
         raise DataError(
-            f"data {data.source!r}: {len(dropped)} of {picked} conversations have no assistant turn to learn from (first: row {dropped[0] + 1}); at most 5% are dropped silently"
+            f"data {data.source!r}: {len(dropped)} of {picked} conversations have no assistant turn to learn from "
+            f"(first: row {dropped[0] + 1}); at most {MAX_DROPPED:.0%} are dropped without an error"
         )
-    number = np.repeat(np.arange(len(parts)), [len(table) for table in tables])
-    sources = [f"{part.share.source}:{part.share.split}" for part in parts]
-    labels = [part.label for part in parts]
-    counts = {
+    return TokenDataset(
+        table=concatenate_datasets(tables) if len(tables) > 1 else tables[0],
+        parts=np.repeat(np.arange(len(parts)), [len(table) for table in tables]),
+        sources=[f"{part.origin.source}:{part.origin.split}" for part in parts],
+        counts=_counts(parts),
+        dropped=dropped,
+        format=", ".join(dict.fromkeys(formats)),
+        loss_on=loss_on,
+    )
+
+
+def _counts(parts: list[SampledSource]) -> dict[str, int]:
+    """Rows of each part by its label, numbered where two have the same."""
+    labels = [part.origin.label for part in parts]
+    return {
         label if labels.count(label) == 1 else f"{label} ({place})": len(part.picked)
         for place, (label, part) in enumerate(zip(labels, parts, strict=True), 1)
     }
-    table = concatenate_datasets(tables) if len(tables) > 1 else tables[0]
-    return TokenDataset(table, number, sources, counts, dropped, ", ".join(dict.fromkeys(formats)))
 
 
-def _tokenize(part: SampledSource, format_name: str, seed: int, chat: Chat) -> Dataset:
+def _tokenize(part: SampledSource, row_format: RowFormat, seed: int, chat: Chat) -> Dataset:
     if len(part.picked) > 5000 and sys.stderr.isatty():
         enable_progress_bars()
-    # one process: the tokenizer itself works in threads, and a worker process would cost as much memory as all the rest
+    # one process: the tokenizer itself works in threads, and a worker would cost as much memory as all the rest
     return part.rows.select(part.picked).map(
         _encode_rows,
         fn_kwargs={
             "chat": chat,
-            "format_name": format_name,
-            "source": part.share.source,
-            "places": part.picked,
+            "format_name": row_format.name,
+            "source": part.origin.source,
+            "indices_in_source": part.picked,
         },
         with_indices=True,
         batched=True,
@@ -129,16 +157,16 @@ def _tokenize(part: SampledSource, format_name: str, seed: int, chat: Chat) -> D
         desc="tokenizing",
         remove_columns=part.rows.column_names,
         features=_FEATURES,
-        new_fingerprint=_fingerprint(part, format_name, seed, chat),
+        new_fingerprint=_fingerprint(part, row_format.name, seed, chat),
     )
 
 
 def _fingerprint(part: SampledSource, format_name: str, seed: int, chat: Chat) -> str:
     tokenizer = chat.tokenizer.backend_tokenizer.to_str() + str(chat.tokenizer.chat_template)
-    said = json.dumps(
-        [__version__, part.rows._fingerprint, part.share.subset, len(part.picked), seed, format_name]
+    sample = json.dumps(
+        [__version__, part.rows._fingerprint, part.origin.subset, len(part.picked), seed, format_name]
     )
-    return hashlib.sha256((said + tokenizer).encode()).hexdigest()[:32]
+    return hashlib.sha256((sample + tokenizer).encode()).hexdigest()[:32]
 
 
 def _encode_rows(
@@ -147,13 +175,13 @@ def _encode_rows(
     chat: Chat,
     format_name: str,
     source: str,
-    places: NDArray[np.int64],
+    indices_in_source: NDArray[np.int64],
 ) -> dict[str, list[Any]]:
-    row_format = FORMATS[format_name]
+    row_format = find_format(format_name)
     conversations, kept, tasks = [], [], []
     for offset, index in enumerate(indices):
         row = {name: values[offset] for name, values in batch.items()}
-        number = int(places[index])
+        number = int(indices_in_source[index])
         try:
             messages = row_format.messages(row)
             if any(m["role"] == "assistant" and m["content"].strip() for m in messages):
@@ -164,7 +192,8 @@ def _encode_rows(
             raise DataError(f"data {source!r} row {number + 1}: {error}") from error
         except (KeyError, TypeError, AttributeError) as error:
             raise DataError(
-                f"data {source!r} row {number + 1}: not readable as {format_name} ({type(error).__name__}: {error})"
+                f"data {source!r} row {number + 1}: not readable as {format_name} "
+                f"({type(error).__name__}: {error})"
             ) from error
     encoded = chat.encode(conversations) if conversations else []
     return {

@@ -127,7 +127,7 @@ def split_study(study: Study, parts: int) -> list[Study]:
 
 def _cost(run: Run) -> float:
     """Examples that a run trains on, as far as its recipe tells."""
-    steps = run_length(run.recipe)["steps"]
+    steps = run_length(run.recipe).steps
     return float((steps or 1) * run.recipe.effective_batch)
 
 

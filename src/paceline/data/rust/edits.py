@@ -13,13 +13,15 @@ class Edit:
     """Changed code, and what is wrong with it."""
 
     code: str
-    said: str
+    explanation: str
 
 
 _SWAPS = {
-    "<": ("<=", "lets the bound itself through"), "<=": ("<", "leaves the bound itself out"), ">": (">=", "lets the bound itself through"),
-    ">=": (">", "leaves the bound itself out"), "==": ("!=", "inverts the test for equality"), "!=": ("==", "inverts the test for inequality"),
-    "+": ("-", "subtracts where it must add"), "-": ("+", "adds where it must subtract"), "*": ("+", "adds where it must multiply"),
+    "<": ("<=", "lets the bound itself through"), "<=": ("<", "leaves the bound itself out"),
+    ">": (">=", "lets the bound itself through"), ">=": (">", "leaves the bound itself out"),
+    "==": ("!=", "inverts the test for equality"), "!=": ("==", "inverts the test for inequality"),
+    "+": ("-", "subtracts where it must add"), "-": ("+", "adds where it must subtract"),
+    "*": ("+", "adds where it must multiply"),
     "/": ("*", "multiplies where it must divide"), "%": ("/", "divides where the remainder is needed"),
     "&&": ("||", "accepts one condition where both are needed"), "||": ("&&", "asks for both conditions where one is enough"),
     "..": ("..=", "runs one element too far"), "..=": ("..", "stops one element too early"),
@@ -29,29 +31,29 @@ _ASSIGN = {"+=": "-=", "-=": "+=", "*=": "+=", "/=": "*="}
 
 def bugs(code: str) -> list[Edit]:
     """Every way to plant one bug: an operator swapped, a number off by one, a flag inverted."""
-    found = []
+    edits = []
     for node in walk(parse(code)):
         text = text_of(node)
         if node.type in ("binary_expression", "range_expression"):
             for child in node.children:
                 if child.type in _SWAPS and text_of(child) == child.type:
-                    new, said = _SWAPS[child.type]
+                    new, effect = _SWAPS[child.type]
                     wrong = " ".join(
                         replace_node(code, child, new)[
                             node.start_byte : node.end_byte + len(new) - len(child.type)
                         ].split()
                     )
-                    found.append(
+                    edits.append(
                         Edit(
                             replace_node(code, child, new),
-                            f"`{wrong}` uses `{new}` in place of `{child.type}`: it {said}.",
+                            f"`{wrong}` uses `{new}` in place of `{child.type}`: it {effect}.",
                         )
                     )
         elif node.type == "compound_assignment_expr":
             for child in node.children:
                 if child.type in _ASSIGN:
                     new = _ASSIGN[child.type]
-                    found.append(
+                    edits.append(
                         Edit(
                             replace_node(code, child, new),
                             f"`{new}` is used in place of `{child.type}`, so the value moves the wrong way.",
@@ -59,17 +61,17 @@ def bugs(code: str) -> list[Edit]:
                     )
         elif node.type == "integer_literal" and text.isdigit() and int(text) < 1000:
             new = str(int(text) + 1)
-            found.append(
+            edits.append(
                 Edit(
                     replace_node(code, node, new), f"The constant `{new}` is off by one; it must be `{text}`."
                 )
             )
         elif node.type == "boolean_literal":
             new = "false" if text == "true" else "true"
-            found.append(
+            edits.append(
                 Edit(replace_node(code, node, new), f"The flag is `{new}` where it must be `{text}`.")
             )
-    return found
+    return edits
 
 
 def _long_assignment(code: str) -> Edit | None:
@@ -103,11 +105,11 @@ def _explicit_return(code: str) -> Edit | None:
 
 
 def _length_test(code: str) -> Edit | None:
-    found = re.search(r"(!?)([\w.]+)\.is_empty\(\)", code)
-    if not found:
+    call = re.search(r"(!?)([\w.]+)\.is_empty\(\)", code)
+    if not call:
         return None
-    operator = ">" if found[1] else "=="
-    changed = code[: found.start()] + f"{found[2]}.len() {operator} 0" + code[found.end() :]
+    operator = ">" if call[1] else "=="
+    changed = code[: call.start()] + f"{call[2]}.len() {operator} 0" + code[call.end() :]
     return Edit(
         changed, "`is_empty` says what is meant; comparing the length with zero makes the reader work it out."
     )
@@ -133,5 +135,5 @@ OPTIMIZATIONS: tuple[Callable[[str], Edit | None], ...] = (
 
 def pick(edits: tuple[Callable[[str], Edit | None], ...], code: str, rng: random.Random) -> Edit | None:
     """One of the edits that apply to the code."""
-    found = [edit for make in edits if (edit := make(code)) is not None]
-    return rng.choice(found) if found else None
+    applicable = [edit for make in edits if (edit := make(code)) is not None]
+    return rng.choice(applicable) if applicable else None

@@ -1,4 +1,4 @@
-"""Functions in Rust sources, found with tree-sitter."""
+"""Functions in Rust sources, located with tree-sitter."""
 
 import re
 import textwrap
@@ -93,9 +93,9 @@ def _crate_name(path: Path) -> str:
     for parent in path.parents:
         manifest = parent / "Cargo.toml"
         if manifest.is_file() and (
-            found := re.search(r'^name\s*=\s*"([^"]+)"', manifest.read_text(errors="replace"), re.M)
+            name := re.search(r'^name\s*=\s*"([^"]+)"', manifest.read_text(errors="replace"), re.M)
         ):
-            return found[1]
+            return name[1]
     return path.parent.name
 
 

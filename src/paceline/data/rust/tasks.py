@@ -13,7 +13,7 @@ PLACEHOLDER = "__PLACEHOLDER__"
 
 
 @dataclass(frozen=True)
-class Source:
+class FunctionInContext:
     """A function, those that stand beside it, and the generator that draws for it."""
 
     function: Function
@@ -34,36 +34,36 @@ class Source:
 
 
 Pair = tuple[Fields, Fields]
-Maker = Callable[[Source], Iterator[Pair]]
+Maker = Callable[[FunctionInContext], Iterator[Pair]]
 
 
 def doc_comment(text: str) -> str:
     return "\n".join(f"/// {line}".rstrip() for line in text.splitlines())
 
 
-def _explanation(source: Source) -> Iterator[Pair]:
-    root = parse(source.code)
+def _explanation(context: FunctionInContext) -> Iterator[Pair]:
+    root = parse(context.code)
     kinds = {node.type for node in walk(root)}
     parameters = next((text_of(node) for node in walk(root) if node.type == "parameters"), "()")
-    said = [source.function.doc.replace("\n", " "), f"`{source.function.name}` takes `{parameters}`."]
-    if found := re.search(r"->\s*([^{]+?)\s*(where|\{)", source.code):
-        said.append(f"It returns `{found[1]}`.")
+    sentences = [context.function.doc.replace("\n", " "), f"`{context.function.name}` takes `{parameters}`."]
+    if returned := re.search(r"->\s*([^{]+?)\s*(where|\{)", context.code):
+        sentences.append(f"It returns `{returned[1]}`.")
     for kind, remark in (
         ("for_expression", "It goes through its input in a `for` loop."), ("while_expression", "It repeats its work in a `while` loop."),
         ("closure_expression", "Closures say what happens to each element."), ("match_expression", "A `match` tells the cases apart."),
         ("try_expression", "The `?` operator hands a failure on to the caller."),
     ):  # fmt: skip
         if kind in kinds:
-            said.append(remark)
-    yield {"code": source.code}, {"explanation": " ".join(said)}
+            sentences.append(remark)
+    yield {"code": context.code}, {"explanation": " ".join(sentences)}
 
 
-def _summary(source: Source) -> Iterator[Pair]:
-    yield {"code": source.code}, {"summary": source.function.summary}
+def _summary(context: FunctionInContext) -> Iterator[Pair]:
+    yield {"code": context.code}, {"summary": context.function.summary}
 
 
-def _docstring(source: Source) -> Iterator[Pair]:
-    yield {"code": source.code}, {"docstring": doc_comment(source.function.doc)}
+def _docstring(context: FunctionInContext) -> Iterator[Pair]:
+    yield {"code": context.code}, {"docstring": doc_comment(context.function.doc)}
 
 
 _REMARKS = {
@@ -71,9 +71,9 @@ _REMARKS = {
 }  # fmt: skip
 
 
-def _comments(source: Source) -> Iterator[Pair]:
-    lines, added = source.code.split("\n"), 0
-    for node in reversed([n for n in walk(parse(source.code)) if n.type in _REMARKS]):
+def _comments(context: FunctionInContext) -> Iterator[Pair]:
+    lines, added = context.code.split("\n"), 0
+    for node in reversed([n for n in walk(parse(context.code)) if n.type in _REMARKS]):
         line = node.start_point[0]
         if not lines[line].lstrip().startswith(("for ", "while ", "if ", "match ")):
             continue
@@ -84,44 +84,44 @@ def _comments(source: Source) -> Iterator[Pair]:
         added += 1
     if added:
         yield (
-            {"code": source.code},
-            {"commented_code": f"{doc_comment(source.function.summary)}\n" + "\n".join(lines)},
+            {"code": context.code},
+            {"commented_code": f"{doc_comment(context.function.summary)}\n" + "\n".join(lines)},
         )
 
 
-def _function_name(source: Source) -> Iterator[Pair]:
-    hidden = re.sub(rf"\b{re.escape(source.function.name)}\b", PLACEHOLDER, source.code)
-    yield {"code": hidden}, {"function_name": source.function.name}
+def _function_name(context: FunctionInContext) -> Iterator[Pair]:
+    hidden = re.sub(rf"\b{re.escape(context.function.name)}\b", PLACEHOLDER, context.code)
+    yield {"code": hidden}, {"function_name": context.function.name}
 
 
-def _variable_name(source: Source) -> Iterator[Pair]:
+def _variable_name(context: FunctionInContext) -> Iterator[Pair]:
     names = []
-    for node in walk(parse(source.code)):
+    for node in walk(parse(context.code)):
         if node.type == "let_declaration":
             pattern = node.child_by_field_name("pattern")
             names += [text_of(n) for n in walk(pattern) if n.type == "identifier"] if pattern else []
     names = sorted({name for name in names if len(name) > 2})
-    for name in source.rng.sample(names, min(2, len(names))):
-        yield {"code": re.sub(rf"\b{name}\b", PLACEHOLDER, source.code)}, {"variable_name": name}
+    for name in context.rng.sample(names, min(2, len(names))):
+        yield {"code": re.sub(rf"\b{name}\b", PLACEHOLDER, context.code)}, {"variable_name": name}
 
 
-def _generation(source: Source) -> Iterator[Pair]:
-    title = source.function.name.replace("_", " ").capitalize()
+def _generation(context: FunctionInContext) -> Iterator[Pair]:
+    title = context.function.name.replace("_", " ").capitalize()
     yield (
-        {"title": title, "description": f"{source.function.doc}\nSignature: `{source.signature}`"},
-        {"code": source.code},
+        {"title": title, "description": f"{context.function.doc}\nSignature: `{context.signature}`"},
+        {"code": context.code},
     )
 
 
-def _completion(source: Source) -> Iterator[Pair]:
+def _completion(context: FunctionInContext) -> Iterator[Pair]:
     blocks = [
-        node for node in walk(parse(source.code)) if node.type == "block" and node.named_child_count >= 1
+        node for node in walk(parse(context.code)) if node.type == "block" and node.named_child_count >= 1
     ]
-    raw = source.documented
-    shift = len(raw.encode()) - len(source.code.encode())
-    for block in source.rng.sample(blocks, min(3, len(blocks))):
-        first = source.rng.randrange(block.named_child_count)
-        last = source.rng.randrange(first, min(first + 3, block.named_child_count))
+    raw = context.documented
+    shift = len(raw.encode()) - len(context.code.encode())
+    for block in context.rng.sample(blocks, min(3, len(blocks))):
+        first = context.rng.randrange(block.named_child_count)
+        last = context.rng.randrange(first, min(first + 3, block.named_child_count))
         start, end = (
             block.named_children[first].start_byte + shift,
             block.named_children[last].end_byte + shift,
@@ -133,75 +133,75 @@ def _completion(source: Source) -> Iterator[Pair]:
         yield {"prefix": prefix, "suffix": suffix}, {"completion": hidden}
 
 
-def _bugs(source: Source) -> Iterator[Pair]:
-    found = bugs(source.code)
-    for edit in source.rng.sample(found, min(2, len(found))):
+def _bugs(context: FunctionInContext) -> Iterator[Pair]:
+    planted = bugs(context.code)
+    for edit in context.rng.sample(planted, min(2, len(planted))):
         yield (
-            {"buggy_code": edit.code, "code_context": doc_comment(source.function.doc)},
-            {"bug_description": edit.said, "fixed_code": source.code},
+            {"buggy_code": edit.code, "code_context": doc_comment(context.function.doc)},
+            {"bug_description": edit.explanation, "fixed_code": context.code},
         )
 
 
-def _review(source: Source) -> Iterator[Pair]:
-    flaw, habit = bugs(source.code), pick(REFACTORINGS, source.code, source.rng)
+def _review(context: FunctionInContext) -> Iterator[Pair]:
+    flaw, habit = bugs(context.code), pick(REFACTORINGS, context.code, context.rng)
     if not flaw:
         return
-    edit = source.rng.choice(flaw)
-    worse = pick(REFACTORINGS, edit.code, source.rng) if habit else None
+    edit = context.rng.choice(flaw)
+    worse = pick(REFACTORINGS, edit.code, context.rng) if habit else None
     before = worse.code if worse else edit.code
-    comment = edit.said + (f" Besides: {worse.said}" if worse else "")
+    comment = edit.explanation + (f" Besides: {worse.explanation}" if worse else "")
     yield (
-        {"code_before": before, "code_context": doc_comment(source.function.doc)},
-        {"review_comment": comment, "code_after": source.code},
+        {"code_before": before, "code_context": doc_comment(context.function.doc)},
+        {"review_comment": comment, "code_after": context.code},
     )
 
 
-def _refactoring(source: Source) -> Iterator[Pair]:
-    if edit := pick(REFACTORINGS, source.code, source.rng):
+def _refactoring(context: FunctionInContext) -> Iterator[Pair]:
+    if edit := pick(REFACTORINGS, context.code, context.rng):
         yield (
             {"code_before": edit.code, "code_context": ""},
-            {"code_after": source.code, "rationale": edit.said},
+            {"code_after": context.code, "rationale": edit.explanation},
         )
 
 
-def _optimization(source: Source) -> Iterator[Pair]:
-    if edit := pick(OPTIMIZATIONS, source.code, source.rng):
+def _optimization(context: FunctionInContext) -> Iterator[Pair]:
+    if edit := pick(OPTIMIZATIONS, context.code, context.rng):
         yield (
             {"code_before": edit.code, "code_context": ""},
-            {"code_after": source.code, "rationale": edit.said},
+            {"code_after": context.code, "rationale": edit.explanation},
         )
 
 
-def _tests(source: Source) -> Iterator[Pair]:
-    if source.function.tests:
-        test = "\n\n".join(source.function.tests)
-        yield {"code_to_test": source.documented, "test_context": "use super::*;"}, {"test_cases": test}
+def _tests(context: FunctionInContext) -> Iterator[Pair]:
+    if context.function.tests:
+        test = "\n\n".join(context.function.tests)
+        yield {"code_to_test": context.documented, "test_context": "use super::*;"}, {"test_cases": test}
 
 
-def _search(source: Source) -> Iterator[Pair]:
-    others = [f for f in source.neighbours if f is not source.function and len(f.code) < 700]
-    if len(others) < 2 or len(source.code) > 700:
+def _search(context: FunctionInContext) -> Iterator[Pair]:
+    others = [f for f in context.neighbours if f is not context.function and len(f.code) < 700]
+    if len(others) < 2 or len(context.code) > 700:
         return
-    shown = [source.function, *source.rng.sample(others, 2)]
-    source.rng.shuffle(shown)
+    shown = [context.function, *context.rng.sample(others, 2)]
+    context.rng.shuffle(shown)
     yield (
-        {"query": source.function.summary, "code_context": "\n\n".join(f.code for f in shown)},
-        {"code_snippet": source.code},
+        {"query": context.function.summary, "code_context": "\n\n".join(f.code for f in shown)},
+        {"code_snippet": context.code},
     )
 
 
-def _api_usage(source: Source) -> Iterator[Pair]:
+def _api_usage(context: FunctionInContext) -> Iterator[Pair]:
     calls = []
-    for node in walk(parse(source.code)):
+    for node in walk(parse(context.code)):
         function = node.child_by_field_name("function") if node.type == "call_expression" else None
         if function is not None and function.type in ("field_expression", "scoped_identifier"):
             calls.append(node)
     if calls:
-        node = source.rng.choice(calls)
+        node = context.rng.choice(calls)
         name = node.child_by_field_name("function")
         assert name is not None
         last = name.named_children[-1]
-        raw = source.code.encode()
+        raw = context.code.encode()
         yield (
             {"code": raw[: last.start_byte].decode(errors="replace")},
             {"next_api_call": raw[last.start_byte : node.end_byte].decode(errors="replace")},

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from paceline.config.data import Data
+from paceline.config.data import Source
 from paceline.config.evaluation import CodeTasks
 from paceline.data.sources import load_rows
 from paceline.errors import EvaluationError
@@ -26,7 +26,7 @@ def load_suite(wanted: CodeTasks, accept_unsandboxed: bool = False) -> tuple[lis
     name, source = wanted.suite, wanted.data or SUITES[wanted.suite]
     readable: list[Path] = rust.toolchain() if name == "rust" else problems.interpreters()
     sandbox = open_sandbox(readable, accept_unsandboxed=accept_unsandboxed)
-    rows = load_rows(Data(source=source))
+    rows = load_rows(Source(source))
     numbered = [
         (int(place), rows[int(place)])
         for place in np.random.default_rng([wanted.seed, 7]).permutation(len(rows))

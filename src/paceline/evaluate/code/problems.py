@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from paceline.data.formats import FORMATS
+from paceline.data.formats.codeforces import problem_messages
 from paceline.evaluate.code.extract import code_of
 from paceline.evaluate.code.suite import Task, TaskResult
 from paceline.evaluate.sandbox import Limits, Sandbox
@@ -40,11 +40,7 @@ def problem_tasks(rows: list[tuple[int, dict[str, Any]]]) -> list[Task]:
         )
         if not examples or not answer:
             continue
-        asked = [
-            m
-            for m in FORMATS["codeforces"].messages({**row, "generation": answer})
-            if m["role"] != "assistant"
-        ]
+        asked = [m for m in problem_messages({**row, "generation": answer}) if m["role"] != "assistant"]
         check = partial(
             _check,
             examples,

@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from paceline.data.formats.strandset import parse_fields, to_messages
 from paceline.data.rust.edits import bugs
-from paceline.data.strandset import parse_fields, to_messages
 from paceline.errors import EvaluationError
 from paceline.evaluate.code.extract import code_of
 from paceline.evaluate.code.suite import Task, TaskResult

@@ -1,16 +1,11 @@
 """The loss mask covers exactly the assistant's tokens and the end of each turn, whatever the template and whatever the text."""
 
-import json
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline.config.recipe import Data
 from paceline.data.chat import Chat, load_tokenizer
-from paceline.data.formats import FORMATS
-from paceline.data.tokens import load_tokens
 from paceline.errors import PacelineError
 
 MARKED = (
@@ -150,29 +145,6 @@ def test_qwen_style_template_supervises_each_answer_and_its_end_and_nothing_else
     assert [end for _, end in spans[:-1]] <= [start for start, _ in spans[1:]]
     for (start, end), message in zip(spans, talk[1::2], strict=True):
         assert message["content"].split("</think>")[-1].strip("\n") in text[start:end]
-
-
-ROWS = {
-    "messages": {"messages": [USER, ANSWER]},
-    "twix": {"messages": [USER, ANSWER], "subset": "general"},
-    "prompt-completion": {"prompt": "Question?", "completion": "Answer."},
-    "alpaca": {"instruction": "Question?", "input": "Text.", "output": "Answer."},
-    "sharegpt": {"conversations": [{"from": "human", "value": "Question?"}, {"from": "gpt", "value": "Answer."}]},
-    "strandset": {"crate_name": "c", "task_category": "code_summarization", "input_data": "{'code': 'fn f() {}'}", "output_data": '{"summary": "Answer."}', "test": ""},
-    "codeforces": {"title": "T", "description": "Question?", "generation": "Answer."},
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", FORMATS)
-def test_every_format_from_a_file_to_a_mask(name, tmp_path):
-    path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps(ROWS[name]) + "\n" for _ in range(3)))
-    chat = chat_with()
-    tokens = load_tokens(Data(source=str(path)), chat)
-    assert tokens.format == name
-    ids, mask = tokens.example(0)
-    assert chat.tokenizer.decode(ids[mask == 1]) == "<think>\n\n</think>\n\nAnswer.<|im_end|>"
-    assert chat.tokenizer.decode(ids[mask == 0]).endswith("<|im_start|>assistant\n\n")
 
 
 def test_a_tokenizer_without_template_is_refused_with_advice():

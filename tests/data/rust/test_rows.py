@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from paceline import embedded
-from paceline.data.from_rust import make_rows
+from paceline.data.formats.strandset import TASKS
 from paceline.data.rust.edits import bugs
-from paceline.data.strandset import TASKS
+from paceline.data.rust.rows import make_rows
 from paceline.errors import PacelineError
 
-CRATE = Path(__file__).parents[2] / "examples" / "kitbag"
+CRATE = Path(__file__).parents[3] / "examples" / "kitbag"
 KEYS = {
     "code_review": {"code_before", "code_context"}, "bug_detection": {"buggy_code", "code_context"}, "code_generation": {"title", "description"},
     "code_completion": {"prefix", "suffix"}, "code_search": {"query", "code_context"}, "test_generation": {"code_to_test", "test_context"},
@@ -60,7 +60,7 @@ def test_a_planted_bug_changes_the_code_and_names_what_stands_there(rows):
         "a <= 3 && a >= 0",
         "a <= 3 && a > 1",
     }
-    assert any("`a < 3` uses `<` in place of `<=`" in edit.said for edit in bugs(code))
+    assert any("`a < 3` uses `<` in place of `<=`" in edit.explanation for edit in bugs(code))
     for row in rows:
         if row["task_category"] == "bug_detection":
             assert (

@@ -1,10 +1,10 @@
-"""Strandset-Rust rows as conversations: one instruction for each kind of task, fields under headings."""
+"""Strandset-Rust: rows of fifteen kinds of tasks, an instruction for each kind, fields under headings."""
 
 import ast
 import json
 from typing import Any
 
-from paceline.errors import DataError
+from paceline.data.formats.row_format import Messages, Row, RowFormat, required
 
 SYSTEM = "You are an expert Rust programmer. Answer precisely and write idiomatic, safe Rust."
 
@@ -42,21 +42,22 @@ TASKS: dict[str, tuple[str, tuple[str, ...]]] = {
     "api_usage_prediction": ("Predict the next API call of this Rust code.", ("next_api_call",)),
 }
 
+# Fields that are fenced as Rust code.
 _CODE = {
-    "code", "code_before", "code_after", "code_context", "buggy_code", "fixed_code", "commented_code", "prefix", "suffix", "completion",
-    "code_to_test", "test_context", "test_cases", "code_snippet", "next_api_call", "docstring",
+    "code", "code_before", "code_after", "code_context", "buggy_code", "fixed_code", "commented_code", "prefix",
+    "suffix", "completion", "code_to_test", "test_context", "test_cases", "code_snippet", "next_api_call", "docstring",
 }  # fmt: skip
 
 
 def parse_fields(text: Any) -> dict[str, str]:
-    """The fields in `input_data` or `output_data`: JSON, or the repr of a Python dict, or plain text under the key `text`."""
-    if isinstance(text, dict):
-        found: Any = text
-    else:
-        found = _literal(str(text or ""))
-    if not isinstance(found, dict):
-        return {"text": str(found)} if found else {}
-    return {str(key): _text(value) for key, value in found.items() if value not in (None, "", [], {})}
+    """The fields in `input_data` or `output_data`, without empty ones.
+
+    They are JSON, or the repr of a Python dict, or plain text, which is returned under the key `text`.
+    """
+    fields: Any = text if isinstance(text, dict) else _literal(str(text or ""))
+    if not isinstance(fields, dict):
+        return {"text": str(fields)} if fields else {}
+    return {str(key): _text(value) for key, value in fields.items() if value not in (None, "", [], {})}
 
 
 def _literal(text: str) -> Any:
@@ -76,28 +77,22 @@ def _text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def to_messages(row: dict[str, Any]) -> list[dict[str, str]]:
-    """System, user and assistant turn of a row. An unknown task category gets a generic instruction made of its name."""
+def to_messages(row: Row) -> Messages:
+    """System, user and assistant turn of a row.
+
+    An unknown task category gets a generic instruction made of its name.
+    """
     for column in ("task_category", "input_data", "output_data"):
-        if row.get(column) is None:
-            raise DataError(f"column {column!r} is missing or null")
+        required(row, column)
     task = str(row["task_category"])
-    given, wanted = parse_fields(row["input_data"]), parse_fields(row["output_data"])
-    ask, order = TASKS.get(task, (f"Task: {task.replace('_', ' ')}.", ()))
-    answer = [wanted[key] for key in order if key in wanted] + [
-        text for key, text in wanted.items() if key not in order
-    ]
-    keys = [key for key in order if key in wanted] + [key for key in wanted if key not in order]
+    given, answer = parse_fields(row["input_data"]), parse_fields(row["output_data"])
+    instruction, order = TASKS.get(task, (f"Task: {task.replace('_', ' ')}.", ()))
+    keys = [key for key in order if key in answer] + [key for key in answer if key not in order]
+    question = [instruction, *(_section(key, text) for key, text in given.items())]
     return [
         {"role": "system", "content": SYSTEM},
-        {
-            "role": "user",
-            "content": "\n\n".join([ask, *(_section(key, text) for key, text in given.items())]),
-        },
-        {
-            "role": "assistant",
-            "content": "\n\n".join(_fenced(key, text) for key, text in zip(keys, answer, strict=True)),
-        },
+        {"role": "user", "content": "\n\n".join(question)},
+        {"role": "assistant", "content": "\n\n".join(_fenced(key, answer[key]) for key in keys)},
     ]
 
 
@@ -107,3 +102,11 @@ def _section(key: str, text: str) -> str:
 
 def _fenced(key: str, text: str) -> str:
     return f"```rust\n{text.strip(chr(10))}\n```" if key in _CODE and "```" not in text else text
+
+
+FORMAT = RowFormat(
+    "strandset",
+    ("task_category", "input_data", "output_data"),
+    to_messages,
+    lambda row: str(row["task_category"]),
+)

@@ -1,0 +1,72 @@
+"""Rows from files: which are read, and what is said of those that cannot be."""
+
+import json
+
+import datasets
+import pytest
+
+from paceline.config.data import Source
+from paceline.data.sources import check_source, load_rows
+from paceline.errors import DataError, ServiceError
+
+ROW = {"prompt": "q", "completion": "a"}
+
+
+def write(path, count=3):
+    path.write_text("".join(json.dumps({**ROW, "id": i}) + "\n" for i in range(count)))
+
+
+def test_a_folder_gives_the_files_of_the_split_or_all_of_them(tmp_path):
+    write(tmp_path / "train-0.jsonl")
+    write(tmp_path / "train-1.jsonl")
+    write(tmp_path / "test.jsonl", 2)
+    assert len(load_rows(Source(str(tmp_path)))) == 6
+    assert len(load_rows(Source(str(tmp_path), split="test"))) == 2
+    assert len(load_rows(Source(str(tmp_path), split="other"))) == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty.jsonl", "", "the file is empty"),
+        ("broken.jsonl", '{"a": 1}\n{"a": \n', "line 2: broken JSON"),
+        ("list.json", "[1, 2", "broken JSON"),
+        ("rows.txt", "x", "files of type .txt"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=message):
+        load_rows(Source(str(tmp_path / name)))
+
+
+@pytest.mark.parametrize("source", ["nowhere.jsonl", "./nowhere", "/no/where", "embedded:rost"])
+def test_what_can_only_be_a_file_is_missed_without_asking_the_hub(source):
+    for ask in (check_source, load_rows):
+        with pytest.raises(DataError, match="no such"):
+            ask(Source(source))
+
+
+def test_a_hub_that_cannot_be_reached_is_no_fault_of_the_data():
+    check_source(Source("some/dataset"))
+    with pytest.raises(
+        ServiceError, match="data 'some/dataset': no such file here, and the hub cannot be reached"
+    ):
+        load_rows(Source("some/dataset"))
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ValueError('Unknown split "trian". Should be one of'), "no split 'trian', did you mean 'train'.; there are train, test"),
+        (datasets.exceptions.DatasetNotFoundError("no dataset x"), "neither a local file nor a data set that the hub gives"),
+    ],
+)  # fmt: skip
+def test_what_the_hub_does_not_have_is_a_fault_of_the_data(monkeypatch, error, message):
+    def refuse(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(datasets, "load_dataset", refuse)
+    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda *arguments: ["train", "test"])
+    with pytest.raises(DataError, match=message):
+        load_rows(Source("some/dataset", split="trian"))
