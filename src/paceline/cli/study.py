@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from paceline.cli.flags import print_notes
 from paceline.cli.train import Budget, Check, Json, Runs
 
 app = typer.Typer(help="Run or show a whole study.", no_args_is_help=True)
@@ -24,6 +25,7 @@ def run(
     from paceline.config.load import load_study
 
     study = load_study(file)
+    print_notes(study.notes)
     train_and_compare(study, runs / study.name, as_json, token_budget, check)
 
 
@@ -38,6 +40,7 @@ def show(file: File, as_json: Json = False) -> None:
     from paceline.train.run_length import run_length
 
     study = load_study(file)
+    print_notes(study.notes)
     lengths = [run_length(run.recipe) for run in study.runs]
     if not as_json:
         print_study(study, lengths, output())
@@ -68,4 +71,5 @@ def rehearse(
     from paceline.config.rehearse import rehearsal
 
     study = rehearsal(load_study(file))
+    print_notes(study.notes)
     train_and_compare(study, runs / study.name, as_json, token_budget, check)

@@ -1,13 +1,12 @@
 """One run: train it, talk to it; and the presets."""
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from paceline.cli.flags import recipe_flags
+from paceline.cli.flags import print_notes, recipe_flags
 from paceline.errors import ConfigError
 
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of the run directories.")]
@@ -38,7 +37,6 @@ def train(
     num_proc: Annotated[
         int | None, typer.Option(min=1, help="Threads that tokenize; default: one a core.")
     ] = None,
-    baseline_eval_samples: Annotated[int | None, typer.Option(hidden=True)] = None,
     token_budget: Budget = None,
     check: Check = True,
     shard_base: Annotated[
@@ -53,25 +51,19 @@ def train(
     as_json: Json = False,
     flags: dict[str, Any] = {},  # noqa: B006 - filled in by recipe_flags
 ) -> None:
-    """Train one run. Any recipe field is a flag: preset < file < flag."""
+    """Train one run. Any field of a recipe is a flag: preset < file < flag."""
     if output_dir is not None:
         if run_name != "run":
             raise ConfigError("--output-dir names the run directory whole; leave out --run-name")
         runs, run_name = output_dir.resolve().parent, output_dir.name
     if num_proc is not None:
         os.environ["RAYON_NUM_THREADS"] = str(num_proc)  # read when the tokenizers are first used
-    if baseline_eval_samples is not None:
-        print(
-            "the base is measured on all held-out examples, as the run is: losses of different examples do not compare",
-            file=sys.stderr,
-        )
     from paceline.cli.run import train_and_compare
-    from paceline.config.load import make_recipe, merge, preset_fields, read_yaml
+    from paceline.config.load import resolve_recipe
     from paceline.config.study import Run, Study
 
-    fields = read_yaml(recipe) if recipe else {}
-    preset = preset or fields.pop("preset", None)
-    made = make_recipe(merge(preset_fields(preset), fields, flags), str(recipe) if recipe else "recipe")
+    made, notes = resolve_recipe(recipe, preset, flags)
+    print_notes(notes)
     if push_to_hub or hub_model_id:
         from paceline.cli.ship import push_after
 

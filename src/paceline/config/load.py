@@ -1,14 +1,16 @@
-"""From YAML files, presets and flags to recipes and studies. Precedence: preset < file < flag."""
+"""From YAML files, presets and flags to recipes and studies."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from paceline.config.presets import PRESETS
+from paceline.config.aliases import all_names, resolve_aliases
+from paceline.config.explain import explain
+from paceline.config.layers import Notes, RunLayers, idle_settings, merge, preset_fields
 from paceline.config.recipe import Recipe
 from paceline.config.study import Run, Study
 from paceline.errors import ConfigError, nearest
@@ -27,6 +29,18 @@ _Loader.add_implicit_resolver(
 )
 
 
+def parse_yaml(text: str) -> Any:
+    """The value that a YAML text stands for.
+
+    Raises:
+        ConfigError: not valid YAML.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{text!r} is not valid YAML ({getattr(error, 'problem', error)})") from error
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; refuses a missing file, broken YAML and anything that is not a mapping."""
     try:
@@ -42,27 +56,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def preset_fields(name: str | None) -> dict[str, Any]:
-    """The fields of a preset; none for None."""
-    if name is None:
-        return {}
-    if name not in PRESETS:
-        raise ConfigError(f"unknown preset {name!r}{nearest(name, PRESETS)} (known: {', '.join(PRESETS)})")
-    return PRESETS[name]
-
-
-def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """The layers laid over one another, later ones first; nested fields are merged, `data: X` stands for its source."""
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        for key, value in layer.items():
-            value = {"source": value} if key == "data" and isinstance(value, str) else value
-            if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-                value = merge(merged[key], value)
-            merged[key] = value
-    return merged
-
-
 def make(model: type[Model], fields: Mapping[str, Any], where: str) -> Model:
     """A checked model; `where` names the file or command in the error.
 
@@ -72,18 +65,44 @@ def make(model: type[Model], fields: Mapping[str, Any], where: str) -> Model:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_explain(error, model)}") from error
+        raise ConfigError(
+            f"{where}: {explain(error, model, all_names() if model is Recipe else ())}"
+        ) from error
+
+
+class ResolvedRecipe(NamedTuple):
+    """A recipe, and lines for the user about settings that change nothing or mean something else here."""
+
+    recipe: Recipe
+    notes: tuple[str, ...]
 
 
 def make_recipe(fields: Mapping[str, Any], where: str) -> Recipe:
-    """A checked recipe; see `make`."""
-    return make(Recipe, fields, where)
+    """A checked recipe; fields may have the names of transformers, TRL and PEFT. See `make` and `resolve_aliases`."""
+    return make(Recipe, resolve_aliases(fields, where).fields, where)
+
+
+def resolve_recipe(
+    file: Path | None = None, preset: str | None = None, flags: Mapping[str, Any] | None = None
+) -> ResolvedRecipe:
+    """A recipe from a preset, a YAML file and flags, later ones on top. A preset given here replaces the file's.
+
+    Raises:
+        ConfigError: as `make` and `resolve_aliases`.
+    """
+    where = str(file) if file else "recipe"
+    notes = Notes()
+    fields = read_yaml(file) if file else {}
+    named = fields.pop("preset", None)
+    layers = [notes.resolve(fields, where), notes.resolve(flags or {}, "recipe")]
+    recipe = make(Recipe, merge(preset_fields(preset or named), *layers), where)
+    notes.add(idle_settings(recipe))
+    return ResolvedRecipe(recipe, tuple(notes.lines))
 
 
 def load_recipe(path: Path, flags: Mapping[str, Any] | None = None) -> Recipe:
     """A recipe from a YAML file (which may name a preset) and flags."""
-    fields = read_yaml(path)
-    return make_recipe(merge(preset_fields(fields.pop("preset", None)), fields, flags or {}), str(path))
+    return resolve_recipe(path, flags=flags).recipe
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -92,26 +111,45 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def load_study(path: Path, flags: Mapping[str, Any] | None = None) -> Study:
-    """A study from its YAML file; flags go over every run."""
+    """A study from its YAML file; flags go over every run. `RunLayers` says which fields a run has.
+
+    Raises:
+        ConfigError: a field, name, preset or order of runs that makes no sense, with the file and the run.
+    """
     content = read_yaml(path)
     _refuse_unknown(content, _STUDY_KEYS, str(path))
     listed = content.get("runs")
     if not isinstance(listed, list) or not listed or not all(isinstance(run, dict) for run in listed):
         raise ConfigError(f"{path}: `runs` must be a list of runs, each with a name and its fields")
+    common = content.get("recipe") or {}
+    if not isinstance(common, dict) or "preset" in common:
+        raise ConfigError(f"{path}: `recipe` must be a mapping of fields; a preset is named by a run")
+    notes = Notes()
+    layers = RunLayers(notes.resolve(common, f"{path}: recipe"))
+    over = notes.resolve(flags or {}, "flags")
     runs: list[Run] = []
-    first: dict[str, Any] = content.get("recipe") or {}
     for number, entry in enumerate(listed, 1):
         where = f"{path}: run {number} ({entry.get('name', 'no name')})"
-        own = {key: value for key, value in entry.items() if key not in _RUN_KEYS}
-        fields = merge(first, preset_fields(entry.get("preset")), own)
-        first = fields if number == 1 else first
-        runs.append(
-            Run(
-                name=_run_name(entry, where),
-                hypothesis=entry.get("hypothesis", ""),
-                recipe=make_recipe(merge(fields, flags or {}), where),
-            )
-        )
+        own = notes.resolve({key: value for key, value in entry.items() if key not in _RUN_KEYS}, where)
+        try:
+            fields = layers.fields_of(entry.get("preset"), own)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from error
+        recipe = make(Recipe, merge(fields, over), where)
+        notes.add(f"run {entry.get('name')}: {line}" for line in idle_settings(recipe))
+        runs.append(Run(name=_run_name(entry, where), hypothesis=entry.get("hypothesis", ""), recipe=recipe))
+    _check_order(runs, path)
+    return Study(
+        name=content.get("study", path.stem),
+        objective=content.get("objective", ""),
+        runs=runs,
+        published=content.get("published") or {},
+        notes=tuple(notes.lines),
+    )
+
+
+def _check_order(runs: Sequence[Run], path: Path) -> None:
+    """Refuses a name used twice, and a run that starts from a later one."""
     names = [run.name for run in runs]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(
@@ -120,12 +158,9 @@ def load_study(path: Path, flags: Mapping[str, Any] | None = None) -> Study:
     for place, run in enumerate(runs):
         if run.recipe.init_from in names[place:]:
             raise ConfigError(
-                f"{path}: run {run.name} starts from {run.recipe.init_from!r}, which must stand before it in the file"
+                f"{path}: run {run.name} starts from {run.recipe.init_from!r}, "
+                "which must stand before it in the file"
             )
-    name = content.get("study", path.stem)
-    return Study(
-        name=name, objective=content.get("objective", ""), runs=runs, published=content.get("published") or {}
-    )
 
 
 def _run_name(entry: Mapping[str, Any], where: str) -> str:
@@ -141,31 +176,3 @@ def _refuse_unknown(content: Iterable[str], known: Iterable[str], where: str) ->
     for key in content:
         if key not in known:
             raise ConfigError(f"{where}: unknown field {key!r}{nearest(key, known)}")
-
-
-def _explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """The first fault of a pydantic error in one line."""
-    fault = error.errors()[0]
-    path = [str(part) for part in fault["loc"]]
-    field = ".".join(path)
-    if fault["type"] == "extra_forbidden":
-        owner = model
-        for part in path[:-1]:
-            owner = (
-                _model_in(owner.model_fields[part].annotation) if part in owner.model_fields else owner
-            )  # else: a place in a list
-        return f"unknown field {field!r}{nearest(path[-1], owner.model_fields)}"
-    if fault["type"] == "missing":
-        return f"field {field!r} is missing; give it in the file or as --{field.replace('_', '-').replace('.', '-')}"
-    if not field:
-        return fault["msg"].removeprefix("Value error, ")
-    return f"field {field!r} is {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
-
-
-def _model_in(kind: Any) -> type[BaseModel]:
-    """The model inside an annotation such as `KL | None` or `tuple[Share, ...]`."""
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return kind
-    return next(
-        model for inner in get_args(kind) if inner not in (type(None), ...) for model in [_model_in(inner)]
-    )

@@ -7,6 +7,7 @@ from pydantic import Field
 from paceline.config.strict import Strict
 
 Quantize = Literal["none", "nf4", "nf4-double", "fp4", "int8"]
+FOUR_BIT = ("nf4", "nf4-double", "fp4")
 
 
 class KL(Strict):
@@ -16,12 +17,12 @@ class KL(Strict):
     start_step: int = Field(0, ge=0, description="step from which it counts")
     warmup_steps: int = Field(0, ge=0, description="steps over which the weight then rises to coef")
     tail: int | None = Field(
-        None, gt=0, description="only the last so many supervised positions of a sequence; default: all"
+        None, gt=0, description="only this many supervised positions at the end of a sequence; default: all"
     )
     direction: Literal["adapter-base", "base-adapter"] = Field(
         "adapter-base", description="KL(adapter ‖ base), or KL(base ‖ adapter)"
     )
-    measure: bool = Field(False, description="log the mean KL also where its weight is 0")
+    measure: bool = Field(False, description="log the mean KL even where its weight is 0")
 
 
 class Distill(Strict):

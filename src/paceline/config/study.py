@@ -18,7 +18,11 @@ class Run(BaseModel):
 
 
 class Study(BaseModel):
-    """Runs to be trained and compared; `runs[0]` is the baseline."""
+    """Runs to be trained and compared; `runs[0]` is the baseline.
+
+    `published` are the figures of a write-up by run name. `notes` are lines for the user about settings in the study's
+    file that change nothing or mean something else here.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -26,6 +30,7 @@ class Study(BaseModel):
     objective: str = ""
     runs: list[Run] = Field(min_length=1)
     published: dict[str, Any] = {}
+    notes: tuple[str, ...] = ()
 
     def differences(self, run: Run) -> dict[str, tuple[Any, Any]]:
         """{field: (baseline's value, this run's value)} where the two differ."""
