@@ -1,15 +1,18 @@
 """A recipe: the whole configuration of one run."""
 
+import re
+from importlib.metadata import entry_points
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from paceline.config.data import Data
 from paceline.config.evaluation import Evaluation
-from paceline.config.objective import KL, Distill, Quantize
+from paceline.config.objective import FOUR_BIT, KL, Distill, Quantize
 from paceline.config.strict import Strict
+from paceline.errors import nearest
 
-Scheduler = Literal[
+SCHEDULERS = (
     "cosine",
     "linear",
     "constant",
@@ -18,7 +21,9 @@ Scheduler = Literal[
     "polynomial",
     "cosine_with_min_lr",
     "warmup_stable_decay",
-]
+)
+# Entry points of other packages, each a function as `module:function` is.
+SCHEDULE_GROUP = "paceline.schedules"
 
 ALL_PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -27,8 +32,40 @@ def _data_from_text(value: Any) -> Any:
     return {"source": value} if isinstance(value, str) else value
 
 
+def _known_schedule(name: str) -> str:
+    """Refuses a name that is no schedule's. A function is imported when a run is prepared, never here."""
+    if name in SCHEDULERS or re.fullmatch(r"[\w.]+:[\w.]+", name):
+        return name
+    known = [*SCHEDULERS, *entry_points(group=SCHEDULE_GROUP).names]
+    if name not in known:
+        raise ValueError(
+            f"no such schedule{nearest(name, known)} (known: {', '.join(known)}; your own: module:function)"
+        )
+    return name
+
+
+Schedule = Annotated[str, AfterValidator(_known_schedule)]
+
+
+class BatchRamp(Strict):
+    """A batch that grows: linearly, rounded to whole examples, over the first steps of a run."""
+
+    start: int = Field(gt=0, description="examples in a batch of the first step")
+    end: int = Field(gt=0, description="examples in a batch from the last of these steps on")
+    steps: int = Field(gt=0, description="optimizer steps over which the batch grows")
+
+    @model_validator(mode="after")
+    def _grows(self) -> "BatchRamp":
+        if self.end < self.start:
+            raise ValueError(f"a batch grows from start to end, but {self.start} is more than {self.end}")
+        return self
+
+
 class Recipe(Strict):
-    """All that decides what a run learns. Batch, loss, schedule and optimizer mean what they mean in TRL and transformers."""
+    """All that decides what a run learns.
+
+    Batch, loss, schedule and optimizer mean what they mean in TRL and transformers.
+    """
 
     base: str = Field(description="base model: hub id or folder")
     data: Annotated[Data, BeforeValidator(_data_from_text)] = Field(
@@ -76,11 +113,17 @@ class Recipe(Strict):
 
     epochs: float = Field(1, gt=0, description="passes over the training data")
     max_steps: int | None = Field(None, gt=0, description="optimizer steps; overrides epochs")
-    batch_size: int = Field(4, gt=0, description="examples in a batch")
+    batch_size: Annotated[int, Field(gt=0)] | BatchRamp = Field(
+        4,
+        description="examples in a batch; or {start, end, steps}: it grows from start to end over the first steps",
+    )
     grad_accum: int = Field(4, gt=0, description="batches in an optimizer step")
 
     lr: float = Field(2e-5, gt=0, description="peak learning rate")
-    lr_scheduler: Scheduler = Field("cosine", description="shape of the learning rate")
+    lr_scheduler: Schedule = Field(
+        "cosine",
+        description=f"shape of the learning rate: {', '.join(SCHEDULERS)}, or your own module:function",
+    )
     num_cycles: Annotated[int, Field(gt=0)] | Literal["epochs"] = Field(
         1, description="cycles of cosine_with_restarts; epochs: restart at each epoch's end"
     )
@@ -124,9 +167,11 @@ class Recipe(Strict):
         None, gt=0, description="steps between evaluations; default: only before and after"
     )
     early_stop_patience: int | None = Field(
-        None, gt=0, description="stop after so many evaluations without a better loss"
+        None, gt=0, description="stop after this many evaluations without a better loss"
     )
-    early_stop_min_delta: float = Field(0.0, ge=0, description="how much lower counts as better, in nats")
+    early_stop_min_delta: float = Field(
+        0.0, ge=0, description="how much lower a loss must be to count as better, in nats"
+    )
     on_error: Literal["go-on", "stop"] = Field(
         "go-on", description="what a run does when the doctor finds an error while it trains"
     )
@@ -143,11 +188,17 @@ class Recipe(Strict):
             )
         if self.early_stop_patience is not None and self.eval_steps is None:
             raise ValueError(
-                "early_stop_patience needs eval_steps: with no evaluation on the way there is nothing to lose patience with"
+                "early_stop_patience needs eval_steps: with no evaluation on the way nothing can run out of patience"
             )
         if self.track_space and "://" in self.track_space:  # its token would stand in every recipe.yaml
             raise ValueError(
-                "track_space is USER/NAME on the hub; the address of a server, with its token, belongs in TRACKIO_SERVER_URL"
+                "track_space is USER/NAME on the hub; "
+                "the address of a server, with its token, belongs in TRACKIO_SERVER_URL"
+            )
+        if self.compute_dtype == "float16" and self.quantize not in FOUR_BIT:
+            raise ValueError(
+                "compute_dtype float16 (fp16) is for bases that are quantized to 4 bits; "
+                "others are bfloat16 on a GPU and float32 on a CPU: leave it out"
             )
         if self.order == "phases" and not self.phases:
             raise ValueError(
@@ -156,9 +207,14 @@ class Recipe(Strict):
         return self
 
     @property
+    def final_batch_size(self) -> int:
+        """Examples in a batch, once it has grown."""
+        return self.batch_size if isinstance(self.batch_size, int) else self.batch_size.end
+
+    @property
     def effective_batch(self) -> int:
-        """Examples in an optimizer step."""
-        return self.batch_size * self.grad_accum
+        """Examples in an optimizer step, once the batch has grown."""
+        return self.final_batch_size * self.grad_accum
 
     @property
     def lora_scale(self) -> float:

@@ -12,17 +12,19 @@ PASSES = 4000
 EVAL_RATIO = 0.25
 LARGEST_BATCH = 16
 STEP_SHARE = 0.02
-# The embedded base is a few hundred times smaller than the real ones and sees a few dozen steps: at their learning rates it would not move.
+# The embedded base is a few hundred times smaller than the real ones and sees a few dozen steps: at their learning
+# rates it would not move.
 LR_FACTOR, HIGHEST_LR = 40.0, 4e-3
 _SAMPLES = {"twix": "embedded:twix", "codeforces": "embedded:codeforces"}
 
 
 def rehearsal(study: Study) -> Study:
-    """Swaps in what the package carries: base, data (at most 800 rows, a quarter held out), fewer steps, smaller batches, higher rates.
+    """Swaps in the base and data that the package carries, with fewer steps, smaller batches and higher rates.
 
-    All that tells the runs apart stays: rows, learning rates and effective batches keep their ratios, since one factor holds for the whole study;
-    a number of steps becomes as many passes over the data as in the real run where its number of rows is known; rank, schedule, dropout,
-    mixture, anchor, quantization and the rest are as they are. A teacher is the embedded base itself.
+    At most 800 rows, of which a quarter is held out. All that tells the runs apart stays: rows, learning rates and
+    effective batches keep their ratios, since one factor holds for the whole study; a number of steps becomes as many
+    passes over the data as in the real run where its number of rows is known; rank, schedule, dropout, mixture, anchor,
+    quantization and the rest are as they are. A teacher is the embedded base itself.
     """
     lr_factor = min(LR_FACTOR, HIGHEST_LR / max(run.recipe.lr for run in study.runs))
     shrink = max(1, max(run.recipe.effective_batch for run in study.runs) // LARGEST_BATCH)
@@ -34,9 +36,7 @@ def rehearsal(study: Study) -> Study:
         Run(name=r.name, hypothesis=r.hypothesis, recipe=_rehearse(r.recipe, r.name, lr_factor, shrink, rows))
         for r in study.runs
     ]
-    return Study(
-        name=f"rehearsal-{study.name}", objective=study.objective, runs=runs, published=study.published
-    )
+    return study.model_copy(update={"name": f"rehearsal-{study.name}", "runs": runs})
 
 
 def _rehearse(recipe: Recipe, name: str, lr_factor: float, shrink: int, rows: float) -> Recipe:
@@ -57,7 +57,7 @@ def _rehearse(recipe: Recipe, name: str, lr_factor: float, shrink: int, rows: fl
     share = STEP_SHARE
     if recipe.max_steps:
         small = (
-            fields["data"]["n"] * (1 - EVAL_RATIO) / (recipe.batch_size * fields["grad_accum"])
+            fields["data"]["n"] * (1 - EVAL_RATIO) / (recipe.final_batch_size * fields["grad_accum"])
             if recipe.data.n
             else 0.0
         )
@@ -66,6 +66,8 @@ def _rehearse(recipe: Recipe, name: str, lr_factor: float, shrink: int, rows: fl
     for steps in ("warmup_steps", "eval_steps"):
         if fields[steps]:
             fields[steps] = max(2, round(fields[steps] * share))
+    if not isinstance(recipe.batch_size, int):
+        fields["batch_size"]["steps"] = max(1, round(recipe.batch_size.steps * share))
     for steps in ("start_step", "warmup_steps"):
         if recipe.kl and fields["kl"][steps]:
             fields["kl"][steps] = max(1, round(fields["kl"][steps] * STEP_SHARE))
@@ -78,11 +80,11 @@ def _rehearse(recipe: Recipe, name: str, lr_factor: float, shrink: int, rows: fl
     return make_recipe(fields, f"rehearsal of {name}")
 
 
-def _rehearse_evaluation(wanted: dict[str, Any], share: float, other: str) -> dict[str, Any]:
-    """Questions of our own, the base as its judge, short answers and few tasks; `other` is a sample of another kind."""
-    if asked := wanted["mtbench"]:
-        lang = "embedded:ru" if asked["lang"] == "ru" else "embedded:en"
-        asked |= {
+def _rehearse_evaluation(evaluation: dict[str, Any], share: float, other: str) -> dict[str, Any]:
+    """Embedded questions, the base as its own judge, short answers and few tasks; `other` is a sample of another kind."""
+    if mtbench := evaluation["mtbench"]:
+        lang = "embedded:ru" if mtbench["lang"] == "ru" else "embedded:en"
+        mtbench |= {
             "lang": lang,
             "questions": 0,
             "judge": "simple",
@@ -90,17 +92,17 @@ def _rehearse_evaluation(wanted: dict[str, Any], share: float, other: str) -> di
             "judge_url": None,
             "judge_prompts": None,
         }
-        asked["max_new_tokens"] = min(asked["max_new_tokens"], 32)
-        if asked["during"]:
-            asked["during"] |= {"steps": max(2, round(asked["during"]["steps"] * share)), "questions": 4}
-    if code := wanted["code"]:
+        mtbench["max_new_tokens"] = min(mtbench["max_new_tokens"], 32)
+        if mtbench["during"]:
+            mtbench["during"] |= {"steps": max(2, round(mtbench["during"]["steps"] * share)), "questions": 4}
+    if code := evaluation["code"]:
         code |= {
             "data": None,
             "n": min(code["n"], 6),
             "samples": min(code["samples"], 2),
             "max_new_tokens": min(code["max_new_tokens"], 96),
         }
-    if general := wanted["forgetting"]:
+    if general := evaluation["forgetting"]:
         general |= {
             "source": other,
             "config": None,
@@ -108,7 +110,7 @@ def _rehearse_evaluation(wanted: dict[str, Any], share: float, other: str) -> di
             "format": "auto",
             "n": min(general["n"], 40),
         }
-    return wanted
+    return evaluation
 
 
 def _coverage(recipe: Recipe) -> float:

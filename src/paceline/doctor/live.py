@@ -52,7 +52,7 @@ class LiveDoctor(Callback):
         followed = self._runs[run.name]
         if not followed.builder.event(event):
             return
-        for finding in log_rules.findings(followed.builder.log(run.recipe.batch_size)):
+        for finding in log_rules.findings(followed.builder.log(run.recipe.final_batch_size)):
             if finding.severity != "note" and (finding.rule, finding.severity) not in followed.told:
                 fields = {key: value for key, value in finding.as_dict().items() if key != "run"}
                 run.report(FindingEvent(step=event.step, **fields))

@@ -112,7 +112,7 @@ def _checkpoint_step(path: Path) -> float:
 
 def _read_run(folder: Path) -> Log:
     recipe = load_recipe(folder / "recipe.yaml") if (folder / "recipe.yaml").is_file() else None
-    return log_of_events(read_events(folder / "events.jsonl"), recipe.batch_size if recipe else None)
+    return log_of_events(read_events(folder / "events.jsonl"), recipe.final_batch_size if recipe else None)
 
 
 def log_of_events(events: Iterable[Event], batch_size: int | None) -> Log:

@@ -111,7 +111,7 @@ def _run(directory: RunDirectory, first: Recipe, hypothesis: str) -> RunFacts:
         directory.status(),
         read_json(directory.eval / "mtbench.json") if (directory.eval / "mtbench.json").is_file() else None, suites,
         (read_json(forgotten), general_change(directory.eval)) if forgotten.is_file() else None,
-        log_rules.findings(log_of_events(events, recipe.batch_size), directory.name) if events else [],
+        log_rules.findings(log_of_events(events, recipe.final_batch_size), directory.name) if events else [],
     )  # fmt: skip
 
 

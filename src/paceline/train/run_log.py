@@ -134,7 +134,7 @@ class RunLog:
 
     @property
     def _epoch(self) -> float:
-        return self._progress.step / self._plan.steps_per_epoch
+        return self._plan.passes(self._progress.step)
 
     def _watch_gradient(self, stats: StepStats) -> None:
         """A gradient of exactly zero is reported once, when it begins, even if the step is not logged."""
