@@ -5,22 +5,25 @@ from typing import Annotated, Any
 
 import typer
 
+from paceline.cli.flags import options_from
 from paceline.cli.train import Json
+from paceline.config.data import Clean, Data
+from paceline.config.load import make
 
 app = typer.Typer(help="Look at data sets, and make them.", no_args_is_help=True)
 
 
 @app.command("show")
+@options_from(
+    Data,
+    "sample",
+    only=("config", "split", "format", "subset", "n", "sample_ratio", "seed"),
+    names={"n": ("n", "num_examples")},
+)
 def show(
     source: Annotated[str, typer.Argument(help="Hub data set id, file or folder.")],
+    sample: dict[str, Any],
     base: Annotated[str, typer.Option(help="Base whose tokenizer and chat template are used.")] = "embedded",
-    split: Annotated[str, typer.Option()] = "train",
-    format: Annotated[
-        str, typer.Option(help="Format of the rows; auto: recognised from the columns.")
-    ] = "auto",
-    n: Annotated[
-        int | None, typer.Option("-n", "--num-examples", help="Look at a seeded sample of this many rows.")
-    ] = None,
     example: Annotated[int, typer.Option(min=1, help="Which example to render, counted from 1.")] = 1,
     as_json: Json = False,
 ) -> None:
@@ -30,18 +33,19 @@ def show(
 
     from paceline.cli.datatables import print_data
     from paceline.cli.tables import output
-    from paceline.config.load import make_recipe
+    from paceline.data.chat import Chat, load_tokenizer
     from paceline.data.describe import describe
-    from paceline.train.prepare import Preparer
+    from paceline.data.tokens import load_tokens
 
-    given: dict[str, Any] = {"source": source, "split": split, "format": format, "n": n}
-    recipe = make_recipe({"base": base, "data": given}, "data show")
-    preparer = Preparer()
-    facts = describe(preparer.tokens(base, recipe.data), preparer.chat(base), example - 1)
+    data = make(Data, {**sample, "source": source}, "data show")
+    chat = Chat(load_tokenizer(base))
+    summary = describe(load_tokens(data, chat), chat, example - 1)
     if as_json:
-        print(json.dumps({key: value for key, value in asdict(facts).items() if key != "example"}, indent=1))
+        print(
+            json.dumps({key: value for key, value in asdict(summary).items() if key != "example"}, indent=1)
+        )
     else:
-        print_data(source, facts, output())
+        print_data(source, summary, output())
 
 
 @app.command("from-rust")
@@ -68,50 +72,29 @@ def from_rust(
 
 
 @app.command("clean")
+@options_from(Clean, "rules")
+@options_from(Data, "rows_of", only=("config", "split", "format"))
 def clean(
     source: Annotated[str, typer.Argument(help="Hub data set id, file or folder.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Parquet or JSONL file to write.")],
+    rows_of: dict[str, Any],
+    rules: dict[str, Any],
     base: Annotated[str, typer.Option(help="Base whose tokenizer counts the tokens.")] = "embedded",
-    split: Annotated[str, typer.Option()] = "train",
-    format: Annotated[
-        str, typer.Option(help="Format of the rows; auto: recognised from the columns.")
-    ] = "auto",
-    duplicates: Annotated[str, typer.Option(help="none, exact or near.")] = "near",
-    threshold: Annotated[
-        float, typer.Option(help="Jaccard similarity of token 5-grams that makes near duplicates.")
-    ] = 0.8,
-    min_answer: Annotated[int, typer.Option(help="Shortest answer kept, in tokens.")] = 2,
-    max_length: Annotated[int | None, typer.Option(help="Longest example kept, in tokens.")] = None,
-    outliers: Annotated[
-        float | None,
-        typer.Option(help="Interquartile ranges of log length beyond which a length is odd; 0: any."),
-    ] = 3.0,
-    max_repetition: Annotated[
-        float | None, typer.Option(help="Largest share of an answer's 5-grams that repeat; 0: any.")
-    ] = 0.8,
     as_json: Json = False,
 ) -> None:
     """Write a source without copies, near copies and odd rows, and count what each rule removed."""
     import json
 
     from paceline.cli.progress import counting
-    from paceline.config.load import make_recipe
+    from paceline.data.chat import Chat, load_tokenizer
     from paceline.data.clean import clean_rows
     from paceline.data.write import check_ending, write_rows
-    from paceline.train.prepare import Preparer
 
     check_ending(out)
-    rules = {
-        "duplicates": duplicates, "threshold": threshold, "min_answer": min_answer, "max_length": max_length,
-        "outliers": outliers or None, "max_repetition": max_repetition or None,
-    }  # fmt: skip
-    recipe = make_recipe(
-        {"base": base, "data": {"source": source, "split": split, "format": format, "clean": rules}},
-        "data clean",
-    )
-    assert recipe.data.clean is not None
+    data = make(Data, {**rows_of, "source": source}, "data clean")
     with counting("looking for copies") as on_progress:
-        rows, removed = clean_rows(recipe.data, recipe.data.clean, Preparer().chat(base), on_progress)
+        chat = Chat(load_tokenizer(base))
+        rows, removed = clean_rows(data, make(Clean, rules, "data clean"), chat, on_progress)
     write_rows(rows, out)
     if as_json:
         print(json.dumps({"kept": len(rows), "removed": removed}, indent=1))
