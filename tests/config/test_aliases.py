@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paceline.config.aliases import NAMES, PATHS, all_names, resolve_aliases
+from paceline.config.aliases import NAMES, PATHS, all_names, other_names, resolve_aliases
 from paceline.config.fields import leaves
 from paceline.config.load import make_recipe
 from paceline.config.recipe import Recipe
@@ -130,6 +130,13 @@ def test_every_name_is_of_a_field_that_there_is_and_no_name_has_two_meanings():
     assert len(all_names()) == len(set(all_names()))
     assert not set(PATHS) & set(Recipe.model_fields)
     assert set(SETTINGS) & set(Recipe.model_fields) == {"optim"}
+
+
+def test_the_names_of_a_field_are_known_to_whoever_changes_a_file():
+    assert other_names("lr") == {"learning_rate"}
+    assert {"load_in_4bit", "load_in_8bit"} <= other_names("quantize")
+    assert other_names("kl.tail") == {"kl_tail", "kl_limit_seq"}
+    assert other_names("seed") == set()
 
 
 values = st.one_of(

@@ -161,7 +161,7 @@ def test_debug_shows_the_traceback(tiny_base):
     command = [sys.executable, "-m", "paceline", "train", "--base", "b", "--data", "nowhere.jsonl", "--debug"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "Traceback" in done.stderr
-    assert "PacelineError" in done.stderr
+    assert "paceline.errors." in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_debug_shows_the_traceback(tiny_base):
         (["--lr-scheduler", "warmup_stable_decay", "--warmup-ratio", 0.95, "--max-steps", 20], "warm-up and 2 decay steps do not fit into 20"),
         (["--quantize", "nf5"], "field 'quantize' is 'nf5'"),
         (["--early-stop-patience", 2], "early_stop_patience needs eval_steps"),
-        (["--train-tasks", "generl"], "no task or group 'generl', did you mean 'general'"),
+        (["--train-tasks", "generl"], "no task or phase 'generl', did you mean 'general'"),
         (["--init-from", "elsewhere"], "init_from 'elsewhere' is neither a run of this study nor a folder with an adapter"),
     ],
 )  # fmt: skip

@@ -1,7 +1,8 @@
-"""Other names for a recipe's settings: those of transformers, TRL and PEFT, of bitsandbytes, and of published scripts.
+"""Other names for a recipe's settings: those of transformers, TRL, PEFT, bitsandbytes and published scripts.
 
-One table for YAML files and command-line flags. A setting is either another name of one field (`NAMES`), or something
-that is said differently here (`SETTINGS`): it is translated, accepted with a note, or refused with a reason.
+One table for YAML files and command-line flags. A setting is either another name of one field (`NAMES`), or
+something that has another form here (`SETTINGS`): it is translated, accepted with a note, or refused with
+a reason.
 """
 
 from collections.abc import Mapping
@@ -9,10 +10,11 @@ from typing import Any, NamedTuple
 
 from paceline.config.fields import FieldPath, leaves, model_at
 from paceline.config.recipe import Recipe
-from paceline.config.settings import BITSANDBYTES, SETTINGS, take_bitsandbytes
+from paceline.config.settings import BITSANDBYTES, SETTINGS, STAND_FOR, take_bitsandbytes
 from paceline.errors import ConfigError
 
-# A field's names, the flag's own first, where they are not just the field's path without `data` or `eval` before it.
+# A field's names, the flag's own first, where they are not just the field's path without `data` or `eval`
+# before it.
 NAMES: dict[str, tuple[str, ...]] = {
     "base": ("base", "model", "model_name_or_path", "model_name"),
     "data.source": ("data", "dataset_name", "dataset"),
@@ -61,6 +63,12 @@ PATHS: dict[str, FieldPath] = {
 def all_names() -> list[str]:
     """Every name that is no outermost field of a recipe and is understood all the same."""
     return [*PATHS, *SETTINGS, *BITSANDBYTES]
+
+
+def other_names(field: str) -> set[str]:
+    """The names, beside its own, that stand for a field (dotted) and for nothing else."""
+    path = tuple(field.split("."))
+    return {name for name, target in PATHS.items() if target == path} | set(STAND_FOR.get(field, ()))
 
 
 class Resolved(NamedTuple):

@@ -1,4 +1,6 @@
-"""Settings of transformers, TRL, PEFT and published scripts that are no field of a recipe: what each means here.
+"""Settings of transformers, TRL, PEFT and published scripts that are no field of a recipe.
+
+What each means here:
 
 Each is translated into fields, accepted with a note that it changes nothing, or refused with a reason.
 """
@@ -16,8 +18,8 @@ _UNSET: tuple[Any, ...] = (None, False, "", "no", "none", "None", [], {})
 class Setting:
     """A setting of another tool.
 
-    `read` gives its meaning here for a value, and raises ValueError with the reason where it has none. On the command
-    line it is a switch where `kind` is bool, else an option with a value.
+    `read` gives its meaning here for a value, and raises ValueError with the reason where it has none. On
+    the command line it is a switch where `kind` is bool, else an option with a value.
     """
 
     read: Callable[[Any], Meaning]
@@ -39,7 +41,7 @@ def _to(field: str, values: Mapping[Any, Any] | None = None) -> Callable[[Any], 
 
 
 def _idle(reason: str) -> Callable[[Any], Meaning]:
-    """Accepted, and said to change nothing."""
+    """Accepted, with a note that it changes nothing."""
     return lambda value: ({}, f"no effect: {reason}")
 
 
@@ -127,13 +129,13 @@ def _scheduler_arguments(value: Any) -> Meaning:
     if unknown := [key for key in value if key not in _SCHEDULER_FIELDS]:
         raise ValueError(
             f"{unknown[0]!r} has no counterpart; there are the fields num_cycles, power, "
-            "min_lr_ratio (in place of min_lr, lr_end, min_lr_rate) and decay_ratio (in place of num_decay_steps)"
+            "min_lr_ratio (for min_lr, lr_end and min_lr_rate) and decay_ratio (for num_decay_steps)"
         )
     return {_SCHEDULER_FIELDS[key]: argument for key, argument in value.items()}, ""
 
 
 _BY_STEPS = "evaluations and checkpoints are counted in steps, and `paceline study show` prints an epoch's"
-_OF_THE_COMMAND = "where a run's files go is said to `paceline train`, not in a recipe"
+_OF_THE_COMMAND = "where a run's files go is a flag of `paceline train`, not part of a recipe"
 _HUB = "the hub is not part of a recipe; use `paceline train --push-to-hub`, or `paceline push` afterwards"
 
 SETTINGS: dict[str, Setting] = {
@@ -170,9 +172,7 @@ SETTINGS: dict[str, Setting] = {
         _refused("batches hold no padding to save; `order: length` sorts an epoch by length")
     ),
     "baseline_eval_samples": Setting(
-        _idle(
-            "the base is measured on all held-out examples, as the run is; losses of other examples do not compare"
-        )
+        _idle("the base is measured on all held-out examples, as the run is; other losses do not compare")
     ),
     # schedule and optimizer
     "optim": Setting(_optimizer),
@@ -207,7 +207,7 @@ SETTINGS: dict[str, Setting] = {
     "inference_only": _switch(
         _refused("nothing is trained then; talk to a finished run with `paceline chat RUN`")
     ),
-    "num_proc": Setting(_idle("it is said to `paceline train --num-proc`, not in a recipe")),
+    "num_proc": Setting(_idle("it is a flag of `paceline train`, not part of a recipe")),
     "dataset_num_proc": Setting(
         _idle("the tokenizer works on all cores; `paceline train --num-proc` limits it")
     ),
@@ -220,6 +220,14 @@ SETTINGS: dict[str, Setting] = {
 _BITSANDBYTES = ("load_in_4bit", "load_in_8bit", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant")
 BITSANDBYTES = {
     name: Setting(_to("quantize"), str if name.endswith("type") else bool) for name in _BITSANDBYTES
+}
+
+# field -> the settings that stand for it and for nothing else
+STAND_FOR: dict[str, tuple[str, ...]] = {
+    "quantize": _BITSANDBYTES,
+    "compute_dtype": ("bf16", "fp16", "bnb_4bit_compute_dtype"),
+    "loss_on": ("assistant_only_loss", "completion_only_loss"),
+    "track": ("report_to",),
 }
 
 
@@ -250,7 +258,7 @@ def _four_bit(kind: Any, double: bool) -> Meaning:
     note = ""
     if kind is None:
         kind = "nf4"
-        note = "load_in_4bit: without bnb_4bit_quant_type that is nf4, as in TRL; BitsAndBytesConfig alone has fp4"
+        note = "load_in_4bit: without bnb_4bit_quant_type that is nf4, as in TRL (bitsandbytes itself: fp4)"
     if kind not in ("nf4", "fp4"):
         raise ValueError(f"bnb_4bit_quant_type is {kind!r}; there are nf4 and fp4")
     if double and kind == "fp4":

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from paceline.config.aliases import other_names
 from paceline.config.load import read_yaml
 from paceline.doctor.finding import Finding
 
@@ -30,6 +31,8 @@ def write_fixed(path: Path, findings: Iterable[Finding]) -> tuple[Path, str]:
 
 
 def _set(fields: dict[str, Any], path: list[str], value: Any) -> None:
+    for name in other_names(".".join(path)) & set(fields):
+        del fields[name]  # two values of one setting would be refused
     for name in path[:-1]:
         inner = fields.get(name)
         fields[name] = {"source": inner} if name == "data" and isinstance(inner, str) else inner or {}
