@@ -55,7 +55,7 @@ def from_rust(
     seed: Annotated[int, typer.Option(help="Seed of what is cut, renamed and broken.")] = 0,
     limit: Annotated[int | None, typer.Option("-n", help="At most this many rows, sampled.")] = None,
 ) -> None:
-    """Make task rows in Strandset-Rust's schema out of Rust code: completion, docs, tests, naming, bugs, reviews, …"""
+    """Make task rows in Strandset-Rust's schema out of Rust code: completion, docs, tests, naming, bugs, …"""
     from collections import Counter
 
     import pyarrow as pa

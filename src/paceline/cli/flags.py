@@ -24,7 +24,7 @@ _PANELS = {"kl": "KL anchor", "distill": "Distillation", "data": "Data", "eval":
 
 @dataclass(frozen=True)
 class Option:
-    """A command-line option: the field that it sets, its spellings on the command line and how it looks in the help."""
+    """A command-line option: the field that it sets, its spellings, and how it looks in the help."""
 
     path: FieldPath
     spellings: tuple[str, ...]
@@ -67,13 +67,14 @@ def options_from(
 ) -> Callable[[Command], Command]:
     """Adds an option for each of a model's fields to a command.
 
-    The command gets the given ones, and only these, as the mapping of its parameter `into`: so the model's defaults
-    hold, and the model checks the values. Nested models' fields are options too (`kl.coef` is --kl-coef).
+    The command gets the given ones, and only these, as the mapping of its parameter `into`: so the model's
+    defaults hold, and the model checks the values. Nested models' fields are options too (`kl.coef` is
+    --kl-coef).
 
     Args:
         only: the outermost fields that become options; None: all.
         exclude: outermost fields that do not.
-        names: {dotted field: names}, where an option's are not just its path; a name of one letter is a short option.
+        names: {dotted field: names}, where they are not just the path; one letter makes a short option.
     """
     options = [
         _option(path, field, (names or {}).get(".".join(path)) or ("_".join(path),))
@@ -84,7 +85,7 @@ def options_from(
 
 
 def recipe_flags(command: Command) -> Command:
-    """Adds an option for every field of a recipe to a command, which gets those that are given as its `flags`.
+    """Adds an option for every field of a recipe to a command, which gets the given ones as its `flags`.
 
     What else `resolve_aliases` understands is an option too, left out of the help.
     """
@@ -94,7 +95,8 @@ def recipe_flags(command: Command) -> Command:
         first = 2 if len(names[0]) == 1 else 1
         panel = "Recipe" if len(path) == 1 else _PANELS[path[0]]
         shown.append(_option(path, field, names[:first], panel))
-        # the rest keep their own names, so that two names with different values are noticed as they are in a file
+        # the rest keep their own names, so that two names with different values are noticed as they are in
+        # a file
         hidden += [replace(_option((name,), field, (name,)), hidden=True) for name in names[first:]]
     taken = {option.parameter for option in shown} | set(inspect.signature(command).parameters)
     hidden += [
@@ -180,7 +182,7 @@ def _spelling(name: str) -> str:
 
 
 def _read_text(kinds: list[Any], text: str) -> Any:
-    """A value from its text: [a, b] and {a: b} as YAML, a,b as a list where the field holds one, else the text itself."""
+    """A value from its text: [a, b] and {a: b} are YAML, a,b is a list where the field holds one."""
     from paceline.config.load import parse_yaml
 
     structured = [kind for kind in kinds if kind is not str and get_origin(kind) is not Literal]
@@ -193,7 +195,8 @@ def _read_text(kinds: list[Any], text: str) -> Any:
             if str not in kinds:
                 raise
     is_list = any(get_origin(kind) in (list, tuple) for kind in structured)
-    # where a text of its own is possible too (a regular expression), only names with commas between them are a list
+    # where a text of its own is possible too (a regular expression), only names with commas between them
+    # are a list
     if is_list and (str not in kinds or re.fullmatch(r"[\w,]+", text)):
         return text.split(",")
     return text

@@ -7,13 +7,14 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from paceline.config.strict import Strict
 
-# The name of a row format, or auto. Formats are registered in `paceline.data.formats`, which refuses unknown names.
+# The name of a row format, or auto. Formats are registered in `paceline.data.formats`, which refuses
+# unknown names.
 Format = str
 
 
 @dataclass(frozen=True)
 class Source:
-    """Rows of one data set, with nothing left open: where they are, how they are read, which and how many of them.
+    """Rows of one data set, with nothing left open: where they are, how they are read, and which of them.
 
     Args:
         source: hub data set id, file or folder.
@@ -77,7 +78,7 @@ class Clean(Strict):
     outliers: Annotated[float | None, BeforeValidator(_zero_is_none)] = Field(
         3.0,
         gt=0,
-        description="interquartile ranges of log length outside the quartiles from which a length is odd; 0: any length",
+        description="interquartile ranges of log length beyond the quartiles that make a length odd; 0: any",
     )
     max_repetition: Annotated[float | None, BeforeValidator(_zero_is_none)] = Field(
         0.8, gt=0, le=1, description="largest share of an answer's 5-grams that repeat earlier ones; 0: any"

@@ -33,7 +33,10 @@ def explain(error: ValidationError, model: type[BaseModel], other_names: Iterabl
 
 
 def _first_fault(error: ValidationError) -> Any:
-    """The first fault; of a union's, one of the alternative that got furthest, and there a misspelt field before a missing one."""
+    """The first fault.
+
+    Of a union's, one of the alternative that got furthest, and there a misspelt field before a missing one.
+    """
     faults = error.errors()
     same_field = [fault for fault in faults if fault["loc"][:1] == faults[0]["loc"][:1]]
     return max(same_field, key=lambda fault: (len(fault["loc"]), fault["type"] == "extra_forbidden"))

@@ -19,7 +19,7 @@ def members(annotation: Any) -> tuple[Any, ...]:
 
 
 def nested_model(annotation: Any) -> type[BaseModel] | None:
-    """The model of a field that holds one, or none at all: `KL` and `KL | None`, but not `int | BatchRamp`."""
+    """The model of a field that holds one or nothing: `KL` and `KL | None`, but not `int | BatchRamp`."""
     alternatives = members(annotation)
     if (
         len(alternatives) == 1
@@ -31,7 +31,7 @@ def nested_model(annotation: Any) -> type[BaseModel] | None:
 
 
 def leaves(model: type[BaseModel], parents: FieldPath = ()) -> Iterator[tuple[FieldPath, FieldInfo]]:
-    """Every field that holds a value of its own, in the order of the model, nested ones by their whole path."""
+    """Every field that holds a value of its own, in the model's order, nested ones by their whole path."""
     for name, field in model.model_fields.items():
         if inner := nested_model(field.annotation):
             yield from leaves(inner, (*parents, name))

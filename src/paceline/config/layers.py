@@ -37,7 +37,10 @@ def preset_fields(name: str | None) -> dict[str, Any]:
 
 
 def merge(*layers: Fields) -> dict[str, Any]:
-    """The layers laid over one another, later ones on top; nested fields are merged, `data: X` stands for its source."""
+    """The layers laid over one another, later ones on top.
+
+    Nested fields are merged; `data: X` stands for its source.
+    """
     merged: dict[str, Any] = {}
     for layer in layers:
         for key, value in layer.items():
@@ -59,8 +62,8 @@ class RunLayers:
         3. the fields that the baseline (the first run) writes itself
         4. the fields that the run writes itself
 
-    A preset that a later run names takes the place of the baseline's, and of what the baseline wrote itself for the
-    fields that this preset sets: the run asked for the preset's values, not for the baseline's.
+    A preset that a later run names takes the place of the baseline's, and of what the baseline wrote itself
+    for the fields that this preset sets: the run asked for the preset's values, not for the baseline's.
     """
 
     recipe: Fields
@@ -85,7 +88,7 @@ class RunLayers:
 
 @dataclass
 class Notes:
-    """What a user is told about settings that mean something else here than where they come from; each is told once."""
+    """Lines for the user about settings that mean something else here than elsewhere, each once."""
 
     lines: list[str] = field(default_factory=list)
 
@@ -100,12 +103,12 @@ class Notes:
 
 
 def idle_settings(recipe: Recipe) -> list[str]:
-    """A line about each setting that differs from its default and changes nothing beside the recipe's other settings."""
+    """A line about each setting that differs from its default but changes nothing beside the others."""
     lines = []
     for name, (other, values) in _COUNTS_WITH.items():
         value, condition = getattr(recipe, name), getattr(recipe, other)
         if value != Recipe.model_fields[name].default and condition not in values:
             lines.append(
-                f"{name} {value} has no effect: {other} is {condition}, and it counts for {', '.join(values)} only"
+                f"{name} {value} has no effect: {other} is {condition}, and only {', '.join(values)} uses it"
             )
     return lines

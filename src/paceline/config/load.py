@@ -60,7 +60,8 @@ def make(model: type[Model], fields: Mapping[str, Any], where: str) -> Model:
     """A checked model; `where` names the file or command in the error.
 
     Raises:
-        ConfigError: one line that names the field, its value, what is wrong, and for an unknown field the nearest known one.
+        ConfigError: one line that names the field, its value, what is wrong, and for an unknown field the
+        nearest known one.
     """
     try:
         return model.model_validate(fields)
@@ -78,14 +79,14 @@ class ResolvedRecipe(NamedTuple):
 
 
 def make_recipe(fields: Mapping[str, Any], where: str) -> Recipe:
-    """A checked recipe; fields may have the names of transformers, TRL and PEFT. See `make` and `resolve_aliases`."""
+    """A checked recipe; see `make`. Fields may have the names that `resolve_aliases` understands."""
     return make(Recipe, resolve_aliases(fields, where).fields, where)
 
 
 def resolve_recipe(
     file: Path | None = None, preset: str | None = None, flags: Mapping[str, Any] | None = None
 ) -> ResolvedRecipe:
-    """A recipe from a preset, a YAML file and flags, later ones on top. A preset given here replaces the file's.
+    """A recipe from a preset, a YAML file and flags, later ones on top; the preset replaces the file's.
 
     Raises:
         ConfigError: as `make` and `resolve_aliases`.

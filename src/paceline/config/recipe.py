@@ -115,7 +115,7 @@ class Recipe(Strict):
     max_steps: int | None = Field(None, gt=0, description="optimizer steps; overrides epochs")
     batch_size: Annotated[int, Field(gt=0)] | BatchRamp = Field(
         4,
-        description="examples in a batch; or {start, end, steps}: it grows from start to end over the first steps",
+        description="examples in a batch; {start, end, steps}: it grows over the first steps",
     )
     grad_accum: int = Field(4, gt=0, description="batches in an optimizer step")
 
@@ -188,7 +188,7 @@ class Recipe(Strict):
             )
         if self.early_stop_patience is not None and self.eval_steps is None:
             raise ValueError(
-                "early_stop_patience needs eval_steps: with no evaluation on the way nothing can run out of patience"
+                "early_stop_patience needs eval_steps: there is no loss to watch without evaluations"
             )
         if self.track_space and "://" in self.track_space:  # its token would stand in every recipe.yaml
             raise ValueError(

@@ -12,19 +12,20 @@ PASSES = 4000
 EVAL_RATIO = 0.25
 LARGEST_BATCH = 16
 STEP_SHARE = 0.02
-# The embedded base is a few hundred times smaller than the real ones and sees a few dozen steps: at their learning
-# rates it would not move.
+# The embedded base is a few hundred times smaller than the real ones and sees a few dozen steps: at their
+# learning rates it would not move.
 LR_FACTOR, HIGHEST_LR = 40.0, 4e-3
 _SAMPLES = {"twix": "embedded:twix", "codeforces": "embedded:codeforces"}
 
 
 def rehearsal(study: Study) -> Study:
-    """Swaps in the base and data that the package carries, with fewer steps, smaller batches and higher rates.
+    """Swaps in the package's own base and data, with fewer steps, smaller batches and higher rates.
 
-    At most 800 rows, of which a quarter is held out. All that tells the runs apart stays: rows, learning rates and
-    effective batches keep their ratios, since one factor holds for the whole study; a number of steps becomes as many
-    passes over the data as in the real run where its number of rows is known; rank, schedule, dropout, mixture, anchor,
-    quantization and the rest are as they are. A teacher is the embedded base itself.
+    At most 800 rows, of which a quarter is held out. All that tells the runs apart stays: rows, learning
+    rates and effective batches keep their ratios, since one factor holds for the whole study; a number of
+    steps becomes as many passes over the data as in the real run where its number of rows is known; rank,
+    schedule, dropout, mixture, anchor, quantization and the rest are as they are. A teacher is the embedded
+    base itself.
     """
     lr_factor = min(LR_FACTOR, HIGHEST_LR / max(run.recipe.lr for run in study.runs))
     shrink = max(1, max(run.recipe.effective_batch for run in study.runs) // LARGEST_BATCH)
@@ -81,7 +82,7 @@ def _rehearse(recipe: Recipe, name: str, lr_factor: float, shrink: int, rows: fl
 
 
 def _rehearse_evaluation(evaluation: dict[str, Any], share: float, other: str) -> dict[str, Any]:
-    """Embedded questions, the base as its own judge, short answers and few tasks; `other` is a sample of another kind."""
+    """Embedded questions, the base as judge, short answers, few tasks; `other` is another kind of rows."""
     if mtbench := evaluation["mtbench"]:
         lang = "embedded:ru" if mtbench["lang"] == "ru" else "embedded:en"
         mtbench |= {

@@ -20,8 +20,8 @@ class Run(BaseModel):
 class Study(BaseModel):
     """Runs to be trained and compared; `runs[0]` is the baseline.
 
-    `published` are the figures of a write-up by run name. `notes` are lines for the user about settings in the study's
-    file that change nothing or mean something else here.
+    `published` are the figures of a write-up by run name. `notes` are lines for the user about settings in
+    the study's file that change nothing or mean something else here.
     """
 
     model_config = ConfigDict(frozen=True)

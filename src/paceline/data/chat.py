@@ -28,8 +28,9 @@ class Encoded:
 class Chat:
     """A tokenizer's chat template, and what it puts around an assistant's turn.
 
-    `opening` is the text that starts an assistant's turn (it ends a generation prompt), `ending` the end-of-turn text
-    (empty if there is none). Both are learned once by rendering two conversations that differ only in a marker.
+    `opening` is the text that starts an assistant's turn (it ends a generation prompt), `ending` the
+    end-of-turn text (empty if there is none). Both are learned once by rendering two conversations that
+    differ only in a marker.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -60,10 +61,11 @@ class Chat:
             raise DataError(f"the chat template refuses this conversation: {error}") from error
 
     def assistant_spans(self, messages: Messages, text: str) -> list[tuple[int, int]]:
-        """(start, end) in characters of each assistant turn in the rendered text: after its opening, up to its end token.
+        """(start, end) of each assistant turn in the text, in characters, its end token included.
 
-        Each turn is located by rendering the conversation again with that turn's content replaced by a marker: what
-        differs is the turn. No text inside a message can be taken for a turn, and no template has to be parsed.
+        Each turn is located by rendering the conversation again with that turn's content replaced by a
+        marker: what differs is the turn. No text inside a message can be taken for a turn, and no template
+        has to be parsed.
         """
         spans = []
         for place, message in enumerate(messages):
@@ -104,7 +106,7 @@ class Chat:
 
 
 def _common_prefix(left: str, right: str) -> int:
-    """Length of the common prefix, by halving: comparing strings is fast, a Python loop over characters is not."""
+    """Length of the common prefix, by halving: comparing strings is fast, a loop over characters is not."""
     low, high = 0, min(len(left), len(right))
     while low < high:
         middle = (low + high + 1) // 2

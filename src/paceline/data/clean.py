@@ -25,7 +25,7 @@ OnProgress = Callable[[int], None]
 def clean_rows(
     data: Data, rules: Clean, chat: Chat, on_progress: OnProgress
 ) -> tuple[pa.Table, dict[str, int]]:
-    """The rows of a plain source that the rules leave, as they came and in their order, and how many each rule removed.
+    """The rows of a plain source that the rules leave, in their order, and how many each rule removed.
 
     Raises:
         DataError: as `load_tokens`; the data is a mixture, whose rows have no one file to go to.
@@ -45,7 +45,7 @@ def clean_rows(
 
 @dataclass(frozen=True)
 class Cleaned:
-    """What is left, as a split (`eval` is empty if it was before), and how many examples each rule removed."""
+    """What is left, as a split (`eval` is empty if it was), and how many examples each rule removed."""
 
     split: Split
     removed: dict[str, int]
@@ -56,9 +56,9 @@ def clean(
 ) -> Cleaned:
     """Applies the rules to both sides of a split.
 
-    Held-out examples come first: a training example that copies one is a leak and goes. Near duplicates: MinHash over
-    token 5-grams of the whole conversation (Broder 1997), candidates by locality-sensitive hashing, similarity by
-    signature (rensa).
+    Held-out examples come first: a training example that copies one is a leak and goes. Near duplicates:
+    MinHash over token 5-grams of the whole conversation (Broder 1997), candidates by locality-sensitive
+    hashing, similarity by signature (rensa).
 
     Args:
         on_progress: is told how many examples were read since it was last told.
@@ -72,7 +72,7 @@ def clean(
 
 
 def _odd(dataset: TokenDataset, rules: Clean, removed: dict[str, int]) -> NDArray[np.bool_]:
-    """Examples (examples,) that a rule on single examples removes; one that breaks two rules counts for the first."""
+    """Which examples a rule on single ones removes (examples,); one that breaks two counts for the first."""
     lengths, answers = dataset.lengths, dataset.supervised
     flagged = {"answer too short": answers < rules.min_answer}
     if rules.max_length is not None:

@@ -24,10 +24,11 @@ class SampledSource:
 
 
 def choose_rows(data: Data) -> list[SampledSource]:
-    """The mixture's parts with exact counts: int(total x ratio) rows each; the first part takes what rounding leaves over.
+    """The mixture's parts with exact counts: int(total x ratio) rows each, and the first takes the rest.
 
-    The total is `n`, or `sample_ratio` of all rows, or the most that the ratios allow. A part's sample depends on the
-    seed and on its own rows, not on the others: a smaller sample is the beginning of a larger one.
+    The total is `n`, or `sample_ratio` of all rows, or the most that the ratios allow. A part's sample
+    depends on the seed and on its own rows, not on the others: a smaller sample is the beginning of a
+    larger one.
 
     Raises:
         DataError: as `load_rows`; an unknown subset; a part with too few rows for its ratio.
@@ -50,7 +51,7 @@ def _pool(rows: Dataset, source: Source) -> NDArray[np.int64]:
         return np.arange(len(rows))
     if "subset" not in rows.column_names:
         raise DataError(
-            f"data {source.source!r}: there is no subset {source.subset!r}, since the rows have no column `subset`"
+            f"data {source.source!r}: no subset {source.subset!r}, since the rows have no column `subset`"
         )
     column = rows.data.column("subset").to_numpy()
     if rows._indices is not None:

@@ -21,11 +21,12 @@ class Split:
 
 
 def split(dataset: TokenDataset, eval_ratio: float, max_length: int) -> Split:
-    """Holds out every 1/eval_ratio-th distinct example of each part of the seeded sample; copies go with the first one.
+    """Holds out every 1/eval_ratio-th distinct example of each part of the sample; copies go with the first.
 
-    The place of an example in its part's sample decides, so a smaller sample's held-out examples are among a larger
-    one's and never among its training examples: runs on 5,000 and on 20,000 rows of one source, or with and without a
-    second part, can be compared. Examples whose whole answer lies beyond max_length are on neither side.
+    The place of an example in its part's sample decides, so a smaller sample's held-out examples are among
+    a larger one's and never among its training examples: runs on 5,000 and on 20,000 rows of one source, or
+    with and without a second part, can be compared. Examples whose whole answer lies beyond max_length are
+    on neither side.
 
     Raises:
         DataError: one side would be empty.
@@ -40,8 +41,8 @@ def split(dataset: TokenDataset, eval_ratio: float, max_length: int) -> Split:
     held_out = np.floor((number + 1) * eval_ratio + 1e-9) > np.floor(number * eval_ratio + 1e-9)
     if held_out.all() or not held_out.any():
         raise DataError(
-            f"{len(dataset)} rows with {len(first)} distinct examples cannot be split at eval_ratio {eval_ratio}: "
-            "one side is empty"
+            f"{len(dataset)} rows with {len(first)} distinct examples cannot be split "
+            f"at eval_ratio {eval_ratio}: one side is empty"
         )
     usable = dataset.first < max_length
     parts = Split(np.flatnonzero(~held_out & usable), np.flatnonzero(held_out & usable))

@@ -31,7 +31,7 @@ _FEATURES = Features(
 
 @dataclass(frozen=True)
 class TokenDataset:
-    """Tokenized examples in the order of the seeded sample. Nothing is cut here: `max_length` belongs to a run.
+    """Tokenized examples in the order of the seeded sample, uncut: `max_length` belongs to a run.
 
     `table` has a row for each example:
 
@@ -43,9 +43,9 @@ class TokenDataset:
         first      index of the assistant's first token
         answer     number of the assistant's tokens
 
-    `parts` (examples,) says of which part of the mixture each example is, `counts` how many rows each part gave.
-    `dropped` are rows without an assistant's turn. `format` names the row formats that were read. `loss_on` says which
-    tokens are supervised: the assistant's, or all.
+    `parts` (examples,) says of which part of the mixture each example is, `counts` how many rows each part
+    gave. `dropped` are rows without an assistant's turn. `format` names the row formats that were read.
+    `loss_on` says which tokens are supervised: the assistant's, or all.
     """
 
     table: Dataset
@@ -97,12 +97,12 @@ class TokenDataset:
 def load_tokens(data: Data, chat: Chat, loss_on: str = "assistant") -> TokenDataset:
     """Loads, samples and tokenizes a source or a mixture.
 
-    The tokens are cached under the rows' fingerprint, the tokenizer and what decides the sample; `loss_on` does not
-    change them.
+    The tokens are cached under the rows' fingerprint, the tokenizer and what decides the sample; `loss_on`
+    does not change them.
 
     Raises:
-        DataError: as `choose_rows` and `recognise`; a row that its format cannot read (with its number); more than 5%
-            without an assistant's turn.
+        DataError: as `choose_rows` and `recognise`; a row that its format cannot read (with its number); more
+            than 5% without an assistant's turn.
         ServiceError: the hub cannot be reached.
     """
     parts = choose_rows(data)
@@ -116,8 +116,8 @@ def load_tokens(data: Data, chat: Chat, loss_on: str = "assistant") -> TokenData
     picked = sum(len(part.picked) for part in parts)
     if len(dropped) > MAX_DROPPED * picked:
         raise DataError(
-            f"data {data.source!r}: {len(dropped)} of {picked} conversations have no assistant turn to learn from "
-            f"(first: row {dropped[0] + 1}); at most {MAX_DROPPED:.0%} are dropped without an error"
+            f"data {data.source!r}: {len(dropped)} of {picked} conversations have no assistant turn to learn "
+            f"from (first: row {dropped[0] + 1}); at most {MAX_DROPPED:.0%} are dropped without an error"
         )
     return TokenDataset(
         table=concatenate_datasets(tables) if len(tables) > 1 else tables[0],
@@ -142,7 +142,8 @@ def _counts(parts: list[SampledSource]) -> dict[str, int]:
 def _tokenize(part: SampledSource, row_format: RowFormat, seed: int, chat: Chat) -> Dataset:
     if len(part.picked) > 5000 and sys.stderr.isatty():
         enable_progress_bars()
-    # one process: the tokenizer itself works in threads, and a worker would cost as much memory as all the rest
+    # one process: the tokenizer itself works in threads, and a worker would cost as much memory as all the
+    # rest
     return part.rows.select(part.picked).map(
         _encode_rows,
         fn_kwargs={

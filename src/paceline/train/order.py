@@ -1,4 +1,4 @@
-"""Which examples a step sees: a function of the recipe, the number of examples and the step, and of nothing else."""
+"""Which examples a step sees: a function of the recipe, the number of examples and the step alone."""
 
 import math
 from bisect import bisect_right
@@ -15,8 +15,8 @@ from paceline.config.recipe import Recipe
 class StepSizes:
     """How many examples an optimizer step asks for; an epoch's last step gets what is left.
 
-    `start` and `end` are examples in a batch, `steps` those over which the batch grows from one to the other (0: it
-    does not), `batches` the batches in a step.
+    `start` and `end` are examples in a batch, `steps` those over which the batch grows from one to the other
+    (0: it does not), `batches` the batches in a step.
     """
 
     start: int
@@ -41,7 +41,7 @@ class StepSizes:
 
 @dataclass(frozen=True)
 class StepPlan:
-    """How long a run is. Counted as transformers' Trainer does: an epoch's last step may be smaller, and counts.
+    """How long a run is, counted as transformers' Trainer does: an epoch's last step may be smaller.
 
     Args:
         examples: training examples in an epoch.
@@ -49,8 +49,8 @@ class StepPlan:
         total_steps: optimizer steps of the run.
         warmup_steps: of these, the first in which the learning rate rises.
         sizes: examples that each step asks for; None: all of one size.
-        epoch_starts: the first step of each epoch, where the batch grows; the last entry is where the run's last
-            epoch would end.
+        epoch_starts: the first step of each epoch, where the batch grows; the last entry is where the run's
+            last epoch would end.
     """
 
     examples: int

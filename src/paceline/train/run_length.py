@@ -13,7 +13,7 @@ from paceline.train.order import make_step_plan
 
 @dataclass(frozen=True)
 class RunLength:
-    """Training examples, optimizer steps, and coverage in passes over the examples; None where the rows are out of reach.
+    """Training examples, optimizer steps and coverage in passes; None where the rows are out of reach.
 
     Rows are counted, not examples, so the true figures are a little lower where rows are dropped.
     """

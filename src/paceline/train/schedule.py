@@ -14,8 +14,8 @@ from paceline.config.recipe import SCHEDULE_GROUP, SCHEDULERS, Recipe
 from paceline.errors import ConfigError
 from paceline.train.order import StepPlan
 
-# (step from 0, plan of the run) -> the share of the peak learning rate that this step's update uses. It is the whole
-# factor: warm-up and floor are the function's own business.
+# (step from 0, plan of the run) -> the share of the peak learning rate that this step's update uses. It is
+# the whole factor: warm-up and floor are the function's own business.
 Schedule = Callable[[int, StepPlan], float]
 
 
@@ -23,7 +23,8 @@ def learning_rate(recipe: Recipe, plan: StepPlan) -> Callable[[int], float]:
     """step (from 0) -> the learning rate that this step's update uses.
 
     Raises:
-        ConfigError: restarts or a decay that do not fit the steps; a schedule of the user's that cannot be imported,
+        ConfigError: restarts or a decay that do not fit the steps; a schedule of the user's that cannot be
+        imported,
             or whose factors are not finite numbers from 0 on.
     """
     if recipe.lr_scheduler not in SCHEDULERS:

@@ -1,4 +1,4 @@
-"""Competitive programming, in the schema of codeforces-cots: ready messages, or a problem's fields and an answer."""
+"""Competitive programming, as in codeforces-cots: ready messages, or a problem's fields and an answer."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ _SYSTEM = (
 
 
 def problem_messages(row: Row) -> Messages:
-    """Ready messages where the row has them, else built from the problem's fields and the generated answer."""
+    """Ready messages where the row has them, else built from the problem's fields and the answer."""
     if row.get("messages"):
         return ready_messages(row)
     answer = row.get("generation") or row.get("solution") or row.get("code")

@@ -15,8 +15,8 @@ from paceline.data.formats import (
 from paceline.data.formats.row_format import RowFormat
 from paceline.errors import DataError, nearest
 
-# Entry points of other packages, each a RowFormat. They are loaded when they are named, and after all of ours when a
-# format is to be recognised: installing a package never changes how data is read.
+# Entry points of other packages, each a RowFormat. They are loaded when they are named, and after all of
+# ours when a format is to be recognised: installing a package never changes how data is read.
 GROUP = "paceline.formats"
 
 # In the order in which they are recognised: the special before the general.
@@ -72,7 +72,8 @@ def recognise(columns: Collection[str], name: str, source: str) -> RowFormat:
         row_format = find_format(name)
         if missing := [column for column in row_format.columns if column not in columns]:
             raise DataError(
-                f"data {source!r}: format {name} needs column {missing[0]!r}; the rows have {', '.join(columns)}"
+                f"data {source!r}: format {name} needs column {missing[0]!r}; "
+                f"the rows have {', '.join(columns)}"
             )
         return row_format
     for known in format_names():

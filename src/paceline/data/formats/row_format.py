@@ -24,8 +24,8 @@ class RowFormat:
     Args:
         name: what `data.format` calls it.
         columns: those that every such row has.
-        messages: a row's conversation, as {role, content} with the roles of `ROLES`; raises DataError, without the
-            row's number, where the row cannot be read.
+        messages: a row's conversation, as {role, content} with the roles of `ROLES`; raises DataError,
+            without the row's number, where the row cannot be read.
         task: the name by which a row's losses are grouped and tasks are chosen.
     """
 

@@ -23,7 +23,8 @@ _SWAPS = {
     "+": ("-", "subtracts where it must add"), "-": ("+", "adds where it must subtract"),
     "*": ("+", "adds where it must multiply"),
     "/": ("*", "multiplies where it must divide"), "%": ("/", "divides where the remainder is needed"),
-    "&&": ("||", "accepts one condition where both are needed"), "||": ("&&", "asks for both conditions where one is enough"),
+    "&&": ("||", "accepts one condition where both are needed"),
+    "||": ("&&", "asks for both conditions where one is enough"),
     "..": ("..=", "runs one element too far"), "..=": ("..", "stops one element too early"),
 }  # fmt: skip
 _ASSIGN = {"+=": "-=", "-=": "+=", "*=": "+=", "/=": "*="}
@@ -125,12 +126,32 @@ def _substitute(pattern: str, new: str, why: str) -> Callable[[str], Edit | None
 
 REFACTORINGS: tuple[Callable[[str], Edit | None], ...] = (_long_assignment, _explicit_return, _length_test)
 OPTIMIZATIONS: tuple[Callable[[str], Edit | None], ...] = (
-    _substitute(r"Vec::with_capacity\([^()]*(\([^()]*\))*[^()]*\)", "Vec::new()", "The length is known, so one allocation up front avoids growing the vector again and again."),
-    _substitute(r"\b([a-z_]+)\.iter\(\)", r"\1.to_vec().iter()", "Iterating borrows the elements; copying the whole slice first costs an allocation for nothing."),
-    _substitute(r"\b([a-z_]+)\.chars\(\)", r"\1.to_string().chars()", "The characters can be read from the borrowed text; the copy is wasted."),
-    _substitute(r"\.sort_unstable\(\)", ".sort()", "Equal elements need not keep their order, and the unstable sort needs no extra memory."),
-    _substitute(r"for (\w+) in (\w+) \{", r"for \1 in \2.clone() {", "The loop can take what it iterates over as it is; the clone is never used again."),
-)  # fmt: skip
+    _substitute(
+        r"Vec::with_capacity\([^()]*(\([^()]*\))*[^()]*\)",
+        "Vec::new()",
+        "The length is known, so one allocation up front avoids growing the vector again and again.",
+    ),
+    _substitute(
+        r"\b([a-z_]+)\.iter\(\)",
+        r"\1.to_vec().iter()",
+        "Iterating borrows the elements; copying the whole slice first costs an allocation for nothing.",
+    ),
+    _substitute(
+        r"\b([a-z_]+)\.chars\(\)",
+        r"\1.to_string().chars()",
+        "The characters can be read from the borrowed text; the copy is wasted.",
+    ),
+    _substitute(
+        r"\.sort_unstable\(\)",
+        ".sort()",
+        "Equal elements need not keep their order, and the unstable sort needs no extra memory.",
+    ),
+    _substitute(
+        r"for (\w+) in (\w+) \{",
+        r"for \1 in \2.clone() {",
+        "The loop can take what it iterates over as it is; the clone is never used again.",
+    ),
+)
 
 
 def pick(edits: tuple[Callable[[str], Edit | None], ...], code: str, rng: random.Random) -> Edit | None:

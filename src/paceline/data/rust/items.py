@@ -18,7 +18,7 @@ _LANGUAGE = Language(tree_sitter_rust.language())
 
 @dataclass
 class Function:
-    """One function: its doc comment as plain text, its code from the first attribute on, dedented, and the tests that call it."""
+    """A function: its doc comment as plain text, its code from the first attribute on, its tests."""
 
     crate: str
     name: str
@@ -58,7 +58,7 @@ def replace_node(code: str, node: Node, new: str) -> str:
 
 
 def find_functions(folder: Path) -> list[Function]:
-    """All documented functions with a body below a folder, in the order of the files; tests are attached to what they call."""
+    """All documented functions with a body below a folder, by file, with the tests that call them."""
     files = sorted(folder.rglob("*.rs"))
     if not files:
         raise DataError(f"{folder}: no Rust source (*.rs) in this folder")

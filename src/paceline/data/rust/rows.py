@@ -13,8 +13,9 @@ from paceline.errors import DataError
 def make_rows(folder: Path, seed: int, limit: int | None = None) -> list[dict[str, str]]:
     """Task rows made from the documented functions in a folder of Rust sources.
 
-    Columns: crate_name, task_category, input_data (repr of a dict, as most of the data set has it), output_data (JSON),
-    and test, the unit tests that call the function. A function's rows depend on the seed, its crate and its name alone.
+    Columns: crate_name, task_category, input_data (repr of a dict, as most of the data set has it),
+    output_data (JSON), and test, the unit tests that call the function. A function's rows depend on the
+    seed, its crate and its name alone.
 
     Args:
         limit: at most this many rows, sampled.

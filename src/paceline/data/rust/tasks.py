@@ -49,8 +49,10 @@ def _explanation(context: FunctionInContext) -> Iterator[Pair]:
     if returned := re.search(r"->\s*([^{]+?)\s*(where|\{)", context.code):
         sentences.append(f"It returns `{returned[1]}`.")
     for kind, remark in (
-        ("for_expression", "It goes through its input in a `for` loop."), ("while_expression", "It repeats its work in a `while` loop."),
-        ("closure_expression", "Closures say what happens to each element."), ("match_expression", "A `match` tells the cases apart."),
+        ("for_expression", "It goes through its input in a `for` loop."),
+        ("while_expression", "It repeats its work in a `while` loop."),
+        ("closure_expression", "Closures say what happens to each element."),
+        ("match_expression", "A `match` tells the cases apart."),
         ("try_expression", "The `?` operator hands a failure on to the caller."),
     ):  # fmt: skip
         if kind in kinds:
@@ -67,7 +69,8 @@ def _docstring(context: FunctionInContext) -> Iterator[Pair]:
 
 
 _REMARKS = {
-    "for_expression": "Go through", "while_expression": "Repeat while", "if_expression": "Check whether", "match_expression": "Tell the cases of",
+    "for_expression": "Go through", "while_expression": "Repeat while", "if_expression": "Check whether",
+    "match_expression": "Tell the cases of",
 }  # fmt: skip
 
 
@@ -209,8 +212,19 @@ def _api_usage(context: FunctionInContext) -> Iterator[Pair]:
 
 
 MAKERS: dict[str, Maker] = {
-    "code_explanation": _explanation, "code_summarization": _summary, "code_review": _review, "bug_detection": _bugs,
-    "docstring_generation": _docstring, "comment_generation": _comments, "function_naming": _function_name, "variable_naming": _variable_name,
-    "code_generation": _generation, "code_completion": _completion, "code_refactoring": _refactoring, "code_optimization": _optimization,
-    "test_generation": _tests, "code_search": _search, "api_usage_prediction": _api_usage,
-}  # fmt: skip
+    "code_explanation": _explanation,
+    "code_summarization": _summary,
+    "code_review": _review,
+    "bug_detection": _bugs,
+    "docstring_generation": _docstring,
+    "comment_generation": _comments,
+    "function_naming": _function_name,
+    "variable_naming": _variable_name,
+    "code_generation": _generation,
+    "code_completion": _completion,
+    "code_refactoring": _refactoring,
+    "code_optimization": _optimization,
+    "test_generation": _tests,
+    "code_search": _search,
+    "api_usage_prediction": _api_usage,
+}
