@@ -1,7 +1,5 @@
 """Settings of transformers, TRL, PEFT and published scripts that are no field of a recipe.
 
-What each means here:
-
 Each is translated into fields, accepted with a note that it changes nothing, or refused with a reason.
 """
 
