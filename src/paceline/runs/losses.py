@@ -4,13 +4,16 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def nan_for_null(value: object) -> object:
@@ -98,18 +101,26 @@ class ExampleLosses:
             **arrays,
         )
 
-    def save(self, path: Path) -> None:
-        """Writes the table as Parquet."""
-        columns = {
+    def to_pandas(self) -> "pd.DataFrame":
+        """The table: one row an example, the columns as they are here."""
+        import pandas as pd
+
+        return pd.DataFrame(self._columns())
+
+    def _columns(self) -> dict[str, Any]:
+        return {
             name: getattr(self, name) for name in ("source", "row", "task", "tokens", "loss", "correct", "kl")
         }
+
+    def save(self, path: Path) -> None:
+        """Writes the table as Parquet."""
         scratch = path.with_name(f".{path.name}.partial")
-        pq.write_table(pa.table(columns), scratch)
+        pq.write_table(pa.table(self._columns()), scratch)
         scratch.replace(path)
 
     @classmethod
     def read(cls, path: Path) -> "ExampleLosses":
         """Reads what `save` wrote."""
-        table = pq.read_table(path)
+        table = pq.ParquetFile(path).read()  # `read_table` would import pandas
         arrays = {name: table.column(name).to_numpy() for name in ("row", "tokens", "loss", "correct", "kl")}
         return cls(source=table.column("source").to_pylist(), task=table.column("task").to_pylist(), **arrays)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from paceline.config.recipe import Recipe
 from paceline.runs.directory import RunDirectory, State
 from paceline.runs.events import EvalEvent, Event, FindingEvent, ScoreEvent, StartEvent, TrainEvent
-from paceline.train.step import StepStats
+
+if TYPE_CHECKING:
+    from paceline.train.step import StepStats
 
 
 class RunView(Protocol):
