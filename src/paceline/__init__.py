@@ -1,3 +1,3 @@
 """Paceline trains a study of LoRA fine-tuning runs at once over one frozen base and compares them honestly."""
 
-__version__ = "0.1.0"
+from paceline.version import __version__ as __version__

@@ -4,9 +4,9 @@ import sys
 
 import typer
 
-from paceline import __version__
 from paceline.cli import compare, data, doctor, evaluate, generate, mtbench, plan, report, ship, study, train
 from paceline.errors import PacelineError
+from paceline.version import __version__
 
 app = typer.Typer(
     name="paceline",

@@ -12,12 +12,12 @@ import pyarrow.compute as pc
 from datasets import Dataset, Features, List, Value, concatenate_datasets, enable_progress_bars
 from numpy.typing import NDArray
 
-from paceline import __version__
 from paceline.config.data import Data
 from paceline.data.chat import Chat
 from paceline.data.formats import RowFormat, find_format, recognise
 from paceline.data.mixture import SampledSource, choose_rows
 from paceline.errors import DataError
+from paceline.version import __version__
 
 MAX_DROPPED = 0.05
 _FEATURES = Features(

@@ -7,11 +7,11 @@ from typing import Any
 
 import yaml
 
-from paceline import __version__
 from paceline.config.recipe import Recipe
 from paceline.report.collect import gather
 from paceline.report.conclusions import conclusions
 from paceline.report.export import markdown_environment
+from paceline.version import __version__
 
 
 def model_card(run: Path, name: str, merged: bool) -> str:
