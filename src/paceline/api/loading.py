@@ -1,0 +1,61 @@
+"""Recipes and studies from their files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from paceline.config import load
+from paceline.config.recipe import Recipe
+from paceline.config.rehearse import rehearsal
+from paceline.config.study import Run, Study
+
+
+def load_study(path: str | Path, **overrides: Any) -> Study:
+    """A study from its YAML file.
+
+    Args:
+        path: the file.
+        overrides: recipe fields that go over those of every run: `lr=1e-4`, or nested `data={"n": 200}`.
+
+    Raises:
+        ConfigError: a file that cannot be read, or a field that makes no sense, with its name.
+    """
+    return load.load_study(Path(path), overrides)
+
+
+def load_recipe(path: str | Path, **overrides: Any) -> Recipe:
+    """A recipe from its YAML file, which may name a preset.
+
+    Args:
+        path: the file.
+        overrides: fields that go over the file's: `lr=1e-4`, or nested `data={"n": 200}`.
+
+    Raises:
+        ConfigError: a file that cannot be read, or a field that makes no sense, with its name.
+    """
+    return load.load_recipe(Path(path), overrides)
+
+
+def rehearse(study: Study | str | Path) -> Study:
+    """The study's rehearsal: the same runs on the embedded base and sample, with fewer steps.
+
+    Args:
+        study: a study or its file. All that tells its runs apart stays.
+
+    Raises:
+        ConfigError: a file that is no study.
+    """
+    return rehearsal(as_study(study))
+
+
+def as_study(source: Study | Recipe | str | Path) -> Study:
+    """A study as it is; a recipe as a study of one run; a file of either."""
+    if isinstance(source, Study):
+        return source
+    if isinstance(source, Recipe):
+        return Study(name="run", runs=[Run(name="run", recipe=source)])
+    path = Path(source)
+    if "runs" in load.read_yaml(path):
+        return load_study(path)
+    return Study(name=path.stem, runs=[Run(name=path.stem, recipe=load_recipe(path))])
