@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from paceline.cli.train import Json
+from paceline.cli.options import Json
 
 
 def compare(
@@ -18,12 +18,11 @@ def compare(
     """Compare runs: each difference from the baseline with a paired 95% interval and a verdict."""
     import json
 
-    from paceline.cli.tables import comparison_json, output, print_comparison
-    from paceline.compare.table import compare as compare_runs
-    from paceline.runs.study import run_directories
+    from paceline.api.comparison import compare_runs
+    from paceline.cli.tables import output, print_comparison
 
-    comparison = compare_runs(run_directories(paths))
+    comparison = compare_runs(paths)
     if as_json:
-        print(json.dumps(comparison_json(comparison), indent=1))
+        print(json.dumps(comparison.to_dict(), indent=1))
     else:
         print_comparison(comparison, output())

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from paceline.cli.flags import options_from
-from paceline.cli.train import Json
+from paceline.cli.options import Json
 from paceline.config.data import Clean, Data
 from paceline.config.load import make
 

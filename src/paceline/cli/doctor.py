@@ -5,11 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paceline.cli.train import Json, Runs
+from paceline.cli.options import Json, Runs
 
 if TYPE_CHECKING:
-    from paceline.config.study import Study
-    from paceline.doctor.finding import Finding
+    from paceline.api.findings import Findings
 
 
 def check(
@@ -24,33 +23,20 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Say what will go wrong before anything is spent. Exit 1 if there is an error."""
-    from rich.console import Console
-
-    from paceline.doctor.check import check_study
+    from paceline.api import planning
+    from paceline.api.loading import as_study
+    from paceline.cli.progress import TerminalProgress
     from paceline.doctor.fix import write_fixed
-    from paceline.evaluate.study import check_evaluations
 
-    console = Console(stderr=True)
-    study = _load(file)
-    check_evaluations([run.recipe for run in study.runs])
-    found = check_study(study, runs / study.name, lambda line: console.print(line, style="dim"))
-    _tell(found, as_json, "nothing found that would go wrong")
+    study = as_study(file)
+    findings = planning.check(study, runs / study.name, [TerminalProgress()])
+    _print(findings, as_json, "nothing found that would go wrong")
     if fix:
-        target, difference = write_fixed(file, found)
+        target, difference = write_fixed(file, findings)
         print(difference or "nothing to change", end="")
         print(f"written: {target}")
-    if any(finding.severity == "error" for finding in found):
+    if findings.errors:
         raise typer.Exit(1)
-
-
-def _load(file: Path) -> "Study":
-    """A study, or a recipe as a study of one run."""
-    from paceline.config.load import load_recipe, load_study, read_yaml
-    from paceline.config.study import Run, Study
-
-    if "runs" in read_yaml(file):
-        return load_study(file)
-    return Study(name=file.stem, runs=[Run(name=file.stem, recipe=load_recipe(file))])
 
 
 def doctor(
@@ -65,30 +51,34 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Say why a run went as it did. Reads any Hugging Face log as well."""
-    from paceline.doctor.finding import explain as explained
-    from paceline.doctor.finding import in_order
-    from paceline.doctor.log import read_log
-    from paceline.doctor.log_rules import log_rules
-    from paceline.doctor.preflight_rules import preflight_rules
     from paceline.errors import ConfigError
 
     if explain is not None:
-        print(explained(explain, [*preflight_rules, *log_rules]))
+        print(_explain(explain))
         return
     if path is None:
         raise ConfigError("give a path to look at, or --explain RULE")
-    found = in_order(finding for name, log in read_log(path) for finding in log_rules.findings(log, name))
-    _tell(found, as_json, "nothing found that went wrong")
+    from paceline.api.inspection import diagnose
+
+    _print(diagnose(path), as_json, "nothing found that went wrong")
 
 
-def _tell(found: "list[Finding]", as_json: bool, nothing: str) -> None:
+def _explain(rule: str) -> str:
+    from paceline.doctor.finding import explain
+    from paceline.doctor.log_rules import log_rules
+    from paceline.doctor.preflight_rules import preflight_rules
+
+    return explain(rule, [*preflight_rules, *log_rules])
+
+
+def _print(findings: "Findings", as_json: bool, nothing: str) -> None:
     import json
 
     from paceline.cli.tables import output, print_findings
 
     if as_json:
-        print(json.dumps([finding.as_dict() for finding in found], indent=1))
-    elif found:
-        print_findings(found, output())
+        print(json.dumps(findings.to_dict(), indent=1))
+    elif findings:
+        print_findings(findings, output())
     else:
         print(nothing)

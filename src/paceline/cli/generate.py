@@ -1,18 +1,11 @@
-"""What adapters say: chat with one, or let many answer a file of prompts."""
+"""What adapters answer: chat with one, let many answer a file of prompts, serve them."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-Temperature = Annotated[float, typer.Option(min=0, help="0: greedy.")]
-TopP = Annotated[
-    float,
-    typer.Option(min=0, max=1, help="Draw from the likeliest tokens that together have this probability."),
-]
-MaxNewTokens = Annotated[int, typer.Option(min=1, help="Longest answer in tokens.")]
-Thinking = Annotated[bool, typer.Option(help="Let a base that can think before its answer.")]
-Seed = Annotated[int, typer.Option(help="Seed of the sampling.")]
+from paceline.cli.options import MaxNewTokens, Seed, Temperature, Thinking, TopP
 
 
 def chat(
@@ -42,11 +35,11 @@ def chat(
         if not line:
             break
         messages.append({"role": "user", "content": line})
-        said = ""
+        answer = ""
         for text in stream(adapter_set, name, messages, sampling, thinking):
             print(text, end="", flush=True)
-            said += text
-        messages.append({"role": "assistant", "content": said})
+            answer += text
+        messages.append({"role": "assistant", "content": answer})
         print(flush=True)
 
 
@@ -75,14 +68,17 @@ def generate(
         ),
     ] = False,
 ) -> None:
-    """Let one or many adapters over one base answer a file of prompts, all at once. Stopped, the same command goes on."""
+    """Let one or many adapters over one base answer a file of prompts, all at once.
+
+    After an interruption the same command goes on.
+    """
     from paceline.cli.progress import answering
     from paceline.errors import ConfigError
     from paceline.evaluate.adapters import load_adapters
     from paceline.evaluate.answers import answer_all, read_prompts
     from paceline.evaluate.generate import Sampling
 
-    asked = read_prompts(prompts)
+    requested = read_prompts(prompts)
     adapter_set: Any
     if engine == "vllm":
         from paceline.evaluate.vllm import VLLMAdapterSet
@@ -95,7 +91,7 @@ def generate(
     with answering() as observe:
         lines = answer_all(
             adapter_set,
-            asked,
+            requested,
             out,
             Sampling(temperature, top_p, max_new_tokens, seed),
             thinking,
@@ -111,11 +107,14 @@ def serve(
         list[Path], typer.Argument(help="Run directories, a study's folder, or adapters in PEFT's format.")
     ],
     host: Annotated[
-        str, typer.Option(help="Address to listen on; whoever reaches it may ask.")
+        str, typer.Option(help="Address to listen on; anyone who can reach it can use it.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
 ) -> None:
-    """Serve runs behind an OpenAI-compatible chat endpoint; each is a model under its name, the bare one is `base`."""
+    """Serve runs behind an OpenAI-compatible chat endpoint.
+
+    Each is a model under its name, the bare base is `base`.
+    """
     import sys
 
     from paceline.errors import MissingExtra

@@ -4,7 +4,20 @@ import sys
 
 import typer
 
-from paceline.cli import compare, data, doctor, evaluate, generate, mtbench, plan, report, ship, study, train
+from paceline.cli import (
+    compare,
+    data,
+    doctor,
+    evaluate,
+    export,
+    generate,
+    launch,
+    mtbench,
+    plan,
+    report,
+    study,
+    train,
+)
 from paceline.errors import PacelineError
 from paceline.version import __version__
 
@@ -24,10 +37,10 @@ app.command("doctor")(doctor.doctor)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.command("watch")(report.watch)
-app.command("merge")(ship.merge)
-app.command("push")(ship.push)
-app.command("pull")(ship.pull)
-app.command("launch")(ship.launch)
+app.command("merge")(export.merge)
+app.command("push")(export.push)
+app.command("pull")(export.pull)
+app.command("launch")(launch.launch)
 app.command("chat")(generate.chat)
 app.command("mtbench")(mtbench.mtbench)
 app.command("generate")(generate.generate)
@@ -53,7 +66,10 @@ def _dashes(argument: str) -> str:
 
 
 def main() -> None:
-    """Runs the command line. Bad input: one line and exit 2; `--debug` anywhere shows the traceback. Ctrl-C: exit 130."""
+    """Runs the command line.
+
+    Bad input: one line and exit 2; `--debug` anywhere shows the traceback. Ctrl-C: exit 130.
+    """
     debug = "--debug" in sys.argv
     arguments = [_dashes(argument) for argument in sys.argv[1:] if argument != "--debug"]
     try:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from paceline.cli.flags import options_from
-from paceline.cli.train import Json
+from paceline.cli.options import Json
 from paceline.config.evaluation import MTBench
 from paceline.config.load import make
 

@@ -1,12 +1,12 @@
-"""What a person sees while runs train: a bar a run on a terminal, a line now and then elsewhere."""
+"""What a person sees on a terminal: training, and counts of rows and answers."""
 
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -14,121 +14,55 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
-    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
 
+from paceline.api.callbacks import Callback
+from paceline.api.progress import ProgressBar
+from paceline.cli.tables import print_findings
 from paceline.evaluate.progress import EvaluationProgress
-from paceline.report.format import clock
-from paceline.runs.events import FindingEvent
-from paceline.train.callbacks import Callback, CohortView, RunView
 
-PLAIN_SECONDS = 10.0
+if TYPE_CHECKING:
+    from paceline.api.findings import Findings
+    from paceline.api.results import StudyResult
 
 
-class TerminalProgress(Callback):
-    """Follows a cohort on a terminal: a bar a run with loss, tokens/s and time left; elsewhere a line now and then.
+class TerminalProgress(ProgressBar):
+    """The progress of a study, with findings as `paceline check` prints them."""
 
-    `interrupted` asks for a stop.
+    def on_check(self, findings: Findings) -> None:
+        print_findings(findings, self.console)
+
+
+class InterruptStop(Callback):
+    """Turns the first Ctrl-C while runs train into an orderly stop; a second one ends at once.
+
+    Args:
+        say: tells the person who pressed it what happens now.
     """
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self.interrupted = False
-        self._began = self._printed = time.perf_counter()
-        self._first: dict[str, tuple[float, int]] = {}
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[figures]}"),
-        )
-        self._bars = (
-            Progress(*columns, console=console, refresh_per_second=4) if console.is_terminal else None
-        )
-        self._tasks: dict[str, TaskID] = {}
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._interrupted = False
+
+    def __enter__(self) -> InterruptStop:
+        self._before = signal.signal(signal.SIGINT, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGINT, self._before)
+
+    def on_trained(self, result: StudyResult) -> None:
+        signal.signal(signal.SIGINT, self._before)  # an evaluation can be cut off anywhere
 
     def wants_stop(self) -> bool:
-        return self.interrupted
+        return self._interrupted
 
-    def on_message(self, message: str) -> None:
-        self.console.print(message, style="dim", markup=False)
-
-    def on_finding(self, run: RunView, event: FindingEvent) -> None:
-        line = f"{run.name}, step {event.step}: {event.severity}: {event.message} ({event.rule})"
-        self.console.print(line, style="yellow", highlight=False, markup=False)
-
-    def on_micro_step(self, cohort: CohortView) -> None:
-        if cohort.runs[0].name not in self._first:
-            self._began = time.perf_counter()
-            self._first = {run.name: (run.done, run.tokens) for run in cohort.runs}
-        if self._bars is not None:
-            self._update_bars(self._bars, cohort)
-        elif time.perf_counter() - self._printed > PLAIN_SECONDS:
-            self._printed = time.perf_counter()
-            for run in cohort.active:
-                self.console.print(f"{run.name}: {self._figures(run)}", highlight=False)
-            self.console.print(self._overall(cohort), highlight=False)
-
-    def _update_bars(self, bars: Progress, cohort: CohortView) -> None:
-        for run in cohort.runs:
-            if run.name not in self._tasks:
-                self._tasks[run.name] = bars.add_task(run.name, total=run.total_steps, figures="")
-            bars.update(self._tasks[run.name], completed=run.step, figures=self._figures(run))
-        if "" not in self._tasks:
-            self._tasks[""] = bars.add_task("all", total=1.0, figures="")
-        done = sum(run.done for run in cohort.runs) / len(cohort.runs)
-        bars.update(self._tasks[""], completed=done, figures=self._overall(cohort))
-
-    @staticmethod
-    def _figures(run: RunView) -> str:
-        step = f"{run.step:>5}/{run.total_steps}"
-        if run.state == "finished" and run.last_evaluation:
-            return f"{step} finished eval loss {run.last_evaluation.loss:.4f}"
-        if run.state != "running":
-            return f"{step} {run.state}"
-        return f"{step} loss {run.last_logged.loss:.4f}" if run.last_logged else step
-
-    def _overall(self, cohort: CohortView) -> str:
-        seconds = time.perf_counter() - self._began
-        tokens = sum(run.tokens - self._first[run.name][1] for run in cohort.runs)
-        rate = f"{tokens / seconds:,.0f} tokens/s" if seconds > 1 and tokens else "starting"
-        done = sum((run.done - self._first[run.name][0]) * _examples(run) for run in cohort.runs)
-        left = sum((1 - run.done) * _examples(run) for run in cohort.active)
-        return f"{rate}, {clock(left / done * seconds)} left" if done and seconds > 1 else rate
-
-    def start(self) -> None:
-        if self._bars is not None:
-            self._bars.start()
-
-    def stop(self) -> None:
-        if self._bars is not None:
-            self._bars.stop()
-
-
-def _examples(run: RunView) -> float:
-    """Examples that a run trains on, repetitions counted."""
-    return float(run.total_steps * run.recipe.effective_batch)
-
-
-@contextmanager
-def terminal_progress(quiet: bool = False) -> Iterator[TerminalProgress]:
-    """Progress with its bars shown and Ctrl-C caught: the first asks for an orderly stop, a second one ends at once."""
-    progress = TerminalProgress(Console(stderr=True, quiet=quiet))
-
-    def ask(signum: int, frame: object) -> None:
-        progress.interrupted = True
+    def _ask(self, signum: int, frame: object) -> None:
+        self._interrupted = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        progress.on_message("stopping after this step; Ctrl-C again ends at once")
-
-    before = signal.signal(signal.SIGINT, ask)
-    try:
-        progress.start()
-        yield progress
-    finally:
-        progress.stop()
-        signal.signal(signal.SIGINT, before)
-        sys.stderr.flush()
+        self._say("stopping after this step; Ctrl-C again ends at once")
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from paceline.cli.train import Json
+from paceline.cli.options import Json
 
 
 def report(
@@ -23,25 +23,17 @@ def report(
 
     from rich.console import Console
 
-    from paceline.report.collect import gather
-    from paceline.report.conclusions import conclusions
-    from paceline.report.export import write_report
+    from paceline.api.inspection import write_report
 
     with Console(stderr=True).status("reading the runs, drawing intervals"):
-        found = gather(study)
-        folder = out or study
-        folder.mkdir(parents=True, exist_ok=True)
-        written = write_report(found, folder, price)
+        written = write_report(study, out, price)
+    files = [str(written.markdown), str(written.html)]
     if as_json:
-        print(
-            json.dumps(
-                {"files": [str(path) for path in written], "conclusions": conclusions(found)}, indent=1
-            )
-        )
+        print(json.dumps({"files": files, "conclusions": written.conclusions}, indent=1))
         return
-    for sentence in conclusions(found):
+    for sentence in written.conclusions:
         print(f"- {sentence}")
-    print(f"written: {', '.join(map(str, written))}")
+    print(f"written: {', '.join(files)}")
 
 
 def watch(
@@ -50,7 +42,7 @@ def watch(
     ],
     every: Annotated[float, typer.Option("--every", min=0.1, help="Seconds between two looks.")] = 1.0,
 ) -> None:
-    """Follow a study in the terminal until nothing of it is left to do; where there is no terminal, print it once."""
+    """Follow a study in the terminal until nothing of it is left to do; without a terminal, print it once."""
     import sys
     import time
 

@@ -1,26 +1,27 @@
 """Studies: run them, show them, rehearse them."""
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from paceline.cli.flags import print_notes
-from paceline.cli.train import Budget, Check, Json, Runs
+from paceline.cli.options import Budget, Check, Json, Runs, StudyFile
 
 app = typer.Typer(help="Run or show a whole study.", no_args_is_help=True)
-File = Annotated[Path, typer.Argument(help="Study file (YAML).")]
 
 
 @app.command("run")
 def run(
-    file: File,
+    file: StudyFile,
     runs: Runs = Path("runs"),
     token_budget: Budget = None,
     check: Check = True,
     as_json: Json = False,
 ) -> None:
-    """Train all runs of a study; those that share a base train together. Finished runs are skipped, stopped ones go on."""
+    """Train all runs of a study; those that share a base train together.
+
+    Finished runs are skipped, stopped ones go on.
+    """
     from paceline.cli.run import train_and_compare
     from paceline.config.load import load_study
 
@@ -30,8 +31,11 @@ def run(
 
 
 @app.command("show")
-def show(file: File, as_json: Json = False) -> None:
-    """Print each run as its difference from the baseline, with effective batch, steps and coverage, before anything is spent."""
+def show(file: StudyFile, as_json: Json = False) -> None:
+    """Print each run as its difference from the baseline, before anything is spent.
+
+    With its effective batch, steps and coverage.
+    """
     import json
     from dataclasses import asdict
 
@@ -59,7 +63,7 @@ def show(file: File, as_json: Json = False) -> None:
 
 
 def rehearse(
-    file: File,
+    file: StudyFile,
     runs: Runs = Path("runs"),
     token_budget: Budget = None,
     check: Check = True,

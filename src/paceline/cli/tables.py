@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,19 +83,6 @@ def output() -> Console:
 def short(count: int) -> str:
     """1,234 as 1.2k."""
     return f"{count / 1e6:.1f}M" if count >= 1e6 else f"{count / 1e3:.1f}k" if count >= 1e3 else str(count)
-
-
-def comparison_json(comparison: Comparison) -> dict[str, Any]:
-    """The same for scripts."""
-    rows = []
-    for row in comparison.rows:
-        fields = asdict(row)
-        if row.difference:
-            fields["difference"]["verdict"] = row.difference.verdict
-        rows.append(fields)
-    return {
-        "base_loss": comparison.base_loss, "runs": rows, "best": comparison.best, "missing": comparison.missing, "conclusion": comparison.conclusion(),
-    }  # fmt: skip
 
 
 def print_study(study: Study, lengths: Sequence[RunLength], console: Console) -> None:

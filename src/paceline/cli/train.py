@@ -1,4 +1,4 @@
-"""One run: train it, talk to it; and the presets."""
+"""One run, and the presets that it may begin from."""
 
 import os
 from pathlib import Path
@@ -7,20 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from paceline.cli.flags import print_notes, recipe_flags
+from paceline.cli.options import Budget, Check, Json, Runs
 from paceline.errors import ConfigError
-
-Runs = Annotated[Path, typer.Option("--runs", help="Folder of the run directories.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result for a script.")]
-Check = Annotated[
-    bool,
-    typer.Option("--check/--no-check", help="Look for what will go wrong before training; errors end it."),
-]
-Budget = Annotated[
-    int | None,
-    typer.Option(
-        "--token-budget", min=1, help="Tokens of one forward: more is faster on a GPU, less saves memory."
-    ),
-]
 
 
 @recipe_flags
@@ -65,7 +53,7 @@ def train(
     made, notes = resolve_recipe(recipe, preset, flags)
     print_notes(notes)
     if push_to_hub or hub_model_id:
-        from paceline.cli.ship import push_after
+        from paceline.cli.export import push_after
 
         finish = push_after(runs / run_name, hub_model_id)
     train_and_compare(
