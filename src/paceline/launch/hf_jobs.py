@@ -23,7 +23,10 @@ _SECRETS = ("OPENAI_API_KEY",)
 
 @dataclass(frozen=True)
 class Job:
-    """A job under way: its id, where it can be watched, and the private repository that holds the study and what comes of it."""
+    """A job under way: its id, where it can be watched, and its private repository.
+
+    The repository holds the study and what comes of it.
+    """
 
     id: str
     url: str
@@ -33,7 +36,9 @@ class Job:
 def submit(
     file: Path, flavor: str, repository: str | None, package: str, timeout: str, log: Callable[[str], None]
 ) -> Job:
-    """Puts the study into a private repository and starts the job that trains it; started again, a job goes on from what the repository holds.
+    """Puts the study into a private repository and starts the job that trains it.
+
+    Started again, a job goes on from what the repository holds.
 
     Raises:
         ServiceError: no token; data or a base that lie on this machine; the hub refuses.
@@ -49,18 +54,21 @@ def submit(
     secrets = {"HF_TOKEN": token} | {key: os.environ[key] for key in _SECRETS if key in os.environ}
 
     def start() -> Any:
-        with (
-            warnings.catch_warnings()
-        ):  # huggingface_hub calls its jobs experimental, which helps nobody here
+        with warnings.catch_warnings():
+            # huggingface_hub calls its jobs experimental, which helps nobody here
             warnings.simplefilter("ignore", UserWarning)
             return api.run_uv_job(
-                "python", script_args=["-m", "paceline.launch.job", name], dependencies=[package], flavor=flavor, timeout=timeout,
-                secrets=secrets, name=f"paceline-{study.name}",
-            )  # fmt: skip
+                "python",
+                script_args=["-m", "paceline.launch.job", name],
+                dependencies=[package],
+                flavor=flavor,
+                timeout=timeout,
+                secrets=secrets,
+                name=f"paceline-{study.name}",
+            )
 
-    job = asked(
-        "start", log, start, repeatable=False
-    )  # an answer that was lost may have started a job that costs money
+    # not repeated: an answer that was lost may have started a job that costs money
+    job = asked("start", log, start, repeatable=False)
     return Job(job.id, job.url, name)
 
 
@@ -81,7 +89,8 @@ def follow(job: Job, out: Path, show: Callable[[str], None], log: Callable[[str]
     pull(job.repository, out, log)
     if stage != "COMPLETED":
         raise ServiceError(
-            f"job {job.id} ended as {stage}; what it had done is in {out}; the same command goes on from there ({job.url})"
+            f"job {job.id} ended as {stage}; what it had done is in {out}; "
+            f"the same command goes on from there ({job.url})"
         )
     return out
 
@@ -96,5 +105,6 @@ def _refuse_local(study: Study) -> None:
                 and (Path(value).exists() or value.startswith((".", "/", "~")))
             ):
                 raise ServiceError(
-                    f"run {run.name}: {what} {value!r} lies on this machine, where a job cannot read it; put it on the hub first"
+                    f"run {run.name}: {what} {value!r} lies on this machine, where a job cannot read it; "
+                    "put it on the hub first"
                 )

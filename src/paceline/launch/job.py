@@ -1,8 +1,13 @@
-"""What runs inside a job: fetch the study, train it where it stopped, report, and give everything back, now and then and at the end."""
+"""What runs inside a job: fetch the study, train it where it stopped, report, and give everything back.
 
-import subprocess
+What there is goes back now and then as well, so a job that is cut off loses minutes at most.
+"""
+
+import multiprocessing
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from paceline.config.load import load_study
@@ -14,9 +19,42 @@ EVERY = 300.0
 
 
 def main(repository: str, folder: Path = Path("paceline-job"), every: float = EVERY) -> int:
-    """Trains the repository's study; gives the exit status of `paceline study run`."""
+    """Trains the repository's study in a process of its own; gives that process's exit status."""
     pull(repository, folder, print)
-    study = load_study(folder / "study.yaml")
+    file = folder / "study.yaml"
+    runs = folder / "runs" / load_study(file).name
+    with _kept(folder, repository, every):
+        process = multiprocessing.get_context("spawn").Process(target=train_and_report, args=(file, runs))
+        process.start()
+        process.join()
+    status = process.exitcode or 0
+    upload(folder, repository, "done" if status == 0 else f"ended with status {status}", False, print)
+    return status
+
+
+def train_and_report(file: Path, runs: Path) -> None:
+    """Runs a study and writes its report; exits with the status that `paceline study run` would give."""
+    from paceline.api.findings import CheckFailed
+    from paceline.api.inspection import write_report
+    from paceline.api.progress import ProgressBar
+    from paceline.api.study import run_study
+
+    try:
+        result = run_study(file, runs, [ProgressBar()])
+    except PacelineError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1 if isinstance(error, CheckFailed) else 2)
+    for run in result:
+        print(f"{run.name}: {run.status.state} {run.status.reason}".rstrip())
+    if result.state != "finished":
+        sys.exit(1)
+    for sentence in write_report(runs).conclusions:
+        print(f"- {sentence}")
+
+
+@contextmanager
+def _kept(folder: Path, repository: str, every: float) -> Iterator[None]:
+    """Uploads what is in a folder every so many seconds."""
     ended = threading.Event()
 
     def keep() -> None:
@@ -28,16 +66,11 @@ def main(repository: str, folder: Path = Path("paceline-job"), every: float = EV
 
     keeper = threading.Thread(target=keep)
     keeper.start()
-    command = [sys.executable, "-m", "paceline"]
-    status = subprocess.run(
-        [*command, "study", "run", str(folder / "study.yaml"), "--runs", str(folder / "runs")], check=False
-    ).returncode
-    if status == 0:
-        subprocess.run([*command, "report", str(folder / "runs" / study.name)], check=False)
-    ended.set()
-    keeper.join()
-    upload(folder, repository, "done" if status == 0 else f"ended with status {status}", False, print)
-    return status
+    try:
+        yield
+    finally:
+        ended.set()
+        keeper.join()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""A study over the nodes of a Ray cluster: cut into cohorts, each a task that goes on from its run directories wherever it is started again."""
+"""A study over the nodes of a Ray cluster, cut into cohorts.
+
+Each cohort is a task that goes on from its run directories, wherever it is started again.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,16 @@ from typing import Any
 
 import fsspec
 
+from paceline.api.callbacks import Callback
 from paceline.config.load import load_study, make_recipe
 from paceline.config.study import Run, Study
 from paceline.errors import MissingExtra, ServiceError
 from paceline.runs.directory import RunDirectory
 from paceline.runs.study import write_study_record
-from paceline.train.callbacks import Callback, CohortView
+from paceline.train.callbacks import CohortView
 from paceline.train.estimate import device_memory, estimate_study
 from paceline.train.prepare import group_by_base
 from paceline.train.run_length import run_length
-from paceline.train.study import TrainingOptions, train_study
 
 # How often a task is started again when its node dies.
 RETRIES = 5
@@ -95,7 +98,8 @@ def _wait(
             log(", ".join(f"{run.name}: {states[run.name]}" for run in cohort.runs))
         except ray.exceptions.RayError as error:
             failures.append(
-                f"{', '.join(run.name for run in cohort.runs)} ({type(error).__name__}: {str(error).strip().splitlines()[-1]})"
+                f"{', '.join(run.name for run in cohort.runs)} "
+                f"({type(error).__name__}: {str(error).strip().splitlines()[-1]})"
             )
     return states, failures
 
@@ -143,7 +147,10 @@ def _gpu_kinds(ray: Any) -> dict[str, int]:
 
 
 def _where(need: int, kinds: dict[str, int]) -> dict[str, Any]:
-    """Ray's options for a task that needs so many bytes: a GPU of a kind that has them, or so much of a node's memory where there is no GPU."""
+    """Ray's options for a task that needs so many bytes.
+
+    A GPU of a kind that has them, or that much of a node's memory where there is no GPU.
+    """
     if not kinds:
         return {"num_cpus": 1, "memory": need, "scheduling_strategy": "SPREAD"}
     fitting = sorted(name for name, size in kinds.items() if size >= need)
@@ -156,7 +163,8 @@ def _refuse_too_large(cohorts: list[Study], needs: list[int], largest: int) -> N
         if need > largest:
             names = ", ".join(run.name for run in cohort.runs)
             raise ServiceError(
-                f"{names}: {need / 2**30:.1f} GiB needed together, the largest device has {largest / 2**30:.1f}; more --parts, gradient_checkpointing or quantize: nf4"
+                f"{names}: {need / 2**30:.1f} GiB needed together, the largest device has "
+                f"{largest / 2**30:.1f}; more --parts, gradient_checkpointing or quantize: nf4"
             )
 
 
@@ -181,13 +189,17 @@ def _as_fields(study: Study) -> list[dict[str, Any]]:
 
 
 def _train(runs: list[dict[str, Any]], storage: str, name: str) -> dict[str, str]:
-    """One cohort, on the node that Ray chose."""
+    """One cohort, on the node that Ray chose.
+
+    Its runs are not evaluated there: answers of several cohorts would go into the same files of the study.
+    """
+    from paceline.api.study import run_study
+
     made = _made(runs)
     with _Local(storage, name) as folder:
         folder.fetch([run.name for run in made])
-        options = TrainingOptions(callbacks=[_Follower(folder)])
-        outcome = train_study(Study(name=name, runs=made), folder.path, options)
-        return dict(outcome.states())
+        result = run_study(Study(name=name, runs=made), folder.path, [_Follower(folder)], evaluate=False)
+        return {run.name: run.status.state for run in result}
 
 
 class _Follower(Callback):
@@ -204,7 +216,10 @@ class _Follower(Callback):
 
 
 class _Local:
-    """A study's folder as a local path: itself, or a copy of what lies behind an fsspec URL, given back now and then and at the end."""
+    """A study's folder as a local path.
+
+    The folder itself, or a copy of what lies behind an fsspec URL, given back now and then and at the end.
+    """
 
     def __init__(self, storage: str, study: str) -> None:
         self._url = (
