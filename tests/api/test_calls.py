@@ -1,0 +1,67 @@
+"""Loading, checking, planning, rehearsing and generating from Python."""
+
+import pytest
+
+import paceline
+from conftest import tiny_recipe
+
+STUDY = (
+    "study: two\nrecipe: {base: embedded, data: 'embedded:rust'}\nruns: [{name: a}, {name: b, lr: 1e-3}]\n"
+)
+
+
+@pytest.fixture
+def file(tmp_path):
+    (tmp_path / "two.yaml").write_text(STUDY)
+    return tmp_path / "two.yaml"
+
+
+def test_fields_go_over_a_file(file):
+    study = paceline.load_study(str(file), max_steps=3, data={"n": 40})
+    assert [(run.recipe.lr, run.recipe.max_steps, run.recipe.data.n) for run in study.runs] == [
+        (2e-5, 3, 40),
+        (1e-3, 3, 40),
+    ]
+    with pytest.raises(paceline.ConfigError, match="max_step"):
+        paceline.load_study(file, max_step=3)
+    file.write_text("base: embedded\ndata: 'embedded:rust'\n")
+    assert paceline.load_recipe(file, lr=1e-4).lr == 1e-4
+
+
+def test_a_rehearsal_is_a_study_on_the_embedded_base(file):
+    study = paceline.rehearse(file)
+    assert study.name == "rehearsal-two"
+    assert {run.recipe.base for run in study.runs} == {"embedded"}
+
+
+def test_a_recipe_is_checked_as_well_as_a_study():
+    rules = [finding.rule for finding in paceline.check(tiny_recipe(lr=10.0))]
+    assert rules[0] == "rate-out-of-range"
+    with pytest.raises(paceline.ConfigError, match="cannot be read"):
+        paceline.check("no-such.yaml")
+
+
+def test_a_plan_estimates_every_run():
+    (cohort,) = paceline.plan(tiny_recipe())
+    assert [(run.name, run.steps) for run in cohort.runs] == [("run", 4)]
+    assert 0 < cohort.total < cohort.available
+
+
+def test_every_adapter_answers_every_prompt_whatever_shares_its_batch(trained):
+    adapters = paceline.load_adapter(trained[1].folder, with_base=True)
+    talk = [{"role": "user", "content": "Explain gcd."}]
+    answers = paceline.generate(adapters, ["What is a slice?", talk], max_new_tokens=6)
+    assert [(answer.run, answer.messages[0]["content"]) for answer in answers] == [
+        (run, text) for run in ("base", "high", "low") for text in ("What is a slice?", "Explain gcd.")
+    ]
+    assert all(answer.tokens <= 6 and answer.finish in ("stop", "length") for answer in answers)
+    (alone,) = paceline.generate(trained[1]["high"].directory.path, talk[0]["content"], max_new_tokens=6)
+    assert alone == next(a for a in answers if a.run == "high" and a.messages == talk)
+    assert str(alone) == alone.text
+    with pytest.raises(paceline.ConfigError, match="no prompt"):
+        paceline.generate(adapters, [])
+
+
+def test_a_path_without_an_adapter_is_refused(tmp_path):
+    with pytest.raises(paceline.ModelError, match="no adapter there"):
+        paceline.load_adapter(tmp_path)

@@ -1,0 +1,100 @@
+"""The progress of a study: lines where there is no terminal, bars on one, HTML in a notebook."""
+
+import io
+import sys
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from paceline.api import progress
+from paceline.api.findings import Findings
+from paceline.api.progress import ProgressBar
+from paceline.doctor.finding import Finding
+
+
+def cohort(step=2, state="running"):
+    """Two runs under way."""
+    runs = [
+        SimpleNamespace(
+            name=name,
+            step=step,
+            total_steps=4,
+            done=step / 4,
+            tokens=100 * step,
+            state=state,
+            last_logged=SimpleNamespace(loss=1.5),
+            last_evaluation=SimpleNamespace(loss=1.25),
+            recipe=SimpleNamespace(effective_batch=4),
+        )
+        for name in ("low", "<high>")
+    ]
+    return SimpleNamespace(runs=runs, active=[run for run in runs if run.state == "running"])
+
+
+@pytest.fixture
+def bar(monkeypatch):
+    """(a progress bar, what it has written) for a console of some kind."""
+
+    def make(**kind):
+        text = io.StringIO()
+        monkeypatch.setattr(progress, "Console", lambda **_: Console(file=text, width=100, **kind))
+        return ProgressBar(), text
+
+    return make
+
+
+def test_lines_come_now_and_then(bar, monkeypatch):
+    shown, text = bar()
+    shown.on_micro_step(cohort())
+    assert text.getvalue() == ""
+    monkeypatch.setattr(progress, "PLAIN_SECONDS", -1.0)
+    shown.on_micro_step(cohort())
+    assert "low:     2/4 loss 1.5000" in text.getvalue()
+
+
+def test_bars_are_drawn_until_nothing_is_active(bar):
+    shown, text = bar(force_terminal=True)
+    with shown:
+        shown.on_micro_step(cohort())
+        assert shown._display._bars is not None
+        shown.on_micro_step(cohort(4, "finished"))
+        assert shown._display._bars is None
+        shown.on_answers(1, 2, 30)
+    assert shown._display._bars is None
+    assert "finished eval loss 1.2500" in text.getvalue()
+    assert "1/2" in text.getvalue()
+
+
+def test_a_notebook_shows_html_in_its_place(bar, monkeypatch):
+    drawn = []
+
+    class Handle:
+        def update(self, content):
+            drawn.append(content._repr_html_())
+
+    def display(content, display_id):
+        drawn.append(content._repr_html_())
+        return Handle()
+
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=display))
+    monkeypatch.setattr(progress, "NOTEBOOK_SECONDS", -1.0)
+    shown, _ = bar(force_jupyter=True)
+    shown.on_micro_step(cohort())
+    shown.on_micro_step(cohort(4, "finished"))
+    assert len(drawn) == 3
+    assert "&lt;high&gt;" in drawn[0]
+    assert 'value="0.500"' in drawn[0]
+    assert drawn[1] == drawn[2]
+
+
+def test_findings_are_told_with_what_to_try(bar):
+    shown, text = bar()
+    shown.on_check(Findings([Finding("error", "too high", fix={"lr": 1e-4}, rule="rate", run="low")]))
+    assert text.getvalue() == "low: error: too high (rate)\n    try lr: 0.0001\n"
+
+
+def test_only_the_first_process_shows_anything(monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "1")
+    ProgressBar().on_message("loading")
+    assert capsys.readouterr().err == ""

@@ -1,0 +1,134 @@
+"""Results show themselves, and become frames and mappings."""
+
+import json
+import math
+
+import pytest
+
+import paceline
+from conftest import tiny_study
+from paceline.api.html import table
+from paceline.api.svg import Line, interval_bar, line_chart
+
+
+def test_a_study_is_checked_trained_and_compared_in_one_call(trained):
+    study, result = trained
+    assert result.state == "finished"
+    assert [run.name for run in result] == ["low", "high"]
+    assert [finding.rule for finding in result["high"].preflight] == ["little-coverage", "eval-too-small"]
+    assert result.comparison.rows[1].difference.examples == 15
+    assert result["low"].recipe == study.runs[0].recipe
+    assert result["high"].hypothesis == "<b>more</b>"
+
+
+def test_a_run_has_its_log_its_losses_and_its_adapter(trained):
+    run = trained[1]["low"]
+    assert [event.event for event in run.events] == ["start", "eval", "train", "train", "finding", "eval"]
+    assert isinstance(run.events[2], paceline.TrainEvent)
+    assert (run.adapter / "adapter_model.safetensors").is_file()
+    assert run.losses.loss.shape == run.base_losses.loss.shape == (15,)
+    assert [finding.rule for finding in run.findings] == ["low-coverage"]
+    assert run.status.step == 4
+
+
+def test_everything_becomes_a_frame(trained):
+    _, result = trained
+    runs = result.to_pandas()
+    assert list(runs.index) == ["low", "high"]
+    assert runs.loc["high", "verdict"] in ("better", "worse", "tie")
+    assert runs.loc["high", "eval_loss"] == result.comparison.rows[1].eval_loss
+    assert list(result.comparison.to_pandas().index) == ["low", "high"]
+    curves = result.curves.to_pandas()
+    assert set(curves["run"]) == {"low", "high"}
+    assert list(curves[curves["run"] == "low"]["event"]) == ["eval", "train", "train", "eval"]
+    losses = result["low"].losses.to_pandas()
+    assert list(losses.columns) == ["source", "row", "task", "tokens", "loss", "correct", "kl"]
+    assert set(result.findings.to_pandas()["rule"]) == {"low-coverage"}
+
+
+def test_everything_becomes_json(trained):
+    _, result = trained
+    content = json.loads(json.dumps(result.to_dict()))
+    assert content["state"] == "finished"
+    assert content["comparison"]["runs"][1]["difference"]["verdict"] in ("better", "worse", "tie")
+    assert [run["status"]["step"] for run in content["runs"]] == [4, 4]
+
+
+def test_everything_shows_itself_and_what_others_wrote_is_escaped(trained):
+    _, result = trained
+    for shown in (result, result.comparison, result["high"], result.curves, result.findings):
+        html = shown._repr_html_()
+        assert "<b>" not in html
+        assert "http" not in html
+    assert "&lt;b&gt;more&lt;/b&gt;" in result["high"]._repr_html_()
+    assert result.comparison._repr_html_().count("<svg") == 1
+    assert "low-coverage" in result._repr_html_()
+
+
+def test_a_finished_folder_opens_again(trained):
+    _, result = trained
+    again = paceline.open_study(result.folder)
+    assert again.to_dict() == result.to_dict()
+    assert again["high"].hypothesis == "<b>more</b>"
+    assert paceline.open_study(result.folder / "low").comparison.rows[0].name == "low"
+    assert paceline.compare_runs(result.folder) == result.comparison
+    assert paceline.diagnose(result.folder) == result.findings
+
+
+def test_a_folder_that_is_none_is_refused(tmp_path):
+    with pytest.raises(paceline.RunError, match="neither a run directory"):
+        paceline.open_study(tmp_path)
+
+
+def test_a_run_that_has_not_finished_says_so(tmp_path):
+    result = paceline.StudyResult(
+        folder=tmp_path,
+        name="rates",
+        runs=tuple(paceline.RunResult(paceline_directory(tmp_path, run)) for run in tiny_study().runs),
+    )
+    assert result.state == "stopped"
+    assert "low" in result._repr_html_()
+    assert result.to_dict()["comparison"] is None
+    assert list(result.to_pandas()["state"]) == ["new", "new"]
+    for name in ("losses", "adapter"):
+        with pytest.raises(paceline.RunError, match="low: new, no"):
+            getattr(result["low"], name)
+    with pytest.raises(paceline.RunError, match="no finished run"):
+        result.comparison  # noqa: B018
+    with pytest.raises(KeyError, match="did you mean 'high'"):
+        result["hihg"]
+
+
+def paceline_directory(folder, run):
+    from paceline.runs.directory import RunDirectory
+
+    directory = RunDirectory(folder / run.name)
+    directory.claim(run.recipe)
+    return directory
+
+
+def test_a_report_is_written(trained, tmp_path):
+    report = paceline.write_report(trained[1].folder, tmp_path)
+    assert (report.markdown, report.html) == (tmp_path / "report.md", tmp_path / "report.html")
+    assert report.html.is_file()
+    assert report.conclusions
+    assert report.conclusions[0].split()[0] in report._repr_html_()
+
+
+def test_a_table_escapes_its_cells_and_sets_numbers_right():
+    html = table(("a",), [("<i>",), (1234,)])
+    assert "&lt;i&gt;" in html
+    assert 'right">1,234<' in html
+
+
+def test_a_chart_leaves_out_what_is_not_finite():
+    line = Line(name="<run>", x=[0, 1, 2], y=[1.0, math.nan, 2.0], colour="red")
+    html = line_chart([line], "step", "loss")
+    assert html.count(",") == 2 + html.count("rgb(")
+    assert "&lt;run&gt;" in html
+    assert "nothing is logged" in line_chart([], "step", "loss")
+
+
+def test_an_interval_is_drawn_on_its_scale():
+    assert 'cx="160.0"' in interval_bar(1.0, 0.5, 2.0, largest=1.0)
+    assert interval_bar(0.1, -math.inf, math.inf, largest=1.0) == ""
