@@ -79,8 +79,8 @@ def test_a_stop_saves_every_run_and_the_same_call_goes_on_as_if_there_had_been_n
     done = paceline.run_study(study, tmp_path, [second])
     assert done.state == "finished"
     assert [what for what in second.of("low") if what[0] != "check"] == [
-        ("resume", 2), ("step", 3), ("step", 4), ("log", 4), ("low-coverage", 4), ("final", 4), ("finished", 4),
-        ("trained", None),
+        ("resume", 2), ("step", 3), ("step", 4), ("log", 4), ("low-coverage", 4), ("final", 4),
+        ("finished", 4), ("trained", None),
     ]  # fmt: skip
     for run in done:
         ours, theirs = run.adapter, whole[run.name].adapter

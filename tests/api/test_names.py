@@ -145,7 +145,9 @@ def test_what_reads_finished_runs_needs_no_torch():
 
 
 def test_a_failed_check_can_be_sent_to_another_process():
-    findings = paceline.Findings([paceline.Finding("error", "too high", rule="rate", run="a")])
+    findings = paceline.Findings(
+        [paceline.Finding(severity="error", message="too high", rule="rate", run="a")]
+    )
     sent = pickle.loads(pickle.dumps(paceline.CheckFailed(findings)))
     assert sent.findings == findings
     assert str(sent) == "the check before training found what will go wrong: too high (rate, a)"

@@ -90,7 +90,9 @@ def test_a_notebook_shows_html_in_its_place(bar, monkeypatch):
 
 def test_findings_are_told_with_what_to_try(bar):
     shown, text = bar()
-    shown.on_check(Findings([Finding("error", "too high", fix={"lr": 1e-4}, rule="rate", run="low")]))
+    shown.on_check(
+        Findings([Finding(severity="error", message="too high", fix={"lr": 1e-4}, rule="rate", run="low")])
+    )
     assert text.getvalue() == "low: error: too high (rate)\n    try lr: 0.0001\n"
 
 

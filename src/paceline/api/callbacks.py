@@ -77,4 +77,4 @@ def evaluation_progress(callbacks: Sequence[TrainingCallback]) -> EvaluationProg
         for callback in of_study(callbacks):
             callback.on_graded()
 
-    return EvaluationProgress(teller(callbacks), answers, graded)
+    return EvaluationProgress(log=teller(callbacks), answers=answers, checked=graded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
@@ -32,6 +33,16 @@ class Findings(tuple[Finding, ...]):
         """Those about one run; a finding may be about several."""
         return Findings(finding for finding in self if name in finding.run.split(", "))
 
+    def grouped(self) -> list[Finding]:
+        """The same finding of several runs once, with all their names."""
+        grouped: dict[tuple[str, str, str], list[Finding]] = {}
+        for f in self:
+            grouped.setdefault((f.severity, f.rule, f.message), []).append(f)
+        names = ({f.run: None for f in same if f.run} for same in grouped.values())
+        return [
+            replace(same[0], run=", ".join(runs)) for same, runs in zip(grouped.values(), names, strict=True)
+        ]
+
     def to_dict(self) -> list[dict[str, Any]]:
         """One JSON-ready mapping a finding."""
         return [finding.as_dict() for finding in self]
@@ -45,7 +56,7 @@ class Findings(tuple[Finding, ...]):
     def _repr_html_(self) -> Markup:
         if not self:
             return paragraph("nothing found")
-        rows = [(f.severity, f.rule, f.run, f.message, change_of(f)) for f in self]
+        rows = [(f.severity, f.rule, f.run, f.message, change_of(f)) for f in self.grouped()]
         return table(("severity", "rule", "run", "what was found", "what to try"), rows)
 
 

@@ -47,7 +47,7 @@ class ProgressBar(Callback):
         self.console.print(message, style="dim", markup=False, highlight=False)
 
     def on_check(self, findings: Findings) -> None:
-        for finding in findings:
+        for finding in findings.grouped():
             line = f"{finding.run}: {finding.severity}: {finding.message} ({finding.rule})"
             self.console.print(line, style="yellow", highlight=False, markup=False)
             if change := change_of(finding):

@@ -85,9 +85,9 @@ def showing(what: str) -> Iterator[EvaluationProgress]:
     """Progress of an evaluation: a bar of answers, a count of what is graded or run."""
     with answering() as answers, counting(what) as count:
         yield EvaluationProgress(
-            lambda line: Console(stderr=True).print(line, style="dim", highlight=False),
-            answers,
-            lambda: count(1),
+            log=lambda line: Console(stderr=True).print(line, style="dim", highlight=False, markup=False),
+            answers=answers,
+            checked=lambda: count(1),
         )
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from paceline.api.findings import Findings, change_of
 from paceline.config.study import Study, flatten
 from paceline.report.format import clock
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from paceline.compare.table import Comparison
-    from paceline.doctor.finding import Finding
     from paceline.train.estimate import CohortEstimate
     from paceline.train.run_length import RunLength
 
@@ -155,29 +155,17 @@ def print_estimates(cohorts: Sequence[CohortEstimate], console: Console) -> None
 _SEVERITY = {"error": "bold red", "warning": "yellow", "note": "dim"}
 
 
-def print_findings(findings: Sequence[Finding], console: Console) -> None:
+def print_findings(findings: Findings, console: Console) -> None:
     """Findings, worst first, the same one of several runs once; each with its rule and the change to make."""
-    grouped: dict[tuple[str, str, str], list[Finding]] = {}
-    for finding in findings:
-        grouped.setdefault((finding.severity, finding.rule, finding.message), []).append(finding)
-    for (severity, rule, message), same in grouped.items():
-        runs = ", ".join(dict.fromkeys(finding.run for finding in same if finding.run))
-        changes = [f"{field}: {'null' if value is None else value}" for field, value in same[0].fix.items()]
-        change = "; ".join(
-            [
-                *([f"try {', '.join(changes)}"] if changes else []),
-                *([same[0].advice] if same[0].advice else []),
-            ]
+    for finding in findings.grouped():
+        line = Text.assemble(
+            (f"{finding.severity:<8}", _SEVERITY[finding.severity]),
+            (f"{finding.rule}  ", "bold"),
+            finding.message,
+            f"  [{finding.run}]" if finding.run else "",
         )
-        console.print(
-            Text.assemble(
-                (f"{severity:<8}", _SEVERITY[severity]),
-                (f"{rule}  ", "bold"),
-                message,
-                f"  [{runs}]" if runs else "",
-            )
-        )
-        if change:
+        console.print(line)
+        if change := change_of(finding):
             console.print(Text(f"        {change}", style="dim"))
 
 
