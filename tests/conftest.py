@@ -3,7 +3,6 @@
 import json
 import os
 import random
-from collections.abc import Callable
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -19,23 +18,34 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
+from helpers import MakeBase, MakeRecipe, MakeStudy
 from paceline.config.load import make_recipe
 from paceline.config.recipe import Recipe
 from paceline.config.study import Run, Study
 from paceline.data.chat import load_tokenizer
+from paceline.model.base import Base, load_base
 
 ARCHITECTURES = {"qwen3": Qwen3Config, "qwen2": Qwen2Config, "llama": LlamaConfig, "mistral": MistralConfig}
+NOT_FAST = ("slow", "sandbox", "browser", "gpu")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What nobody has marked as slow, or as in need of something from outside, is fast."""
+    for item in items:
+        if not any(item.get_closest_marker(name) for name in NOT_FAST):
+            item.add_marker(pytest.mark.fast)
 
 
 @pytest.fixture(scope="session")
-def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> MakeBase:
     """architecture -> folder of a two-layer model with random weights and the embedded tokenizer."""
     made: dict[str, str] = {}
 
     def make(architecture: str = "qwen3") -> str:
         if architecture not in made:
             tokenizer = load_tokenizer("embedded")
-            extra = {"head_dim": 32} if architecture == "qwen3" else {}
+            extra: dict[str, Any] = {"head_dim": 32} if architecture == "qwen3" else {}
             config = ARCHITECTURES[architecture](
                 vocab_size=len(tokenizer), hidden_size=64, intermediate_size=160, num_hidden_layers=2, num_attention_heads=4,
                 num_key_value_heads=2, max_position_embeddings=2048, eos_token_id=tokenizer.eos_token_id,
@@ -49,6 +59,12 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
         return made[architecture]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def loaded_base(tiny_base: MakeBase) -> Base:
+    """The tiny base, ready for packed batches. Shared by all tests: none changes it for good."""
+    return load_base(tiny_base())
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +83,7 @@ def sums(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def recipe(tiny_base: Callable[[str], str], sums: str) -> Callable[..., Recipe]:
+def recipe(tiny_base: MakeBase, sums: str) -> MakeRecipe:
     """A recipe on the tiny base and the sums, with any fields changed."""
 
     def make(**fields: Any) -> Recipe:
@@ -85,8 +101,10 @@ def recipe(tiny_base: Callable[[str], str], sums: str) -> Callable[..., Recipe]:
 
 
 @pytest.fixture
-def study() -> Callable[..., Study]:
+def study() -> MakeStudy:
     """A study of named recipes."""
-    return lambda **recipes: Study(
-        name="test", runs=[Run(name=name, recipe=r) for name, r in recipes.items()]
-    )
+
+    def make(**recipes: Recipe) -> Study:
+        return Study(name="test", runs=[Run(name=name, recipe=made) for name, made in recipes.items()])
+
+    return make

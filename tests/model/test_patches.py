@@ -1,27 +1,31 @@
 """What is patched into a transformers model can be taken out again, and nothing outlives the forward it belongs to."""
 
+from collections.abc import Callable
+from typing import Any, NoReturn
+
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from torch import Tensor, nn
 
+from helpers import CPU, MakeBase, packed_logits, plain_model
 from paceline.errors import ModelError
-from paceline.model.base import wrap_model
-from paceline.model.batch import Segment, current_context, pack_sequences, use_batch
+from paceline.model.base import Base, wrap_model
+from paceline.model.batch import PackedBatch, Segment, current_context, pack_sequences, use_batch
 
 IDS = torch.arange(10, 60)
 
 
 @pytest.fixture
-def model(tiny_base):
-    return AutoModelForCausalLM.from_pretrained(tiny_base("qwen3"), dtype=torch.float32).eval()
+def model(tiny_base: MakeBase) -> Any:
+    return plain_model(tiny_base())
 
 
 @pytest.fixture
-def batch():
-    return pack_sequences([(IDS, IDS)], [Segment(0, len(IDS), None)], torch.device("cpu"))
+def batch() -> PackedBatch:
+    return pack_sequences([(IDS, IDS)], [Segment(0, len(IDS), None)], CPU)
 
 
-def forwards(model):
+def forwards(model: nn.Module) -> dict[str, Callable[..., Any]]:
     return {
         name: module.__dict__["forward"]
         for name, module in model.named_modules()
@@ -29,7 +33,7 @@ def forwards(model):
     }
 
 
-def test_removed_patches_leave_the_model_as_it_came(model):
+def test_removed_patches_leave_the_model_as_it_came(model: Any) -> None:
     own_attention, before = model.config._attn_implementation, forwards(model)
     with torch.no_grad():
         expected = model(IDS[None]).logits
@@ -44,7 +48,7 @@ def test_removed_patches_leave_the_model_as_it_came(model):
     base.patches.remove()  # a second time there is nothing to do
 
 
-def test_checkpointing_goes_on_and_off(model):
+def test_checkpointing_goes_on_and_off(model: Any) -> None:
     base = wrap_model(model, "tiny")
     plain = forwards(model)
     base.checkpoint_layers(True)
@@ -54,8 +58,8 @@ def test_checkpointing_goes_on_and_off(model):
     assert forwards(model) == plain
 
 
-def test_a_model_that_is_refused_is_left_as_it_came(model, monkeypatch):
-    def refuse(base):
+def test_a_model_that_is_refused_is_left_as_it_came(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(base: Base) -> NoReturn:
         raise ModelError("not this one")
 
     monkeypatch.setattr("paceline.model.base._check_head", refuse)
@@ -64,7 +68,7 @@ def test_a_model_that_is_refused_is_left_as_it_came(model, monkeypatch):
     assert forwards(model) == {}
 
 
-def test_an_exception_between_grouped_linears_leaves_nothing_behind(model, batch):
+def test_an_exception_between_grouped_linears_leaves_nothing_behind(model: Any, batch: PackedBatch) -> None:
     """gate_proj has computed up_proj's output when the activation raises: a later plain call must not get it."""
     base, mlp = wrap_model(model, "tiny"), model.model.layers[0].mlp
     x = torch.randn(1, 40, model.config.hidden_size, generator=torch.Generator().manual_seed(0))
@@ -78,22 +82,12 @@ def test_an_exception_between_grouped_linears_leaves_nothing_behind(model, batch
     assert torch.equal(mlp.up_proj(x), torch.nn.functional.linear(x, mlp.up_proj.weight))
 
 
-class _Raises(torch.nn.Module):
-    def forward(self, x):
+class _Raises(nn.Module):
+    def forward(self, x: Tensor) -> NoReturn:
         raise MemoryError
 
 
-def test_one_batch_is_not_entered_inside_another_by_mistake(batch):
-    with use_batch(batch):
-        with pytest.raises(RuntimeError, match="another one is under way"), use_batch(batch):
-            pass
-        assert current_context() is not None
-        with use_batch(batch, within=batch):
-            pass
-    assert current_context() is None
-
-
-def test_the_patched_model_still_answers_plain_calls(model):
+def test_the_patched_model_still_answers_plain_calls(model: Any) -> None:
     """Outside a packed batch the linears and norms compute what their classes do."""
     plain = model.model.layers[0].mlp
     x = torch.randn(1, 3, model.config.hidden_size, generator=torch.Generator().manual_seed(0))
@@ -101,3 +95,20 @@ def test_the_patched_model_still_answers_plain_calls(model):
         expected = plain(x)
         wrap_model(model, "tiny")
         torch.testing.assert_close(plain(x), expected, atol=1e-6, rtol=1e-6)
+
+
+def test_patches_that_were_taken_out_can_be_put_in_again(model: Any) -> None:
+    base = wrap_model(model, "tiny")
+    before = forwards(model)
+    (expected,) = packed_logits(base, [IDS])
+    base.patches.remove()
+    again = wrap_model(model, "tiny")
+    assert forwards(model).keys() == before.keys()
+    assert torch.equal(packed_logits(again, [IDS])[0], expected)
+
+
+def test_recomputed_layers_give_the_same_bits(model: Any) -> None:
+    base = wrap_model(model, "tiny")
+    (expected,) = packed_logits(base, [IDS])
+    base.checkpoint_layers(True)
+    assert torch.equal(packed_logits(base, [IDS])[0], expected)

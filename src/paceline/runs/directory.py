@@ -118,7 +118,7 @@ class RunDirectory:
     def prune_checkpoints(self, keep: int) -> None:
         """Deletes all but the newest `keep` checkpoints."""
         found = sorted(self.checkpoints.glob("step-*"), key=lambda p: int(p.name.split("-")[1]))
-        for path in found[: len(found) - keep]:
+        for path in found[:-keep]:
             shutil.rmtree(path)
 
 

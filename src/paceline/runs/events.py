@@ -180,8 +180,10 @@ class EventLog:
         self._file = path.open("ab")
 
     def write(self, event: Event) -> None:
-        """Adds one line. Numbers that are not finite are written as null beside `"finite": false`."""
+        """Adds one line; numbers that are not finite are null there, its own beside `"finite": false`."""
         fields = _finite(event.model_dump(exclude_none=True))
+        if None in fields.values():
+            fields["finite"] = False
         self._file.write((json.dumps(fields) + "\n").encode())
         self._file.flush()
 
@@ -224,10 +226,9 @@ def read_events(path: Path) -> list[Event]:
 
 
 def _finite(value: Any) -> Any:
-    """The value as JSON can hold it: numbers that are not finite become null, and their mapping says so."""
-    if not isinstance(value, dict):
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-    clean = {key: _finite(inner) for key, inner in value.items()}
-    if any(clean[key] is None and value[key] is not None for key in value):
-        clean["finite"] = False
-    return clean
+    """The value as JSON can hold it: numbers that are not finite become null."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

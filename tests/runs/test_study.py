@@ -1,0 +1,63 @@
+"""A study's folder: its record comes back, and its runs are found in its order."""
+
+from pathlib import Path
+
+import pytest
+
+from helpers import MakeRecipe
+from paceline.config.study import Run, Study
+from paceline.errors import PacelineError, RunError
+from paceline.runs.directory import RunDirectory
+from paceline.runs.study import RunEntry, StudyRecord, read_study_record, run_directories, write_study_record
+
+
+@pytest.fixture
+def written(recipe: MakeRecipe, tmp_path: Path) -> Path:
+    runs = [
+        Run(name="z-first", hypothesis="the baseline: é", recipe=recipe()),
+        Run(name="a-second", recipe=recipe(lr=1e-2)),
+    ]
+    study = Study(name="rates", objective="which\nrate", runs=runs, published={"z-first": {"loss": 0.766}})
+    write_study_record(study, tmp_path)
+    for run in runs:
+        RunDirectory(tmp_path / run.name).claim(run.recipe)
+    return tmp_path
+
+
+def test_a_studys_record_comes_back(written: Path) -> None:
+    record = read_study_record(written)
+    assert record == StudyRecord(
+        study="rates",
+        objective="which\nrate",
+        runs=[RunEntry(name="z-first", hypothesis="the baseline: é"), RunEntry(name="a-second")],
+        published={"z-first": {"loss": 0.766}},
+    )
+    assert record.hypotheses == {"z-first": "the baseline: é", "a-second": ""}
+
+
+def test_a_folder_without_a_record_is_named_after_itself(tmp_path: Path) -> None:
+    assert read_study_record(tmp_path) == StudyRecord(study=tmp_path.name)
+
+
+def test_runs_come_in_the_studys_order(written: Path) -> None:
+    assert [directory.name for directory in run_directories([written])] == ["z-first", "a-second"]
+
+
+def test_runs_and_studies_can_be_named_together(written: Path) -> None:
+    found = run_directories([written / "a-second", written])
+    assert [directory.path for directory in found] == [
+        written / "a-second",
+        written / "z-first",
+        written / "a-second",
+    ]
+
+
+def test_a_path_that_is_neither_is_refused(written: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"neither a run directory \(recipe\.yaml\) nor a study's"):
+        run_directories([written, tmp_path / "z-first" / "eval"])
+
+
+def test_a_record_of_another_shape_is_told_with_its_file(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text("study: rates\nruns: 5\n")
+    with pytest.raises(PacelineError, match=r"study\.yaml: .*runs"):
+        read_study_record(tmp_path)
