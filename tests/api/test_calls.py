@@ -62,6 +62,12 @@ def test_every_adapter_answers_every_prompt_whatever_shares_its_batch(trained):
         paceline.generate(adapters, [])
 
 
+def test_two_runs_of_one_name_are_refused():
+    run = paceline.Run(name="twin", recipe=tiny_recipe())
+    with pytest.raises(ValueError, match="run name 'twin' is used twice"):
+        paceline.Study(name="twins", runs=[run, run])
+
+
 def test_a_path_without_an_adapter_is_refused(tmp_path):
     with pytest.raises(paceline.ModelError, match="no adapter there"):
         paceline.load_adapter(tmp_path)

@@ -11,6 +11,7 @@ from paceline.train.callbacks import Callback as TrainingCallback
 if TYPE_CHECKING:
     from paceline.api.findings import Findings
     from paceline.api.results import StudyResult
+    from paceline.config.study import Study
 
 
 class Callback(TrainingCallback):
@@ -54,6 +55,12 @@ def tell(callbacks: Iterable[TrainingCallback], line: str) -> None:
     """Tells callbacks what is about to happen."""
     for callback in callbacks:
         callback.on_message(line)
+
+
+def tell_notes(callbacks: Iterable[TrainingCallback], study: Study) -> None:
+    """Tells what a study's file sets that changes nothing, or means something else here."""
+    for note in study.notes:
+        tell(callbacks, f"note: {note}")
 
 
 def teller(callbacks: Sequence[TrainingCallback]) -> Callable[[str], None]:

@@ -58,4 +58,5 @@ def as_study(source: Study | Recipe | str | Path) -> Study:
     path = Path(source)
     if "runs" in load.read_yaml(path):
         return load_study(path)
-    return Study(name=path.stem, runs=[Run(name=path.stem, recipe=load_recipe(path))])
+    recipe, notes = load.resolve_recipe(path)
+    return Study(name=path.stem, runs=[Run(name=path.stem, recipe=recipe)], notes=notes)

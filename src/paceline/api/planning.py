@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from paceline.api.callbacks import teller
+from paceline.api.callbacks import tell_notes, teller
 from paceline.api.findings import Findings
 from paceline.api.loading import as_study
 from paceline.config.recipe import Recipe
@@ -36,6 +36,7 @@ def check(
             cannot be done.
     """
     made = as_study(study)
+    tell_notes(callbacks, made)
     check_evaluations([run.recipe for run in made.runs])
     return Findings(check_study(made, Path(folder), teller(callbacks)))
 

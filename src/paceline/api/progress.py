@@ -44,18 +44,21 @@ class ProgressBar(Callback):
         self._display.close()
 
     def on_message(self, message: str) -> None:
-        self.console.print(message, style="dim", markup=False, highlight=False)
+        self._print(message, "dim")
 
     def on_check(self, findings: Findings) -> None:
         for finding in findings.grouped():
             line = f"{finding.run}: {finding.severity}: {finding.message} ({finding.rule})"
-            self.console.print(line, style="yellow", highlight=False, markup=False)
+            self._print(line, "yellow")
             if change := change_of(finding):
                 self.on_message(f"    {change}")
 
     def on_finding(self, run: RunView, event: FindingEvent) -> None:
         line = f"{run.name}, step {event.step}: {event.severity}: {event.message} ({event.rule})"
-        self.console.print(line, style="yellow", highlight=False, markup=False)
+        self._print(line, "yellow")
+
+    def _print(self, line: str, style: str) -> None:
+        self.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 
     def on_micro_step(self, cohort: CohortView) -> None:
         self._speed.see(cohort)

@@ -14,9 +14,8 @@ from paceline.api.comparison import Comparison, compare_directories
 from paceline.api.curves import Curves
 from paceline.api.findings import Findings
 from paceline.api.html import heading, join, paragraph, table
+from paceline.api.inspection import diagnose
 from paceline.config.recipe import Recipe
-from paceline.doctor.log import log_of_events
-from paceline.doctor.log_rules import log_rules
 from paceline.errors import RunError, nearest
 from paceline.report.format import clock
 from paceline.runs.directory import RunDirectory, RunStatus
@@ -91,9 +90,7 @@ class RunResult:
     @cached_property
     def findings(self) -> Findings:
         """What the doctor's rules find in its log, worst first."""
-        if not self.events:
-            return Findings()
-        return Findings(log_rules.findings(log_of_events(self.events, self.recipe.final_batch_size), self.name))
+        return diagnose(self.directory.path) if self.directory.events.is_file() else Findings()
 
     @property
     def adapter(self) -> Path:

@@ -10,12 +10,12 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from paceline.api.callbacks import evaluation_progress, of_study, tell, teller
+from paceline.api.callbacks import evaluation_progress, of_study, tell, tell_notes, teller
 from paceline.api.findings import CheckFailed, Findings
 from paceline.api.loading import as_study
 from paceline.api.results import RunResult, StudyResult
 from paceline.config.recipe import Recipe
-from paceline.config.study import Run, Study
+from paceline.config.study import Study
 from paceline.doctor.check import examine_cohort
 from paceline.doctor.live import LiveDoctor
 from paceline.evaluate.mtbench.in_training import in_training_score
@@ -63,7 +63,10 @@ def run_study(
         PacelineError: bad input, in one line; nothing has been written then.
     """
     study, folder = as_study(study), Path(folder)
-    check_evaluations([run.recipe for run in study.runs if not RunDirectory(folder / run.name).status().over])
+    tell_notes(callbacks, study)
+    if evaluate:
+        left = [run for run in study.runs if not RunDirectory(folder / run.name).status().over]
+        check_evaluations([run.recipe for run in left])
     preflight = _Preflight(folder, callbacks)
     with _entered(callbacks):
         with init_distributed(shard_base) as distributed:
@@ -107,8 +110,9 @@ def train_run(
         PacelineError: bad input, in one line; nothing has been written then.
     """
     path = Path(folder).resolve()
-    (run,) = as_study(recipe).runs
-    study = Study(name=path.name, runs=[Run(name=path.name, recipe=run.recipe)])
+    given = as_study(recipe)
+    run = given.runs[0].model_copy(update={"name": path.name})
+    study = given.model_copy(update={"name": path.name, "runs": [run]})
     result = run_study(
         study,
         path.parent,

@@ -26,7 +26,6 @@ def run(
     from paceline.config.load import load_study
 
     study = load_study(file)
-    print_notes(study.notes)
     train_and_compare(study, runs / study.name, as_json, token_budget, check)
 
 
@@ -75,5 +74,4 @@ def rehearse(
     from paceline.config.rehearse import rehearsal
 
     study = rehearsal(load_study(file))
-    print_notes(study.notes)
     train_and_compare(study, runs / study.name, as_json, token_budget, check)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from paceline.cli.flags import print_notes, recipe_flags
+from paceline.cli.flags import recipe_flags
 from paceline.cli.options import Budget, Check, Json, Runs
 from paceline.errors import ConfigError
 
@@ -51,13 +51,12 @@ def train(
     from paceline.config.study import Run, Study
 
     made, notes = resolve_recipe(recipe, preset, flags)
-    print_notes(notes)
     if push_to_hub or hub_model_id:
         from paceline.cli.export import push_after
 
         finish = push_after(runs / run_name, hub_model_id)
     train_and_compare(
-        Study(name=run_name, runs=[Run(name=run_name, recipe=made)]),
+        Study(name=run_name, runs=[Run(name=run_name, recipe=made)], notes=notes),
         runs,
         as_json,
         token_budget,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from paceline.config.recipe import Recipe
 
@@ -31,6 +31,13 @@ class Study(BaseModel):
     runs: list[Run] = Field(min_length=1)
     published: dict[str, Any] = {}
     notes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _has_a_directory_for_each_run(self) -> "Study":
+        names = [run.name for run in self.runs]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"run name {twice.pop()!r} is used twice; every run has a directory of its own")
+        return self
 
     def differences(self, run: Run) -> dict[str, tuple[Any, Any]]:
         """{field: (baseline's value, this run's value)} where the two differ."""
