@@ -193,23 +193,22 @@ def _train(runs: list[dict[str, Any]], storage: str, name: str) -> dict[str, str
 
     Its runs are not evaluated there: answers of several cohorts would go into the same files of the study.
     """
+    from paceline.api.progress import ProgressBar
     from paceline.api.study import run_study
 
     made = _made(runs)
     with _Local(storage, name) as folder:
         folder.fetch([run.name for run in made])
-        result = run_study(Study(name=name, runs=made), folder.path, [_Follower(folder)], evaluate=False)
+        callbacks = [ProgressBar(), _Copier(folder)]
+        result = run_study(Study(name=name, runs=made), folder.path, callbacks, evaluate=False)
         return {run.name: run.status.state for run in result}
 
 
-class _Follower(Callback):
-    """Prints what happens into the task's log, and copies the files now and then."""
+class _Copier(Callback):
+    """Copies the files now and then."""
 
     def __init__(self, folder: _Local) -> None:
         self._folder = folder
-
-    def on_message(self, message: str) -> None:
-        print(message)
 
     def on_micro_step(self, cohort: CohortView) -> None:
         self._folder.now_and_then()
