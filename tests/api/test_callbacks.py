@@ -1,9 +1,9 @@
 """A user's callback sees what happens in order, may stop it, and cannot break what is saved."""
 
 import pytest
+from tiny_studies import tiny_recipe, tiny_study
 
 import paceline
-from conftest import tiny_recipe, tiny_study
 
 
 class Recorder(paceline.Callback):

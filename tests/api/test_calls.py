@@ -1,9 +1,9 @@
 """Loading, checking, planning, rehearsing and generating from Python."""
 
 import pytest
+from tiny_studies import tiny_recipe
 
 import paceline
-from conftest import tiny_recipe
 
 STUDY = (
     "study: two\nrecipe: {base: embedded, data: 'embedded:rust'}\nruns: [{name: a}, {name: b, lr: 1e-3}]\n"

@@ -5,9 +5,9 @@ import math
 import re
 
 import pytest
+from tiny_studies import tiny_study
 
 import paceline
-from conftest import tiny_study
 from paceline.api.html import table
 from paceline.api.svg import Line, interval_bar, line_chart
 
