@@ -15,8 +15,8 @@ from paceline.api.curves import Curves
 from paceline.api.findings import Findings
 from paceline.api.html import heading, join, paragraph, table
 from paceline.config.recipe import Recipe
-from paceline.doctor.log import log_of_events
 from paceline.doctor.log_rules import log_rules
+from paceline.doctor.logs.ours import log_of_events
 from paceline.errors import RunError, nearest
 from paceline.report.format import clock
 from paceline.runs.directory import RunDirectory, RunStatus
@@ -93,7 +93,7 @@ class RunResult:
         """What the doctor's rules find in its log, worst first."""
         if not self.events:
             return Findings()
-        return Findings(log_rules.findings(log_of_events(self.events, self.recipe.batch_size), self.name))
+        return Findings(log_rules.findings(log_of_events(self.events, self.recipe.final_batch_size), self.name))
 
     @property
     def adapter(self) -> Path:

@@ -16,7 +16,7 @@ from paceline.api.loading import as_study
 from paceline.api.results import RunResult, StudyResult
 from paceline.config.recipe import Recipe
 from paceline.config.study import Run, Study
-from paceline.doctor.check import examine_cohort
+from paceline.doctor.check import check_cohort
 from paceline.doctor.live import LiveDoctor
 from paceline.evaluate.mtbench.in_training import in_training_score
 from paceline.evaluate.study import check_evaluations, evaluate_study
@@ -131,7 +131,7 @@ class _Preflight:
 
     def __call__(self, base: Base, preparer: Preparer, runs: Mapping[str, Prepared]) -> None:
         tell(self.callbacks, "checking what can be known before training")
-        examined = examine_cohort(base, preparer, runs, self.folder)
+        examined = check_cohort(base, preparer, runs, self.folder)
         found = Findings(finding for finding in examined if finding.severity != "note")
         for callback in of_study(self.callbacks):
             callback.on_check(found)
