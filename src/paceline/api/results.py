@@ -93,7 +93,9 @@ class RunResult:
         """What the doctor's rules find in its log, worst first."""
         if not self.events:
             return Findings()
-        return Findings(log_rules.findings(log_of_events(self.events, self.recipe.final_batch_size), self.name))
+        return Findings(
+            log_rules.findings(log_of_events(self.events, self.recipe.final_batch_size), self.name)
+        )
 
     @property
     def adapter(self) -> Path:

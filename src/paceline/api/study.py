@@ -21,7 +21,7 @@ from paceline.doctor.live import LiveDoctor
 from paceline.evaluate.mtbench.in_training import in_training_score
 from paceline.evaluate.study import check_evaluations, evaluate_study
 from paceline.model.base import Base
-from paceline.report.trackers import Trackers
+from paceline.report.trackers import Trackers, check_trackers
 from paceline.runs.directory import RunDirectory
 from paceline.train.callbacks import Callback as TrainingCallback
 from paceline.train.distributed import DistributedContext, init_distributed, rank_local_folder
@@ -63,7 +63,9 @@ def run_study(
         PacelineError: bad input, in one line; nothing has been written then.
     """
     study, folder = as_study(study), Path(folder)
-    check_evaluations([run.recipe for run in study.runs if not RunDirectory(folder / run.name).status().over])
+    pending = [run.recipe for run in study.runs if not RunDirectory(folder / run.name).status().over]
+    check_evaluations(pending)
+    check_trackers(pending)
     preflight = _Preflight(folder, callbacks)
     with _entered(callbacks):
         with init_distributed(shard_base) as distributed:
