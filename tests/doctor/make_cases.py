@@ -1,11 +1,11 @@
-"""Trains the embedded base in healthy and in broken ways and keeps the logs, with what the doctor must say of each.
+"""Trains the embedded base in healthy and in broken ways; keeps the logs, with what the doctor must say.
 
     python tests/doctor/make_cases.py           # trains all (six minutes on two cores)
     python tests/doctor/make_cases.py slower    # trains one
-    python tests/doctor/make_cases.py --index   # only says anew what must be found
+    python tests/doctor/make_cases.py --index   # only rewrites the index
 
-Every log under cases/ is a real run's events; only its broken part is staged: a recipe that cannot work, data that is odd, or a fault put into
-the training step (a frozen adapter, a poisoned batch, a machine that slows down).
+Every log under cases/ is a real run's events; only its broken part is staged: a recipe that cannot work, data
+that is odd, or a fault in the training step (a frozen adapter, a poisoned batch, a machine that slows down).
 """
 
 import json
@@ -40,9 +40,19 @@ COMMON = {
     "seed": 1,
 }
 
-# name: (recipe fields, rules that must speak, fault in the step)
+RUST_1000 = {"source": "embedded:rust", "n": 1000}
+WITHOUT_A_GRADIENT = ["zero-gradient", "loss-flat", "same-eval", "b-still-zero", "accuracy-at-base"]
+BY_HEART = {"epochs": 25, "lr": 4e-3, "batch_size": 4, "grad_accum": 1, "lr_scheduler": "constant"}
+
+
+def two_passes(fields: dict) -> dict:
+    """A preset that is scaled up to the embedded base."""
+    return {**fields, "lr": min(2e-3, 40 * fields["lr"]), "epochs": 2 if fields["batch_size"] > 2 else 1}
+
+
+# name: recipe fields
 HEALTHY = {
-    **{f"preset-{name}": {**fields, "lr": min(2e-3, 40 * fields["lr"]), "epochs": 2 if fields["batch_size"] > 2 else 1} for name, fields in PRESETS.items()},
+    **{f"preset-{name}": two_passes(fields) for name, fields in PRESETS.items()},
     "two-epochs": {"epochs": 2},
     "linear": {"lr_scheduler": "linear", "epochs": 2},
     "constant": {"lr_scheduler": "constant_with_warmup", "epochs": 2},
@@ -59,37 +69,92 @@ HEALTHY = {
     "single-examples": {"batch_size": 1, "grad_accum": 4, "epochs": 1},
     "no-evaluation-on-the-way": {"eval_steps": None, "epochs": 2},
     "quantized": {"quantize": "nf4", "epochs": 2},
-}  # fmt: skip
+}
+# name: (recipe fields, rules that must speak, fault in the step)
 BROKEN = {
     "no-rate": ({"lr": 1e-12, "epochs": 2}, ["loss-flat", "accuracy-at-base", "same-eval"], None),
-    "no-rate-tiny-batch": ({"lr": 1e-12, "batch_size": 1, "grad_accum": 8, "epochs": 1}, ["loss-flat", "tiny-batch", "accuracy-at-base"], None),
-    "rate-too-high": ({"lr": 0.3, "epochs": 2, "warmup_ratio": 0, "max_grad_norm": 0}, ["loss-above-start", "accuracy-at-base"], None),
-    "rate-too-high-clipped": ({"lr": 0.5, "epochs": 2, "warmup_ratio": 0}, ["loss-above-start", "accuracy-at-base"], None),
+    "no-rate-tiny-batch": (
+        {"lr": 1e-12, "batch_size": 1, "grad_accum": 8, "epochs": 1},
+        ["loss-flat", "tiny-batch", "accuracy-at-base"],
+        None,
+    ),
+    "rate-too-high": (
+        {"lr": 0.3, "epochs": 2, "warmup_ratio": 0, "max_grad_norm": 0},
+        ["loss-above-start", "accuracy-at-base"],
+        None,
+    ),
+    "rate-too-high-clipped": (
+        {"lr": 0.5, "epochs": 2, "warmup_ratio": 0},
+        ["loss-above-start", "accuracy-at-base"],
+        None,
+    ),
     "overflow": ({"lr": 1e30, "epochs": 2, "warmup_ratio": 0, "max_grad_norm": 0}, ["not-finite"], None),
-    "frozen-adapter": ({"epochs": 2}, ["zero-gradient", "loss-flat", "same-eval", "b-still-zero", "accuracy-at-base"], "frozen"),
-    "frozen-adapter-few-lines": ({"epochs": 2, "logging_steps": 5}, ["zero-gradient", "loss-flat", "same-eval", "b-still-zero", "accuracy-at-base"], "frozen"),
+    "frozen-adapter": ({"epochs": 2}, WITHOUT_A_GRADIENT, "frozen"),
+    "frozen-adapter-few-lines": ({"epochs": 2, "logging_steps": 5}, WITHOUT_A_GRADIENT, "frozen"),
     "frozen-modules": ({"epochs": 2}, ["b-still-zero"], "no-q"),
     "one-layer-learns": ({"epochs": 2}, ["few-layers-learn"], "one-layer"),
-    "nine-percent": ({"data": {"source": "embedded:rust", "n": 1000}, "max_steps": 20, "batch_size": 1, "grad_accum": 4, "lr": 2e-3}, ["low-coverage"], None),
-    "nine-percent-low-rate": ({"data": {"source": "embedded:rust", "n": 1000}, "max_steps": 20, "batch_size": 1, "grad_accum": 4, "lr": 1e-7}, ["low-coverage", "tiny-batch", "loss-flat", "accuracy-at-base"], None),
-    "a-third": ({"data": {"source": "embedded:rust", "n": 1000}, "max_steps": 19, "batch_size": 4, "grad_accum": 4}, ["low-coverage"], None),
-    "rate-dies": ({"lr_scheduler": "polynomial", "power": 5, "epochs": 3}, ["dead-learning-rate", "same-eval"], None),
-    "rate-dies-at-once": ({"lr_scheduler": "polynomial", "power": 30, "epochs": 3, "warmup_ratio": 0}, ["dead-learning-rate", "same-eval", "early-plateau"], None),
-    "rows-by-heart": ({"data": {"source": "embedded:rust", "n": 50}, "epochs": 30, "lr": 4e-3, "batch_size": 4, "grad_accum": 1, "lr_scheduler": "constant"}, ["overfitting", "early-plateau"], None),
-    "rows-by-heart-rank-64": ({"data": {"source": "embedded:rust", "n": 60}, "epochs": 25, "lr": 4e-3, "lora_r": 64, "lora_alpha": 128, "batch_size": 4, "grad_accum": 1, "lr_scheduler": "constant"}, ["overfitting"], None),
-    "too-short": ({"data": {"source": "embedded:codeforces", "n": 200}, "lr": 1e-3, "lr_scheduler": "constant", "max_steps": 12, "eval_steps": 3}, ["stopped-while-falling", "low-coverage"], None),
-    "poisoned-batch": ({"epochs": 3, "data": {"source": "POISON"}, "batch_size": 2, "grad_accum": 1, "lr": 4e-4}, ["loss-spikes"], None),
+    "nine-percent": (
+        {"data": RUST_1000, "max_steps": 20, "batch_size": 1, "grad_accum": 4, "lr": 2e-3},
+        ["low-coverage"],
+        None,
+    ),
+    "nine-percent-low-rate": (
+        {"data": RUST_1000, "max_steps": 20, "batch_size": 1, "grad_accum": 4, "lr": 1e-7},
+        ["low-coverage", "tiny-batch", "loss-flat", "accuracy-at-base"],
+        None,
+    ),
+    "a-third": (
+        {"data": RUST_1000, "max_steps": 19, "batch_size": 4, "grad_accum": 4},
+        ["low-coverage"],
+        None,
+    ),
+    "rate-dies": (
+        {"lr_scheduler": "polynomial", "power": 5, "epochs": 3},
+        ["dead-learning-rate", "same-eval"],
+        None,
+    ),
+    "rate-dies-at-once": (
+        {"lr_scheduler": "polynomial", "power": 30, "epochs": 3, "warmup_ratio": 0},
+        ["dead-learning-rate", "same-eval", "early-plateau"],
+        None,
+    ),
+    "rows-by-heart": (
+        {"data": {"source": "embedded:rust", "n": 50}, **BY_HEART, "epochs": 30},
+        ["overfitting", "early-plateau"],
+        None,
+    ),
+    "rows-by-heart-rank-64": (
+        {"data": {"source": "embedded:rust", "n": 60}, **BY_HEART, "lora_r": 64, "lora_alpha": 128},
+        ["overfitting"],
+        None,
+    ),
+    "too-short": (
+        {
+            "data": {"source": "embedded:codeforces", "n": 200},
+            "lr": 1e-3,
+            "lr_scheduler": "constant",
+            "max_steps": 12,
+            "eval_steps": 3,
+        },
+        ["stopped-while-falling", "low-coverage"],
+        None,
+    ),
+    "poisoned-batch": (
+        {"epochs": 3, "data": {"source": "POISON"}, "batch_size": 2, "grad_accum": 1, "lr": 4e-4},
+        ["loss-spikes"],
+        None,
+    ),
     "slower": ({"epochs": 3}, ["slower-and-slower"], "slower"),
     "huge-scale": ({"lora_r": 1, "lora_alpha": 4096, "epochs": 2, "lr": 1e-6}, ["large-gradient"], None),
     "padded-batches": ({"epochs": 2}, ["padding"], "padded"),
     "no-figures": ({"eval_steps": None, "epochs": 2}, ["figures-missing"], "stripped"),
     "zero-gradient-at-times": ({"epochs": 2}, ["zero-gradient"], "frozen-at-times"),
-}  # fmt: skip
+}
 
 
-def silence(run: TrainingRun, wanted: Callable[[str], bool]) -> None:
-    """Sets the gradients of the modules that are wanted to zero."""
-    for name in filter(wanted, run.adapter.names):
+def silence(run: TrainingRun, chosen: Callable[[str], bool]) -> None:
+    """Sets the gradients of the chosen modules to zero."""
+    for name in filter(chosen, run.adapter.names):
         for part in run.adapter.gradient_of(name):
             part.zero_()
 
@@ -179,7 +244,7 @@ def write_index() -> None:
     index = {
         name: {
             "healthy": name in HEALTHY,
-            "expect": expected,
+            "expect": list(expected),  # a list of its own, or YAML would refer to another
             "batch_size": {**COMMON, **fields}["batch_size"],
         }
         for name, (fields, expected, _) in every_case().items()
@@ -188,7 +253,10 @@ def write_index() -> None:
 
 
 def _short(event: dict, fault: str | None) -> str:
-    """The event without what no rule reads, figures to six digits; `stripped` loses its gradient norms and evaluations, as some trainers' logs do."""
+    """The event without what no rule reads, figures to nine digits.
+
+    `stripped` loses its gradient norms and evaluations, as some trainers' logs do.
+    """
     for bulky in ("tasks", "phases", "mixture", "train_mixture"):
         event.pop(bulky, None)
     if fault == "stripped" and event["event"] == "eval":

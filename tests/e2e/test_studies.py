@@ -8,7 +8,7 @@ from paceline.compare.table import compare
 from paceline.config.load import load_study
 from paceline.config.rehearse import rehearsal
 from paceline.config.study import Run
-from paceline.doctor.check import examine_cohort
+from paceline.doctor.check import check_cohort
 from paceline.evaluate.mtbench.in_training import in_training_score
 from paceline.evaluate.study import evaluate_study
 from paceline.report.collect import gather
@@ -45,7 +45,7 @@ def test_two_steps_of_its_rehearsal(path, tmp_path):
     runs = [Run(name=run.name, hypothesis=run.hypothesis, recipe=_short(run.recipe)) for run in study.runs]
     found = []
     options = TrainingOptions(
-        preflight=lambda *cohort: found.extend(examine_cohort(*cohort, tmp_path)),
+        preflight=lambda *cohort: found.extend(check_cohort(*cohort, tmp_path)),
         make_scorer=in_training_score,
     )
     outcome = train_study(study.model_copy(update={"runs": runs}), tmp_path, options)

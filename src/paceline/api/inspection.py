@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from paceline.api.findings import Findings
 from paceline.api.html import heading, join, paragraph
-from paceline.doctor.log import read_log
 from paceline.doctor.log_rules import log_rules
+from paceline.doctor.logs.read import read_log
 from paceline.report import export
 from paceline.report.collect import gather
 from paceline.report.conclusions import conclusions

@@ -12,6 +12,7 @@ from paceline.config.recipe import Recipe
 from paceline.config.study import Study
 from paceline.doctor.check import check_study
 from paceline.evaluate.study import check_evaluations
+from paceline.report.trackers import check_trackers
 from paceline.train.callbacks import Callback as TrainingCallback
 from paceline.train.estimate import CohortEstimate, estimate_study
 
@@ -32,12 +33,14 @@ def check(
         What was found, worst first; nothing where all is well.
 
     Raises:
-        PacelineError: what training would refuse at once: no such file, unreadable data, an evaluation that
-            cannot be done.
+        PacelineError: what training would refuse at once: no such file, unreadable data, an evaluation
+            that cannot be done, an unknown tracker.
     """
     made = as_study(study)
     tell_notes(callbacks, made)
-    check_evaluations([run.recipe for run in made.runs])
+    recipes = [run.recipe for run in made.runs]
+    check_evaluations(recipes)
+    check_trackers(recipes)
     return Findings(check_study(made, Path(folder), teller(callbacks)))
 
 

@@ -16,12 +16,12 @@ from paceline.api.loading import as_study
 from paceline.api.results import RunResult, StudyResult
 from paceline.config.recipe import Recipe
 from paceline.config.study import Study
-from paceline.doctor.check import examine_cohort
+from paceline.doctor.check import check_cohort
 from paceline.doctor.live import LiveDoctor
 from paceline.evaluate.mtbench.in_training import in_training_score
 from paceline.evaluate.study import check_evaluations, evaluate_study
 from paceline.model.base import Base
-from paceline.report.trackers import Trackers
+from paceline.report.trackers import Trackers, check_trackers
 from paceline.runs.directory import RunDirectory
 from paceline.train.callbacks import Callback as TrainingCallback
 from paceline.train.distributed import DistributedContext, init_distributed, rank_local_folder
@@ -64,9 +64,10 @@ def run_study(
     """
     study, folder = as_study(study), Path(folder)
     tell_notes(callbacks, study)
+    pending = [run.recipe for run in study.runs if not RunDirectory(folder / run.name).status().over]
+    check_trackers(pending)
     if evaluate:
-        left = [run for run in study.runs if not RunDirectory(folder / run.name).status().over]
-        check_evaluations([run.recipe for run in left])
+        check_evaluations(pending)
     preflight = _Preflight(folder, callbacks)
     with _entered(callbacks):
         with init_distributed(shard_base) as distributed:
@@ -135,7 +136,7 @@ class _Preflight:
 
     def __call__(self, base: Base, preparer: Preparer, runs: Mapping[str, Prepared]) -> None:
         tell(self.callbacks, "checking what can be known before training")
-        examined = examine_cohort(base, preparer, runs, self.folder)
+        examined = check_cohort(base, preparer, runs, self.folder)
         found = Findings(finding for finding in examined if finding.severity != "note")
         for callback in of_study(self.callbacks):
             callback.on_check(found)

@@ -64,11 +64,9 @@ def doctor(
 
 
 def _explain(rule: str) -> str:
-    from paceline.doctor.finding import explain
-    from paceline.doctor.log_rules import log_rules
-    from paceline.doctor.preflight_rules import preflight_rules
+    from paceline.doctor.explain import explain
 
-    return explain(rule, [*preflight_rules, *log_rules])
+    return explain(rule)
 
 
 def _print(findings: "Findings", as_json: bool, nothing: str) -> None:

@@ -27,21 +27,20 @@ def merge(
     Refused where the merged model's logits are not the adapter's.
     """
     import json
+    from dataclasses import asdict
 
-    from paceline.export.merge import TOLERANCE, to_gguf
+    from paceline.export.gguf import to_gguf
     from paceline.export.merge import merge as merge_run
 
-    if dtype not in TOLERANCE:
-        raise ConfigError(f"no type {dtype!r}; there are {', '.join(TOLERANCE)}")
-    found = merge_run(run, out, dtype)
+    result = merge_run(run, out, dtype)
     if gguf is not None:
         to_gguf(out, gguf)
     if as_json:
-        print(json.dumps(found))
+        print(json.dumps(asdict(result)))
         return
     print(
-        f"{out}: in {dtype}, logits off by at most {found['error']:.1e} of the largest "
-        f"on {found['prompts']} prompts (tolerance {found['tolerance']:g})"
+        f"{out}: in {dtype}, logits off by at most {result.error:.1e} of the largest "
+        f"on {result.prompts} prompts (tolerance {result.tolerance:g})"
     )
 
 
@@ -60,22 +59,25 @@ def push(
     The token comes from HF_TOKEN or the hub's own login. After an interruption the same command goes on.
     """
     import json
+    from dataclasses import asdict
 
     from paceline.export.push import push as push_run
 
-    files = push_run(run, to, merged, public, dry_run, log)
+    result = push_run(run, to, merged, public, dry_run, log)
     if as_json:
-        print(json.dumps({"repository": to, "files": files, "uploaded": not dry_run}))
+        print(json.dumps(asdict(result)))
         return
-    print("\n".join(files) if dry_run else f"{to}: {len(files)} files")
+    print("\n".join(result.files) if dry_run else f"{to}: {len(result.files)} files")
 
 
 def push_after(run: Path, name: str | None) -> Callable[[], None]:
     """Checks the token before training, and gives what pushes the run after it."""
-    from paceline.export.push import account, need_token
+    from paceline.export.hub import account, check_name, need_token
     from paceline.export.push import push as push_run
 
     need_token()
+    if name is not None:
+        check_name(name)
 
     def finish() -> None:
         if int(os.environ.get("RANK", "0")) > 0:  # torchrun: the first process pushes
@@ -95,6 +97,6 @@ def pull(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder to put the files into.")],
 ) -> None:
     """Download a repository from the hub: a run, or what a job has left."""
-    from paceline.export.push import pull as pull_files
+    from paceline.export.hub import pull as pull_files
 
     print(pull_files(name, out, log))

@@ -49,15 +49,15 @@ def watch(
     from rich.live import Live
 
     from paceline.cli.tables import output
-    from paceline.report.watch import picture
+    from paceline.report.watch import render
 
     console = output()
-    shown, done = picture(study)
+    shown, done = render(study)
     if not sys.stdout.isatty():
         console.print(shown)
         return
     with Live(shown, console=console, auto_refresh=False) as live:
         while not done:
             time.sleep(every)
-            shown, done = picture(study)
+            shown, done = render(study)
             live.update(shown, refresh=True)

@@ -1,36 +1,53 @@
 """Applies the changes that findings propose to a recipe or study file."""
 
+from __future__ import annotations
+
 import copy
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
 from paceline.config.aliases import other_names
 from paceline.config.load import read_yaml
-from paceline.doctor.finding import Finding
+from paceline.doctor.finding import Finding, Value
+
+Fields: TypeAlias = MutableMapping[str, Any]
+"""A mapping of the file, as it was parsed."""
 
 
 def write_fixed(path: Path, findings: Iterable[Finding]) -> tuple[Path, str]:
-    """Writes NAME.fixed.yaml beside a recipe or study file, and returns its path and the difference. The worst finding's value wins."""
-    before = read_yaml(path)
-    after = copy.deepcopy(before)
-    runs = {run["name"]: run for run in after.get("runs", [])}
+    """Writes NAME.fixed.yaml beside a recipe or study file; returns its path and the difference.
+
+    Where findings disagree, the first one's value wins: it is the worst.
+    """
+    content = read_yaml(path)
+    fixed = copy.deepcopy(content)
     for finding in reversed(list(findings)):
         for name in finding.run.split(", "):
+            recipe = _recipe_of(fixed, name)
             for field, value in finding.fix.items():
-                _set(runs.get(name, after), field.split("."), value)
+                _set(recipe, field.split("."), value)
     target = path.with_name(f"{path.stem}.fixed.yaml")
-    texts = [yaml.safe_dump(content, sort_keys=False, allow_unicode=True) for content in (before, after)]
-    target.write_text(texts[1])
-    old, new = (text.splitlines(keepends=True) for text in texts)
-    lines = difflib.unified_diff(old, new, str(path), str(target))
+    old, new = _dump(content), _dump(fixed)
+    target.write_text(new)
+    lines = difflib.unified_diff(old.splitlines(True), new.splitlines(True), str(path), str(target))
     return target, "".join(lines)
 
 
-def _set(fields: dict[str, Any], path: list[str], value: Any) -> None:
+def _recipe_of(content: Fields, run: str) -> Fields:
+    """Where a run's fields are: in its entry, else in the study's recipe; in a recipe file, at the top."""
+    if "runs" not in content:
+        return content
+    for entry in content["runs"]:
+        if entry.get("name") == run:
+            return entry  # type: ignore[no-any-return]
+    return content.setdefault("recipe", {})  # type: ignore[no-any-return]
+
+
+def _set(fields: Fields, path: list[str], value: Value) -> None:
     for name in other_names(".".join(path)) & set(fields):
         del fields[name]  # two values of one setting would be refused
     for name in path[:-1]:
@@ -38,3 +55,7 @@ def _set(fields: dict[str, Any], path: list[str], value: Any) -> None:
         fields[name] = {"source": inner} if name == "data" and isinstance(inner, str) else inner or {}
         fields = fields[name]
     fields[path[-1]] = value
+
+
+def _dump(content: Fields) -> str:
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

@@ -5,54 +5,59 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from paceline.doctor.log import LogBuilder
 from paceline.doctor.log_rules import log_rules
-from paceline.runs.events import EvalEvent, Event, FindingEvent, StartEvent, TrainEvent, of_kind
+from paceline.doctor.logs.log import LogBuilder
+from paceline.doctor.logs.ours import add_event
+from paceline.runs.events import EvalEvent, Event, FindingEvent, StartEvent, TrainEvent
 from paceline.train.callbacks import Callback, RunView
 
 
 @dataclass
-class _Followed:
-    """One run's log so far, and what was told of it: (rule, severity)."""
+class _RunLog:
+    """One run's log so far, and the (rule, severity) of every finding in it."""
 
     builder: LogBuilder = field(default_factory=LogBuilder)
-    told: set[tuple[str, str]] = field(default_factory=set)
+    reported: set[tuple[str, str]] = field(default_factory=set)
+
+    def add(self, event: Event) -> bool:
+        """Adds an event; whether it says anything that a rule reads."""
+        if isinstance(event, FindingEvent):
+            self.reported.add((event.rule, event.severity))
+        return add_event(self.builder, event)
 
 
 class LiveDoctor(Callback):
-    """Reports what the log rules find in each run as it trains; notes stay for later.
+    """Reports what the log rules find in each run as it trains; notes are left for later.
 
-    Each rule speaks once at each severity. What it says is a function of the events alone, so a resumed run, whose
-    past events it is shown first, says the same as one never stopped.
+    Each rule speaks once at each severity. What it says depends on the events alone, so a resumed run,
+    whose past events are shown to it first, gets the same findings as one that was never stopped.
     """
 
     def __init__(self) -> None:
-        self._runs: dict[str, _Followed] = {}
+        self._logs: dict[str, _RunLog] = {}
 
     def on_start(self, run: RunView, event: StartEvent) -> None:
-        self._runs[run.name] = _Followed()
-        self._runs[run.name].builder.event(event)
+        self._logs[run.name] = _RunLog()
+        self._logs[run.name].add(event)
 
     def on_resume(self, run: RunView, events: Sequence[Event]) -> None:
-        followed = self._runs[run.name] = _Followed()
+        self._logs[run.name] = _RunLog()
         for event in events:
-            followed.builder.event(event)
-        followed.told = {(finding.rule, finding.severity) for finding in of_kind(events, FindingEvent)}
+            self._logs[run.name].add(event)
 
     def on_finding(self, run: RunView, event: FindingEvent) -> None:
-        self._runs[run.name].told.add((event.rule, event.severity))
+        self._logs[run.name].add(event)
 
     def on_log(self, run: RunView, event: TrainEvent) -> None:
-        self._look(run, event)
+        self._examine(run, event)
 
     def on_evaluation(self, run: RunView, event: EvalEvent) -> None:
-        self._look(run, event)
+        self._examine(run, event)
 
-    def _look(self, run: RunView, event: TrainEvent | EvalEvent) -> None:
-        followed = self._runs[run.name]
-        if not followed.builder.event(event):
+    def _examine(self, run: RunView, event: TrainEvent | EvalEvent) -> None:
+        log = self._logs[run.name]
+        if not log.add(event):
             return
-        for finding in log_rules.findings(followed.builder.log(run.recipe.final_batch_size)):
-            if finding.severity != "note" and (finding.rule, finding.severity) not in followed.told:
-                fields = {key: value for key, value in finding.as_dict().items() if key != "run"}
-                run.report(FindingEvent(step=event.step, **fields))
+        for finding in log_rules.findings(log.builder.build(run.recipe.final_batch_size)):
+            if finding.severity != "note" and (finding.rule, finding.severity) not in log.reported:
+                run.report(finding.at(event.step))

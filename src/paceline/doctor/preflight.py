@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,17 +29,25 @@ from paceline.train.prepare import Prepared
 from paceline.train.schedule import learning_rate
 from paceline.train.step import StepItem, forward_backward
 
+# Training examples that the rules look at, and of these the ones that are decoded to text.
 SAMPLE = 300
-PROBE_EXAMPLES = 4
+TEXTS = 100
+# Held-out examples that the bare base is evaluated on.
 BASE_EXAMPLES = 100
+# Examples of each side of the split among which copies are looked for.
+COPY_EXAMPLES = 5000
+PROBE_STEPS = 2
+PROBE_EXAMPLES = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Preflight:
-    """One run before its first step.
+    """One run before its first step: the subject of the rules before training.
 
-    `unreached` are modules whose B had a gradient of exactly zero in two steps on the real base. `base_losses` are the bare base's on up
-    to 100 held-out examples. `copies` counts copies and leaks by rule, among at most 5,000 examples of each side.
+    `unreached` are modules whose B had a gradient of exactly zero in two steps on the real base.
+    `base_losses` are the bare base's on up to 100 held-out examples. `copies` counts copies and leaks by
+    rule, among up to 5,000 examples of each side. `positions` is the longest sequence that the model knows,
+    `disk_needed` and `disk_free` are in bytes.
     """
 
     recipe: Recipe
@@ -60,62 +68,78 @@ class Preflight:
         """The learning rate at up to 2,000 evenly spaced steps."""
         rate = learning_rate(self.recipe, self.prepared.plan)
         total = self.prepared.plan.total_steps
-        return np.asarray(
-            [rate(int(step)) for step in np.unique(np.linspace(0, total - 1, min(total, 2000)).astype(int))]
-        )
+        steps = np.unique(np.linspace(0, total - 1, min(total, 2000)).astype(int))
+        return np.asarray([rate(int(step)) for step in steps])
 
     @cached_property
     def sample(self) -> list[tuple[NDArray[np.int32], NDArray[np.uint8]]]:
         """(ids, mask), cut to max_length, of up to 300 training examples."""
-        cut_at = self.recipe.max_length
-        return [
-            (ids[:cut_at], mask[:cut_at])
-            for ids, mask in map(self.prepared.dataset.example, self.prepared.split.train[:SAMPLE])
-        ]
+        length = self.recipe.max_length
+        examples = map(self.prepared.dataset.example, self.prepared.split.train[:SAMPLE])
+        return [(ids[:length], mask[:length]) for ids, mask in examples]
 
     @cached_property
     def texts(self) -> list[str]:
-        """The sample's examples as the model sees them."""
-        return [self.chat.tokenizer.decode(ids) for ids, _ in self.sample[:100]]
+        """Up to 100 of the sample's examples as the model sees them."""
+        return [self.chat.tokenizer.decode(ids) for ids, _ in self.sample[:TEXTS]]
 
 
-class Examiner:
-    """Makes the preflights of runs that share a base; what runs have in common is measured once."""
+class _Examples(NamedTuple):
+    """What decides the measurements that runs may share: the data, and its two sides."""
+
+    dataset: int
+    max_length: int
+    train: bytes
+    held_out: bytes
+
+
+class PreflightBuilder:
+    """Makes the preflights of runs that share a base; what runs have in common is measured once.
+
+    Args:
+        folder: where the run directories will be; it may be missing.
+    """
 
     def __init__(self, base: Base, chat: Chat, folder: Path) -> None:
         self.base, self.chat = base, chat
-        there = next(p for p in (folder, *folder.resolve().parents) if p.exists())
-        self._free = shutil.disk_usage(there).free
-        self._losses: dict[tuple[Any, ...], ExampleLosses] = {}
-        self._copies: dict[tuple[Any, ...], dict[str, int]] = {}
+        existing = next(path for path in (folder, *folder.resolve().parents) if path.exists())
+        self._disk_free = shutil.disk_usage(existing).free
+        self._measured: dict[_Examples, tuple[ExampleLosses, dict[str, int]]] = {}
 
-    def examine(self, prepared: Prepared) -> Preflight:
+    def build(self, prepared: Prepared) -> Preflight:
         """Gathers what the rules look at; probes the base for two steps."""
         recipe, config = prepared.recipe, self.base.model.config
-        parameters = self.base.adapter_size(recipe)
-        parts = prepared.split
-        key = (
-            id(prepared.dataset),
-            recipe.max_length,
-            parts.train[:5000].tobytes(),
-            parts.eval[:5000].tobytes(),
-        )
-        if key not in self._losses:
-            self._losses[key] = held_out_losses(
-                self.base, None, prepared.dataset, parts.eval[:BASE_EXAMPLES], recipe.max_length
-            )
-            rules = Clean(min_answer=0, outliers=None, max_repetition=None)
-            self._copies[key] = clean(
-                prepared.dataset, rules, Split(parts.train[:5000], parts.eval[:5000])
-            ).removed
+        base_losses, copies = self._measure(prepared)
         return Preflight(
-            recipe, prepared, self.chat, int(config.hidden_size), getattr(config, "max_position_embeddings", None), str(config.model_type),
-            self.base.device, _unreached(recipe, prepared, self.base), self._losses[key], self._copies[key],
-            run_bytes(parameters, recipe), self._free,
-        )  # fmt: skip
+            recipe=recipe,
+            prepared=prepared,
+            chat=self.chat,
+            hidden_size=int(config.hidden_size),
+            positions=getattr(config, "max_position_embeddings", None),
+            model_type=str(config.model_type),
+            device=self.base.device,
+            unreached=unreached_modules(recipe, prepared, self.base),
+            base_losses=base_losses,
+            copies=copies,
+            disk_needed=run_bytes(self.base.adapter_size(recipe), recipe),
+            disk_free=self._disk_free,
+        )
+
+    def _measure(self, prepared: Prepared) -> tuple[ExampleLosses, dict[str, int]]:
+        """The bare base's losses on held-out examples, and the number of copies by rule."""
+        dataset, length = prepared.dataset, prepared.recipe.max_length
+        train, held_out = prepared.split.train[:COPY_EXAMPLES], prepared.split.eval[:COPY_EXAMPLES]
+        key = _Examples(id(dataset), length, train.tobytes(), held_out.tobytes())
+        if key not in self._measured:
+            losses = held_out_losses(self.base, None, dataset, held_out[:BASE_EXAMPLES], length)
+            only_copies = Clean(min_answer=0, outliers=None, max_repetition=None)
+            copies = clean(dataset, only_copies, Split(train, held_out)).removed
+            self._measured[key] = losses, copies
+        return self._measured[key]
 
 
-def _unreached(recipe: Recipe, prepared: Prepared, base: Base) -> list[str]:
+def unreached_modules(recipe: Recipe, prepared: Prepared, base: Base) -> list[str]:
+    """Modules of the adapter whose B has a gradient of exactly zero in the run's first two steps."""
     adapter = base.new_adapter(recipe)
     adapter.initialize(recipe.seed)
     parameter = torch.nn.Parameter(adapter.parameters)
@@ -124,10 +148,10 @@ def _unreached(recipe: Recipe, prepared: Prepared, base: Base) -> list[str]:
     objective = Objective(recipe.model_copy(update={"kl": None, "distill": None}), prepared.dataset)
     order = DataOrder(recipe, prepared.plan)
     reached: set[str] = set()
-    for step in range(min(2, prepared.plan.total_steps)):
+    for step in range(min(PROBE_STEPS, prepared.plan.total_steps)):
         adapter.gradients.zero_()
-        chosen = prepared.split.train[order(step)[:PROBE_EXAMPLES]]
-        micro_batches = list(make_micro_batches(prepared.dataset, chosen, recipe.max_length))
+        examples = prepared.split.train[order(step)[:PROBE_EXAMPLES]]
+        micro_batches = list(make_micro_batches(prepared.dataset, examples, recipe.max_length))
         loss = objective.begin(step, micro_batches)
         for micro_batch in micro_batches:
             forward_backward(base, [StepItem(micro_batch=micro_batch, adapter=adapter, loss=loss)])

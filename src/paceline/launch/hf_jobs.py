@@ -15,7 +15,7 @@ from huggingface_hub import HfApi
 from paceline.config.load import load_study
 from paceline.config.study import Study
 from paceline.errors import ServiceError
-from paceline.export.push import account, asked, need_token, pull, upload
+from paceline.export.hub import account, call_hub, need_token, pull, upload
 
 # What a job needs of the environment here, sent through the API's own field for secrets.
 _SECRETS = ("OPENAI_API_KEY",)
@@ -68,7 +68,7 @@ def submit(
             )
 
     # not repeated: an answer that was lost may have started a job that costs money
-    job = asked("start", log, start, repeatable=False)
+    job = call_hub("start", log, start, repeatable=False)
     return Job(job.id, job.url, name)
 
 
@@ -85,7 +85,7 @@ def follow(job: Job, out: Path, show: Callable[[str], None], log: Callable[[str]
             show(line)
         return str(api.inspect_job(job_id=job.id).status.stage)
 
-    stage = asked("follow", log, read)
+    stage = call_hub("follow", log, read)
     pull(job.repository, out, log)
     if stage != "COMPLETED":
         raise ServiceError(

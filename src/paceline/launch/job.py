@@ -12,7 +12,7 @@ from pathlib import Path
 
 from paceline.config.load import load_study
 from paceline.errors import PacelineError
-from paceline.export.push import pull, upload
+from paceline.export.hub import pull, upload
 
 # Seconds between two uploads: what a job that is cut off loses at most.
 EVERY = 300.0

@@ -12,8 +12,8 @@ from paceline.compare.table import Comparison, compare
 from paceline.config.recipe import Recipe
 from paceline.config.study import recipe_differences
 from paceline.doctor.finding import Finding, in_order
-from paceline.doctor.log import log_of_events
 from paceline.doctor.log_rules import log_rules
+from paceline.doctor.logs.ours import log_of_events
 from paceline.runs.directory import RunDirectory, RunStatus
 from paceline.runs.events import EvalEvent, StartEvent, TrainEvent, of_kind, read_events
 from paceline.runs.files import read_json

@@ -13,7 +13,8 @@ from paceline.data.chat import Chat, load_tokenizer
 from paceline.errors import PacelineError
 from paceline.evaluate.adapters import encode_prompt
 from paceline.export import merge as module
-from paceline.export.merge import TOLERANCE, merge, to_gguf
+from paceline.export.gguf import to_gguf
+from paceline.export.merge import TOLERANCE, merge
 from paceline.model.base import base_path
 from paceline.train.study import train_study
 
@@ -34,8 +35,8 @@ def greedy(model, ids):
 
 
 def test_in_fp32_it_says_the_same_on_fifty_prompts(studied, tmp_path):
-    found = merge(studied / "a", tmp_path / "merged", "float32")
-    assert found["error"] <= TOLERANCE["float32"]
+    result = merge(studied / "a", tmp_path / "merged", "float32")
+    assert result.error <= TOLERANCE["float32"]
     base = AutoModelForCausalLM.from_pretrained(base_path("embedded"), dtype=torch.float32)
     adapted = PeftModel.from_pretrained(base, str(studied / "a" / "adapter")).eval()
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged").eval()
@@ -57,8 +58,8 @@ def test_in_bf16_and_from_a_quantized_base_the_logits_are_the_adapters(tmp_path,
         "quantize": quantize,
     }
     train_study(Study(name="s", runs=[Run(name="q", recipe=make_recipe(fields, "q"))]), tmp_path / "s")
-    found = merge(tmp_path / "s" / "q", tmp_path / "merged", "bfloat16")
-    assert 0 < found["error"] <= TOLERANCE["bfloat16"]
+    result = merge(tmp_path / "s" / "q", tmp_path / "merged", "bfloat16")
+    assert 0 < result.error <= TOLERANCE["bfloat16"]
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
     assert merged.dtype == torch.bfloat16
     assert not any("quant" in key for key in json.loads((tmp_path / "merged" / "config.json").read_text()))
@@ -80,6 +81,11 @@ def test_a_merge_that_differs_is_refused_and_leaves_nothing(studied, tmp_path, m
     (tmp_path / "there").mkdir()
     with pytest.raises(PacelineError, match="exists"):
         merge(studied / "a", tmp_path / "there")
+
+
+def test_an_unknown_type_is_refused(studied, tmp_path):
+    with pytest.raises(PacelineError, match="no type 'int4'; there are float32, bfloat16, float16"):
+        merge(studied / "a", tmp_path / "merged", "int4")
 
 
 def test_gguf_needs_the_converter_and_calls_it(studied, tmp_path, monkeypatch):

@@ -1,11 +1,15 @@
 """Runs on the hub: what is sent, what a fault costs, and where the token never is."""
 
+import subprocess
+import sys
+
 import pytest
 import yaml
-from hub import TOKEN
 from safetensors.torch import load
 
-from paceline.errors import PacelineError
+from hub import TOKEN
+from paceline.errors import ConfigError, PacelineError, RunError
+from paceline.export.hub import pull
 from paceline.export.push import push
 
 FILES = {
@@ -42,12 +46,34 @@ def test_a_run_is_pushed_private_with_its_card_and_pulled_again(paceline, hub, s
 
 def test_a_dry_run_asks_nobody(quick, studied, monkeypatch):
     monkeypatch.delenv("HF_TOKEN")
-    assert set(push(studied / "a", "someone/a", dry_run=True)) >= FILES
+    result = push(studied / "a", "someone/a", dry_run=True)
+    assert set(result.files) >= FILES
+    assert (result.repository, result.uploaded) == ("someone/a", False)
+    assert quick.asked == []
+
+
+def test_a_dry_run_loads_neither_torch_nor_transformers(studied):
+    code = (
+        "import sys; from pathlib import Path; from paceline.export.push import push;"
+        f"push(Path({str(studied / 'a')!r}), 'someone/a', dry_run=True);"
+        "print([name for name in ('torch', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("name", ["x", "bad name/x y", "a/b/c", "someone/-x", "someone/x.git", ""])
+def test_a_name_that_the_hub_would_refuse_is_refused_at_once(quick, studied, name):
+    with pytest.raises(ConfigError, match="cannot be a repository on the hub: ") as caught:
+        push(studied / "a", name, dry_run=True)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError):
+        pull(name, studied)
     assert quick.asked == []
 
 
 def test_the_merged_model_is_whole(quick, studied):
-    assert "model.safetensors" in push(studied / "a", "someone/m", merged=True)
+    assert "model.safetensors" in push(studied / "a", "someone/m", merged=True).files
     weights = load(quick.repositories["someone/m"]["files"]["model.safetensors"])
     assert any(name.endswith("q_proj.weight") for name in weights)
     assert not any("lora" in name for name in weights)
@@ -55,7 +81,7 @@ def test_the_merged_model_is_whole(quick, studied):
 
 
 @pytest.mark.parametrize(
-    ("faults", "said"),
+    ("faults", "message"),
     [
         ([("POST /api/repos/create", 401)], "does not know the token"),
         ([("POST .*/preupload/.*", 403)], "may not write there"),
@@ -65,17 +91,17 @@ def test_the_merged_model_is_whole(quick, studied):
         ([("PUT /blob/.*", 0)], None),
         ([("POST .*/commit/.*", 500)] * 90, "the same command goes on"),
     ],
-)  # fmt: skip
-def test_faults_of_the_hub(quick, studied, faults, said):
+)
+def test_faults_of_the_hub(quick, studied, faults, message):
     quick.faults += faults
-    told = []
-    if said is None:
-        push(studied / "a", "someone/a", log=told.append)
+    lines = []
+    if message is None:
+        push(studied / "a", "someone/a", log=lines.append)
     else:
-        with pytest.raises(PacelineError, match=said) as caught:
-            push(studied / "a", "someone/a", log=told.append)
-        told.append(str(caught.value))
-    assert TOKEN not in " ".join(told)
+        with pytest.raises(PacelineError, match=message) as caught:
+            push(studied / "a", "someone/a", log=lines.append)
+        lines.append(str(caught.value))
+    assert TOKEN not in " ".join(lines)
     quick.faults.clear()
     blobs = dict(quick.blobs)
     push(studied / "a", "someone/a")
@@ -94,26 +120,13 @@ def test_the_token_is_in_no_file_and_without_one_nothing_is_asked(quick, studied
 
 
 def test_an_unfinished_run_is_not_pushed(quick, tmp_path):
-    with pytest.raises(PacelineError, match="not finished"):
+    with pytest.raises(RunError, match="not finished"):
         push(tmp_path, "someone/a")
 
 
 def test_training_pushes_when_it_ends_and_a_dead_hub_loses_nothing(paceline, hub, tmp_path):
-    train = [
-        "train",
-        "--base",
-        "embedded",
-        "--data",
-        "embedded:rust",
-        "-n",
-        "40",
-        "--max-steps",
-        "1",
-        "--run-name",
-        "x",
-        "--push-to-hub",
-        "--no-check",
-    ]
+    flags = "--base embedded --data embedded:rust -n 40 --max-steps 1 --run-name x --push-to-hub --no-check"
+    train = ["train", *flags.split()]
     hub.faults += [("POST /api/repos/create", 403)]
     done = paceline(*train)
     assert done.returncode == 2
@@ -122,3 +135,5 @@ def test_training_pushes_when_it_ends_and_a_dead_hub_loses_nothing(paceline, hub
     assert paceline(*train).returncode == 0
     assert "someone/x" in hub.repositories
     assert paceline(*train, token=None).returncode == 2
+    refused = paceline(*train, "--hub-model-id", "no account")
+    assert (refused.returncode, "cannot be a repository" in refused.stderr) == (2, True)

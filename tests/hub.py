@@ -1,4 +1,4 @@
-"""A hub on this machine: the endpoints that huggingface_hub's client uses for repositories, files and jobs, kept in memory, with faults on demand."""
+"""A hub on this machine, in memory: repositories, files and jobs as huggingface_hub asks for them."""
 
 import base64
 import hashlib
@@ -12,18 +12,12 @@ TOKEN = "hf_secretsecretsecret"
 
 
 class Hub(ThreadingHTTPServer):
-    """`faults` are (pattern of method and path, status) to be answered once each; status 0 cuts the line in the middle of a body."""
+    """`faults` are (pattern of method and path, status), each answered once; status 0 cuts a body short."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.repositories, self.buckets, self.blobs, self.jobs, self.asked, self.faults = (
-            {},
-            {},
-            {},
-            {},
-            [],
-            [],
-        )
+        self.repositories, self.buckets, self.blobs, self.jobs = {}, {}, {}, {}
+        self.asked, self.faults = [], []
         self.ends = "COMPLETED"  # the stage in which jobs end
         self.daemon_threads = True
         threading.Thread(target=self.serve_forever, daemon=True).start()

@@ -1,0 +1,148 @@
+"""The held-out figures: repeating, rising, levelling off, still falling."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from paceline.doctor.finding import Finding
+from paceline.doctor.log_rules.series import longest_run, rate_times
+from paceline.doctor.logs.log import Log
+
+
+def same_eval(log: Log) -> Finding | None:
+    """Evaluations repeat to the last digit: the model that is evaluated does not change.
+
+    Computed: neighbouring eval losses that are equal. Two different adapters never agree to the last digit;
+    a log rounded to three digits may, so a pair needs five significant digits, or three evaluations must
+    agree.
+    Try: see zero-gradient; check that the model that is evaluated is the one that is trained.
+    Source: the QLoRA post-mortem (2.9310 three times).
+    """
+    measured = np.isfinite(log.eval_loss)
+    losses, steps = log.eval_loss[measured], log.eval_step[measured]
+    if len(losses) < 2:
+        return None
+    # a run that stops early is evaluated at its last step once more
+    longest = longest_run((np.diff(losses) == 0) & (np.diff(steps) != 0)) + 1
+    digits = len(f"{losses[0]:.10g}".replace(".", ""))
+    if longest < 2 or (longest == 2 and digits < 5):
+        return None
+    return Finding(
+        severity="error",
+        message=f"{longest} evaluations in a row gave {losses[-1]:.10g}, to the last digit",
+        evidence={"evaluations": longest, "eval_loss": float(losses[-1])},
+    )
+
+
+def overfitting(log: Log) -> Finding | None:
+    """The held-out loss rises while the training loss falls: the model learns the rows by heart.
+
+    Computed: the last eval loss is more than 2% above the lowest (evaluations have no noise, so any steady
+    rise is real; 2% is where acting on it pays), and the training loss fell after the lowest evaluation.
+    Try: stop at that step (load_best with eval_steps, or early_stop_patience), fewer epochs, more data,
+    more dropout.
+    Source: the textbook sign.
+    """
+    losses = log.eval_loss
+    if len(losses) < 3 or not np.isfinite(losses).all():
+        return None
+    best = int(losses.argmin())
+    best_step = log.eval_step[best]
+    rise = float(losses[-1] / losses[best] - 1)
+    if rise <= 0.02 or best == len(losses) - 1:
+        return None
+    known = np.isfinite(log.loss)
+    before, after = log.loss[known & (log.step <= best_step)], log.loss[known & (log.step > best_step)]
+    if not len(before) or not len(after) or after[-3:].mean() >= before[-3:].mean():
+        return None
+    return Finding(
+        severity="warning",
+        message=f"eval loss is {rise:.1%} above its lowest, at step {int(best_step)}, "
+        "while the training loss kept falling",
+        evidence={"best_step": int(best_step), "rise": round(rise, 4)},
+        fix={"load_best": True, "early_stop_patience": 2},
+        advice=f"stop at step {int(best_step)}",
+    )
+
+
+def early_plateau(log: Log) -> Finding | None:
+    """Nearly all of the gain came early; the rest of the run cost much and brought little.
+
+    Computed: the first evaluation with 95% of the whole fall of eval loss from the base's. Before 40% of
+    the run it is worth a note. It takes five evaluations; the training loss is too noisy to stand in for
+    them.
+    Try: fewer steps, or early_stop_patience; put the money into data.
+    Source: the five-recipe study on Rust, where accuracy reached 80% within 50 to 100 of 562 steps.
+    """
+    if log.base_loss is None or len(log.eval_loss) < 5 or not np.isfinite(log.eval_loss).all():
+        return None
+    falls = log.base_loss - log.eval_loss
+    if falls[-1] <= 0:
+        return None
+    first = int(np.argmax(falls >= 0.95 * falls[-1]))
+    step = float(log.eval_step[first])
+    share = step / float(log.eval_step[-1])
+    if share >= 0.4:
+        return None
+    return Finding(
+        severity="note",
+        message=f"95% of the gain was reached by step {int(step)}, {share:.0%} of the run"
+        + _spent_after(log, step),
+        evidence={"step": int(step), "share": round(share, 3)},
+        fix={"early_stop_patience": 3},
+    )
+
+
+def _spent_after(log: Log, step: float) -> str:
+    seconds = log.seconds[np.isfinite(log.seconds)]
+    if not len(seconds) or len(seconds) != len(log.step):
+        return ""
+    after = seconds[-1] - float(np.interp(step, log.step, seconds))
+    return f"; {after / 60:,.0f} minutes came after"
+
+
+def accuracy_at_base(log: Log) -> Finding | None:
+    """Token accuracy is no better than the untrained model's: the training changed no prediction.
+
+    Computed: final held-out accuracy less than 0.2 percentage points above the base's.
+    Try: a higher rate; see loss-flat.
+    Source: the QLoRA post-mortem, whose accuracy went from 45.2% to 46.0%.
+    """
+    if log.base_accuracy is None or not log.ended:
+        return None
+    if not len(log.eval_accuracy) or not np.isfinite(log.eval_accuracy[-1]):
+        return None
+    accuracy = float(log.eval_accuracy[-1])
+    gain = accuracy - log.base_accuracy
+    if gain >= 0.002:
+        return None
+    return Finding(
+        severity="warning",
+        message=f"token accuracy is {accuracy:.1%}, the base's is {log.base_accuracy:.1%}",
+        evidence={"gain": round(gain, 5)},
+        fix=rate_times(log, 5),
+    )
+
+
+def stopped_while_falling(log: Log) -> Finding | None:
+    """The schedule ended while the loss was still falling: the run was too short.
+
+    Computed: the fall of eval loss between the last two of at least four evaluations is over a tenth of the
+    whole fall.
+    Try: twice the steps.
+    Source: the 0.6B study on Rust, whose second epoch lowered the loss from 1.004 to 0.963.
+    """
+    if log.base_loss is None or not log.ended:
+        return None
+    if len(log.eval_loss) < 4 or not np.isfinite(log.eval_loss).all():
+        return None
+    whole = float(log.base_loss - log.eval_loss[-1])
+    last = float(log.eval_loss[-2] - log.eval_loss[-1])
+    if whole <= 0 or last <= 0.1 * whole:
+        return None
+    return Finding(
+        severity="note",
+        message=f"{last / whole:.0%} of the whole gain came after the last evaluation but one",
+        evidence={"last_share": round(last / whole, 3)},
+        advice="train for twice the steps",
+    )

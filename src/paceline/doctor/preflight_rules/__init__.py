@@ -1,0 +1,77 @@
+"""Rules before training. Reading their explanations needs no torch; what they look at does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from paceline.doctor.finding import Rules
+from paceline.doctor.preflight_rules.adapter import (
+    four_bits_tiny_batch,
+    half_precision,
+    nothing_reached,
+    odd_scale,
+)
+from paceline.doctor.preflight_rules.data import (
+    duplicates,
+    eval_too_small,
+    leaks,
+    mixture_missed,
+    much_is_cut,
+    one_task_rules,
+    too_long_for_the_model,
+)
+from paceline.doctor.preflight_rules.labels import (
+    double_bos,
+    empty_labels,
+    labels_everywhere,
+    no_end_of_turn,
+    pad_is_end,
+    rendered_twice,
+)
+from paceline.doctor.preflight_rules.machine import disk_too_small, memory_too_small, not_the_same_bits
+from paceline.doctor.preflight_rules.schedule import (
+    few_steps,
+    little_coverage,
+    rate_out_of_range,
+    schedule_dies_early,
+    warmup_never_ends,
+)
+
+if TYPE_CHECKING:
+    from paceline.doctor.preflight import Preflight
+    from paceline.train.estimate import CohortEstimate
+
+# A rule's place is its importance among findings of the same severity: what makes a run learn nothing, or
+# the wrong thing, comes before what wastes a part of it, and that before what blurs its results.
+preflight_rules: Rules[Preflight] = Rules(
+    [
+        nothing_reached,
+        empty_labels,
+        labels_everywhere,
+        no_end_of_turn,
+        pad_is_end,
+        rendered_twice,
+        double_bos,
+        too_long_for_the_model,
+        disk_too_small,
+        warmup_never_ends,
+        little_coverage,
+        schedule_dies_early,
+        rate_out_of_range,
+        few_steps,
+        four_bits_tiny_batch,
+        half_precision,
+        odd_scale,
+        much_is_cut,
+        leaks,
+        duplicates,
+        eval_too_small,
+        one_task_rules,
+        mixture_missed,
+        not_the_same_bits,
+    ],
+    group="paceline.preflight_rules",
+)
+
+# Rules over all runs that train together.
+cohort_rules: Rules[CohortEstimate] = Rules([memory_too_small], group="paceline.cohort_rules")

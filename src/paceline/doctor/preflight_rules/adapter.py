@@ -1,0 +1,84 @@
+"""The adapter on its base: what the loss reaches, precision and scale."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from paceline.doctor.finding import Finding
+
+if TYPE_CHECKING:
+    from paceline.doctor.preflight import Preflight
+
+
+def nothing_reached(subject: Preflight) -> Finding | None:
+    """The loss does not reach some modules: the gradient of their B stays exactly zero, and they never learn.
+
+    Computed: two optimizer steps on the real base with real rows; B's gradient after each. Rounding makes
+    small gradients, never zeros.
+    Try: remove the modules from target_modules; use a base that is not quantized, or labels that are not
+    all masked.
+    Source: the QLoRA post-mortem (grad_norm 0.0 throughout); the teaching guide's first common issue.
+    """
+    names = subject.unreached
+    if not names:
+        return None
+    kinds = sorted({name.rsplit(".", 1)[-1] for name in names})
+    return Finding(
+        severity="error",
+        message=f"the loss does not reach {len(names)} modules ({', '.join(kinds)}; first {names[0]})",
+        evidence={"modules": len(names)},
+        fix={"quantize": "none"} if subject.recipe.quantize != "none" else {},
+        advice="take them out of target_modules",
+    )
+
+
+def four_bits_tiny_batch(subject: Preflight) -> Finding | None:
+    """A 4-bit base and a small effective batch: noise on noise.
+
+    Computed: quantize is 4-bit and the effective batch is under 16.
+    Try: an effective batch of 32, or int8.
+    Source: the QLoRA post-mortem, third cause (NF4, 1 x 8), and its first remedy (2 x 16).
+    """
+    recipe = subject.recipe
+    if recipe.quantize in ("none", "int8") or recipe.effective_batch >= 16:
+        return None
+    return Finding(
+        severity="warning",
+        message=f"{recipe.quantize} and an effective batch of {recipe.effective_batch}",
+        evidence={"effective_batch": recipe.effective_batch},
+        fix={"batch_size": 2, "grad_accum": 16},
+    )
+
+
+def half_precision(subject: Preflight) -> Finding | None:
+    """fp16 products without loss scaling: small gradients round to zero, large activations overflow.
+
+    Computed: compute_dtype is float16.
+    Try: bfloat16, which has the range of fp32; float32 on a CPU.
+    Source: arXiv:1710.03740 (mixed precision needs loss scaling in fp16).
+    """
+    if subject.recipe.compute_dtype != "float16" or subject.recipe.quantize == "none":
+        return None
+    return Finding(
+        severity="note",
+        message="4-bit weights are multiplied in float16, without loss scaling",
+        fix={"compute_dtype": "bfloat16" if subject.device.type == "cuda" else "float32"},
+    )
+
+
+def odd_scale(subject: Preflight) -> Finding | None:
+    """The adapter's scale (alpha / r, with rsLoRA alpha / sqrt r) is far from usual.
+
+    Computed: under 0.1 or over 16. Usual values are 1 to 2, with rsLoRA up to about 8.
+    Try: alpha of twice the rank.
+    Source: the write-ups (alpha = 2r throughout); arXiv:2312.03732 for rsLoRA.
+    """
+    scale = subject.recipe.lora_scale
+    if 0.1 <= scale <= 16:
+        return None
+    return Finding(
+        severity="warning",
+        message=f"the adapter's scale is {scale:.3g}",
+        evidence={"scale": scale},
+        fix={"lora_alpha": 2 * subject.recipe.lora_r, "use_rslora": False},
+    )

@@ -1,0 +1,75 @@
+"""The live view: what it shows is what the files say."""
+
+import os
+
+import pytest
+from rich.console import Console
+
+from helpers import StopWhen
+from paceline.report.watch import SILENT_SECONDS, render, sparkline
+from paceline.runs.directory import RunDirectory, RunStatus
+from paceline.runs.events import EventLog, FindingEvent, TrainEvent
+from paceline.train.study import TrainingOptions, train_study
+
+
+def text_of(path):
+    """(the view as text, whether all is over)."""
+    view, over = render(path)
+    console = Console(width=200, record=True)
+    console.print(view)
+    return console.export_text(), over
+
+
+@pytest.fixture
+def written(recipe, tmp_path):
+    """Writes a run's directory with a state and findings of (step, severity)."""
+
+    def write(state, *findings):
+        directory = RunDirectory(tmp_path / "run")
+        directory.claim(recipe())
+        directory.set_status(RunStatus(state=state))
+        log = EventLog(directory.events)
+        counts = {"tokens": 10, "supervised_tokens": 5, "seconds": 1.0, "token_accuracy": 0.5}
+        log.write(TrainEvent(step=1, epoch=0.1, loss=2.0, lr=1e-4, **counts))
+        for step, severity in findings:
+            log.write(FindingEvent(step=step, rule="a-rule", severity=severity, message=f"odd at {step}"))
+        log.close()
+        return directory
+
+    return write
+
+
+def test_it_shows_what_the_files_of_a_stopped_study_say(recipe, study, tmp_path):
+    options = TrainingOptions(callbacks=[StopWhen(lambda cohort: cohort.runs[0].step >= 3)])
+    train_study(study(a=recipe(max_steps=6), b=recipe(max_steps=6, seed=3)), tmp_path, options)
+    text, over = text_of(tmp_path)
+    assert over
+    assert "stopped" in text
+    assert "/6" in text
+    (tmp_path / "a" / "status.json").write_text('{"state": "running"}')
+    assert not text_of(tmp_path)[1]
+
+
+def test_findings_are_counted_by_severity_and_the_worst_are_shown(written):
+    findings = [(step, "warning") for step in range(1, 7)] + [(7, "error"), (8, "note")]
+    text, _ = text_of(written("finished", *findings).path)
+    assert "1 error, 6 warnings, 1 note" in text
+    shown = [line for line in text.splitlines() if "odd at" in line]
+    assert shown[0].split() == ["error", "run,", "step", "7:", "odd", "at", "7", "(a-rule)"]
+    assert [line.split()[3] for line in shown[1:]] == ["6:", "5:", "4:", "3:"]
+    assert "and 3 more" in text
+
+
+def test_a_run_that_has_long_written_nothing_is_silent(written):
+    directory = written("running")
+    assert "running" in text_of(directory.path)[0]
+    long_ago = os.stat(directory.events).st_mtime - SILENT_SECONDS - 1
+    os.utime(directory.events, (long_ago, long_ago))
+    assert "silent" in text_of(directory.path)[0]
+
+
+def test_sparklines():
+    assert sparkline([1.0, 2.0, 3.0])[::2] == "▁█"
+    assert sparkline([2.0, 2.0]) == "▁▁"
+    assert sparkline([]) == ""
+    assert len(sparkline([float(i) for i in range(1000)])) <= 24
