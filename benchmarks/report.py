@@ -2,8 +2,9 @@
 
     python benchmarks/report.py --out benchmarks/results/report-cpu.json
 
-The runs are copies of one that was really trained, with logs stretched to 2,000 lines. Times are to the load event, and to the
-loss chart (120 curves) with the library that draws it, on a new browser each time; the page's size and the time to write it are printed beside them.
+The runs are copies of one that was really trained, with logs stretched to 2,000 lines. Times are to the load
+event, and to the loss chart (120 curves) with the library that draws it, on a new browser each time; the
+page's size and the time to write it are printed beside them.
 """
 
 import argparse
@@ -83,7 +84,8 @@ def open_page(page: Path) -> tuple[float, float]:
                 "return performance.getEntriesByType('navigation')[0].loadEventEnd"
             )
             drawn = driver.execute_script(
-                "const t = performance.now(); draw(document.querySelector('.chart')); return performance.now() - t"
+                "const t = performance.now(); draw(document.querySelector('.chart')); "
+                "return performance.now() - t"
             )
             return float(loaded), float(drawn)
         finally:
@@ -112,9 +114,14 @@ def main() -> None:
         writing = time.perf_counter() - began
         times = [open_page(page) for _ in range(args.repeats)]
         report = {
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores", "runs": RUNS, "points_a_run": STEPS, "page_mb": round(page.stat().st_size / 1e6, 1),
-            "writing_s": round(writing, 1), "opening_ms": figures([load for load, _ in times]), "drawing_the_loss_chart_ms": figures([draw for _, draw in times]),
-        }  # fmt: skip
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            "runs": RUNS,
+            "points_a_run": STEPS,
+            "page_mb": round(page.stat().st_size / 1e6, 1),
+            "writing_s": round(writing, 1),
+            "opening_ms": figures([load for load, _ in times]),
+            "drawing_the_loss_chart_ms": figures([draw for _, draw in times]),
+        }
     print(json.dumps(report, indent=1))
     if args.out:
         args.out.write_text(json.dumps(report, indent=1) + "\n")

@@ -1,10 +1,11 @@
-"""Five heterogeneous LoRA runs on a Qwen3-shaped model of about 30M parameters, on a CPU in fp32: Paceline against TRL.
+"""Five heterogeneous LoRA runs on a Qwen3-shaped model of 30M parameters, on a CPU in fp32, against TRL.
 
     python benchmarks/study.py --rows 48 --repeats 2 --out benchmarks/results/study-cpu.json
 
-Every contender is a process of its own and is timed from its start to its last saved adapter; contenders take turns, so that a slow
-minute of the machine hits all. TRL gets tokenized data, fused AdamW, no checkpointing and sparse logging, and the per-device batch that was the
-fastest of 1, 2, 4 and 8 in a trial on the same machine. Tokens are counted without padding.
+Every contender is a process of its own and is timed from its start to its last saved adapter; contenders take
+turns, so that a slow minute of the machine hits all. TRL gets tokenized data, fused AdamW, no checkpointing
+and sparse logging, and the per-device batch that was the fastest of 1, 2, 4 and 8 in a trial on the same
+machine. Tokens are counted without padding.
 """
 
 import argparse
@@ -56,23 +57,35 @@ RUNS = {
 SHAPES = {
     # a large share of frozen linears: 2.1M of 27M parameters are the embedding
     "wide": {
-        "hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 8, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 64,
+        "hidden_size": 512,
+        "intermediate_size": 1536,
+        "num_hidden_layers": 8,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 64,
         "vocab_size": 4096,
     },
-    # Qwen3-0.6B's own proportions: attention twice as wide as the hidden states, MLP three times, a quarter of 30M parameters the embedding
+    # Qwen3-0.6B's own proportions: attention twice as wide as the hidden states, MLP three times, a quarter
+    # of 30M parameters the embedding
     "qwen3": {
-        "hidden_size": 384, "intermediate_size": 1152, "num_hidden_layers": 10, "num_attention_heads": 6, "num_key_value_heads": 3, "head_dim": 128,
+        "hidden_size": 384,
+        "intermediate_size": 1152,
+        "num_hidden_layers": 10,
+        "num_attention_heads": 6,
+        "num_key_value_heads": 3,
+        "head_dim": 128,
         "vocab_size": 20480,
     },
-}  # fmt: skip
+}
 MAX_LENGTH = 1024
 
 
-# -- what both sides train on -------------------------------------------------------------------------------------------------------------
+# -- what both sides train on --------------------------------------------------------------------------------
+# -----------------------------
 
 
 def prepare(folder: Path, rows: int, shape: dict[str, int]) -> dict[str, int]:
-    """Writes the model, the rows (of 300 to 520 tokens, from the embedded sample) and the same rows tokenized for TRL."""
+    """Writes the model, the rows (300 to 520 tokens each) and the same rows tokenized for TRL."""
     import numpy as np
     import torch
     from datasets import Dataset
@@ -108,12 +121,15 @@ def prepare(folder: Path, rows: int, shape: dict[str, int]) -> dict[str, int]:
         str(folder / "tokens")
     )
     return {
-        "examples": len(train), "tokens": int(sum(len(t) for t, _ in pairs)), "supervised": int(sum(m.sum() for _, m in pairs)),
+        "examples": len(train),
+        "tokens": int(sum(len(t) for t, _ in pairs)),
+        "supervised": int(sum(m.sum() for _, m in pairs)),
         "eval_ratio_times_1e6": round(1.5e6 / len(dataset)),
-    }  # fmt: skip
+    }
 
 
-# -- the contenders, each in its own process ----------------------------------------------------------------------------------------------
+# -- the contenders, each in its own process
+# ----------------------------------------------------------------------------------------------
 
 
 def train_paceline(folder: Path, names: list[str], out: Path) -> None:
@@ -155,15 +171,29 @@ def train_trl(folder: Path, names: list[str], out: Path, batch: int | None) -> N
             else {"gradient_checkpointing": False, "optim": "adamw_torch_fused", "logging_steps": 1000}
         )
         config = SFTConfig(
-            output_dir=str(out / name), num_train_epochs=1, per_device_train_batch_size=device_batch,
-            gradient_accumulation_steps=effective // device_batch, learning_rate=run["lr"], lr_scheduler_type="cosine", warmup_steps=0.1,
-            max_length=MAX_LENGTH, report_to=[], use_cpu=True, bf16=False, save_strategy="no", disable_tqdm=True,
-            dataset_kwargs={"skip_prepare_dataset": True}, **tuned,
-        )  # fmt: skip
+            output_dir=str(out / name),
+            num_train_epochs=1,
+            per_device_train_batch_size=device_batch,
+            gradient_accumulation_steps=effective // device_batch,
+            learning_rate=run["lr"],
+            lr_scheduler_type="cosine",
+            warmup_steps=0.1,
+            max_length=MAX_LENGTH,
+            report_to=[],
+            use_cpu=True,
+            bf16=False,
+            save_strategy="no",
+            disable_tqdm=True,
+            dataset_kwargs={"skip_prepare_dataset": True},
+            **tuned,
+        )
         lora = LoraConfig(
-            r=run["lora_r"], lora_alpha=run["lora_alpha"], lora_dropout=run["lora_dropout"], task_type="CAUSAL_LM",
+            r=run["lora_r"],
+            lora_alpha=run["lora_alpha"],
+            lora_dropout=run["lora_dropout"],
+            task_type="CAUSAL_LM",
             target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-        )  # fmt: skip
+        )
         model = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=torch.float32)
         trainer = SFTTrainer(
             model=model, args=config, train_dataset=data, processing_class=tokenizer, peft_config=lora
@@ -172,7 +202,8 @@ def train_trl(folder: Path, names: list[str], out: Path, batch: int | None) -> N
         trainer.save_model(str(out / name))
 
 
-# -- measuring ----------------------------------------------------------------------------------------------------------------------------
+# -- measuring -----------------------------------------------------------------------------------------------
+# -----------------------------
 
 
 def launch(
@@ -218,7 +249,7 @@ def gemm_rate(shape: dict[str, int]) -> float:
 
 
 def useful_flops(facts: dict[str, int], shape: dict[str, int]) -> float:
-    """FLOPs that the five runs' mathematics needs: frozen linears forward and backward to the input, LoRA, output projection, attention."""
+    """FLOPs that the runs need: frozen linears both ways, LoRA, output projection, attention."""
     h, ff, layers = shape["hidden_size"], shape["intermediate_size"], shape["num_hidden_layers"]
     q, kv = (shape[name] * shape["head_dim"] for name in ("num_attention_heads", "num_key_value_heads"))
     linears = [(h, q), (h, kv), (h, kv), (q, h), (h, ff), (h, ff), (ff, h)]
@@ -295,12 +326,20 @@ def measure(folder: Path, args: argparse.Namespace) -> dict:
     ours = min(seconds["paceline, five at once"])
     peers = {name: min(values) for name, values in seconds.items() if "tuned" in name}
     return {
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores", "versions": versions(), "shape": shape, "facts": facts,
-        "trial_seconds_by_batch": trial, "seconds": seconds, "tokens_per_second": {n: tokens / min(v) for n, v in seconds.items()},
-        "ratio_to_fastest_peer": min(peers.values()) / ours, "ratios": {n: min(v) / ours for n, v in seconds.items()},
-        "peak_mib": {**peaks, "paceline, one alone": alone_peak}, "peak_five_over_one": peaks["paceline, five at once"] / alone_peak,
-        "gemm_gflops": rate / 1e9, "share_of_gemm_rate": useful_flops(facts, shape) / ours / rate,
-    }  # fmt: skip
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "versions": versions(),
+        "shape": shape,
+        "facts": facts,
+        "trial_seconds_by_batch": trial,
+        "seconds": seconds,
+        "tokens_per_second": {n: tokens / min(v) for n, v in seconds.items()},
+        "ratio_to_fastest_peer": min(peers.values()) / ours,
+        "ratios": {n: min(v) / ours for n, v in seconds.items()},
+        "peak_mib": {**peaks, "paceline, one alone": alone_peak},
+        "peak_five_over_one": peaks["paceline, five at once"] / alone_peak,
+        "gemm_gflops": rate / 1e9,
+        "share_of_gemm_rate": useful_flops(facts, shape) / ours / rate,
+    }
 
 
 def versions() -> dict[str, str]:

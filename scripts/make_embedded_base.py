@@ -3,9 +3,10 @@
     apt-get install rust-src libpython3-stdlib gimp-help-ru developers-reference-ru
     python scripts/make_embedded_base.py --out src/paceline/embedded/base
 
-The corpus is the project's own text, the Rust and Python library sources and two Russian handbooks, as the Debian packages install them.
-Part of it is cut into question and answer and rendered with the chat template, so that the base knows turns.
-The order of the files, the split into batches and the initial weights come from --seed: the same sources give the same base.
+The corpus is the project's own text, the Rust and Python library sources and two Russian handbooks, as the
+Debian packages install them. Part of it is cut into question and answer and rendered with the chat template,
+so that the base knows turns. The order of the files, the split into batches and the initial weights come from
+--seed: the same sources give the same base.
 """
 
 import argparse
@@ -207,10 +208,20 @@ def encode(
 
 def build_model(tokenizer: PreTrainedTokenizerFast, vocab: int) -> Qwen3ForCausalLM:
     config = Qwen3Config(
-        vocab_size=vocab, hidden_size=128, intermediate_size=384, num_hidden_layers=6, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=32, max_position_embeddings=8192, tie_word_embeddings=True, rope_theta=10_000.0,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, bos_token_id=None,
-    )  # fmt: skip
+        vocab_size=vocab,
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=6,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        max_position_embeddings=8192,
+        tie_word_embeddings=True,
+        rope_theta=10_000.0,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+    )
     return Qwen3ForCausalLM(config)
 
 
@@ -320,10 +331,20 @@ def main() -> None:
     model.to(torch.bfloat16).save_pretrained(args.out)
     tokenizer.save_pretrained(args.out)
     card = CARD.format(
-        parameters=model.num_parameters(), vocab=args.vocab, steps=args.steps, russian_steps=args.russian_steps, batch=args.batch,
-        seed=args.seed, torch=torch.__version__, files=len(files + pages), tokens=rows.numel() + russian.numel(), corpus=corpus,
-        loss=loss, russian_loss=russian_loss, uniform=math.log(args.vocab),
-    )  # fmt: skip
+        parameters=model.num_parameters(),
+        vocab=args.vocab,
+        steps=args.steps,
+        russian_steps=args.russian_steps,
+        batch=args.batch,
+        seed=args.seed,
+        torch=torch.__version__,
+        files=len(files + pages),
+        tokens=rows.numel() + russian.numel(),
+        corpus=corpus,
+        loss=loss,
+        russian_loss=russian_loss,
+        uniform=math.log(args.vocab),
+    )
     (args.out / "README.md").write_text(card)
     (args.out / "pretraining.json").write_text(
         json.dumps({"held_out_loss": loss, "corpus_sha256": corpus}) + "\n"

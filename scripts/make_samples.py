@@ -1,4 +1,4 @@
-"""Writes the embedded samples of dialogues and of competitive programming, in the schemas of T-Wix and codeforces-cots.
+"""Writes the embedded samples in the schemas of T-Wix and codeforces-cots.
 
 python scripts/make_samples.py
 """

@@ -1,4 +1,7 @@
-"""Small models and data for the tests. Everything is made here or carried by the package: no test needs a network."""
+"""Small models and data for the tests.
+
+Everything is made here or carried by the package: no test needs a network.
+"""
 
 import json
 import os
@@ -47,10 +50,18 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> MakeBase:
             tokenizer = load_tokenizer("embedded")
             extra: dict[str, Any] = {"head_dim": 32} if architecture == "qwen3" else {}
             config = ARCHITECTURES[architecture](
-                vocab_size=len(tokenizer), hidden_size=64, intermediate_size=160, num_hidden_layers=2, num_attention_heads=4,
-                num_key_value_heads=2, max_position_embeddings=2048, eos_token_id=tokenizer.eos_token_id,
-                pad_token_id=tokenizer.pad_token_id, bos_token_id=None, **extra,
-            )  # fmt: skip
+                vocab_size=len(tokenizer),
+                hidden_size=64,
+                intermediate_size=160,
+                num_hidden_layers=2,
+                num_attention_heads=4,
+                num_key_value_heads=2,
+                max_position_embeddings=2048,
+                eos_token_id=tokenizer.eos_token_id,
+                pad_token_id=tokenizer.pad_token_id,
+                bos_token_id=None,
+                **extra,
+            )
             torch.manual_seed(0)
             folder = tmp_path_factory.mktemp(architecture)
             AutoModelForCausalLM.from_config(config).save_pretrained(folder)

@@ -117,21 +117,29 @@ def _pairs(text: str) -> list[tuple[str, str]]:
 def _facts() -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for country, city in _pairs(CAPITALS):
-        found += [(f"Какой город — столица страны {country}?", f"Столица страны {country} — {city}."),
-                  (f"В какой стране столица {city}?", f"{city} — столица страны {country}."),
-                  (f"Верно ли, что {city} — столица страны {country}? Ответь коротко.", "Да, верно.")]  # fmt: skip
+        found += [
+            (f"Какой город — столица страны {country}?", f"Столица страны {country} — {city}."),
+            (f"В какой стране столица {city}?", f"{city} — столица страны {country}."),
+            (f"Верно ли, что {city} — столица страны {country}? Ответь коротко.", "Да, верно."),
+        ]
     for what, answer in _table(CONCEPTS):
-        found += [(f"Объясни простыми словами, что такое {what}.", answer), (f"Расскажи ребёнку, что такое {what}. Одно-два предложения.", answer),
-                  (f"{what.capitalize()} — что это?", answer)]  # fmt: skip
+        found += [
+            (f"Объясни простыми словами, что такое {what}.", answer),
+            (f"Расскажи ребёнку, что такое {what}. Одно-два предложения.", answer),
+            (f"{what.capitalize()} — что это?", answer),
+        ]
     return found
 
 
 def _words() -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for russian, english in _pairs(WORDS):
-        found += [(f"Переведи на английский: {russian}", english), (f"Как по-русски будет «{english}»?", f"«{english}» по-русски — {russian}."),
-                  (f"Сколько букв в слове «{russian}»?", f"В слове «{russian}» букв: {len(russian)}."),
-                  (f"Напиши слово «{russian}» заглавными буквами.", russian.upper())]  # fmt: skip
+        found += [
+            (f"Переведи на английский: {russian}", english),
+            (f"Как по-русски будет «{english}»?", f"«{english}» по-русски — {russian}."),
+            (f"Сколько букв в слове «{russian}»?", f"В слове «{russian}» букв: {len(russian)}."),
+            (f"Напиши слово «{russian}» заглавными буквами.", russian.upper()),
+        ]
     for left, right in _pairs(OPPOSITES):
         found += [
             (f"Подбери антоним к слову «{left}».", f"{right.capitalize()}."),
@@ -165,11 +173,23 @@ def _instructions(rng: random.Random) -> list[tuple[str, str]]:
 def _sentences() -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
     for now, past, future in _table(SENTENCES):
-        found += [(f"Поставь предложение в прошедшее время: {now}.", f"{past}."), (f"Поставь предложение в будущее время: {now}.", f"{future}."),
-                  (f"Исправь порядок слов: {' '.join(reversed(now.lower().split()))}.", f"{now}."), (f"Преврати утверждение в вопрос: {now}.", f"{now}?")]  # fmt: skip
+        found += [
+            (f"Поставь предложение в прошедшее время: {now}.", f"{past}."),
+            (f"Поставь предложение в будущее время: {now}.", f"{future}."),
+            (f"Исправь порядок слов: {' '.join(reversed(now.lower().split()))}.", f"{now}."),
+            (f"Преврати утверждение в вопрос: {now}.", f"{now}?"),
+        ]
     for name in NAMES:
-        found += [(f"Придумай короткое поздравление с днём рождения для человека по имени {name}.", f"{name}, с днём рождения! Пусть год будет добрым, а друзья — рядом."),
-                  (f"Напиши вежливую просьбу: пусть {name} пришлёт отчёт до пятницы.", f"{name}, пришлите, пожалуйста, отчёт до пятницы. Заранее спасибо!")]  # fmt: skip
+        found += [
+            (
+                f"Придумай короткое поздравление с днём рождения для человека по имени {name}.",
+                f"{name}, с днём рождения! Пусть год будет добрым, а друзья — рядом.",
+            ),
+            (
+                f"Напиши вежливую просьбу: пусть {name} пришлёт отчёт до пятницы.",
+                f"{name}, пришлите, пожалуйста, отчёт до пятницы. Заранее спасибо!",
+            ),
+        ]
     for kilometres in range(2, 82):
         found.append((f"Переведи {kilometres} км в метры.", f"{kilometres} км — это {kilometres * 1000} м."))
     for hours in range(2, 62):
@@ -187,26 +207,46 @@ def _reasoning(rng: random.Random) -> list[tuple[str, str]]:
     for _ in range(80):
         name, price, count, paid = rng.choice(NAMES), rng.randint(12, 90), rng.randint(2, 9), 1000
         cost = price * count
-        found.append((f"{name} покупает {count} тетрадей по {price} рублей и платит {paid} рублей. Сколько сдачи?",
-                      f"<think>\nСначала цена всего: {count} · {price} = {cost}.\nСдача: {paid} − {cost} = {paid - cost}.\nПроверка: {cost} + {paid - cost} = {paid}.\n</think>\n\nСдача {paid - cost} рублей."))  # fmt: skip
+        found.append(
+            (
+                f"{name} покупает {count} тетрадей по {price} рублей и платит {paid} рублей. Сколько сдачи?",
+                f"<think>\nСначала цена всего: {count} · {price} = {cost}.\nСдача: {paid} − {cost} = {paid - cost}.\nПроверка: {cost} + {paid - cost} = {paid}.\n</think>\n\nСдача {paid - cost} рублей.",
+            )
+        )
     for _ in range(60):
         start, step = rng.randint(1, 30), rng.randint(2, 15)
         shown = [start + i * step for i in range(4)]
-        found.append((f"Продолжи ряд: {', '.join(map(str, shown))}, … Какое число следующее?",
-                      f"<think>\nРазности: {shown[1]} − {shown[0]} = {step}, {shown[2]} − {shown[1]} = {step}. Шаг одинаковый.\nСледующее: {shown[3]} + {step} = {shown[3] + step}.\n</think>\n\n{shown[3] + step}"))  # fmt: skip
+        found.append(
+            (
+                f"Продолжи ряд: {', '.join(map(str, shown))}, … Какое число следующее?",
+                f"<think>\nРазности: {shown[1]} − {shown[0]} = {step}, {shown[2]} − {shown[1]} = {step}. Шаг одинаковый.\nСледующее: {shown[3]} + {step} = {shown[3] + step}.\n</think>\n\n{shown[3] + step}",
+            )
+        )
     for _ in range(60):
         a, b, c = rng.sample(NAMES, 3)
-        found.append((f"{a} выше, чем {b}. {b} выше, чем {c}. Кто самый низкий?",
-                      f"<think>\nПо условию {a} > {b} и {b} > {c}, значит {a} > {b} > {c}.\nНиже всех последний в этом ряду.\n</think>\n\nСамый низкий рост у человека по имени {c}."))  # fmt: skip
+        found.append(
+            (
+                f"{a} выше, чем {b}. {b} выше, чем {c}. Кто самый низкий?",
+                f"<think>\nПо условию {a} > {b} и {b} > {c}, значит {a} > {b} > {c}.\nНиже всех последний в этом ряду.\n</think>\n\nСамый низкий рост у человека по имени {c}.",
+            )
+        )
     for _ in range(60):
         day, shift = date(2024, rng.randint(1, 12), rng.randint(1, 28)), rng.randint(5, 40)
         then = day + timedelta(days=shift)
-        found.append((f"Сегодня {day:%d.%m.%Y}. Какая дата будет через {shift} дней?",
-                      f"<think>\nК {day:%d.%m.%Y} прибавляю {shift} дней и слежу за концом месяца.\nПолучается {then:%d.%m.%Y}.\n</think>\n\n{then:%d.%m.%Y}"))  # fmt: skip
+        found.append(
+            (
+                f"Сегодня {day:%d.%m.%Y}. Какая дата будет через {shift} дней?",
+                f"<think>\nК {day:%d.%m.%Y} прибавляю {shift} дней и слежу за концом месяца.\nПолучается {then:%d.%m.%Y}.\n</think>\n\n{then:%d.%m.%Y}",
+            )
+        )
     for _ in range(60):
         speed, hours, rest = rng.randint(40, 110), rng.randint(2, 8), rng.randint(10, 90)
-        found.append((f"Машина ехала {hours} ч со скоростью {speed} км/ч, потом ещё {rest} км. Какой путь она прошла?",
-                      f"<think>\nПервая часть: {speed} · {hours} = {speed * hours} км.\nВсего: {speed * hours} + {rest} = {speed * hours + rest} км.\n</think>\n\n{speed * hours + rest} км"))  # fmt: skip
+        found.append(
+            (
+                f"Машина ехала {hours} ч со скоростью {speed} км/ч, потом ещё {rest} км. Какой путь она прошла?",
+                f"<think>\nПервая часть: {speed} · {hours} = {speed * hours} км.\nВсего: {speed * hours} + {rest} = {speed * hours + rest} км.\n</think>\n\n{speed * hours + rest} км",
+            )
+        )
     return found
 
 

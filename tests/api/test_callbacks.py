@@ -60,10 +60,22 @@ def test_a_callback_sees_a_run_in_order(tmp_path):
     recorder = Recorder()
     paceline.run_study(tiny_study(save_steps=2, eval_steps=2), tmp_path, [recorder])
     assert recorder.of("low") == [
-        ("check", None), ("start", 0), ("base", 0), ("step", 1), ("step", 2), ("log", 2), ("eval", 2),
-        ("checkpoint", 2), ("step", 3), ("step", 4), ("log", 4), ("low-coverage", 4), ("final", 4),
-        ("finished", 4), ("trained", None),
-    ]  # fmt: skip
+        ("check", None),
+        ("start", 0),
+        ("base", 0),
+        ("step", 1),
+        ("step", 2),
+        ("log", 2),
+        ("eval", 2),
+        ("checkpoint", 2),
+        ("step", 3),
+        ("step", 4),
+        ("log", 4),
+        ("low-coverage", 4),
+        ("final", 4),
+        ("finished", 4),
+        ("trained", None),
+    ]
     assert recorder.of("high") == recorder.of("low")
     assert recorder.entered == ["in", "out"]
 
@@ -79,9 +91,15 @@ def test_a_stop_saves_every_run_and_the_same_call_goes_on_as_if_there_had_been_n
     done = paceline.run_study(study, tmp_path, [second])
     assert done.state == "finished"
     assert [what for what in second.of("low") if what[0] != "check"] == [
-        ("resume", 2), ("step", 3), ("step", 4), ("log", 4), ("low-coverage", 4), ("final", 4),
-        ("finished", 4), ("trained", None),
-    ]  # fmt: skip
+        ("resume", 2),
+        ("step", 3),
+        ("step", 4),
+        ("log", 4),
+        ("low-coverage", 4),
+        ("final", 4),
+        ("finished", 4),
+        ("trained", None),
+    ]
     for run in done:
         ours, theirs = run.adapter, whole[run.name].adapter
         weights = "adapter_model.safetensors"

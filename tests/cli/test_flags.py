@@ -145,7 +145,14 @@ def test_a_recipes_flags_have_the_names_that_people_know():
 
 
 def test_a_growing_batch_and_a_curriculum_are_flags_too():
-    made = recipe_from("--batch-size", "{start: 2, end: 8, steps: 10}", "--phases", "{easy: [a]}", "--target-modules", "q_proj,v_proj")  # fmt: skip
+    made = recipe_from(
+        "--batch-size",
+        "{start: 2, end: 8, steps: 10}",
+        "--phases",
+        "{easy: [a]}",
+        "--target-modules",
+        "q_proj,v_proj",
+    )
     assert (made.batch_size.end, made.phases, made.target_modules) == (
         8,
         {"easy": ["a"]},

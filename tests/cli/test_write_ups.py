@@ -50,23 +50,57 @@ def values(recipe, fields):
 COMMON = "--mtbench_ru auto --mtbench_questions_limit 0 --mtbench_temperature 0.0"
 TAIL = "--baseline_eval_samples 40 --num_proc 4"
 RUSSIAN = {
-    f"--model Qwen/Qwen3-1.7B --output_dir qwen3_1p7b_exp1_aggressive --subset general --sample_ratio 0.25 --epochs 1 --batch 8 --grad_acc 16 --max_seq_length 768 --learning_rate 5e-5 --lora_r 16 --lora_alpha 32 --kl_coef 0.0 {COMMON} {TAIL}":
-        {"lr": 5e-5, "lora_r": 16, "lora_alpha": 32, "kl.coef": 0.0, "data.subset": "general", "data.sample_ratio": 0.25, "max_length": 768, "batch_size": 8, "grad_accum": 16},
-    f"--model Qwen/Qwen3-1.7B --output_dir qwen3_1p7b_exp2_conservative_full --subset general --sample_ratio 1.0 --epochs 1 --batch 8 --grad_acc 16 --max_seq_length 768 --learning_rate 1e-5 --lora_r 8 --lora_alpha 16 --kl_coef 0.0 {COMMON} {TAIL}":
-        {"lr": 1e-5, "lora_r": 8, "data.sample_ratio": 1.0},
-    f"--model Qwen/Qwen3-1.7B --output_dir qwen3_1p7b_exp3_kl002_g025 --subset general --sample_ratio 0.25 --epochs 1 --batch 8 --grad_acc 16 --max_seq_length 768 --learning_rate 1e-5 --lora_r 8 --lora_alpha 16 --kl_coef 0.02 --kl_start_step 150 --kl_warmup_steps 1 --kl_limit_seq 128 {COMMON} {TAIL}":
-        {"kl.coef": 0.02, "kl.start_step": 150, "kl.warmup_steps": 1, "kl.tail": 128},
-    f"--model Qwen/Qwen3-1.7B --output_dir qwen3_1p7b_exp4_mix_reasoning20 --subset both --mix_reasoning_ratio 0.2 --sample_ratio 0.25 --epochs 1 --batch 8 --grad_acc 16 --max_seq_length 768 --learning_rate 1e-5 --lora_r 8 --lora_alpha 16 --kl_coef 0.03 --kl_start_step 200 --kl_warmup_steps 300 --kl_limit_seq 128 {COMMON} {TAIL}":
-        {"data.subset": "both", "data.mix_reasoning_ratio": 0.2, "kl.coef": 0.03, "kl.warmup_steps": 300},
-    f"--model Qwen/Qwen3-1.7B --output_dir qwen3_1p7b_s1_gentle --subset general --sample_ratio 0.10 --epochs 2 --batch 8 --grad_acc 16 --max_seq_length 512 --learning_rate 1e-5 --lora_r 8 --lora_alpha 16 --kl_coef 0.02 --kl_start_step 150 --kl_warmup_steps 300 --kl_limit_seq 128 {COMMON} --mtbench_backend simple {TAIL}":
-        {"epochs": 2, "max_length": 512, "data.sample_ratio": 0.1, "eval.mtbench.judge": "simple"},
-    f"--model Qwen/Qwen3-1.7B --output_dir qwen3_1p7b_s2_mix20 --subset both --mix_reasoning_ratio 0.2 --sample_ratio 0.25 --epochs 1 --batch 8 --grad_acc 16 --max_seq_length 512 --learning_rate 8e-6 --lora_r 8 --lora_alpha 16 --kl_coef 0.03 --kl_start_step 200 --kl_warmup_steps 300 --kl_limit_seq 128 {COMMON} --mtbench_backend simple {TAIL}":
-        {"lr": 8e-6},
-    f"--model Qwen/Qwen3-1.7B --output_dir qwen3_1p7b_s3_tune_b12ga11 --subset both --mix_reasoning_ratio 0.2 --sample_ratio 0.25 --epochs 1 --batch 12 --grad_acc 11 --max_seq_length 512 --learning_rate 1.2e-5 --lora_r 8 --lora_alpha 16 --kl_coef 0.035 --kl_start_step 200 --kl_warmup_steps 400 --kl_limit_seq 128 --mtbench_ru auto --mtbench_questions_limit 32 --mtbench_temperature 0.0 --mtbench_backend simple --early_stop_patience 2 --eval_steps 200 {TAIL}":
-        {"batch_size": 12, "grad_accum": 11, "lr": 1.2e-5, "kl.coef": 0.035, "eval.mtbench.questions": 32, "early_stop_patience": 2, "eval_steps": 200},
-    f"--model Qwen/Qwen3-1.7B --output_dir qwen3_1p7b_s4_e2_mix20_kl003_lr1e-5_b12ga11 --subset both --mix_reasoning_ratio 0.2 --sample_ratio 0.25 --epochs 2 --batch 12 --grad_acc 11 --max_seq_length 512 --learning_rate 1e-5 --lora_r 8 --lora_alpha 16 --kl_coef 0.03 --kl_start_step 200 --kl_warmup_steps 400 --kl_limit_seq 128 {COMMON} --mtbench_backend simple {TAIL}":
-        {"epochs": 2, "effective_batch": 132},
-}  # fmt: skip
+    f"--model Qwen/Qwen3-1.7B --output_dir qwen3_1p7b_exp1_aggressive --subset general --sample_ratio 0.25 --epochs 1 --batch 8 --grad_acc 16 --max_seq_length 768 --learning_rate 5e-5 --lora_r 16 --lora_alpha 32 --kl_coef 0.0 {COMMON} {TAIL}": {
+        "lr": 5e-5,
+        "lora_r": 16,
+        "lora_alpha": 32,
+        "kl.coef": 0.0,
+        "data.subset": "general",
+        "data.sample_ratio": 0.25,
+        "max_length": 768,
+        "batch_size": 8,
+        "grad_accum": 16,
+    },
+    f"--model Qwen/Qwen3-1.7B --output_dir qwen3_1p7b_exp2_conservative_full --subset general --sample_ratio 1.0 --epochs 1 --batch 8 --grad_acc 16 --max_seq_length 768 --learning_rate 1e-5 --lora_r 8 --lora_alpha 16 --kl_coef 0.0 {COMMON} {TAIL}": {
+        "lr": 1e-5,
+        "lora_r": 8,
+        "data.sample_ratio": 1.0,
+    },
+    f"--model Qwen/Qwen3-1.7B --output_dir qwen3_1p7b_exp3_kl002_g025 --subset general --sample_ratio 0.25 --epochs 1 --batch 8 --grad_acc 16 --max_seq_length 768 --learning_rate 1e-5 --lora_r 8 --lora_alpha 16 --kl_coef 0.02 --kl_start_step 150 --kl_warmup_steps 1 --kl_limit_seq 128 {COMMON} {TAIL}": {
+        "kl.coef": 0.02,
+        "kl.start_step": 150,
+        "kl.warmup_steps": 1,
+        "kl.tail": 128,
+    },
+    f"--model Qwen/Qwen3-1.7B --output_dir qwen3_1p7b_exp4_mix_reasoning20 --subset both --mix_reasoning_ratio 0.2 --sample_ratio 0.25 --epochs 1 --batch 8 --grad_acc 16 --max_seq_length 768 --learning_rate 1e-5 --lora_r 8 --lora_alpha 16 --kl_coef 0.03 --kl_start_step 200 --kl_warmup_steps 300 --kl_limit_seq 128 {COMMON} {TAIL}": {
+        "data.subset": "both",
+        "data.mix_reasoning_ratio": 0.2,
+        "kl.coef": 0.03,
+        "kl.warmup_steps": 300,
+    },
+    f"--model Qwen/Qwen3-1.7B --output_dir qwen3_1p7b_s1_gentle --subset general --sample_ratio 0.10 --epochs 2 --batch 8 --grad_acc 16 --max_seq_length 512 --learning_rate 1e-5 --lora_r 8 --lora_alpha 16 --kl_coef 0.02 --kl_start_step 150 --kl_warmup_steps 300 --kl_limit_seq 128 {COMMON} --mtbench_backend simple {TAIL}": {
+        "epochs": 2,
+        "max_length": 512,
+        "data.sample_ratio": 0.1,
+        "eval.mtbench.judge": "simple",
+    },
+    f"--model Qwen/Qwen3-1.7B --output_dir qwen3_1p7b_s2_mix20 --subset both --mix_reasoning_ratio 0.2 --sample_ratio 0.25 --epochs 1 --batch 8 --grad_acc 16 --max_seq_length 512 --learning_rate 8e-6 --lora_r 8 --lora_alpha 16 --kl_coef 0.03 --kl_start_step 200 --kl_warmup_steps 300 --kl_limit_seq 128 {COMMON} --mtbench_backend simple {TAIL}": {
+        "lr": 8e-6
+    },
+    f"--model Qwen/Qwen3-1.7B --output_dir qwen3_1p7b_s3_tune_b12ga11 --subset both --mix_reasoning_ratio 0.2 --sample_ratio 0.25 --epochs 1 --batch 12 --grad_acc 11 --max_seq_length 512 --learning_rate 1.2e-5 --lora_r 8 --lora_alpha 16 --kl_coef 0.035 --kl_start_step 200 --kl_warmup_steps 400 --kl_limit_seq 128 --mtbench_ru auto --mtbench_questions_limit 32 --mtbench_temperature 0.0 --mtbench_backend simple --early_stop_patience 2 --eval_steps 200 {TAIL}": {
+        "batch_size": 12,
+        "grad_accum": 11,
+        "lr": 1.2e-5,
+        "kl.coef": 0.035,
+        "eval.mtbench.questions": 32,
+        "early_stop_patience": 2,
+        "eval_steps": 200,
+    },
+    f"--model Qwen/Qwen3-1.7B --output_dir qwen3_1p7b_s4_e2_mix20_kl003_lr1e-5_b12ga11 --subset both --mix_reasoning_ratio 0.2 --sample_ratio 0.25 --epochs 2 --batch 12 --grad_acc 11 --max_seq_length 512 --learning_rate 1e-5 --lora_r 8 --lora_alpha 16 --kl_coef 0.03 --kl_start_step 200 --kl_warmup_steps 400 --kl_limit_seq 128 {COMMON} --mtbench_backend simple {TAIL}": {
+        "epochs": 2,
+        "effective_batch": 132,
+    },
+}
 
 
 @pytest.mark.parametrize("line", RUSSIAN, ids=lambda line: line.split()[3])
@@ -79,13 +113,24 @@ def test_the_russian_reproduction_plan(recipe_of, line):
 
 
 RUST = {
-    "--preset small-batch -n 10000": {"batch_size": 2, "grad_accum": 2, "lr": 2e-5, "lora_dropout": 0.1, "data.n": 10000},
-    "--preset aggressive-lr -n 5000 --push-to-hub": {"batch_size": 4, "lr": 5e-5, "warmup_ratio": 0.2, "data.n": 5000},
+    "--preset small-batch -n 10000": {
+        "batch_size": 2,
+        "grad_accum": 2,
+        "lr": 2e-5,
+        "lora_dropout": 0.1,
+        "data.n": 10000,
+    },
+    "--preset aggressive-lr -n 5000 --push-to-hub": {
+        "batch_size": 4,
+        "lr": 5e-5,
+        "warmup_ratio": 0.2,
+        "data.n": 5000,
+    },
     "--preset small-batch --lr 3e-5": {"batch_size": 2, "lr": 3e-5},
     "--preset small-batch -n 5000 --run-name exp-small-batch-5k": {"data.n": 5000},
     "--preset small-batch -n 10000 --push-to-hub": {"data.n": 10000},
     "--push_to_hub --hub_model_id USER/model-lora": {"lr": 2e-5},  # the teaching guide's
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("line", RUST)

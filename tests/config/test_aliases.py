@@ -23,14 +23,33 @@ def notes(**fields):
 def test_an_sft_configuration_of_trl_is_a_recipe():
     """The arguments of the QLoRA post-mortem's first remedy and of its 8-bit one, as they stand there."""
     arguments = {
-        "per_device_train_batch_size": 2, "per_device_eval_batch_size": 2, "gradient_accumulation_steps": 16,
-        "learning_rate": 1e-4, "max_steps": 2000, "warmup_steps": 200, "lr_scheduler_type": "cosine", "logging_steps": 25,
-        "eval_steps": 500, "save_steps": 500, "eval_strategy": "steps", "save_strategy": "steps", "max_grad_norm": 1.0,
-        "load_in_8bit": True, "llm_int8_threshold": 6.0, "llm_int8_has_fp16_weight": False,
-        "r": 32, "lora_alpha": 64, "lora_dropout": 0.1, "bias": "none", "use_rslora": True,
+        "per_device_train_batch_size": 2,
+        "per_device_eval_batch_size": 2,
+        "gradient_accumulation_steps": 16,
+        "learning_rate": 1e-4,
+        "max_steps": 2000,
+        "warmup_steps": 200,
+        "lr_scheduler_type": "cosine",
+        "logging_steps": 25,
+        "eval_steps": 500,
+        "save_steps": 500,
+        "eval_strategy": "steps",
+        "save_strategy": "steps",
+        "max_grad_norm": 1.0,
+        "load_in_8bit": True,
+        "llm_int8_threshold": 6.0,
+        "llm_int8_has_fp16_weight": False,
+        "r": 32,
+        "lora_alpha": 64,
+        "lora_dropout": 0.1,
+        "bias": "none",
+        "use_rslora": True,
         "target_modules": ["q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-        "bf16": True, "packing": False, "report_to": ["trackio"], "optim": "adamw_torch_fused",
-    }  # fmt: skip
+        "bf16": True,
+        "packing": False,
+        "report_to": ["trackio"],
+        "optim": "adamw_torch_fused",
+    }
     made = make_recipe({"base": "b", "data": "d", **arguments}, "post-mortem")
     assert (made.batch_size, made.grad_accum, made.lr, made.lr_scheduler) == (2, 16, 1e-4, "cosine")
     assert (made.quantize, made.lora_r, made.use_rslora, made.optim, made.track) == (
@@ -67,12 +86,21 @@ def test_a_bitsandbytes_configuration_is_quantize(fields, quantize):
     [
         ({"kl_limit_seq": 128, "kl": {"coef": 0.1}}, {"kl": {"tail": 128, "coef": 0.1}}),
         ({"kl_coef": 0.1, "kl": {}}, {"kl": {"coef": 0.1}}),
-        ({"data": "d", "num_examples": 5, "subset": "both"}, {"data": {"source": "d", "n": 5, "subset": "both"}}),
-        ({"mtbench_ru": "auto", "eval": {"code": {"n": 3}}}, {"eval": {"mtbench": {"lang": "auto"}, "code": {"n": 3}}}),
+        (
+            {"data": "d", "num_examples": 5, "subset": "both"},
+            {"data": {"source": "d", "n": 5, "subset": "both"}},
+        ),
+        (
+            {"mtbench_ru": "auto", "eval": {"code": {"n": 3}}},
+            {"eval": {"mtbench": {"lang": "auto"}, "code": {"n": 3}}},
+        ),
         ({"fp16": True, "bf16": False}, {"compute_dtype": "float16"}),
         ({"bnb_4bit_compute_dtype": "torch.bfloat16"}, {"compute_dtype": "bfloat16"}),
         ({"optim": "paged_adamw_8bit"}, {"optim": "adamw8bit"}),
-        ({"lr_scheduler_kwargs": {"num_cycles": 3, "min_lr_rate": 0.1}}, {"num_cycles": 3, "min_lr_ratio": 0.1}),
+        (
+            {"lr_scheduler_kwargs": {"num_cycles": 3, "min_lr_rate": 0.1}},
+            {"num_cycles": 3, "min_lr_ratio": 0.1},
+        ),
         ({"eval_strategy": "no"}, {"eval_steps": None}),
         ({"eval_strategy": False}, {"eval_steps": None}),  # a bare `no` in YAML
         ({"completion_only_loss": False}, {"loss_on": "all"}),
@@ -80,7 +108,7 @@ def test_a_bitsandbytes_configuration_is_quantize(fields, quantize):
         ({"lr": 1e-4, "learning_rate": 1e-4}, {"lr": 1e-4}),
         ({"use_dora": False, "dataset_text_field": None, "trust_remote_code": False}, {}),
     ],
-)  # fmt: skip
+)
 def test_what_a_setting_becomes(fields, expected):
     assert resolved(**fields) == expected
 

@@ -22,17 +22,26 @@ SMALLEST = {"base": "b", "data": "d.jsonl"}
         ({"lora_alpha": -1}, "field 'lora_alpha' is -1: input should be greater than 0"),
         ({"lora_dropout": 1.0}, "field 'lora_dropout' is 1.0: input should be less than 1"),
         ({"num_cycles": 0}, "field 'num_cycles' is 0: input should be greater than 0"),
-        ({"lr_scheduler": "cosin"}, "field 'lr_scheduler' is 'cosin': no such schedule, did you mean 'cosine'?"),
+        (
+            {"lr_scheduler": "cosin"},
+            "field 'lr_scheduler' is 'cosin': no such schedule, did you mean 'cosine'?",
+        ),
         ({"load_best": True}, "load_best needs eval_steps"),
         ({"base": None}, "field 'base' is None"),
         ({"batch_size": 0}, "field 'batch_size' is 0: input should be greater than 0"),
         ({"batch_size": {"start": 4, "end": 2, "steps": 9}}, "field 'batch_size' is"),
         ({"batch_size": {"start": 4, "end": 8}}, "field 'batch_size.steps' is missing"),
-        ({"batch_size": {"start": 4, "end": 8, "step": 3}}, "unknown field 'batch_size.step', did you mean 'steps'?"),
-        ({"compute_dtype": "float16"}, "compute_dtype float16 (fp16) is for bases that are quantized to 4 bits"),
+        (
+            {"batch_size": {"start": 4, "end": 8, "step": 3}},
+            "unknown field 'batch_size.step', did you mean 'steps'?",
+        ),
+        (
+            {"compute_dtype": "float16"},
+            "compute_dtype float16 (fp16) is for bases that are quantized to 4 bits",
+        ),
         ({"phases": {"a": 3}}, "field 'phases.a' is 3"),
     ],
-)  # fmt: skip
+)
 def test_bad_fields_are_named_in_one_line(fields, message):
     with pytest.raises(ConfigError) as caught:
         make_recipe({**SMALLEST, **fields}, "recipe.yaml")
@@ -42,8 +51,11 @@ def test_bad_fields_are_named_in_one_line(fields, message):
 
 @pytest.mark.parametrize(
     ("fields", "message"),
-    [({"data": "d"}, r"'base' is missing; give it in the file or as --base"), ({"base": "b"}, r"'data' is missing.*as --data")],
-)  # fmt: skip
+    [
+        ({"data": "d"}, r"'base' is missing; give it in the file or as --base"),
+        ({"base": "b"}, r"'data' is missing.*as --data"),
+    ],
+)
 def test_a_missing_field_says_how_to_give_it(fields, message):
     with pytest.raises(ConfigError, match=message):
         make_recipe(fields, "recipe")

@@ -122,51 +122,228 @@ def test_a_bad_study_is_refused_in_one_line(load, text, message):
 
 # file, run -> what its write-up says
 PUBLISHED = {
-    ("qwen3-0.6b-rust", "exp-qwen3-0.6b-5k"):
-        {"data.n": 5000, "epochs": 1, "batch_size": 2, "grad_accum": 2, "lr": 2e-5, "lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.1, "max_length": 2048, "lr_scheduler": "cosine"},
-    ("qwen3-0.6b-rust", "exp-qwen3-0.6b-20k-r32-1024-a100"):
-        {"data.n": 20000, "epochs": 1, "batch_size": 2, "grad_accum": 2, "lr": 2e-5, "lora_r": 32, "lora_alpha": 64, "lora_dropout": 0.1, "max_length": 1024, "lr_scheduler": "cosine"},
-    ("qwen3-0.6b-rust", "exp-qwen3-0.6b-20k-2ep-restarts"):
-        {"data.n": 20000, "epochs": 2, "batch_size": 2, "grad_accum": 2, "lr": 2e-5, "lora_r": 32, "lora_alpha": 64, "lora_dropout": 0.1, "max_length": 1024, "lr_scheduler": "cosine_with_restarts", "warmup_ratio": 0.1},
-    **{("qwen3-0.6b-rust-next", run):
-        {"data.n": 20000, "epochs": 4 if run == "four-epochs" else 2, "batch_size": 2, "grad_accum": 2, "lora_r": 32, "lora_alpha": 64, "lora_dropout": 0.1, "max_length": 1024,
-         "lr_scheduler": "cosine_with_restarts", "num_cycles": "epochs"}
-       for run in ("two-epochs", "four-epochs", "easy-first", "phase-1-understanding", "phase-2-annotation", "phase-3-generation", "cleaned", "distilled")},
-    ("rust-five-recipes", "exp-baseline-10k"):
-        {"epochs": 1, "lr": 2e-5, "batch_size": 4, "grad_accum": 4, "warmup_ratio": 0.1, "lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.05},
-    ("rust-five-recipes", "exp-conservative-lr-10k"):
-        {"epochs": 2, "lr": 1e-5, "batch_size": 4, "grad_accum": 4, "warmup_ratio": 0.1, "lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.05},
-    ("rust-five-recipes", "exp-high-capacity-10k"):
-        {"epochs": 1, "lr": 2e-5, "batch_size": 4, "grad_accum": 4, "warmup_ratio": 0.1, "lora_r": 32, "lora_alpha": 64, "lora_dropout": 0.1},
-    ("rust-five-recipes", "exp-aggressive-lr-10k"):
-        {"epochs": 1, "lr": 5e-5, "batch_size": 4, "grad_accum": 4, "warmup_ratio": 0.2, "lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.05},
-    ("rust-five-recipes", "exp-small-batch-10k"):
-        {"epochs": 1, "lr": 2e-5, "batch_size": 2, "grad_accum": 2, "warmup_ratio": 0.1, "lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.1},
-    ("rust-five-recipes", "exp-small-batch-5k"):
-        {"base": "Qwen/Qwen3-4B-Instruct-2507", "data.n": 5000, "batch_size": 2, "grad_accum": 2, "lora_dropout": 0.1},
-    ("codeforces-guide", "train-qwen3-sft"):
-        {"lr": 2e-4, "batch_size": 4, "grad_accum": 4, "lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.05, "gradient_checkpointing": True, "save_steps": 100},
-    ("qlora-rescue", "failed"):
-        {"batch_size": 1, "grad_accum": 8, "max_steps": 500, "lr": 5e-5, "quantize": "nf4-double", "eval_steps": 150, "lr_scheduler": "cosine", "data.n": 45000},
-    ("qlora-rescue", "approach-1-conservative"):
-        {"batch_size": 2, "grad_accum": 16, "max_steps": 2000, "lr": 1e-4, "warmup_steps": 200, "eval_steps": 500, "save_steps": 500, "logging_steps": 25, "max_grad_norm": 1.0, "lr_scheduler": "cosine"},
-    ("qlora-rescue", "approach-2-aggressive"):
-        {"batch_size": 4, "grad_accum": 16, "max_steps": 5000, "lr": 2e-4, "warmup_steps": 500, "weight_decay": 0.01, "max_grad_norm": 1.0},
-    ("qlora-rescue", "approach-3-int8"):
-        {"quantize": "int8", "llm_int8_threshold": 6.0, "lora_r": 32, "lora_alpha": 64, "lora_dropout": 0.1, "use_rslora": True,
-         "target_modules": ["q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]},
-    ("qwen3-1.7b-twix", "qwen3_1p7b_exp1_aggressive"):
-        {"data.subset": "general", "data.sample_ratio": 0.25, "epochs": 1, "batch_size": 8, "grad_accum": 16, "max_length": 768, "lr": 5e-5, "lora_r": 16, "lora_alpha": 32, "kl.coef": 0.0},
-    ("qwen3-1.7b-twix", "qwen3_1p7b_exp4_mix_reasoning20"):
-        {"data.subset": "both", "data.mix_reasoning_ratio": 0.2, "data.sample_ratio": 0.25, "lr": 1e-5, "lora_r": 8, "lora_alpha": 16,
-         "kl.coef": 0.03, "kl.start_step": 200, "kl.warmup_steps": 300, "kl.tail": 128},
-    ("qwen3-1.7b-twix", "qwen3_1p7b_s1_gentle"):
-        {"data.subset": "general", "data.sample_ratio": 0.1, "epochs": 2, "max_length": 512, "lr": 1e-5, "kl.coef": 0.02, "kl.start_step": 150, "kl.warmup_steps": 300},
-    ("qwen3-1.7b-twix", "qwen3_1p7b_s3_tune_b12ga11"):
-        {"batch_size": 12, "grad_accum": 11, "lr": 1.2e-5, "kl.coef": 0.035, "kl.warmup_steps": 400, "eval.mtbench.during.steps": 200, "eval.mtbench.during.patience": 2, "epochs": 1},
-    ("qwen3-1.7b-twix", "qwen3_1p7b_s4_e2_mix20_kl003_lr1e-5_b12ga11"):
-        {"batch_size": 12, "grad_accum": 11, "lr": 1e-5, "kl.coef": 0.03, "kl.warmup_steps": 400, "epochs": 2, "max_length": 512},
-}  # fmt: skip
+    ("qwen3-0.6b-rust", "exp-qwen3-0.6b-5k"): {
+        "data.n": 5000,
+        "epochs": 1,
+        "batch_size": 2,
+        "grad_accum": 2,
+        "lr": 2e-5,
+        "lora_r": 16,
+        "lora_alpha": 32,
+        "lora_dropout": 0.1,
+        "max_length": 2048,
+        "lr_scheduler": "cosine",
+    },
+    ("qwen3-0.6b-rust", "exp-qwen3-0.6b-20k-r32-1024-a100"): {
+        "data.n": 20000,
+        "epochs": 1,
+        "batch_size": 2,
+        "grad_accum": 2,
+        "lr": 2e-5,
+        "lora_r": 32,
+        "lora_alpha": 64,
+        "lora_dropout": 0.1,
+        "max_length": 1024,
+        "lr_scheduler": "cosine",
+    },
+    ("qwen3-0.6b-rust", "exp-qwen3-0.6b-20k-2ep-restarts"): {
+        "data.n": 20000,
+        "epochs": 2,
+        "batch_size": 2,
+        "grad_accum": 2,
+        "lr": 2e-5,
+        "lora_r": 32,
+        "lora_alpha": 64,
+        "lora_dropout": 0.1,
+        "max_length": 1024,
+        "lr_scheduler": "cosine_with_restarts",
+        "warmup_ratio": 0.1,
+    },
+    **{
+        ("qwen3-0.6b-rust-next", run): {
+            "data.n": 20000,
+            "epochs": 4 if run == "four-epochs" else 2,
+            "batch_size": 2,
+            "grad_accum": 2,
+            "lora_r": 32,
+            "lora_alpha": 64,
+            "lora_dropout": 0.1,
+            "max_length": 1024,
+            "lr_scheduler": "cosine_with_restarts",
+            "num_cycles": "epochs",
+        }
+        for run in (
+            "two-epochs",
+            "four-epochs",
+            "easy-first",
+            "phase-1-understanding",
+            "phase-2-annotation",
+            "phase-3-generation",
+            "cleaned",
+            "distilled",
+        )
+    },
+    ("rust-five-recipes", "exp-baseline-10k"): {
+        "epochs": 1,
+        "lr": 2e-5,
+        "batch_size": 4,
+        "grad_accum": 4,
+        "warmup_ratio": 0.1,
+        "lora_r": 16,
+        "lora_alpha": 32,
+        "lora_dropout": 0.05,
+    },
+    ("rust-five-recipes", "exp-conservative-lr-10k"): {
+        "epochs": 2,
+        "lr": 1e-5,
+        "batch_size": 4,
+        "grad_accum": 4,
+        "warmup_ratio": 0.1,
+        "lora_r": 16,
+        "lora_alpha": 32,
+        "lora_dropout": 0.05,
+    },
+    ("rust-five-recipes", "exp-high-capacity-10k"): {
+        "epochs": 1,
+        "lr": 2e-5,
+        "batch_size": 4,
+        "grad_accum": 4,
+        "warmup_ratio": 0.1,
+        "lora_r": 32,
+        "lora_alpha": 64,
+        "lora_dropout": 0.1,
+    },
+    ("rust-five-recipes", "exp-aggressive-lr-10k"): {
+        "epochs": 1,
+        "lr": 5e-5,
+        "batch_size": 4,
+        "grad_accum": 4,
+        "warmup_ratio": 0.2,
+        "lora_r": 16,
+        "lora_alpha": 32,
+        "lora_dropout": 0.05,
+    },
+    ("rust-five-recipes", "exp-small-batch-10k"): {
+        "epochs": 1,
+        "lr": 2e-5,
+        "batch_size": 2,
+        "grad_accum": 2,
+        "warmup_ratio": 0.1,
+        "lora_r": 16,
+        "lora_alpha": 32,
+        "lora_dropout": 0.1,
+    },
+    ("rust-five-recipes", "exp-small-batch-5k"): {
+        "base": "Qwen/Qwen3-4B-Instruct-2507",
+        "data.n": 5000,
+        "batch_size": 2,
+        "grad_accum": 2,
+        "lora_dropout": 0.1,
+    },
+    ("codeforces-guide", "train-qwen3-sft"): {
+        "lr": 2e-4,
+        "batch_size": 4,
+        "grad_accum": 4,
+        "lora_r": 16,
+        "lora_alpha": 32,
+        "lora_dropout": 0.05,
+        "gradient_checkpointing": True,
+        "save_steps": 100,
+    },
+    ("qlora-rescue", "failed"): {
+        "batch_size": 1,
+        "grad_accum": 8,
+        "max_steps": 500,
+        "lr": 5e-5,
+        "quantize": "nf4-double",
+        "eval_steps": 150,
+        "lr_scheduler": "cosine",
+        "data.n": 45000,
+    },
+    ("qlora-rescue", "approach-1-conservative"): {
+        "batch_size": 2,
+        "grad_accum": 16,
+        "max_steps": 2000,
+        "lr": 1e-4,
+        "warmup_steps": 200,
+        "eval_steps": 500,
+        "save_steps": 500,
+        "logging_steps": 25,
+        "max_grad_norm": 1.0,
+        "lr_scheduler": "cosine",
+    },
+    ("qlora-rescue", "approach-2-aggressive"): {
+        "batch_size": 4,
+        "grad_accum": 16,
+        "max_steps": 5000,
+        "lr": 2e-4,
+        "warmup_steps": 500,
+        "weight_decay": 0.01,
+        "max_grad_norm": 1.0,
+    },
+    ("qlora-rescue", "approach-3-int8"): {
+        "quantize": "int8",
+        "llm_int8_threshold": 6.0,
+        "lora_r": 32,
+        "lora_alpha": 64,
+        "lora_dropout": 0.1,
+        "use_rslora": True,
+        "target_modules": ["q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+    },
+    ("qwen3-1.7b-twix", "qwen3_1p7b_exp1_aggressive"): {
+        "data.subset": "general",
+        "data.sample_ratio": 0.25,
+        "epochs": 1,
+        "batch_size": 8,
+        "grad_accum": 16,
+        "max_length": 768,
+        "lr": 5e-5,
+        "lora_r": 16,
+        "lora_alpha": 32,
+        "kl.coef": 0.0,
+    },
+    ("qwen3-1.7b-twix", "qwen3_1p7b_exp4_mix_reasoning20"): {
+        "data.subset": "both",
+        "data.mix_reasoning_ratio": 0.2,
+        "data.sample_ratio": 0.25,
+        "lr": 1e-5,
+        "lora_r": 8,
+        "lora_alpha": 16,
+        "kl.coef": 0.03,
+        "kl.start_step": 200,
+        "kl.warmup_steps": 300,
+        "kl.tail": 128,
+    },
+    ("qwen3-1.7b-twix", "qwen3_1p7b_s1_gentle"): {
+        "data.subset": "general",
+        "data.sample_ratio": 0.1,
+        "epochs": 2,
+        "max_length": 512,
+        "lr": 1e-5,
+        "kl.coef": 0.02,
+        "kl.start_step": 150,
+        "kl.warmup_steps": 300,
+    },
+    ("qwen3-1.7b-twix", "qwen3_1p7b_s3_tune_b12ga11"): {
+        "batch_size": 12,
+        "grad_accum": 11,
+        "lr": 1.2e-5,
+        "kl.coef": 0.035,
+        "kl.warmup_steps": 400,
+        "eval.mtbench.during.steps": 200,
+        "eval.mtbench.during.patience": 2,
+        "epochs": 1,
+    },
+    ("qwen3-1.7b-twix", "qwen3_1p7b_s4_e2_mix20_kl003_lr1e-5_b12ga11"): {
+        "batch_size": 12,
+        "grad_accum": 11,
+        "lr": 1e-5,
+        "kl.coef": 0.03,
+        "kl.warmup_steps": 400,
+        "epochs": 2,
+        "max_length": 512,
+    },
+}
 
 
 @pytest.mark.parametrize(("file", "run"), PUBLISHED, ids=lambda part: part)

@@ -58,10 +58,16 @@ def test_a_hub_that_cannot_be_reached_is_no_fault_of_the_data():
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (ValueError('Unknown split "trian". Should be one of'), "no split 'trian', did you mean 'train'.; there are train, test"),
-        (datasets.exceptions.DatasetNotFoundError("no dataset x"), "neither a local file nor a data set that the hub gives"),
+        (
+            ValueError('Unknown split "trian". Should be one of'),
+            "no split 'trian', did you mean 'train'.; there are train, test",
+        ),
+        (
+            datasets.exceptions.DatasetNotFoundError("no dataset x"),
+            "neither a local file nor a data set that the hub gives",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_the_hub_does_not_have_is_a_fault_of_the_data(monkeypatch, error, message):
     def refuse(*arguments, **options):
         raise error

@@ -17,11 +17,18 @@ ROWS = {
     "twix": {"messages": [USER, ANSWER], "subset": "general"},
     "prompt-completion": {"prompt": "Question?", "completion": "Answer."},
     "alpaca": {"instruction": "Question?", "input": "Text.", "output": "Answer."},
-    "sharegpt": {"conversations": [{"from": "human", "value": "Question?"}, {"from": "gpt", "value": "Answer."}]},
-    "strandset": {"crate_name": "c", "task_category": "code_summarization", "input_data": "{'code': 'fn f() {}'}",
-                  "output_data": '{"summary": "Answer."}', "test": ""},
+    "sharegpt": {
+        "conversations": [{"from": "human", "value": "Question?"}, {"from": "gpt", "value": "Answer."}]
+    },
+    "strandset": {
+        "crate_name": "c",
+        "task_category": "code_summarization",
+        "input_data": "{'code': 'fn f() {}'}",
+        "output_data": '{"summary": "Answer."}',
+        "test": "",
+    },
     "codeforces": {"title": "T", "description": "Question?", "generation": "Answer."},
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")

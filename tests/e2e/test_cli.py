@@ -27,9 +27,19 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     content = {
         "study": "short",
-        "recipe": {"base": "embedded", "data": {"source": "embedded:rust", "n": 200, "eval_ratio": 0.3}, "lr": 1e-3, "max_steps": 6, "logging_steps": 2},
-        "runs": [{"name": "base-rate"}, {"name": "frozen", "lr": 1e-9, "hypothesis": "too low to learn"}, {"name": "tenfold", "preset": "small-batch", "lr": 3e-3}],
-    }  # fmt: skip
+        "recipe": {
+            "base": "embedded",
+            "data": {"source": "embedded:rust", "n": 200, "eval_ratio": 0.3},
+            "lr": 1e-3,
+            "max_steps": 6,
+            "logging_steps": 2,
+        },
+        "runs": [
+            {"name": "base-rate"},
+            {"name": "frozen", "lr": 1e-9, "hypothesis": "too low to learn"},
+            {"name": "tenfold", "preset": "small-batch", "lr": 3e-3},
+        ],
+    }
     (folder / "short.yaml").write_text(yaml.safe_dump(content))
     said = paceline("study", "run", folder / "short.yaml", "--runs", folder, "--json")
     return folder, json.loads(said)
@@ -138,13 +148,56 @@ def test_chat_answers_from_a_pipe(trained):
 
 def test_the_seeds_own_flags(tmp_path):
     paceline(
-        "train", "--preset", "small-batch", "-n", 60, "--run-name", "exp", "--base", "embedded", "--data", "embedded:rust", "--lr", "3e-5", "--batch-size", 3,
-        "--grad-accum", 1, "--warmup-ratio", 0.2, "--lora-r", 4, "--lora-alpha", 8, "--lora-dropout", 0.2, "--max-length", 300, "--epochs", 0.2,
-        "--lr-scheduler", "linear", "--seed", 7, "--runs", tmp_path,
-    )  # fmt: skip
+        "train",
+        "--preset",
+        "small-batch",
+        "-n",
+        60,
+        "--run-name",
+        "exp",
+        "--base",
+        "embedded",
+        "--data",
+        "embedded:rust",
+        "--lr",
+        "3e-5",
+        "--batch-size",
+        3,
+        "--grad-accum",
+        1,
+        "--warmup-ratio",
+        0.2,
+        "--lora-r",
+        4,
+        "--lora-alpha",
+        8,
+        "--lora-dropout",
+        0.2,
+        "--max-length",
+        300,
+        "--epochs",
+        0.2,
+        "--lr-scheduler",
+        "linear",
+        "--seed",
+        7,
+        "--runs",
+        tmp_path,
+    )
     recipe = yaml.safe_load((tmp_path / "exp" / "recipe.yaml").read_text())
-    expected = {"lr": 3e-5, "batch_size": 3, "grad_accum": 1, "warmup_ratio": 0.2, "lora_r": 4, "lora_alpha": 8, "lora_dropout": 0.2, "max_length": 300,
-                "epochs": 0.2, "lr_scheduler": "linear", "seed": 7}  # fmt: skip
+    expected = {
+        "lr": 3e-5,
+        "batch_size": 3,
+        "grad_accum": 1,
+        "warmup_ratio": 0.2,
+        "lora_r": 4,
+        "lora_alpha": 8,
+        "lora_dropout": 0.2,
+        "max_length": 300,
+        "epochs": 0.2,
+        "lr_scheduler": "linear",
+        "seed": 7,
+    }
     assert {key: recipe[key] for key in expected} == expected
     assert recipe["data"]["n"] == 60
 

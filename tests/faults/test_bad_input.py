@@ -168,17 +168,32 @@ def test_debug_shows_the_traceback(tiny_base):
     ("flags", "said"),
     [
         (["--kl-limit-seq", 0], "field 'kl.tail' is 0: input should be greater than 0"),
-        (["--subset", "reasonin"], "no subset 'reasonin', did you mean 'reasoning'?; there are general, reasoning, and both"),
+        (
+            ["--subset", "reasonin"],
+            "no subset 'reasonin', did you mean 'reasoning'?; there are general, reasoning, and both",
+        ),
         (["--mix-reasoning-ratio", 0.2], "mix_reasoning_ratio needs subset: both"),
-        (["--subset", "both", "--mix-reasoning-ratio", 0.9, "-n", 1000], "reasoning should give 900 rows (90% of 1,000)"),
-        (["--lr-scheduler", "cosine_with_restarts", "--num-cycles", 50, "--max-steps", 20], "50 cycles do not fit into 20 steps"),
-        (["--lr-scheduler", "warmup_stable_decay", "--warmup-ratio", 0.95, "--max-steps", 20], "warm-up and 2 decay steps do not fit into 20"),
+        (
+            ["--subset", "both", "--mix-reasoning-ratio", 0.9, "-n", 1000],
+            "reasoning should give 900 rows (90% of 1,000)",
+        ),
+        (
+            ["--lr-scheduler", "cosine_with_restarts", "--num-cycles", 50, "--max-steps", 20],
+            "50 cycles do not fit into 20 steps",
+        ),
+        (
+            ["--lr-scheduler", "warmup_stable_decay", "--warmup-ratio", 0.95, "--max-steps", 20],
+            "warm-up and 2 decay steps do not fit into 20",
+        ),
         (["--quantize", "nf5"], "field 'quantize' is 'nf5'"),
         (["--early-stop-patience", 2], "early_stop_patience needs eval_steps"),
         (["--train-tasks", "generl"], "no task or phase 'generl', did you mean 'general'"),
-        (["--init-from", "elsewhere"], "init_from 'elsewhere' is neither a run of this study nor a folder with an adapter"),
+        (
+            ["--init-from", "elsewhere"],
+            "init_from 'elsewhere' is neither a run of this study nor a folder with an adapter",
+        ),
     ],
-)  # fmt: skip
+)
 def test_features_that_cannot_work(train, flags, said):
     train("embedded:twix", *flags, base="embedded", said=said)
 

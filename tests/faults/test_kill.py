@@ -1,4 +1,4 @@
-"""Nothing is lost: killed at any instant, the same command ends with the same bits and a log without gaps or repeats."""
+"""Nothing is lost: killed at any instant, the same command ends with the same bits and a whole log."""
 
 import os
 import random
@@ -23,9 +23,21 @@ TIMES = ("seconds",)
 def study_file(tiny_base, sums, tmp_path_factory):
     content = {
         "study": "killed",
-        "recipe": {"base": tiny_base("qwen3"), "data": sums, "max_length": 256, "lr": 1e-3, "save_steps": 2, "logging_steps": 3, "eval_steps": 5, "load_best": True},
-        "runs": [{"name": "a", "epochs": 3}, {"name": "b", "batch_size": 2, "grad_accum": 2, "lora_r": 8, "lora_dropout": 0.1}],
-    }  # fmt: skip
+        "recipe": {
+            "base": tiny_base("qwen3"),
+            "data": sums,
+            "max_length": 256,
+            "lr": 1e-3,
+            "save_steps": 2,
+            "logging_steps": 3,
+            "eval_steps": 5,
+            "load_best": True,
+        },
+        "runs": [
+            {"name": "a", "epochs": 3},
+            {"name": "b", "batch_size": 2, "grad_accum": 2, "lora_r": 8, "lora_dropout": 0.1},
+        ],
+    }
     path = tmp_path_factory.mktemp("kill") / "killed.yaml"
     path.write_text(yaml.safe_dump(content))
     return path

@@ -4,8 +4,8 @@ import json
 import shutil
 
 import pytest
-from hub import TOKEN
 
+from hub import TOKEN
 from paceline.errors import PacelineError
 from paceline.launch.hf_jobs import submit
 

@@ -80,14 +80,31 @@ def test_a_node_dies_and_the_adapters_are_the_local_ones(tmp_path):
     environment = {**os.environ, **QUIET}
     done = subprocess.run(
         [sys.executable, "-c", DRIVER, str(tmp_path / "six.yaml"), str(tmp_path / "shared")],
-        env=environment, capture_output=True, text=True, check=False, timeout=500,
-    )  # fmt: skip
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
+    )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert "killed" in done.stdout
     local = subprocess.run(
-        [sys.executable, "-m", "paceline", "study", "run", str(tmp_path / "six.yaml"), "--runs", str(tmp_path / "local"), "--no-check"],
-        env=environment, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "paceline",
+            "study",
+            "run",
+            str(tmp_path / "six.yaml"),
+            "--runs",
+            str(tmp_path / "local"),
+            "--no-check",
+        ],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert local.returncode == 0, local.stderr
     for name in "abcdef":
         folders = [tmp_path / place / "six" / name for place in ("shared", "local")]
@@ -105,7 +122,8 @@ from ray.cluster_utils import Cluster
 from pathlib import Path
 from paceline.errors import PacelineError
 from paceline.launch.ray import launch
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "memory": 2 * 10**8, "object_store_memory": 10**8})
+node = {"num_cpus": 1, "memory": 2 * 10**8, "object_store_memory": 10**8}
+cluster = Cluster(initialize_head=True, head_node_args=node)
 ray.init(address=cluster.address, log_to_driver=False)
 try:
     launch(Path(sys.argv[1]), sys.argv[2], None, 1, print)
@@ -118,8 +136,12 @@ def test_a_cohort_that_fits_on_no_node_is_refused(tmp_path):
     (tmp_path / "six.yaml").write_text(STUDY.split("  - {name: b")[0])
     done = subprocess.run(
         [sys.executable, "-c", SMALL, str(tmp_path / "six.yaml"), str(tmp_path / "shared")],
-        env={**os.environ, **QUIET}, capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
+        env={**os.environ, **QUIET},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
     assert done.returncode == 0, done.stderr[-4000:]
     assert "refused: a:" in done.stdout
     assert "the largest device has 0.2" in done.stdout

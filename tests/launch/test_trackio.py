@@ -1,4 +1,4 @@
-"""Trackio over HTTP: its own server, a server that only has faults to give, and a space that the hub is asked to make."""
+"""Trackio over HTTP: its own server, a server of faults, and a space that the hub makes."""
 
 import json
 import os
@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+
 from hub import TOKEN
 
 SERVER = """
@@ -21,7 +22,9 @@ from trackio.sqlite_storage import SQLiteStorage
 print(json.dumps({run: SQLiteStorage.get_logs("two", run) for run in ("a", "b")}))
 """
 STUDY = """study: two
-recipe: {base: embedded, data: {source: "embedded:rust", n: 40}, max_steps: 3, logging_steps: 1, batch_size: 2, grad_accum: 1, track: trackio, SPACE }
+recipe:
+  {base: embedded, data: {source: "embedded:rust", n: 40}, max_steps: 3, logging_steps: 1,
+   batch_size: 2, grad_accum: 1, track: trackio, SPACE }
 runs: [RUNS]
 """
 

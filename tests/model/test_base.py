@@ -59,7 +59,7 @@ def test_target_modules_name_what_they_name_in_peft(
 def test_an_unknown_target_lists_what_exists(loaded_base: Base) -> None:
     with pytest.raises(
         PacelineError,
-        match=r"no linear 'query_proj' in .*; there are down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj",
+        match=r"no linear 'query_proj' in .*; there are down_proj, gate_proj, k_proj, o_proj, q_proj",
     ):
         loaded_base.targets(["query_proj"])
     with pytest.raises(PacelineError, match=r"no linear 'qproj' in .*, did you mean 'q_proj'\?"):

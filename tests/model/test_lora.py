@@ -31,7 +31,7 @@ LENGTHS = (40, 57, 33)
 def test_gradients_equal_plain_autograd_with_dropout_masks_and_two_runs(
     tiny_base: MakeBase, loaded_base: Base, recipe: MakeRecipe
 ) -> None:
-    """Two runs in one batch: every adapter gradient equals autograd's through W + scaled, masked B A, per run."""
+    """Two runs in one batch: every adapter gradient equals autograd's through W + masked, scaled B A."""
     base = loaded_base
     recipes = [
         recipe(lora_r=4, lora_dropout=0.3),

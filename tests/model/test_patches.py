@@ -1,4 +1,4 @@
-"""What is patched into a transformers model can be taken out again, and nothing outlives the forward it belongs to."""
+"""Patches can be taken out of a transformers model again, and nothing outlives its forward."""
 
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -69,7 +69,7 @@ def test_a_model_that_is_refused_is_left_as_it_came(model: Any, monkeypatch: pyt
 
 
 def test_an_exception_between_grouped_linears_leaves_nothing_behind(model: Any, batch: PackedBatch) -> None:
-    """gate_proj has computed up_proj's output when the activation raises: a later plain call must not get it."""
+    """gate_proj has computed up_proj's output when the activation raises: no later call may get it."""
     base, mlp = wrap_model(model, "tiny"), model.model.layers[0].mlp
     x = torch.randn(1, 40, model.config.hidden_size, generator=torch.Generator().manual_seed(0))
     expected = mlp(x)

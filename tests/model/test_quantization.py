@@ -1,4 +1,4 @@
-"""Quantized bases: products with stored weights, every adapter matrix learns, and runs do not see each other."""
+"""Quantized bases: products with stored weights, every matrix learns, runs do not see each other."""
 
 import sys
 from pathlib import Path

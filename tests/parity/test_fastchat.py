@@ -1,4 +1,4 @@
-"""MT-Bench's own code reads the same ratings from the same replies, asks the same, and averages to the same."""
+"""MT-Bench's own code reads the same ratings from the same replies, asks and averages the same."""
 
 import importlib
 import json
@@ -64,7 +64,7 @@ def fastchat(monkeypatch):
 
 @pytest.fixture
 def folder(tmp_path):
-    """80 questions of the benchmark's shape with references and judge prompts; MT_BENCH names a folder with the published ones."""
+    """80 questions of the benchmark's shape; MT_BENCH names a folder with the published ones."""
     if "MT_BENCH" in os.environ:
         return os.environ["MT_BENCH"]
     questions = [
@@ -81,10 +81,12 @@ def folder(tmp_path):
         if q["category"] in ("math", "reasoning", "coding")
     ]
     fields = {
-        "single-v1": "{question} | {answer}", "single-math-v1": "{question} | {ref_answer_1} | {answer}",
+        "single-v1": "{question} | {answer}",
+        "single-math-v1": "{question} | {ref_answer_1} | {answer}",
         "single-v1-multi-turn": "{question_1} | {answer_1} | {question_2} | {answer_2}",
-        "single-math-v1-multi-turn": "{question_1} | {ref_answer_1} | {question_2} | {ref_answer_2} | {answer_1} | {answer_2}",
-    }  # fmt: skip
+        "single-math-v1-multi-turn": "{question_1} | {ref_answer_1} | {question_2} | {ref_answer_2}"
+        " | {answer_1} | {answer_2}",
+    }
     prompts = [
         {"name": name, "system_prompt": f"Be {name}.", "prompt_template": text, "output_format": "[[rating]]"}
         for name, text in fields.items()

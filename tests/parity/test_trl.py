@@ -1,4 +1,4 @@
-"""A recipe means what it means in TRL: the same losses, rates and norms step by step, and the same adapter in PEFT."""
+"""A recipe means what it means in TRL: the same losses, rates and norms, and the same adapter in PEFT."""
 
 from pathlib import Path
 
@@ -20,14 +20,41 @@ from paceline.train.study import train_study
 
 STEPS = 20
 RECIPES = {
-    "cosine": dict(batch_size=4, grad_accum=2, lora_r=16, lora_alpha=32, lr_scheduler="cosine", warmup_ratio=0.1),
-    "linear-clipped": dict(batch_size=2, grad_accum=4, lora_r=8, lora_alpha=8, lr_scheduler="linear", warmup_steps=5, max_grad_norm=0.05, weight_decay=0.1),
-    "restarts": dict(batch_size=8, grad_accum=1, lora_r=4, lora_alpha=16, lr_scheduler="cosine_with_restarts", num_cycles=2, warmup_ratio=0.2,
-                     use_rslora=True, max_grad_norm=0, target_modules=["q_proj", "v_proj", "down_proj"]),
+    "cosine": dict(
+        batch_size=4, grad_accum=2, lora_r=16, lora_alpha=32, lr_scheduler="cosine", warmup_ratio=0.1
+    ),
+    "linear-clipped": dict(
+        batch_size=2,
+        grad_accum=4,
+        lora_r=8,
+        lora_alpha=8,
+        lr_scheduler="linear",
+        warmup_steps=5,
+        max_grad_norm=0.05,
+        weight_decay=0.1,
+    ),
+    "restarts": dict(
+        batch_size=8,
+        grad_accum=1,
+        lora_r=4,
+        lora_alpha=16,
+        lr_scheduler="cosine_with_restarts",
+        num_cycles=2,
+        warmup_ratio=0.2,
+        use_rslora=True,
+        max_grad_norm=0,
+        target_modules=["q_proj", "v_proj", "down_proj"],
+    ),
     "nf4-double": dict(batch_size=4, grad_accum=2, lora_r=8, quantize="nf4-double"),
     "fp4": dict(batch_size=4, grad_accum=2, lora_r=8, quantize="fp4", use_rslora=True),
-    "int8": dict(batch_size=4, grad_accum=2, lora_r=8, quantize="int8", target_modules=["q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]),
-}  # fmt: skip
+    "int8": dict(
+        batch_size=4,
+        grad_accum=2,
+        lora_r=8,
+        quantize="int8",
+        target_modules=["q_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+    ),
+}
 
 
 def trl_log(recipe, prepared, adapter_folder: Path, out: Path) -> list[dict]:
@@ -49,13 +76,29 @@ def trl_log(recipe, prepared, adapter_folder: Path, out: Path) -> list[dict]:
     model = PeftModel.from_pretrained(model, str(adapter_folder), is_trainable=True)
     warmup = recipe.warmup_steps if recipe.warmup_steps is not None else recipe.warmup_ratio
     config = SFTConfig(
-        output_dir=str(out), max_steps=STEPS, per_device_train_batch_size=recipe.batch_size, gradient_accumulation_steps=recipe.grad_accum,
-        learning_rate=recipe.lr, lr_scheduler_type=recipe.lr_scheduler, warmup_steps=warmup, max_grad_norm=recipe.max_grad_norm,
-        lr_scheduler_kwargs={"num_cycles": recipe.num_cycles} if recipe.lr_scheduler == "cosine_with_restarts" else None,
-        weight_decay=recipe.weight_decay, logging_steps=1, max_length=cut, report_to=[], use_cpu=True, bf16=False,
-        gradient_checkpointing=False, train_sampling_strategy="sequential", save_strategy="no", dataset_kwargs={"skip_prepare_dataset": True},
+        output_dir=str(out),
+        max_steps=STEPS,
+        per_device_train_batch_size=recipe.batch_size,
+        gradient_accumulation_steps=recipe.grad_accum,
+        learning_rate=recipe.lr,
+        lr_scheduler_type=recipe.lr_scheduler,
+        warmup_steps=warmup,
+        max_grad_norm=recipe.max_grad_norm,
+        lr_scheduler_kwargs={"num_cycles": recipe.num_cycles}
+        if recipe.lr_scheduler == "cosine_with_restarts"
+        else None,
+        weight_decay=recipe.weight_decay,
+        logging_steps=1,
+        max_length=cut,
+        report_to=[],
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        train_sampling_strategy="sequential",
+        save_strategy="no",
+        dataset_kwargs={"skip_prepare_dataset": True},
         disable_tqdm=True,
-    )  # fmt: skip
+    )
     trainer = SFTTrainer(
         model=model, args=config, train_dataset=table, processing_class=Preparer().chat(recipe.base).tokenizer
     )

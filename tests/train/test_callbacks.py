@@ -4,17 +4,40 @@ from typing import Any
 
 import pytest
 
-from paceline.runs.events import EvalEvent, Event, FailedEvent, FindingEvent, ScoreEvent, StartEvent, TrainEvent
+from paceline.runs.events import (
+    EvalEvent,
+    Event,
+    FailedEvent,
+    FindingEvent,
+    ScoreEvent,
+    StartEvent,
+    TrainEvent,
+)
 from paceline.train.callbacks import Callback, dispatch
 
 STEP = TrainEvent(
     step=1, epoch=0.1, loss=2.0, lr=1e-4, token_accuracy=0.5, tokens=9, supervised_tokens=5, seconds=1.0
 )
 EVALUATION = EvalEvent(
-    step=1, epoch=0.1, name="eval", seconds=1.0, examples=2, tokens=9, loss=2.0, perplexity=7.4, token_accuracy=0.5
+    step=1,
+    epoch=0.1,
+    name="eval",
+    seconds=1.0,
+    examples=2,
+    tokens=9,
+    loss=2.0,
+    perplexity=7.4,
+    token_accuracy=0.5,
 )
 START = StartEvent(
-    examples=9, dropped_no_assistant=0, truncated=0, answers_lost=0, train=8, eval=1, total_steps=2, steps_per_epoch=2
+    examples=9,
+    dropped_no_assistant=0,
+    truncated=0,
+    answers_lost=0,
+    train=8,
+    eval=1,
+    total_steps=2,
+    steps_per_epoch=2,
 )
 SCORE = ScoreEvent(step=1, epoch=0.1, name="eval", score=5.0, seconds=1.0)
 FINDING = FindingEvent(step=1, rule="r", severity="note", message="m")

@@ -30,7 +30,13 @@ def test_a_run_goes_on_from_its_checkpoint_with_the_same_bits(
     adapter.gradients.normal_()
     optimizer.step()
     written = Progress(
-        step=7, tokens=100, seconds=0.1 + 0.2, window_loss=1 / 3, best_loss=2.5, best_step=4, zero_gradient=True
+        step=7,
+        tokens=100,
+        seconds=0.1 + 0.2,
+        window_loss=1 / 3,
+        best_loss=2.5,
+        best_step=4,
+        zero_gradient=True,
     )
     save_checkpoint(tmp_path / "step-7", made, adapter, optimizer, written)
 
@@ -72,4 +78,4 @@ def test_a_checkpoint_that_breaks_off_is_none(
 
 
 def test_progress_starts_from_nothing() -> None:
-    assert {value for value in asdict(Progress()).values() if value is not None} == {0, 0.0, False}
+    assert {value for value in asdict(Progress()).values() if value is not None} == {0}

@@ -1,4 +1,4 @@
-"""Together equals alone: a run's adapter has the same bits whatever trains beside it, and whatever the token budget is."""
+"""Together equals alone: the same bits whatever trains beside a run, whatever the token budget."""
 
 import pytest
 import torch
@@ -11,12 +11,45 @@ from paceline.train.study import train_study
 
 HETEROGENEOUS = {
     "r8": dict(lora_r=8, batch_size=4, grad_accum=1, lora_dropout=0.0, max_steps=None, epochs=0.3),
-    "r16": dict(lora_r=16, batch_size=8, grad_accum=2, lora_dropout=0.05, max_steps=None, epochs=1.5, lr_scheduler="linear"),
-    "r32": dict(lora_r=32, lora_alpha=64, batch_size=32, grad_accum=1, lora_dropout=0.1, max_steps=5, lr_scheduler="constant"),
-    "r64": dict(lora_r=64, batch_size=2, grad_accum=8, lora_dropout=0.1, max_steps=7, target_modules=["q_proj", "v_proj"], eval_steps=3),
-    "regex": dict(lora_r=12, batch_size=4, grad_accum=4, max_steps=6, target_modules=r".*\.1\..*(k_proj|gate_proj|down_proj)", use_rslora=True,
-                  lr_scheduler="cosine_with_restarts", num_cycles=2, seed=7),
-}  # fmt: skip
+    "r16": dict(
+        lora_r=16,
+        batch_size=8,
+        grad_accum=2,
+        lora_dropout=0.05,
+        max_steps=None,
+        epochs=1.5,
+        lr_scheduler="linear",
+    ),
+    "r32": dict(
+        lora_r=32,
+        lora_alpha=64,
+        batch_size=32,
+        grad_accum=1,
+        lora_dropout=0.1,
+        max_steps=5,
+        lr_scheduler="constant",
+    ),
+    "r64": dict(
+        lora_r=64,
+        batch_size=2,
+        grad_accum=8,
+        lora_dropout=0.1,
+        max_steps=7,
+        target_modules=["q_proj", "v_proj"],
+        eval_steps=3,
+    ),
+    "regex": dict(
+        lora_r=12,
+        batch_size=4,
+        grad_accum=4,
+        max_steps=6,
+        target_modules=r".*\.1\..*(k_proj|gate_proj|down_proj)",
+        use_rslora=True,
+        lr_scheduler="cosine_with_restarts",
+        num_cycles=2,
+        seed=7,
+    ),
+}
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +112,7 @@ def test_neighbours_that_fail_or_stop_change_nothing(alone, recipe, study, tmp_p
 
 
 def test_out_of_memory_halves_the_budget_and_changes_nothing(alone, recipe, study, tmp_path, monkeypatch):
-    """A device that has room for 3,000 tokens: larger forwards fail, every other one of them at the start of its backward."""
+    """A device with room for 3,000 tokens: larger forwards fail, every other one in its backward."""
     monkeypatch.setitem(cohort_module.BUDGET, "cpu", 20_000)
     plain, calls = Base.hidden, []
 

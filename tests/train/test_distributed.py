@@ -1,4 +1,4 @@
-"""Two processes that train one run: the same adapter as one process, with the base whole on each or spread over both."""
+"""Two processes that train one run: the adapter of one process, the base whole or spread."""
 
 import json
 import os
@@ -9,9 +9,33 @@ import pytest
 from safetensors.torch import load_file
 
 TRAIN = [
-    "train", "--base", "embedded", "--data", "embedded:rust", "-n", "120", "--max-length", "512", "--batch-size", "8", "--grad-accum", "3",
-    "--max-steps", "5", "--lr", "2e-4", "--lora-dropout", "0.1", "--logging-steps", "1", "--eval-steps", "2", "--save-steps", "2", "--no-check",
-]  # fmt: skip
+    "train",
+    "--base",
+    "embedded",
+    "--data",
+    "embedded:rust",
+    "-n",
+    "120",
+    "--max-length",
+    "512",
+    "--batch-size",
+    "8",
+    "--grad-accum",
+    "3",
+    "--max-steps",
+    "5",
+    "--lr",
+    "2e-4",
+    "--lora-dropout",
+    "0.1",
+    "--logging-steps",
+    "1",
+    "--eval-steps",
+    "2",
+    "--save-steps",
+    "2",
+    "--no-check",
+]
 
 
 def train(folder, *launcher, extra=()):

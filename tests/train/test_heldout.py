@@ -38,7 +38,9 @@ def test_each_examples_loss_is_transformers(trained: bool, prepared: Prepared, l
     assert np.isnan(losses.kl).all()
 
 
-def test_the_divergence_from_the_base_is_that_of_two_whole_models(prepared: Prepared, loaded_base: Base) -> None:
+def test_the_divergence_from_the_base_is_that_of_two_whole_models(
+    prepared: Prepared, loaded_base: Base
+) -> None:
     adapter, examples = random_adapter(loaded_base, prepared.recipe), prepared.split.eval
     reference = HiddenStateCache(loaded_base)
     losses = held_out_losses(loaded_base, adapter, prepared.dataset, examples, 128, reference)

@@ -1,5 +1,6 @@
 """Micro-batches: cut by a rule that looks at the run alone."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,7 +42,9 @@ SIZES = st.lists(st.tuples(st.integers(2, 2600), st.integers(0, 300)), max_size=
 
 @settings(max_examples=50, deadline=None)
 @given(SIZES, st.integers(8, 2600))
-def test_whole_sequences_in_order_filled_up_to_the_limit(sizes: list[tuple[int, int]], max_length: int) -> None:
+def test_whole_sequences_in_order_filled_up_to_the_limit(
+    sizes: list[tuple[int, int]], max_length: int
+) -> None:
     found = cut(sizes, max_length)
     dataset: Any = Examples(sizes)
     kept = [make_sequence(dataset, i, max_length) for i in range(len(sizes))]
@@ -52,7 +55,7 @@ def test_whole_sequences_in_order_filled_up_to_the_limit(sizes: list[tuple[int, 
         assert one.tokens <= MICRO_BATCH_TOKENS or len(one.sequences) == 1
         assert one.tokens == sum(len(sequence.inputs) for sequence in one.sequences)
         assert one.supervised == sum(int((s.labels >= 0).sum()) for s in one.sequences)
-    for one, following in zip(found, found[1:], strict=False):
+    for one, following in itertools.pairwise(found):
         first = len(following.sequences[0].inputs)
         assert one.tokens + first > MICRO_BATCH_TOKENS, "the next sequence would not have fitted"
 

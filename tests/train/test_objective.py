@@ -77,7 +77,7 @@ def ours(base, adapter, objective, pieces, step):
 
 
 def reference(folder, adapter, pieces, term):
-    """Sums over all sequences of what `term` makes of our, the base's and the teacher's logits: whole models, all logits at once, autograd."""
+    """Sums of what `term` makes of our, the base's and the teacher's logits: whole models, autograd."""
     student, anchor, teacher = (make_double(folder, seed) for seed in (1, 1, 2))
     leaves = {
         name: [half.detach().clone().requires_grad_() for half in pair]

@@ -42,7 +42,9 @@ def test_no_example_is_on_both_sides(prepared: Prepared) -> None:
     assert train | held_out == usable
 
 
-def test_the_summary_tells_what_was_cut_and_removed(preparer: Preparer, recipe: MakeRecipe, sums: str) -> None:
+def test_the_summary_tells_what_was_cut_and_removed(
+    preparer: Preparer, recipe: MakeRecipe, sums: str
+) -> None:
     fields = {"source": sums, "clean": {"max_length": 150, "duplicates": "none", "outliers": None}}
     prepared = preparer.prepare(recipe(max_length=100, data=fields))
     facts, summary = prepared.facts, prepared.summary()
@@ -55,7 +57,9 @@ def test_the_summary_tells_what_was_cut_and_removed(preparer: Preparer, recipe: 
     assert max(left) <= 150
 
 
-def test_recipes_on_the_same_data_share_the_tokenized_table(preparer: Preparer, recipe: MakeRecipe, sums: str) -> None:
+def test_recipes_on_the_same_data_share_the_tokenized_table(
+    preparer: Preparer, recipe: MakeRecipe, sums: str
+) -> None:
     first = preparer.prepare(recipe())
     changed = {"source": sums, "eval_ratio": 0.2, "clean": {"duplicates": "exact"}}
     assert preparer.prepare(recipe(data=changed, lr=0.5)).dataset is first.dataset

@@ -13,9 +13,15 @@ from paceline.train.order import make_step_plan
 from paceline.train.schedule import learning_rate
 
 EXTRA = {
-    "cosine": None, "linear": None, "constant": None, "constant_with_warmup": None, "cosine_with_restarts": {"num_cycles": 3},
-    "polynomial": {"lr_end": 3e-5, "power": 2}, "cosine_with_min_lr": {"min_lr_rate": 0.1}, "warmup_stable_decay": {"num_decay_steps": 7, "min_lr_ratio": 0.1},
-}  # fmt: skip
+    "cosine": None,
+    "linear": None,
+    "constant": None,
+    "constant_with_warmup": None,
+    "cosine_with_restarts": {"num_cycles": 3},
+    "polynomial": {"lr_end": 3e-5, "power": 2},
+    "cosine_with_min_lr": {"min_lr_rate": 0.1},
+    "warmup_stable_decay": {"num_decay_steps": 7, "min_lr_ratio": 0.1},
+}
 
 
 @pytest.mark.parametrize("name", list(EXTRA))

@@ -20,7 +20,9 @@ from paceline.train.step import StepItem, StepStats, clip_and_step, forward_back
 def micro_batches(prepared: Prepared) -> list[MicroBatch]:
     """One effective batch in four."""
     train = prepared.split.train[:8]
-    return [one for i in range(0, 8, 2) for one in make_micro_batches(prepared.dataset, train[i : i + 2], 128)]
+    return [
+        one for i in range(0, 8, 2) for one in make_micro_batches(prepared.dataset, train[i : i + 2], 128)
+    ]
 
 
 def test_the_sums_over_micro_batches_are_one_big_batchs(
@@ -39,7 +41,8 @@ def test_the_sums_over_micro_batches_are_one_big_batchs(
     }
     sequences = [sequence for one in micro_batches for sequence in one.sequences]
     logits = [
-        torch.func.functional_call(model, merged, (sequence.inputs[None],)).logits[0] for sequence in sequences
+        torch.func.functional_call(model, merged, (sequence.inputs[None],)).logits[0]
+        for sequence in sequences
     ]
     labels = torch.cat([sequence.labels for sequence in sequences])
     expected = F.cross_entropy(torch.cat(logits), labels, ignore_index=-100)
@@ -107,7 +110,9 @@ def test_a_step_is_taken_at_its_own_rate(prepared: Prepared, loaded_base: Base) 
     torch.testing.assert_close(before - adapter.parameters, torch.full_like(before, 0.25))
 
 
-@pytest.mark.parametrize(("loss", "norm", "finite"), [(1.0, 2.0, True), (math.nan, 1.0, False), (1.0, math.inf, False)])
+@pytest.mark.parametrize(
+    ("loss", "norm", "finite"), [(1.0, 2.0, True), (math.nan, 1.0, False), (1.0, math.inf, False)]
+)
 def test_a_step_is_finite_if_its_loss_and_norm_are(loss: float, norm: float, finite: bool) -> None:
     stats = StepStats(step=1, loss=loss, grad_norm=norm, lr=1.0, tokens=1, supervised=1, correct=0)
     assert stats.finite == finite

@@ -1,4 +1,4 @@
-"""Every training feature in one cohort: each run equals itself alone, and itself after a stop, bit for bit."""
+"""Every training feature in one cohort: each run equals itself alone and after a stop, bit for bit."""
 
 import json
 

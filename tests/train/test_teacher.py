@@ -33,7 +33,9 @@ def test_each_teacher_is_loaded_once_for_all_runs(
     assert load_teachers([recipe()], Preparer(), loaded_base, lines.append) == {}
 
 
-def test_a_teacher_with_another_vocabulary_is_refused(recipe: MakeRecipe, study: MakeStudy, tmp_path: Path) -> None:
+def test_a_teacher_with_another_vocabulary_is_refused(
+    recipe: MakeRecipe, study: MakeStudy, tmp_path: Path
+) -> None:
     folder = tmp_path / "stranger"
     tokenizer = load_tokenizer("embedded")
     tokenizer.add_tokens(["<|new|>"])

@@ -49,14 +49,16 @@ def line_chart(lines: Sequence[Line], x_label: str, y_label: str) -> Markup:
         return f"{across:.1f}", f"{down:.1f}"
 
     drawn = join(_curve(line, [place(x, y) for x, y in line.points]) for line in lines)
-    labels = join([
-        _text(MARGIN, HEIGHT - MARGIN + 18, f"{left:g}"),
-        _text(WIDTH - MARGIN, HEIGHT - MARGIN + 18, f"{right:g}", "end"),
-        _text(WIDTH / 2, HEIGHT - MARGIN + 34, x_label, "middle"),
-        _text(MARGIN - 6, HEIGHT - MARGIN, f"{low:.3g}", "end"),
-        _text(MARGIN - 6, MARGIN + 4, f"{high:.3g}", "end"),
-        _text(MARGIN, MARGIN - 14, y_label),
-    ])  # fmt: skip
+    labels = join(
+        [
+            _text(MARGIN, HEIGHT - MARGIN + 18, f"{left:g}"),
+            _text(WIDTH - MARGIN, HEIGHT - MARGIN + 18, f"{right:g}", "end"),
+            _text(WIDTH / 2, HEIGHT - MARGIN + 34, x_label, "middle"),
+            _text(MARGIN - 6, HEIGHT - MARGIN, f"{low:.3g}", "end"),
+            _text(MARGIN - 6, MARGIN + 4, f"{high:.3g}", "end"),
+            _text(MARGIN, MARGIN - 14, y_label),
+        ]
+    )
     frame = Markup(
         '<path d="M{0},{0} V{1} H{2}" fill="none" stroke="currentColor" stroke-opacity="0.5"/>'
     ).format(MARGIN, HEIGHT - MARGIN, WIDTH - MARGIN)

@@ -3,30 +3,56 @@
 from typing import Any
 
 _BASELINE: dict[str, Any] = {
-    "epochs": 1, "batch_size": 4, "grad_accum": 4, "lr": 2e-5, "lr_scheduler": "cosine", "warmup_ratio": 0.1,
-    "lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.05,
-}  # fmt: skip
+    "epochs": 1,
+    "batch_size": 4,
+    "grad_accum": 4,
+    "lr": 2e-5,
+    "lr_scheduler": "cosine",
+    "warmup_ratio": 0.1,
+    "lora_r": 16,
+    "lora_alpha": 32,
+    "lora_dropout": 0.05,
+}
 
 PRESETS: dict[str, dict[str, Any]] = {
     "baseline": _BASELINE,
     "conservative-lr": {**_BASELINE, "epochs": 2, "lr": 1e-5},
     "high-capacity": {
-        "batch_size": 4, "grad_accum": 4, "lr": 2e-5, "warmup_ratio": 0.1,
-        "lora_r": 32, "lora_alpha": 64, "lora_dropout": 0.1,
+        "batch_size": 4,
+        "grad_accum": 4,
+        "lr": 2e-5,
+        "warmup_ratio": 0.1,
+        "lora_r": 32,
+        "lora_alpha": 64,
+        "lora_dropout": 0.1,
     },
     "aggressive-lr": {
-        "batch_size": 4, "grad_accum": 4, "lr": 5e-5, "warmup_ratio": 0.2,
-        "lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.05,
+        "batch_size": 4,
+        "grad_accum": 4,
+        "lr": 5e-5,
+        "warmup_ratio": 0.2,
+        "lora_r": 16,
+        "lora_alpha": 32,
+        "lora_dropout": 0.05,
     },
     "small-batch": {
-        "batch_size": 2, "grad_accum": 2, "lr": 2e-5, "warmup_ratio": 0.1,
-        "lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.1,
+        "batch_size": 2,
+        "grad_accum": 2,
+        "lr": 2e-5,
+        "warmup_ratio": 0.1,
+        "lora_r": 16,
+        "lora_alpha": 32,
+        "lora_dropout": 0.1,
     },
     "guide": {
-        "batch_size": 4, "grad_accum": 4, "lr": 2e-4,
-        "lora_r": 16, "lora_alpha": 32, "lora_dropout": 0.05,
+        "batch_size": 4,
+        "grad_accum": 4,
+        "lr": 2e-4,
+        "lora_r": 16,
+        "lora_alpha": 32,
+        "lora_dropout": 0.05,
     },
-}  # fmt: skip
+}
 
 PURPOSE = {
     "baseline": "sensible defaults to compare with",

@@ -22,11 +22,15 @@ from paceline.version import __version__
 MAX_DROPPED = 0.05
 _FEATURES = Features(
     {
-        "input_ids": List(Value("int32")), "mask": List(Value("uint8")),
-        "row": Value("int64"), "task": Value("string"),
-        "digest": Value("int64"), "first": Value("int64"), "answer": Value("int64"),
+        "input_ids": List(Value("int32")),
+        "mask": List(Value("uint8")),
+        "row": Value("int64"),
+        "task": Value("string"),
+        "digest": Value("int64"),
+        "first": Value("int64"),
+        "answer": Value("int64"),
     }
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)

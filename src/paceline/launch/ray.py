@@ -136,7 +136,7 @@ def _cost(run: Run) -> float:
 
 
 def _gpu_kinds(ray: Any) -> dict[str, int]:
-    """Bytes of one GPU by its kind, asked of a node of each kind; "" are GPUs whose node does not name them."""
+    """Bytes of one GPU by kind, asked of a node of each; "" are GPUs whose node does not name them."""
     names = {
         node["Labels"].get(GPU_KIND, "")
         for node in ray.nodes()
@@ -169,7 +169,7 @@ def _refuse_too_large(cohorts: list[Study], needs: list[int], largest: int) -> N
 
 
 def _plan(runs: list[dict[str, Any]]) -> int:
-    """Bytes that a cohort needs on its device, as `paceline plan` measures them, on the node that Ray chose."""
+    """Bytes that a cohort needs, as `paceline plan` measures them, on the node that Ray chose."""
     (estimate,) = estimate_study(Study(name="cohort", runs=_made(runs)))
     return estimate.total
 

@@ -15,10 +15,15 @@ from paceline.errors import PacelineError
 
 CRATE = Path(__file__).parents[3] / "examples" / "kitbag"
 KEYS = {
-    "code_review": {"code_before", "code_context"}, "bug_detection": {"buggy_code", "code_context"}, "code_generation": {"title", "description"},
-    "code_completion": {"prefix", "suffix"}, "code_search": {"query", "code_context"}, "test_generation": {"code_to_test", "test_context"},
-    "code_refactoring": {"code_before", "code_context"}, "code_optimization": {"code_before", "code_context"},
-}  # fmt: skip
+    "code_review": {"code_before", "code_context"},
+    "bug_detection": {"buggy_code", "code_context"},
+    "code_generation": {"title", "description"},
+    "code_completion": {"prefix", "suffix"},
+    "code_search": {"query", "code_context"},
+    "test_generation": {"code_to_test", "test_context"},
+    "code_refactoring": {"code_before", "code_context"},
+    "code_optimization": {"code_before", "code_context"},
+}
 
 
 @pytest.fixture(scope="module")

@@ -44,10 +44,23 @@ TASKS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 # Fields that are fenced as Rust code.
 _CODE = {
-    "code", "code_before", "code_after", "code_context", "buggy_code", "fixed_code", "commented_code",
-    "prefix", "suffix", "completion", "code_to_test", "test_context", "test_cases", "code_snippet",
-    "next_api_call", "docstring",
-}  # fmt: skip
+    "code",
+    "code_before",
+    "code_after",
+    "code_context",
+    "buggy_code",
+    "fixed_code",
+    "commented_code",
+    "prefix",
+    "suffix",
+    "completion",
+    "code_to_test",
+    "test_context",
+    "test_cases",
+    "code_snippet",
+    "next_api_call",
+    "docstring",
+}
 
 
 def parse_fields(text: Any) -> dict[str, str]:

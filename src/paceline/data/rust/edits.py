@@ -17,16 +17,22 @@ class Edit:
 
 
 _SWAPS = {
-    "<": ("<=", "lets the bound itself through"), "<=": ("<", "leaves the bound itself out"),
-    ">": (">=", "lets the bound itself through"), ">=": (">", "leaves the bound itself out"),
-    "==": ("!=", "inverts the test for equality"), "!=": ("==", "inverts the test for inequality"),
-    "+": ("-", "subtracts where it must add"), "-": ("+", "adds where it must subtract"),
+    "<": ("<=", "lets the bound itself through"),
+    "<=": ("<", "leaves the bound itself out"),
+    ">": (">=", "lets the bound itself through"),
+    ">=": (">", "leaves the bound itself out"),
+    "==": ("!=", "inverts the test for equality"),
+    "!=": ("==", "inverts the test for inequality"),
+    "+": ("-", "subtracts where it must add"),
+    "-": ("+", "adds where it must subtract"),
     "*": ("+", "adds where it must multiply"),
-    "/": ("*", "multiplies where it must divide"), "%": ("/", "divides where the remainder is needed"),
+    "/": ("*", "multiplies where it must divide"),
+    "%": ("/", "divides where the remainder is needed"),
     "&&": ("||", "accepts one condition where both are needed"),
     "||": ("&&", "asks for both conditions where one is enough"),
-    "..": ("..=", "runs one element too far"), "..=": ("..", "stops one element too early"),
-}  # fmt: skip
+    "..": ("..=", "runs one element too far"),
+    "..=": ("..", "stops one element too early"),
+}
 _ASSIGN = {"+=": "-=", "-=": "+=", "*=": "+=", "/=": "*="}
 
 

@@ -54,7 +54,7 @@ def _explanation(context: FunctionInContext) -> Iterator[Pair]:
         ("closure_expression", "Closures say what happens to each element."),
         ("match_expression", "A `match` tells the cases apart."),
         ("try_expression", "The `?` operator hands a failure on to the caller."),
-    ):  # fmt: skip
+    ):
         if kind in kinds:
             sentences.append(remark)
     yield {"code": context.code}, {"explanation": " ".join(sentences)}
@@ -69,9 +69,11 @@ def _docstring(context: FunctionInContext) -> Iterator[Pair]:
 
 
 _REMARKS = {
-    "for_expression": "Go through", "while_expression": "Repeat while", "if_expression": "Check whether",
+    "for_expression": "Go through",
+    "while_expression": "Repeat while",
+    "if_expression": "Check whether",
     "match_expression": "Tell the cases of",
-}  # fmt: skip
+}
 
 
 def _comments(context: FunctionInContext) -> Iterator[Pair]:
