@@ -70,9 +70,12 @@ def test_a_base_on_the_hub_and_then_in_the_cache(quick, target, tmp_path, monkey
     target.mkdir()
     copy_tokenizer("someone/base", target)
     check_same(target)
-    with pytest.raises(ServiceError, match="the tokenizer of someone/other"):
+    with pytest.raises(ServiceError, match="the tokenizer of someone/other is not in the hub's cache"):
         copy_tokenizer("someone/other", target)
     assert quick.asked == []
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with pytest.raises(ServiceError, match="refuses to give the tokenizer of someone/other"):
+        copy_tokenizer("someone/other", target)
 
 
 def test_a_base_without_a_tokenizer_is_refused_in_a_line(base, target):

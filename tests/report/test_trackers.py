@@ -1,4 +1,4 @@
-"""Each tracker gets a run's figures; an unknown one is refused at once; a tracker's fault is not the run's."""
+"""Each tracker gets a run's figures; an unknown one is refused; a tracker's fault is not the run's."""
 
 import math
 import sys

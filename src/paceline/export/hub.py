@@ -63,7 +63,7 @@ def need_token() -> str:
 def account(log: Log) -> str:
     """The name that the token belongs to."""
     api = HfApi(token=need_token())
-    return str(call_hub("name", log, lambda: api.whoami()["name"]))
+    return str(call_hub("name the account", log, lambda: api.whoami()["name"]))
 
 
 def upload(folder: Path, name: str, message: str, public: bool = False, log: Log = silent) -> None:
@@ -74,15 +74,15 @@ def upload(folder: Path, name: str, message: str, public: bool = False, log: Log
     def send() -> None:
         api.upload_folder(folder_path=str(folder), repo_id=name, commit_message=message)
 
-    call_hub("create", log, lambda: api.create_repo(name, private=not public, exist_ok=True))
-    call_hub("upload to", log, send)
+    call_hub("create it", log, lambda: api.create_repo(name, private=not public, exist_ok=True))
+    call_hub("take it", log, send)
 
 
 def pull(name: str, out: Path, log: Log = silent) -> Path:
     """Downloads a repository's files into a folder; files that are there already are not fetched again."""
     check_name(name)
     api = HfApi(token=get_token())
-    call_hub("give", log, lambda: api.snapshot_download(name, local_dir=str(out)))
+    call_hub("give it", log, lambda: api.snapshot_download(name, local_dir=str(out)))
     shutil.rmtree(out / ".cache", ignore_errors=True)
     return out
 
@@ -91,7 +91,7 @@ def call_hub(what: str, log: Log, call: Callable[[], Answer], repeatable: bool =
     """Calls the hub, and again where that may help.
 
     Args:
-        what: what it is asked to do, for the error: `upload to`.
+        what: what it is asked to do, for the error: `give it`.
         repeatable: False for a call that must not happen twice: it is repeated only where the hub has
         surely done
             nothing.
@@ -106,7 +106,7 @@ def call_hub(what: str, log: Log, call: Callable[[], Answer], repeatable: bool =
             reason, again = _judge(error, repeatable)
         if not again or pause is None:
             raise ServiceError(
-                f"the hub refuses to {what} it ({reason}); nothing here is lost, the same command goes on"
+                f"the hub refuses to {what} ({reason}); nothing here is lost, the same command goes on"
             ) from None
         log(f"the hub answered {reason}; trying again in {pause:g} s")
         time.sleep(pause)

@@ -6,10 +6,11 @@ import json
 import shutil
 from pathlib import Path
 
-from huggingface_hub import HfApi, get_token
+from huggingface_hub import HfApi, constants, get_token
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from paceline import embedded
-from paceline.errors import ModelError
+from paceline.errors import ModelError, ServiceError
 from paceline.export.hub import Log, call_hub, silent, why_invalid
 
 # What a tokenizer is made from; one of them is needed.
@@ -62,8 +63,18 @@ def _locate(base: str, log: Log) -> Path:
         raise ModelError(f"base {base!r}: no tokenizer, for it is neither a folder nor a hub id")
     api = HfApi(token=get_token())
     patterns = [*_VOCABULARIES, *_COMPANIONS]
-    what = f"give the tokenizer of {base}, or the cache to have"
-    return Path(call_hub(what, log, lambda: api.snapshot_download(base, allow_patterns=patterns)))
+
+    def download() -> str:
+        return api.snapshot_download(base, allow_patterns=patterns)
+
+    if not constants.HF_HUB_OFFLINE:
+        return Path(call_hub(f"give the tokenizer of {base}", log, download))
+    try:
+        return Path(download())
+    except LocalEntryNotFoundError as error:
+        raise ServiceError(
+            f"the tokenizer of {base} is not in the hub's cache, and HF_HUB_OFFLINE is set"
+        ) from error
 
 
 def _name_class(path: Path) -> None:

@@ -68,7 +68,7 @@ def submit(
             )
 
     # not repeated: an answer that was lost may have started a job that costs money
-    job = call_hub("start", log, start, repeatable=False)
+    job = call_hub("start it", log, start, repeatable=False)
     return Job(job.id, job.url, name)
 
 
@@ -85,7 +85,7 @@ def follow(job: Job, out: Path, show: Callable[[str], None], log: Callable[[str]
             show(line)
         return str(api.inspect_job(job_id=job.id).status.stage)
 
-    stage = call_hub("follow", log, read)
+    stage = call_hub("follow it", log, read)
     pull(job.repository, out, log)
     if stage != "COMPLETED":
         raise ServiceError(
