@@ -41,7 +41,7 @@ def adapters_in_vllm(study: Path) -> dict:
     with tempfile.TemporaryDirectory() as scratch:
         said = [
             {
-                (line["run"], line["id"]): line["answer"]
+                (line.run, line.id): line.answer
                 for line in answer_all(
                     adapter_set, prompts, Path(scratch) / name, Sampling(max_new_tokens=NEW_TOKENS)
                 )

@@ -74,10 +74,12 @@ def prepare(folder: Path, kind: str) -> None:
 
 
 def questions(limit: int) -> list:
+    from dataclasses import replace
+
     from paceline.evaluate.mtbench.questions import load_questions
 
     both = [*load_questions("embedded:en"), *load_questions("embedded:ru")]
-    return [type(q)(f"{place}", q.category, q.turns, None) for place, q in enumerate(both)][:limit]
+    return [replace(q, id=f"{number}", reference=None) for number, q in enumerate(both)][:limit]
 
 
 def ours(folder: Path, batch: int, tokens: int, limit: int) -> dict:

@@ -103,14 +103,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    from paceline.report.collect import gather
+    from paceline.report.collect import collect_study
     from paceline.report.export import write_report
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "sixty"
         make_study(folder)
         began = time.perf_counter()
-        _, page = write_report(gather(folder), folder)
+        _, page = write_report(collect_study(folder), folder)
         writing = time.perf_counter() - began
         times = [open_page(page) for _ in range(args.repeats)]
         report = {

@@ -11,7 +11,7 @@ from paceline.config.study import Run
 from paceline.doctor.check import check_cohort
 from paceline.evaluate.mtbench.in_training import in_training_score
 from paceline.evaluate.study import evaluate_study
-from paceline.report.collect import gather
+from paceline.report.collect import collect_study
 from paceline.report.export import _cell, _number, write_report
 from paceline.train.study import TrainingOptions, train_study
 
@@ -52,9 +52,9 @@ def test_two_steps_of_its_rehearsal(path, tmp_path):
     assert not [finding.message for finding in found if finding.severity == "error"]
     assert set(outcome.states().values()) == {"finished"}
     assert [row.name for row in compare(outcome.directories).rows] == [run.name for run in runs]
-    kinds = {kind for kind, _ in evaluate_study(outcome.directories, tmp_path)}
+    kinds = {result.kind for result in evaluate_study(outcome.directories, tmp_path)}
     assert kinds == {kind for run in runs for kind, wish in run.recipe.eval if wish}
-    facts = gather(tmp_path)
+    facts = collect_study(tmp_path)
     shown = write_report(facts, tmp_path)[0].read_text()
     for run, figures in study.published.items():
         for name, value in figures.items() if isinstance(figures, dict) else []:

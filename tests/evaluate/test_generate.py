@@ -52,7 +52,7 @@ def answers(folder, names, questions, out, with_base=False, **sampling):
     adapter_set = load_adapters([folder / name for name in names], with_base)
     prompts = [Prompt(str(i), [{"role": "user", "content": text}]) for i, text in enumerate(questions)]
     lines = answer_all(adapter_set, prompts, out, Sampling(**{"max_new_tokens": 24, **sampling}))
-    return {(line["run"], QUESTIONS.index(questions[int(line["id"])])): line["answer"] for line in lines}
+    return {(line.run, QUESTIONS.index(questions[int(line.id)])): line.answer for line in lines}
 
 
 def test_greedy_answers_are_transformers_own(trained, tmp_path):

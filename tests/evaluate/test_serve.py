@@ -69,15 +69,15 @@ def test_every_adapter_is_a_model(client):
 def test_answers_at_once_are_those_of_generate(client, adapter_set, tmp_path):
     prompts = [Prompt(question, [{"role": "user", "content": question}]) for question in QUESTIONS]
     expected = {
-        (line["run"], line["id"]): line
+        (line.run, line.id): line
         for line in answer_all(adapter_set, prompts, tmp_path / "out.jsonl", Sampling(max_new_tokens=24))
     }
     with ThreadPoolExecutor(12) as pool:
         found = dict(zip(expected, pool.map(lambda key: ask(client, *key), expected), strict=True))
     for key, reply in found.items():
-        assert reply.choices[0].message.content == expected[key]["answer"]
-        assert reply.choices[0].finish_reason == expected[key]["finish"]
-        assert reply.usage.completion_tokens == expected[key]["tokens"]
+        assert reply.choices[0].message.content == expected[key].answer
+        assert reply.choices[0].finish_reason == expected[key].finish
+        assert reply.usage.completion_tokens == expected[key].tokens
         assert reply.model == key[0]
 
 

@@ -1,15 +1,29 @@
 """Evaluations that a recipe names: done once for all runs, shared out, skipped when they are there; and the early stop on a score."""
 
-import json
 from dataclasses import replace
+from importlib.metadata import EntryPoint
+from typing import ClassVar
 
 import pytest
 
 from helpers import StopWhen
 from paceline.config.evaluation import InTrainingEval
-from paceline.errors import PacelineError
+from paceline.errors import DataError, EvaluationError
 from paceline.evaluate.mtbench.in_training import in_training_score
+from paceline.evaluate.progress import EvaluationProgress
 from paceline.evaluate.study import check_evaluations, evaluate_study
+from paceline.runs.evaluations import (
+    Answer,
+    CodeVerdict,
+    EvaluationResult,
+    FailedEvaluation,
+    Judgment,
+    TurnAnswer,
+    read_code,
+    read_forgetting,
+    read_mtbench,
+    read_records,
+)
 from paceline.runs.events import ScoreEvent, of_kind, read_events
 from paceline.train.stop_rules import BenchmarkEarlyStop
 from paceline.train.study import TrainingOptions, train_study
@@ -18,46 +32,132 @@ ASKED = {"lang": "embedded:en", "questions": 3, "max_new_tokens": 4}
 
 
 def test_every_run_gets_its_share_and_the_base(recipe, study, tmp_path):
-    wishes = {
+    asked = {
         "mtbench": ASKED,
         "code": {"suite": "problems", "n": 2, "max_new_tokens": 4},
         "forgetting": {"source": "embedded:twix", "n": 4},
     }
-    wanted = {name: recipe(max_steps=2, seed=seed, eval=wishes) for seed, name in enumerate(("a", "b"))}
-    outcome = train_study(study(**wanted), tmp_path)
-    found = dict(evaluate_study(outcome.directories, tmp_path))
-    assert set(found) == {"mtbench", "code", "forgetting"}
-    assert set(found["mtbench"]["runs"]) == set(found["code"]["runs"]) == {"base", "a", "b"}
+    recipes = {name: recipe(max_steps=2, seed=seed, eval=asked) for seed, name in enumerate(("a", "b"))}
+    outcome = train_study(study(**recipes), tmp_path)
+    results = {result.kind: result for result in evaluate_study(outcome.directories, tmp_path)}
+    assert set(results) == {"mtbench", "code", "forgetting"}
+    assert set(results["mtbench"].runs) == set(results["code"].runs) == {"base", "a", "b"}
+    assert set(results["forgetting"].runs) == {"a", "b"}
     for name in ("a", "b"):
         folder = tmp_path / name / "eval"
-        for file in ("mtbench.json", "problems.json"):
-            assert set(json.loads((folder / file).read_text())["runs"]) == {"base", name}
-        for file in (
-            "mtbench-answers.jsonl",
-            "mtbench-judgments.jsonl",
-            "problems-answers.jsonl",
-            "problems-verdicts.jsonl",
+        mtbench, code = read_mtbench(folder), read_code(folder)["problems"]
+        assert mtbench.runs == {run: results["mtbench"].runs[run] for run in ("base", name)}
+        assert code.runs == {run: results["code"].runs[run] for run in ("base", name)}
+        assert code.runs[name].change.n == 2
+        for file, kind in (
+            ("mtbench-answers.jsonl", TurnAnswer),
+            ("mtbench-judgments.jsonl", Judgment),
+            ("problems-answers.jsonl", Answer),
+            ("problems-verdicts.jsonl", CodeVerdict),
         ):
-            assert {json.loads(line)["run"] for line in (folder / file).read_text().splitlines()} == {
-                "base",
-                name,
-            }
-        forgotten = json.loads((folder / "forgetting.json").read_text())
-        assert forgotten["run"]["kl"] > 0
-        assert forgotten["base"]["loss"] > 0
+            assert {record.run for record in read_records(folder / file, kind)} == {"base", name}
+        forgetting = read_forgetting(folder)
+        assert forgetting == results["forgetting"].runs[name]
+        assert forgetting.run.kl > 0
+        assert forgetting.change.delta == pytest.approx(forgetting.run.loss - forgetting.base.loss)
     assert evaluate_study(outcome.directories, tmp_path) == []
 
 
-def test_a_failed_wish_is_told_before_training(recipe, monkeypatch):
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"mtbench": {**ASKED, "judge": "openai", "judge_model": "m"}}, "OPENAI_API_KEY"),
+        ({"mtbench": {**ASKED, "judge": "openai", "judge_url": "http://localhost"}}, "needs judge_model"),
+        ({"mtbench": {**ASKED, "judge": "reward"}}, "needs judge_model"),
+        ({"mtbench": {**ASKED, "judge": "reward", "judge_model": "/nowhere"}}, "cannot be loaded"),
+        ({"mtbench": {**ASKED, "judge": "opnai"}}, "no judge 'opnai', did you mean 'openai'"),
+        ({"mtbench": {**ASKED, "lang": "xx"}}, "'xx'"),
+        ({"mtbench": {**ASKED, "judge_prompts": "none.jsonl"}}, "cannot be read as judge prompts"),
+        ({"code": {"suite": "problems", "data": "no-such-file.parquet"}}, "no-such-file.parquet"),
+        ({"code": {"suite": "problems", "data": "embedded:twix"}}, "no row with code to run"),
+        ({"code": {"suite": "rsut"}}, "no code suite 'rsut', did you mean 'rust'"),
+        ({"forgetting": {"source": "./no-such"}}, "no such file or folder"),
+        ({"forgetting": {"source": "embedded:twix", "format": "alpaca"}}, "needs column 'instruction'"),
+    ],
+)
+def test_what_would_fail_after_training_is_refused_before_it(recipe, monkeypatch, asked, message):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    for asked, said in (
-        ({"judge": "openai", "judge_model": "m"}, "OPENAI_API_KEY"),
-        ({"judge": "reward"}, "judge_model"),
-        ({"lang": "xx"}, "'xx'"),
-    ):
-        with pytest.raises(PacelineError, match=said):
-            check_evaluations([recipe(eval={"mtbench": {**ASKED, **asked}})])
+    with pytest.raises((EvaluationError, DataError), match=message):
+        check_evaluations([recipe(), recipe(eval=asked)])
+
+
+def test_evaluations_that_can_be_done_pass_the_check(recipe):
     check_evaluations([recipe(eval={"mtbench": ASKED}), recipe()])
+    check_evaluations(
+        [recipe(eval={"code": {"suite": "problems"}, "forgetting": {"source": "embedded:twix"}})]
+    )
+
+
+@pytest.mark.parametrize(("suite", "missing"), [("problems", "bubblewrap"), ("rust", "rustc")])
+def test_a_machine_that_cannot_run_code_is_told_before_training(recipe, monkeypatch, suite, missing):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(EvaluationError, match=f"{missing}.*install"):
+        check_evaluations([recipe(eval={"code": {"suite": suite}})])
+
+
+def test_an_evaluation_that_fails_is_among_the_results_and_tried_again(recipe, study, tmp_path, monkeypatch):
+    asked = {"mtbench": ASKED, "forgetting": {"source": "embedded:twix", "n": 4}}
+    outcome = train_study(study(a=recipe(max_steps=1, eval=asked)), tmp_path)
+    lines = []
+    with monkeypatch.context() as broken:
+
+        def grade(*arguments):
+            raise EvaluationError("the judge cannot be reached")
+
+        broken.setattr("paceline.evaluate.mtbench.judges.simple.SimpleJudge.grade", grade)
+        results = evaluate_study(outcome.directories, tmp_path, EvaluationProgress(log=lines.append))
+    failed, forgetting = results
+    assert failed == FailedEvaluation(evaluation="mtbench", runs=("a",), reason="the judge cannot be reached")
+    assert forgetting.kind == "forgetting"
+    assert "mtbench: not evaluated: the judge cannot be reached" in lines
+    assert [result.kind for result in evaluate_study(outcome.directories, tmp_path)] == ["mtbench"]
+
+
+def test_an_error_that_nobody_expects_is_not_swallowed(recipe, study, tmp_path, monkeypatch):
+    outcome = train_study(study(a=recipe(max_steps=1, eval={"mtbench": ASKED})), tmp_path)
+    monkeypatch.setattr("paceline.evaluate.mtbench.evaluation.run_mtbench", lambda *arguments: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        evaluate_study(outcome.directories, tmp_path)
+
+
+class CountingEvaluation:
+    """Another package's evaluation: how many parameters a run's adapter has."""
+
+    kind = "parameters"
+
+    def settings(self, recipe):
+        return recipe.eval
+
+    def check(self, settings):
+        pass
+
+    def evaluate(self, settings, group):
+        sizes = {d.name: group.adapter_set.adapters[d.name].parameters.numel() for d in group.directories}
+        return ParameterCount(sizes=sizes)
+
+
+class ParameterCount(EvaluationResult):
+    kind: ClassVar[str] = "parameters"
+
+    sizes: dict[str, int]
+
+
+COUNTING = CountingEvaluation()
+
+
+def test_another_package_s_evaluation_is_found_and_done_once(recipe, study, tmp_path, monkeypatch):
+    outcome = train_study(study(a=recipe(max_steps=1)), tmp_path)
+    entry = EntryPoint("parameters", f"{__name__}:COUNTING", "paceline.evaluations")
+    monkeypatch.setattr("paceline.evaluate.registry.entry_points", lambda group: [entry])
+    (result,) = evaluate_study(outcome.directories, tmp_path)
+    assert result.kind == "parameters"
+    assert result.sizes["a"] > 1000
+    assert evaluate_study(outcome.directories, tmp_path) == []
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_answers_have_the_same_form(folder, tmp_path, monkeypatch):
         tmp_path / "out.jsonl",
         Sampling(max_new_tokens=5),
     )
-    assert [(line["run"], line["tokens"], line["finish"]) for line in lines] == [
+    assert [(line.run, line.tokens, line.finish) for line in lines] == [
         ("base", 2, "stop"),
         ("a", 2, "stop"),
         ("b", 2, "stop"),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from paceline.evaluate.mtbench.judges import Grade
+from paceline.evaluate.mtbench.judges.judge import Grade
 from paceline.evaluate.mtbench.protocol import judge_prompt, load_templates, read_rating, template_name
 from paceline.evaluate.mtbench.questions import load_questions
 from paceline.evaluate.mtbench.run import grade_answers
@@ -101,13 +101,13 @@ def folder(tmp_path):
 
 
 class _Recorded:
-    name, comparable = "recorded", True
+    name, comparable, usage = "recorded", True, None
 
     def __init__(self, replies):
         self.replies = replies
 
     def grade(self, cases, done):
-        return [Grade(read_rating(reply), reply) for reply in self.replies]
+        return [Grade(rating=read_rating(reply), reply=reply) for reply in self.replies]
 
 
 def test_questions_prompts_ratings_and_averages(fastchat, folder, tmp_path, monkeypatch, capsys):
@@ -165,7 +165,7 @@ def test_questions_prompts_ratings_and_averages(fastchat, folder, tmp_path, monk
     printed = [
         float(found) for found in re.findall(r"^m .*?(\d+\.\d+)$", capsys.readouterr().out, re.MULTILINE)
     ]
-    mine = summary["runs"]["m"]
-    ours = [mine["turns"]["1"]["value"], mine["turns"]["2"]["value"], mine["average"]["value"]]
+    mine = summary.runs["m"]
+    ours = [mine.turns["1"].value, mine.turns["2"].value, mine.average.value]
     assert printed == pytest.approx(ours, abs=1e-5)
-    assert mine["failed"] == sum(line["score"] == -1 for line in lines)
+    assert mine.failed == sum(line["score"] == -1 for line in lines)

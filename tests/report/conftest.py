@@ -9,6 +9,8 @@ from selenium.webdriver.chrome.service import Service
 from paceline.config.load import make_recipe
 from paceline.config.study import Run, Study
 from paceline.evaluate.study import evaluate_study
+from paceline.report.collect import collect_study
+from paceline.report.export import write_report
 from paceline.train.study import train_study
 
 EVIL = (
@@ -20,13 +22,14 @@ EVIL = (
 def studied(tiny_base, tmp_path_factory):
     """Three runs on rows of several tasks, evaluated; objective, hypothesis, questions and answers hold markup."""
     folder = tmp_path_factory.mktemp("report") / "study"
-    asked = {
+    evaluations = {
         "mtbench": {"lang": "embedded:en", "questions": 4, "max_new_tokens": 4},
+        "code": {"suite": "problems", "n": 3, "max_new_tokens": 4},
         "forgetting": {"source": "embedded:twix", "n": 6},
     }
     common = {
         "base": tiny_base("qwen3"), "data": {"source": "embedded:rust", "n": 120, "eval_ratio": 0.3}, "max_length": 256, "lr": 3e-3,
-        "batch_size": 4, "grad_accum": 1, "max_steps": 12, "logging_steps": 1, "eval_steps": 4, "eval": asked,
+        "batch_size": 4, "grad_accum": 1, "max_steps": 12, "logging_steps": 1, "eval_steps": 4, "eval": evaluations,
     }  # fmt: skip
     fields = {"plain": {}, "faster": {"lr": 1e-2}, "twin": {"seed": 43}}
     runs = [
@@ -46,6 +49,17 @@ def studied(tiny_base, tmp_path_factory):
             )
         )
     return folder
+
+
+@pytest.fixture(scope="session")
+def facts(studied):
+    return collect_study(studied)
+
+
+@pytest.fixture(scope="session")
+def written(facts, tmp_path_factory):
+    """The facts, report.md and report.html."""
+    return facts, *write_report(facts, tmp_path_factory.mktemp("out"), price=2.0)
 
 
 @pytest.fixture(scope="session")

@@ -7,13 +7,14 @@ from pathlib import Path
 import axe_core_python
 import pytest
 
-from paceline.report.collect import gather
+from paceline.report.collect import collect_study
 from paceline.report.export import write_report
 
 
 @pytest.fixture(scope="module")
 def page(studied, browser, tmp_path_factory):
-    _, html = write_report(gather(studied), tmp_path_factory.mktemp("page"))
+    _, html = write_report(collect_study(studied), tmp_path_factory.mktemp("page"))
+    browser.get("about:blank")  # away from the browser's own start page and what that loads
     browser.get_log("performance")
     browser.get(html.as_uri())
     return browser

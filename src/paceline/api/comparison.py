@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,10 +42,17 @@ class Comparison(compare_table.Comparison):
         """The same for a script, JSON-ready: what `paceline compare --json` prints."""
         runs = []
         for row in self.rows:
-            fields = asdict(row)
+            fields = vars(row).copy()
             fields["tasks"] = {task: figures.model_dump() for task, figures in row.tasks.items()}
-            if row.difference:
-                fields["difference"]["verdict"] = row.difference.verdict
+            if (d := row.difference) is not None:
+                fields["difference"] = {
+                    "delta": d.delta,
+                    "low": d.low,
+                    "high": d.high,
+                    "examples": d.n,
+                    "left_out": d.left_out,
+                    "verdict": d.verdict,
+                }
             runs.append(fields)
         return {
             "base_loss": self.base_loss,

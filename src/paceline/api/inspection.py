@@ -12,7 +12,7 @@ from paceline.api.html import heading, join, paragraph
 from paceline.doctor.log_rules import log_rules
 from paceline.doctor.logs.read import read_log
 from paceline.report import export
-from paceline.report.collect import gather
+from paceline.report.collect import collect_study
 from paceline.report.conclusions import conclusions
 
 
@@ -56,7 +56,7 @@ def write_report(study: str | Path, folder: str | Path | None = None, price: flo
     Raises:
         RunError: neither a study's folder nor a run directory.
     """
-    facts = gather(Path(study))
+    facts = collect_study(Path(study))
     target = Path(folder or study)
     target.mkdir(parents=True, exist_ok=True)
     markdown, html = export.write_report(facts, target, price)

@@ -19,6 +19,7 @@ from paceline.config.recipe import Recipe
 from paceline.errors import RunError, nearest
 from paceline.report.format import clock
 from paceline.runs.directory import RunDirectory, RunStatus
+from paceline.runs.evaluations import EvaluationResult, FailedEvaluation
 from paceline.runs.events import Event, read_events
 from paceline.runs.losses import ExampleLosses
 from paceline.runs.study import read_study_record, run_directories
@@ -143,7 +144,7 @@ class StudyResult:
         objective: what it was to find out.
         runs: one result a run, the baseline first.
         skipped: names of the runs that were over before.
-        evaluations: (kind, summary) of each evaluation that was done now: mtbench, code or forgetting.
+        evaluations: the result of each evaluation that was done now; one that failed is a FailedEvaluation.
     """
 
     folder: Path
@@ -151,7 +152,7 @@ class StudyResult:
     objective: str = ""
     runs: tuple[RunResult, ...]
     skipped: tuple[str, ...] = ()
-    evaluations: Sequence[tuple[str, Any]] = field(default=(), repr=False)
+    evaluations: Sequence[EvaluationResult] = field(default=(), repr=False)
 
     @classmethod
     def read(cls, folder: str | Path) -> StudyResult:
@@ -180,6 +181,11 @@ class StudyResult:
         if not all(run.status.over for run in self.runs):
             return "stopped"
         return "failed" if any(run.status.state == "failed" for run in self.runs) else "finished"
+
+    @property
+    def failed_evaluations(self) -> list[FailedEvaluation]:
+        """The evaluations that could not be done, with the reasons; running the study again retries them."""
+        return [result for result in self.evaluations if isinstance(result, FailedEvaluation)]
 
     @cached_property
     def comparison(self) -> Comparison:

@@ -37,11 +37,11 @@ def code(
 
     Tasks whose own reference fails are left out.
     """
-    import json
     import sys
 
+    from paceline.cli.evaluation_tables import print_code
     from paceline.cli.progress import showing
-    from paceline.cli.tables import output, print_code
+    from paceline.cli.tables import output
     from paceline.evaluate.adapters import load_adapters
     from paceline.evaluate.code.load import load_suite
     from paceline.evaluate.code.run import evaluate_code
@@ -56,7 +56,7 @@ def code(
             show.log(f"{count} of {len(tasks)} tasks left out: {reason}")
         summary = evaluate_code(load_adapters(runs, with_base), valid, sandbox, config, folder, show)
     if as_json:
-        print(json.dumps(summary, indent=1))
+        print(summary.to_json(indent=1))
     else:
         print_code(summary, output())
         print(f"answers and verdicts are in {folder}", file=sys.stderr)
@@ -70,10 +70,10 @@ def forgetting(
     as_json: Json = False,
 ) -> None:
     """What was forgotten: loss on general rows before and after, and the mean KL to the base."""
-    import json
 
+    from paceline.cli.evaluation_tables import print_forgetting
     from paceline.cli.progress import showing
-    from paceline.cli.tables import output, print_forgetting
+    from paceline.cli.tables import output
     from paceline.evaluate.adapters import load_adapters, run_paths
     from paceline.evaluate.forgetting import measure_forgetting
 
@@ -84,6 +84,6 @@ def forgetting(
     with showing("runs measured") as show:
         results = measure_forgetting(load_adapters(runs), config, folders, show)
     if as_json:
-        print(json.dumps(results, indent=1))
+        print(results.to_json(indent=1))
     else:
         print_forgetting(results, output())

@@ -98,7 +98,7 @@ def generate(
             samples,
             observe,
         )
-    cut = sum(line["finish"] == "length" for line in lines)
+    cut = sum(line.finish == "length" for line in lines)
     print(f"{len(lines)} answers in {out}" + (f"; {cut} cut at {max_new_tokens} tokens" if cut else ""))
 
 

@@ -33,12 +33,11 @@ def mtbench(
 
     After a stop the same command goes on.
     """
-    import json
-
+    from paceline.cli.evaluation_tables import print_mtbench
     from paceline.cli.progress import showing
-    from paceline.cli.tables import output, print_mtbench
+    from paceline.cli.tables import output
     from paceline.evaluate.adapters import load_adapters
-    from paceline.evaluate.mtbench.judges import open_judge
+    from paceline.evaluate.mtbench.judges.judge import open_judge
     from paceline.evaluate.mtbench.questions import load_questions
     from paceline.evaluate.mtbench.run import run_mtbench
 
@@ -50,6 +49,6 @@ def mtbench(
     with showing("graded") as show:
         summary = run_mtbench(adapter_set, config, grader, folder, show)
     if as_json:
-        print(json.dumps(summary, indent=1))
+        print(summary.to_json(indent=1))
     else:
         print_mtbench(summary, output())

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from paceline.cli.evaluation_tables import print_evaluation
 from paceline.cli.progress import InterruptStop, TerminalProgress
-from paceline.cli.tables import output, print_comparison, print_evaluation
+from paceline.cli.tables import output, print_comparison
 from paceline.config.study import Study
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def train_and_compare(
 ) -> None:
     """Runs a study and prints its tables.
 
-    Exit 130 after Ctrl-C, 1 if a run failed or the check found an error.
+    Exit 130 after Ctrl-C, 1 if a run or an evaluation failed or the check found an error.
     """
     from paceline.api.findings import CheckFailed
     from paceline.api.progress import is_first_process
@@ -62,7 +63,7 @@ def _print_result(result: StudyResult, as_json: bool) -> None:
         print(f"{run.name} failed: {run.status.reason}", file=sys.stderr)
     if len(failed) < len(result):
         _print_tables(result, as_json)
-    if failed:
+    if failed or result.failed_evaluations:
         raise typer.Exit(1)
 
 
@@ -71,6 +72,6 @@ def _print_tables(result: StudyResult, as_json: bool) -> None:
         print(json.dumps(result.comparison.to_dict(), indent=1))
         return
     print_comparison(result.comparison, output())
-    for kind, summary in result.evaluations:
-        print_evaluation(kind, summary, output())
+    for evaluation in result.evaluations:
+        print_evaluation(evaluation, output())
     print(f"runs are in {result.folder}", file=sys.stderr)

@@ -32,7 +32,7 @@ class MTBench(Strict):
         "en", description="en or ru (from the hub), or a file or folder with questions in FastChat's form"
     )
     questions: int = Field(0, ge=0, description="how many questions, spread over the categories; 0: all")
-    judge: Literal["openai", "local", "reward", "simple"] = Field("simple", description="who grades")
+    judge: str = Field("simple", description="who grades: openai, local, reward or simple")
     judge_model: str | None = Field(
         None, description="the judge's model: a name at the server, a hub id or a folder"
     )
@@ -55,9 +55,7 @@ class MTBench(Strict):
 class CodeTasks(Strict):
     """Generated code that is compiled and run."""
 
-    suite: Literal["rust", "problems"] = Field(
-        "rust", description="rust (compiled and tested) or problems (run on examples)"
-    )
+    suite: str = Field("rust", description="rust (compiled and tested) or problems (run on examples)")
     data: str | None = Field(None, description="rows with tests or examples; default: the embedded sample")
     n: int = Field(50, gt=0, description="tasks, drawn by the seed")
     samples: int = Field(1, gt=0, description="answers to each task, for pass@k (with a temperature)")

@@ -24,12 +24,15 @@ BASE = "base"
 
 @dataclass(frozen=True)
 class AdapterSet:
-    """A base and the adapters that speak through it, by name; the bare base is None under the name `base`."""
+    """A base and the adapters over it, by name; the bare base is None under the name `base`.
+
+    `sequences` are answered at once; None: as many as suit the device.
+    """
 
     base: Base
     chat: Chat
     adapters: dict[str, Adapter | None]
-    sequences: int | None = None  # answered at once; None: as many as the device bears
+    sequences: int | None = None
 
     def generator(self) -> Generator:
         """A generator that stops where the chat template ends a turn."""
@@ -53,28 +56,32 @@ class AdapterSet:
 
 
 def encode_prompt(chat: Chat, messages: Messages, thinking: bool) -> list[int]:
-    """Token ids of a conversation up to where the assistant speaks; `thinking` is Qwen3's switch, other templates pass it over."""
+    """Token ids of a conversation up to where the assistant speaks.
+
+    `thinking` is Qwen3's switch; other templates ignore it.
+    """
     text = chat.render(messages, add_generation_prompt=True, enable_thinking=thinking)
     return [int(token) for token in chat.tokenizer(text, add_special_tokens=False)["input_ids"]]
 
 
 def run_paths(paths: list[Path]) -> list[Path]:
     """Run directories and adapter folders as they are; a study's folder stands for its finished runs."""
-    found: list[Path] = []
+    runs: list[Path] = []
     for path in paths:
         if (path / "study.yaml").is_file():
-            found += [
+            runs += [
                 child
                 for child in sorted(path.iterdir())
                 if (child / "adapter" / "adapter_config.json").is_file()
             ]
         elif (adapter_folder(path) / "adapter_config.json").is_file():
-            found.append(path)
+            runs.append(path)
         else:
             raise ModelError(
-                f"{path}: no adapter there; expected a finished run, a study with finished runs, or an adapter in PEFT's format"
+                f"{path}: no adapter there; expected a finished run, a study with finished runs, "
+                "or an adapter in PEFT's format"
             )
-    return found
+    return runs
 
 
 def adapter_recipes(paths: list[Path]) -> dict[Path, Recipe]:
@@ -87,7 +94,8 @@ def adapter_recipes(paths: list[Path]) -> dict[Path, Recipe]:
     bases = {(recipe.base, BaseFormat.of(recipe)) for recipe in recipes.values()}
     if len(bases) > 1:
         raise ModelError(
-            f"the runs stand on different bases ({', '.join(sorted(name for name, _ in bases))}); take those of one base at a time"
+            f"the runs have different bases ({', '.join(sorted(name for name, _ in bases))}); "
+            "take those of one base at a time"
         )
     if not bases:
         raise ModelError("no finished run there")
@@ -95,10 +103,12 @@ def adapter_recipes(paths: list[Path]) -> dict[Path, Recipe]:
 
 
 def load_adapters(paths: list[Path], with_base: bool = False, batch_invariant: bool = False) -> AdapterSet:
-    """Loads the adapters of runs and the base that they share; see `cast_recipes` for what is refused.
+    """Loads the adapters of runs and the base that they share; see `adapter_recipes` for what is refused.
 
     Args:
-        batch_invariant: where the device cannot promise that an answer's bits do not depend on its neighbours, answer one prompt at a time.
+        with_base: add the bare base, under the name `base`.
+        batch_invariant: answer one prompt at a time where the bits of an answer could otherwise depend on the
+        others.
     """
     recipes = adapter_recipes(paths)
     first = next(iter(recipes.values()))
@@ -113,7 +123,7 @@ def load_adapters(paths: list[Path], with_base: bool = False, batch_invariant: b
 
 
 def adapter_folder(path: Path) -> Path:
-    """Where the weights of a run directory, or of an adapter's own folder, lie."""
+    """The folder with the weights of a run, or of an adapter in PEFT's format."""
     return path / "adapter" if (path / "adapter").is_dir() else path
 
 

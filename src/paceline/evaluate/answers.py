@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from paceline.data.formats import ROLES, Messages
+from paceline.data.formats import ROLES, Messages, Row
 from paceline.errors import EvaluationError
 from paceline.evaluate.adapters import AdapterSet
 from paceline.evaluate.generate import Request, Sampling
+from paceline.runs.evaluations import Answer, AnyRecord, Record, read_records
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A conversation that ends where an answer is wanted."""
+    """A conversation that ends where an answer is expected."""
 
     id: str
     messages: Messages
 
 
 def read_prompts(path: Path) -> list[Prompt]:
-    """Prompts of a JSONL file: each line has `messages` or `prompt`, and `id` if it likes (else its number).
+    """Prompts of a JSONL file: each line has `messages` or `prompt`, and perhaps `id` (default: its number).
 
     Raises:
         EvaluationError: missing file; a line that is no such prompt (with its number); two with one id.
     """
     if not path.is_file():
         raise EvaluationError(f"{path}: no such file")
-    found: list[Prompt] = []
+    prompts: list[Prompt] = []
     for number, line in enumerate(path.read_text().splitlines(), 1):
         if not line.strip():
             continue
@@ -40,14 +42,14 @@ def read_prompts(path: Path) -> list[Prompt]:
             raise EvaluationError(f"{path} line {number}: broken JSON ({error.msg})") from error
         if not isinstance(row, dict):
             raise EvaluationError(f"{path} line {number}: expected an object with `prompt` or `messages`")
-        found.append(Prompt(str(row.get("id", number)), _messages(row, f"{path} line {number}")))
-    ids = [prompt.id for prompt in found]
-    if twice := next((name for name in ids if ids.count(name) > 1), None):
+        prompts.append(Prompt(str(row.get("id", number)), _messages(row, f"{path} line {number}")))
+    counts = Counter(prompt.id for prompt in prompts)
+    if twice := next((name for name, count in counts.items() if count > 1), None):
         raise EvaluationError(f"{path}: id {twice!r} is used twice")
-    return found
+    return prompts
 
 
-def _messages(row: dict[str, Any], where: str) -> Messages:
+def _messages(row: Row, where: str) -> Messages:
     if isinstance(row.get("prompt"), str):
         return [{"role": "user", "content": row["prompt"]}]
     turns = row.get("messages")
@@ -65,7 +67,7 @@ def _messages(row: dict[str, Any], where: str) -> Messages:
 
 
 class ChatBackend(Protocol):
-    """Who answers: a `Cast`, or the same over another engine."""
+    """What answers: an `AdapterSet`, or the same over another engine."""
 
     @property
     def adapters(self) -> Mapping[str, Any]: ...
@@ -75,77 +77,83 @@ class ChatBackend(Protocol):
 
 
 def answer_all(
-    adapter_set: ChatBackend, prompts: list[Prompt], out: Path, sampling: Sampling, thinking: bool = True, samples: int = 1,
+    adapter_set: ChatBackend,
+    prompts: Sequence[Prompt],
+    out: Path,
+    sampling: Sampling,
+    thinking: bool = True,
+    samples: int = 1,
     observe: Callable[[int, int, int], None] = lambda done, total, tokens: None,
-) -> list[dict[str, Any]]:  # fmt: skip
-    """Answers of every run to every prompt, `samples` each. Lines that the file has already are not asked for again.
-
-    A line: run, id, sample, messages, answer, tokens (how many), finish (stop or length).
+) -> list[Answer]:
+    """Answers of every run to every prompt, `samples` each. Those that the file has are not asked for again.
 
     Args:
         observe: is told after every forward how many answers are done, of how many, and the tokens so far.
     """
-    done = read_answers(out)
-    keys = {(line["run"], line["id"], line["sample"]) for line in done}
-    wanted = {
-        (run, prompt.id, sample): Request(adapter_set.prompt(prompt.messages, thinking), adapter, sampling, (run, prompt.id, sample))
-        for run, adapter in adapter_set.adapters.items() for prompt in prompts for sample in range(samples)
-        if (run, prompt.id, sample) not in keys
-    }  # fmt: skip
+    answers = read_answers(out, Answer)
+    done = {(answer.run, answer.id, answer.sample) for answer in answers}
+    requests = [
+        Request(adapter_set.prompt(prompt.messages, thinking), adapter, sampling, (run, prompt.id, sample))
+        for run, adapter in adapter_set.adapters.items()
+        for prompt in prompts
+        for sample in range(samples)
+        if (run, prompt.id, sample) not in done
+    ]
     messages = {prompt.id: prompt.messages for prompt in prompts}
 
-    def line(request: Request) -> dict[str, Any]:
+    def record(request: Request) -> Answer:
         run, name, sample = request.key
-        done.append({
-            "run": run, "id": name, "sample": sample, "messages": messages[str(name)], "answer": adapter_set.text(request.tokens),
-            "tokens": len(request.tokens), "finish": request.finish,
-        })  # fmt: skip
-        return done[-1]
+        answer = Answer(
+            run=str(run),
+            id=str(name),
+            sample=int(sample),
+            messages=messages[str(name)],
+            answer=adapter_set.text(request.tokens),
+            tokens=len(request.tokens),
+            finish=str(request.finish),
+        )
+        answers.append(answer)
+        return answer
 
     generator = adapter_set.generator()
-    generator.add(wanted.values())
-    write_answers(generator, out, line, len(wanted), observe)
-    order = {
-        (run, prompt.id): place
-        for place, (run, prompt) in enumerate((r, p) for r in adapter_set.adapters for p in prompts)
-    }
-    return sorted(
-        (line for line in done if (line["run"], line["id"]) in order),
-        key=lambda line: (order[line["run"], line["id"]], line["sample"]),
-    )
+    generator.add(requests)
+    write_answers(generator, out, record, len(requests), observe)
+    pairs = [(run, prompt.id) for run in adapter_set.adapters for prompt in prompts]
+    order = {pair: index for index, pair in enumerate(pairs)}
+    asked = [answer for answer in answers if (answer.run, answer.id) in order]
+    return sorted(asked, key=lambda answer: (order[answer.run, answer.id], answer.sample))
 
 
 def write_answers(
     generator: Any,
     out: Path,
-    line: Callable[[Request], dict[str, Any]],
+    record: Callable[[Request], Record],
     total: int,
     observe: Callable[[int, int, int], None],
 ) -> None:
-    """Lets a generator answer until it has nothing left. What `line` makes of a finished request is on the disk before the next step."""
+    """Lets a generator answer all its requests; what is finished is on the disk before the next step."""
     finished, tokens = 0, 0
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("a") as file:
         while generator.busy:
-            moved = generator.step()
-            tokens += len(moved)
-            for request in moved:
+            advanced = generator.step()
+            tokens += len(advanced)
+            for request in advanced:
                 if request.finish:
                     finished += 1
-                    file.write(json.dumps(line(request), ensure_ascii=False) + "\n")
+                    file.write(record(request).to_json() + "\n")
                     file.flush()
             observe(finished, total, tokens)
 
 
-def read_answers(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of an answer file; a torn last line is cut off."""
-    if not path.is_file():
-        return []
-    text = path.read_text()
-    whole = text[: text.rfind("\n") + 1]
-    if len(whole) < len(text):
-        path.write_text(whole)
-    return [json.loads(line) for line in whole.splitlines()]
+def read_answers(path: Path, kind: type[AnyRecord]) -> list[AnyRecord]:
+    """The whole lines of an answer file; a torn last line is cut off, so that the file can go on."""
+    if path.is_file():
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            path.write_bytes(whole)
+    return read_records(path, kind)
 
 
 def stream(
@@ -155,11 +163,11 @@ def stream(
     request = Request(
         adapter_set.prompt(messages, thinking), adapter_set.adapters[name], sampling, (name, len(messages))
     )
-    generator, said = adapter_set.generator(), ""
+    generator, sent = adapter_set.generator(), ""
     generator.add([request])
     while generator.busy:
         generator.step()
         text = adapter_set.text(request.tokens)
         if request.finish or not text.endswith("�"):  # half a character so far
-            yield text[len(said) :]
-            said = text
+            yield text[len(sent) :]
+            sent = text

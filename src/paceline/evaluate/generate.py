@@ -1,7 +1,8 @@
-"""Generation for many adapters at once: one flat batch holds the new tokens of every sequence, whatever adapter it belongs to.
+"""Generation for many adapters at once: one flat batch holds the new tokens of every sequence.
 
-Sequences come and go (continuous batching). A prompt enters as a whole, then one token a forward. The greedy answer to a prompt has the same bits
-whatever shares its batch, on a CPU in fp32: attention goes sequence by sequence, and products have at least MIN_TOKENS rows (see `model.flat`).
+Sequences come and go (continuous batching). A prompt enters as a whole, then one token a forward. The greedy
+answer to a prompt has the same bits whatever shares its batch, on a CPU in fp32: attention goes sequence by
+sequence, and products have at least MIN_TOKENS rows (see `model.flat`).
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ class Sampling:
 
 @dataclass(eq=False)
 class Request:
-    """One answer to be generated. `key` names it; `tokens` are filled in, the stop token not among them; `finish` is stop or length."""
+    """One answer to be generated. `key` names it.
+
+    `tokens` are filled in, without the stop token; `finish` becomes stop or length.
+    """
 
     prompt: list[int]
     adapter: Adapter | None
@@ -166,7 +170,7 @@ class Generator:
 
 
 def pick(logits: Tensor, request: Request) -> int:
-    """The next token: the likeliest, or drawn from the smallest set of tokens with probability top_p (arXiv:1904.09751) at the temperature."""
+    """The next token: the likeliest, or one drawn by nucleus sampling (arXiv:1904.09751)."""
     sampling = request.sampling
     if sampling.temperature == 0:
         return int(logits.argmax())

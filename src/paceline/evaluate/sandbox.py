@@ -1,4 +1,4 @@
-"""Runs generated code where it can harm nothing: bubblewrap, limits, and a watcher that ends what grows too large."""
+"""Runs generated code where it can harm nothing: in bubblewrap, within limits, watched from outside."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -21,11 +21,28 @@ from paceline.errors import EvaluationError
 
 _NOBODY = 65534
 _POLL = 0.05
+_ISOLATION = [
+    "--unshare-all",
+    "--die-with-parent",
+    "--new-session",
+    "--clearenv",
+    "--hostname",
+    "sandbox",
+    "--proc",
+    "/proc",
+    "--dev",
+    "/dev",
+]
+_ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/work", "LANG": "C.UTF-8"}
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds of wall-clock, bytes of memory over all processes, processes, bytes of output kept, bytes of files written."""
+    """What a program may use.
+
+    Seconds of wall-clock, bytes of memory over all processes, processes, bytes of output kept, bytes of files
+    written.
+    """
 
     seconds: float = 10.0
     memory: int = 2**30
@@ -36,7 +53,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Result:
-    """What a program did. `status` is its exit code; `ended` says why it was ended from outside: time, memory, processes or output."""
+    """What a program did. `status` is its exit code.
+
+    `ended` says which limit it was ended for: time, memory, processes or output.
+    """
 
     status: int
     output: str
@@ -50,10 +70,12 @@ class Result:
 
 @dataclass(frozen=True)
 class Sandbox:
-    """Runs commands over a private /work in memory: no network, a read-only system, an empty environment, no other user's files.
+    """Runs commands over a private /work in memory.
 
-    `readable` are folders that a command may read beside the system's (a toolchain). `contained` False runs without any of this, for users who
-    accept that; limits hold all the same.
+    There is no network, a read-only system, an empty environment, and no file of any user.
+
+    `readable` are folders that a command may read beside the system's (a toolchain). `contained` False runs
+    without any of this, for users who accept that; limits hold all the same.
     """
 
     limits: Limits = Limits()
@@ -68,7 +90,11 @@ class Sandbox:
         limits: Limits | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> Result:
-        """Writes `files` into /work, runs `command` there, and returns what it printed (standard error included) and how it ended."""
+        """Writes `files` into /work and runs `command` there.
+
+        Returns:
+            What it printed, standard error included, and how it ended.
+        """
         limits = limits or self.limits
         with tempfile.TemporaryDirectory(prefix="paceline-") as folder:
             place = Path(folder)
@@ -82,7 +108,7 @@ class Sandbox:
             return _watch(wrapped, place, stdin, limits, self._user())
 
     def _user(self) -> int | None:
-        """Root steps down to nobody, so that the limit on processes binds; not where nobody could not read the toolchain."""
+        """Root becomes nobody, so that the limit on processes holds, unless nobody cannot read the toolchain."""
         return (
             _NOBODY
             if self.contained and os.geteuid() == 0 and all(map(_open_to_all, self.readable))
@@ -92,53 +118,18 @@ class Sandbox:
     def _wrap(
         self, command: Sequence[str], place: Path, limits: Limits, environment: Mapping[str, str]
     ) -> list[str]:
-        words = [
-            "bwrap",
-            "--unshare-all",
-            "--die-with-parent",
-            "--new-session",
-            "--clearenv",
-            "--hostname",
-            "sandbox",
-            "--proc",
-            "/proc",
-            "--dev",
-            "/dev",
-        ]
-        words += ["--size", str(limits.files), "--tmpfs", "/tmp", "--ro-bind", "/usr", "/usr"]
+        words = ["bwrap", *_ISOLATION, "--size", str(limits.files), "--tmpfs", "/tmp"]
+        words += ["--ro-bind", "/usr", "/usr"]
         for name in ("/bin", "/lib", "/lib64", "/sbin"):
-            words += (
-                ["--symlink", f"usr{name}", name]
-                if Path(name).is_symlink()
-                else ["--ro-bind-try", name, name]
-            )
-        words += [
-            "--ro-bind-try",
-            "/etc/alternatives",
-            "/etc/alternatives",
-            "--ro-bind-try",
-            "/etc/ld.so.cache",
-            "/etc/ld.so.cache",
-        ]
+            is_link = Path(name).is_symlink()
+            words += ["--symlink", f"usr{name}", name] if is_link else ["--ro-bind-try", name, name]
+        for name in ("/etc/alternatives", "/etc/ld.so.cache"):
+            words += ["--ro-bind-try", name, name]
         for folder in self.readable:
             words += ["--ro-bind", str(folder), str(folder)]
-        words += [
-            "--ro-bind",
-            str(place),
-            "/given",
-            "--size",
-            str(limits.files),
-            "--tmpfs",
-            "/work",
-            "--chdir",
-            "/work",
-        ]
-        for name, value in {
-            "PATH": "/usr/bin:/bin",
-            "HOME": "/work",
-            "LANG": "C.UTF-8",
-            **environment,
-        }.items():
+        words += ["--ro-bind", str(place), "/given"]
+        words += ["--size", str(limits.files), "--tmpfs", "/work", "--chdir", "/work"]
+        for name, value in {**_ENVIRONMENT, **environment}.items():
             words += ["--setenv", name, value]
         return [*words, "--", "/bin/sh", "-c", 'cp -r /given/. /work/ && exec "$@"', "sh", *command]
 
@@ -150,10 +141,18 @@ def _open_to_all(folder: Path) -> bool:
 def _watch(command: list[str], place: Path, stdin: str, limits: Limits, user: int | None) -> Result:
     began = time.monotonic()
     process = subprocess.Popen(
-        command, cwd=place, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-        env={"PATH": os.environ.get("PATH", os.defpath)},  # bubblewrap's own environment can be read from inside
-        preexec_fn=lambda: _limit(limits), user=user, group=user, extra_groups=[] if user else None,
-    )  # fmt: skip
+        command,
+        cwd=place,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        env={"PATH": os.environ.get("PATH", os.defpath)},  # bubblewrap's own can be read from inside
+        preexec_fn=lambda: _limit(limits),
+        user=user,
+        group=user,
+        extra_groups=[] if user else None,
+    )
     kept = bytearray()
     ended: list[str] = []
 
@@ -184,18 +183,24 @@ def _watch(command: list[str], place: Path, stdin: str, limits: Limits, user: in
     threads[0].join(2)
     status = process.wait()
     return Result(
-        status, kept.decode(errors="replace"), time.monotonic() - began, ended[0] if ended else None
+        status=status,
+        output=kept.decode(errors="replace"),
+        seconds=time.monotonic() - began,
+        ended=ended[0] if ended else None,
     )
 
 
 def _limit(limits: Limits) -> None:
-    for name, value in (
-        (resource.RLIMIT_FSIZE, limits.files), (resource.RLIMIT_CORE, 0), (resource.RLIMIT_CPU, int(limits.seconds) + 1), (resource.RLIMIT_NPROC, 4 * limits.processes),
-    ):  # fmt: skip
+    wanted = {
+        resource.RLIMIT_FSIZE: limits.files,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_CPU: int(limits.seconds) + 1,
+        resource.RLIMIT_NPROC: 4 * limits.processes,
+    }
+    for name, value in wanted.items():
         hard = resource.getrlimit(name)[1]
-        resource.setrlimit(
-            name, (value, value) if hard == resource.RLIM_INFINITY else (min(value, hard), hard)
-        )
+        unlimited = hard == resource.RLIM_INFINITY
+        resource.setrlimit(name, (value, value) if unlimited else (min(value, hard), hard))
 
 
 def _over(pid: int, limits: Limits, seconds: float) -> str | None:
@@ -239,18 +244,21 @@ def open_sandbox(
     """A sandbox that was tried out.
 
     Raises:
-        EvaluationError: bubblewrap is missing, or the kernel forbids it, and running without was not accepted.
+        EvaluationError: bubblewrap is missing, or the kernel forbids it, and running without was not
+        accepted.
     """
-    made = Sandbox(limits or Limits(), tuple(readable))
+    sandbox = Sandbox(limits or Limits(), tuple(readable))
     if shutil.which("bwrap") is None:
         why = "bubblewrap is not installed (Debian, Ubuntu: apt-get install bubblewrap)"
     else:
-        result = made.run(["true"], {})
+        result = sandbox.run(["true"], {})
         if result.ok:
-            return made
-        why = f"bubblewrap does not work here: {result.output.strip().splitlines()[0] if result.output.strip() else 'no reason given'}; the kernel may forbid user namespaces"
+            return sandbox
+        printed = result.output.strip().splitlines() or ["no reason given"]
+        why = f"bubblewrap does not work here: {printed[0]}; the kernel may forbid user namespaces"
     if accept_unsandboxed:
-        return Sandbox(limits or Limits(), tuple(readable), contained=False)
+        return replace(sandbox, contained=False)
     raise EvaluationError(
-        f"generated code runs in a sandbox only, and {why}; or accept the risk with --i-accept-unsandboxed"
+        f"generated code runs in a sandbox only, and {why}; leave out eval.code, "
+        "or accept the risk with `paceline eval code --i-accept-unsandboxed`"
     )

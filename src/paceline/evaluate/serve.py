@@ -1,4 +1,4 @@
-"""An OpenAI-compatible chat endpoint: each adapter is a model, and all that is asked at once shares one batch."""
+"""An OpenAI-compatible chat endpoint: each adapter is a model, and concurrent requests share one batch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from paceline.evaluate.generate import Request, Sampling
 
 @dataclass(eq=False)
 class _Asked:
-    """One answer under way. Pieces of text come through `pieces`, a finish reason at their end, or an error."""
+    """One answer under way. Text comes through `pieces`, at their end a finish reason or an error."""
 
     request: Request
     stops: list[str]
@@ -40,7 +40,7 @@ class _Asked:
 
 
 class Engine:
-    """A thread that owns the model: requests come in between two forwards, and each forward moves all of them on."""
+    """A thread that owns the model: requests enter between two forwards, each of which advances all."""
 
     def __init__(self, adapter_set: AdapterSet) -> None:
         self.adapter_set = adapter_set
@@ -161,9 +161,8 @@ def _read(body: Any, adapter_set: AdapterSet) -> _Asked:
         raise EvaluationError("the body must be an object")
     name = body.get("model")
     if name not in adapter_set.adapters:
-        raise EvaluationError(
-            f"no model {name!r}{nearest(str(name), adapter_set.adapters)}; there are {', '.join(adapter_set.adapters)}"
-        )
+        close, known = nearest(str(name), adapter_set.adapters), ", ".join(adapter_set.adapters)
+        raise EvaluationError(f"no model {name!r}{close}; there are {known}")
     if body.get("n", 1) != 1 or body.get("tools"):
         raise EvaluationError("only one answer to a request is given (n = 1), and no tools are called")
     most = body.get("max_completion_tokens") or body.get("max_tokens") or 512
@@ -250,7 +249,8 @@ async def _stream(asked: _Asked, head: dict[str, Any], wants_usage: bool) -> Asy
                 yield event({"content": piece}, None)
         yield event({}, finish)
         if wants_usage:
-            yield f"data: {json.dumps({**head, 'object': 'chat.completion.chunk', 'choices': [], 'usage': _usage(asked)})}\n\n"
+            last = {**head, "object": "chat.completion.chunk", "choices": [], "usage": _usage(asked)}
+            yield f"data: {json.dumps(last)}\n\n"
         yield "data: [DONE]\n\n"
     finally:
         asked.gone = True  # a reader that hung up; the engine lets the answer go

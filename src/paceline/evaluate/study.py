@@ -1,187 +1,116 @@
-"""The evaluations that recipes name: checked before training, done for all finished runs of a base at once."""
+"""The evaluations that recipes ask for: checked before training, done for the runs of a base at once."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from paceline.config.evaluation import CodeTasks, MTBench
 from paceline.config.recipe import Recipe
-from paceline.errors import EvaluationError, PacelineError
-from paceline.evaluate.adapters import BASE, AdapterSet, load_adapters
-from paceline.evaluate.code.load import load_suite
-from paceline.evaluate.code.run import evaluate_code
-from paceline.evaluate.code.suite import validate
-from paceline.evaluate.forgetting import measure_forgetting
-from paceline.evaluate.mtbench.judges import open_judge
-from paceline.evaluate.mtbench.protocol import load_templates
-from paceline.evaluate.mtbench.questions import load_questions
-from paceline.evaluate.mtbench.run import run_mtbench
+from paceline.errors import DataError, EvaluationError, MissingExtra, ModelError, ServiceError
+from paceline.evaluate.adapters import load_adapters
+from paceline.evaluate.evaluation import EVALUATIONS, EvaluationGroup, RunEvaluation
 from paceline.evaluate.progress import NO_PROGRESS, EvaluationProgress
 from paceline.model.quantization import BaseFormat
 from paceline.runs.directory import RunDirectory
+from paceline.runs.evaluations import EvaluationResult, FailedEvaluation
 from paceline.runs.files import read_json, write_json
+
+# What can go wrong with an evaluation that says nothing against the runs or the program.
+_EXPECTED = (DataError, EvaluationError, MissingExtra, ModelError, ServiceError)
 
 
 def check_evaluations(recipes: Sequence[Recipe]) -> None:
-    """Refuses, before anything is spent, questions that are not there and a judge that cannot be asked."""
-    for wanted in {recipe.eval.mtbench for recipe in recipes} - {None}:
-        assert wanted is not None
-        load_questions(wanted.lang, wanted.questions)
-        load_templates(wanted.judge_prompts)
-        if wanted.judge != "simple" and wanted.judge_model is None:
-            raise EvaluationError(f"eval.mtbench: the judge {wanted.judge!r} needs judge_model")
-        if wanted.judge == "openai" and wanted.judge_url is None and not os.environ.get("OPENAI_API_KEY"):
-            raise EvaluationError(
-                "eval.mtbench: the judge `openai` needs a key in the environment variable OPENAI_API_KEY, or judge_url"
-            )
+    """Refuses, before anything is trained, evaluations that would fail afterwards.
+
+    Raises:
+        PacelineError: data or questions that are not there, a judge that cannot be asked, no compiler, no
+        sandbox.
+    """
+    for evaluation in _evaluations():
+        checked: list[Any] = []
+        for recipe in recipes:
+            settings = evaluation.settings(recipe)
+            if settings is not None and settings not in checked:
+                evaluation.check(settings)
+                checked.append(settings)
 
 
 def evaluate_study(
     directories: Sequence[RunDirectory], folder: Path, progress: EvaluationProgress = NO_PROGRESS
-) -> list[tuple[str, dict[str, Any]]]:
-    """Evaluates the finished runs as their recipes say, those with the same base and wishes together; what is there already is kept.
+) -> list[EvaluationResult]:
+    """Evaluates the finished runs as their recipes ask; results that are there are kept.
 
-    Answers and replies are gathered in `folder` (a stopped evaluation goes on from there), and every run gets its own share of the results,
-    with the base's, into its eval/.
+    Runs with the same base and the same evaluations are evaluated together. Answers and replies are gathered
+    in `folder`, from where a stopped evaluation goes on; every run gets its own share of the results, with
+    the base's, into its eval folder.
 
     Returns:
-        (kind, summary) of each evaluation that was done: mtbench, code, forgetting.
+        The result of each evaluation that was done now. One that failed is a FailedEvaluation among them; it
+        is tried again the next time.
     """
-    finished = [(d, d.recipe()) for d in directories if d.status().state == "finished"]
-    groups: dict[str, list[RunDirectory]] = {}
-    for directory, recipe in finished:
-        wishes = recipe.eval.model_dump(mode="json", exclude={"mtbench": {"during"}})
-        key = json.dumps([recipe.base, vars(BaseFormat.of(recipe)), wishes], default=str)
-        groups.setdefault(key, []).append(directory)
-    done = []
-    for number, group in enumerate(groups.values()):
-        wanted = group[0].recipe().eval
-        kinds = [
-            kind
-            for kind, part in (
-                ("mtbench", wanted.mtbench),
-                ("code", wanted.code),
-                ("forgetting", wanted.forgetting),
-            )
-            if part
-        ]
-        missing = [kind for kind in kinds if not all(_is_done(d, kind) for d in group)]
+    results: list[EvaluationResult] = []
+    groups = _groups(directories)
+    for number, group in enumerate(groups, 1):
+        missing = [evaluation for evaluation in _evaluations() if not _is_done(evaluation, group)]
         if not missing:
             continue
-        adapter_set = load_adapters([d.path for d in group], with_base=True)
-        scratch = (group[0].eval if len(directories) == 1 else folder / "eval") / (
-            f"group-{number + 1}" if len(groups) > 1 else ""
-        )
+        scratch = group[0].eval if len(directories) == 1 else folder / "eval"
+        scratch = scratch / f"group-{number}" if len(groups) > 1 else scratch
         scratch.mkdir(parents=True, exist_ok=True)
-        for kind in missing:
-            summary = _evaluate(kind, adapter_set, wanted, group, scratch, progress)
-            done += [(kind, summary)] if summary else []
-    return done
-
-
-def _settings(directory: RunDirectory, kind: str) -> tuple[Path, dict[str, Any]]:
-    """Where the settings of an evaluation that is done stand, and those that the run's own recipe has (`during` may differ in a group)."""
-    return directory.eval / f"{kind}-settings.json", getattr(directory.recipe().eval, kind).model_dump(
-        mode="json"
-    )
-
-
-def _is_done(directory: RunDirectory, kind: str) -> bool:
-    stored, wanted = _settings(directory, kind)
-    return stored.is_file() and read_json(stored) == wanted
-
-
-def _evaluate(
-    kind: str,
-    adapter_set: AdapterSet,
-    wanted: Any,
-    group: list[RunDirectory],
-    scratch: Path,
-    progress: EvaluationProgress,
-) -> dict[str, Any] | None:
-    summary: dict[str, Any] | None
-    if kind == "mtbench":
-        summary = _mtbench(adapter_set, wanted.mtbench, group, scratch, progress)
-    elif kind == "code":
-        summary = _code(adapter_set, wanted.code, group, scratch, progress)
-    else:
-        progress.log(f"measuring what was forgotten on {wanted.forgetting.source}")
-        summary = measure_forgetting(
-            adapter_set, wanted.forgetting, {d.name: d.eval for d in group}, progress
+        prepared = EvaluationGroup(
+            adapter_set=load_adapters([directory.path for directory in group], with_base=True),
+            directories=group,
+            scratch=scratch,
+            progress=progress,
         )
-    if summary is not None:
-        for directory in group:
-            write_json(*_settings(directory, kind))
-    return summary
+        results += [_evaluate(evaluation, prepared) for evaluation in missing]
+    return results
 
 
-def _mtbench(
-    adapter_set: AdapterSet,
-    wanted: MTBench,
-    group: list[RunDirectory],
-    scratch: Path,
-    progress: EvaluationProgress,
-) -> dict[str, Any]:
-    speakers = {
-        name: adapter
-        for name, adapter in adapter_set.adapters.items()
-        if (name == BASE and "before" in wanted.when) or (name != BASE and "after" in wanted.when)
-    }
-    progress.log(f"MT-Bench: {', '.join(speakers)}, judge {wanted.judge}")
-    judge = open_judge(wanted, adapter_set, scratch / "judge-replies")
-    summary = run_mtbench(
-        AdapterSet(adapter_set.base, adapter_set.chat, speakers), wanted, judge, scratch, progress
-    )
-    _share_out(group, scratch, "mtbench", ("mtbench-answers.jsonl", "mtbench-judgments.jsonl"), summary)
-    return summary
+def _evaluations() -> list[RunEvaluation[Any]]:
+    return [EVALUATIONS.get(name) for name in EVALUATIONS.names()]
 
 
-def _code(
-    adapter_set: AdapterSet,
-    wanted: CodeTasks,
-    group: list[RunDirectory],
-    scratch: Path,
-    progress: EvaluationProgress,
-) -> dict[str, Any] | None:
-    try:
-        tasks, sandbox = load_suite(wanted)
-    except PacelineError as error:
-        progress.log(f"generated code is not run: {error}")
-        return None
-    progress.log(
-        f"running the own answers of {len(tasks)} {wanted.suite} tasks, then those of {', '.join(adapter_set.adapters)}"
-    )
-    valid = validate(tasks, sandbox, progress.checked)
-    summary = evaluate_code(adapter_set, valid, sandbox, wanted, scratch, progress)
-    _share_out(
-        group,
-        scratch,
-        wanted.suite,
-        (f"{wanted.suite}-answers.jsonl", f"{wanted.suite}-verdicts.jsonl"),
-        summary,
-    )
-    return summary
+def _groups(directories: Sequence[RunDirectory]) -> list[list[RunDirectory]]:
+    """The finished runs, those with the same base and evaluations together."""
+    groups: dict[str, list[RunDirectory]] = {}
+    for directory in directories:
+        if directory.status().state == "finished":
+            recipe = directory.recipe()
+            asked = recipe.eval.model_dump(mode="json", exclude={"mtbench": {"during"}})
+            key = json.dumps([recipe.base, vars(BaseFormat.of(recipe)), asked], default=str)
+            groups.setdefault(key, []).append(directory)
+    return list(groups.values())
 
 
-def _share_out(
-    group: list[RunDirectory], scratch: Path, name: str, files: Sequence[str], summary: dict[str, Any]
-) -> None:
-    """Gives every run its own lines and figures, and the base's."""
+def _is_done(evaluation: RunEvaluation[Any], group: Sequence[RunDirectory]) -> bool:
+    """Whether every run has the results that its recipe asks for, or asks for none."""
     for directory in group:
-        own = {BASE, directory.name}
-        if directory.eval != scratch:
-            for file in files:
-                lines = [
-                    line
-                    for line in (scratch / file).read_text().splitlines()
-                    if json.loads(line)["run"] in own
-                ]
-                (directory.eval / file).write_text("".join(f"{line}\n" for line in lines))
-        write_json(
-            directory.eval / f"{name}.json",
-            {**summary, "runs": {run: part for run, part in summary["runs"].items() if run in own}},
-        )
+        settings = evaluation.settings(directory.recipe())
+        stored = _settings_file(directory, evaluation)
+        if settings is not None and not (
+            stored.is_file() and read_json(stored) == settings.model_dump(mode="json")
+        ):
+            return False
+    return True
+
+
+def _settings_file(directory: RunDirectory, evaluation: RunEvaluation[Any]) -> Path:
+    """Where the settings stand that the results in a run's eval folder were made with."""
+    return directory.eval / f"{evaluation.kind}-settings.json"
+
+
+def _evaluate(evaluation: RunEvaluation[Any], group: EvaluationGroup) -> EvaluationResult:
+    settings = evaluation.settings(group.directories[0].recipe())
+    try:
+        result = evaluation.evaluate(settings, group)
+    except _EXPECTED as error:
+        group.progress.log(f"{evaluation.kind}: not evaluated: {error}")
+        names = tuple(directory.name for directory in group.directories)
+        return FailedEvaluation(evaluation=evaluation.kind, runs=names, reason=str(error))
+    for directory in group.directories:
+        if (own := evaluation.settings(directory.recipe())) is not None:  # `during` may differ in a group
+            write_json(_settings_file(directory, evaluation), own.model_dump(mode="json"))
+    return result

@@ -17,7 +17,10 @@ from paceline.model.quantization import default_dtype
 
 
 class VLLMGenerator:
-    """`add`, `busy` and `tick` as `generate.Generator` has them. Its answers may change with what shares their batch: a GPU's kernels do."""
+    """`add`, `busy` and `step` as `generate.Generator` has them.
+
+    On a GPU its answers may change with what shares their batch.
+    """
 
     def __init__(self, engine: Any, stop: set[int]) -> None:
         self._engine, self._stop = engine, sorted(stop)
@@ -59,7 +62,7 @@ class VLLMGenerator:
 
 
 class VLLMAdapterSet:
-    """Adapters of finished runs behind one vLLM engine, by name; the bare base is None under the name `base`."""
+    """Adapters of finished runs in one vLLM engine, by name; the bare base is None under the name `base`."""
 
     def __init__(self, paths: list[Path], with_base: bool) -> None:
         try:
@@ -71,7 +74,7 @@ class VLLMAdapterSet:
         first: Recipe = next(iter(recipes.values()))
         if first.quantize != "none":
             raise ModelError(
-                f"the runs stand on a base stored as {first.quantize}; --engine vllm serves unquantized bases only"
+                f"the base is stored as {first.quantize}; --engine vllm serves unquantized bases only"
             )
         arguments = EngineArgs(
             model=base_path(first.base),

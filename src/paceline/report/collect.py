@@ -2,43 +2,66 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from paceline.compare.forgetting import general_change
-from paceline.compare.table import Comparison, compare
+from paceline.compare.losses import loss_difference, shared_examples
+from paceline.compare.scores import pass_difference, rating_difference
+from paceline.compare.table import Comparison, compare, read_losses
 from paceline.config.recipe import Recipe
 from paceline.config.study import recipe_differences
 from paceline.doctor.finding import Finding, in_order
 from paceline.doctor.log_rules import log_rules
 from paceline.doctor.logs.ours import log_of_events
 from paceline.runs.directory import RunDirectory, RunStatus
+from paceline.runs.evaluations import (
+    Answer,
+    CodeSummary,
+    CodeVerdict,
+    Judgment,
+    MTBenchSummary,
+    RunForgetting,
+    TurnAnswer,
+    read_code,
+    read_forgetting,
+    read_mtbench,
+    read_records,
+)
 from paceline.runs.events import EvalEvent, StartEvent, TrainEvent, of_kind, read_events
-from paceline.runs.files import read_json
 from paceline.runs.losses import ExampleLosses
 from paceline.runs.study import read_study_record, run_directories
-from paceline.stats.paired import Difference, paired_difference, shared_examples
+from paceline.stats.paired import Difference
+
+BASE = "base"
+MAX_SAMPLES = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """One run: its recipe, how it differs from the baseline's, its log, and what was evaluated (None: it was not)."""
+    """One run: its recipe, how that differs from the baseline's, its log, and results (None: not evaluated).
+
+    `code` holds the result of each suite of executable tasks; of runs evaluated together it may name others
+    too.
+    """
 
     name: str
     hypothesis: str
-    state: str
     recipe: Recipe
-    differences: dict[str, tuple[Any, Any]]
+    differences: dict[str, tuple[object, object]]
     start: StartEvent | None
     train: list[TrainEvent]
     evals: list[EvalEvent]
     status: RunStatus
-    mtbench: dict[str, Any] | None
-    code: dict[str, dict[str, Any]]
-    forgetting: tuple[dict[str, Any], Difference] | None
+    mtbench: MTBenchSummary | None
+    code: dict[str, CodeSummary]
+    forgetting: RunForgetting | None
     findings: list[Finding]
+
+    @property
+    def state(self) -> str:
+        """How far the run is."""
+        return self.status.state
 
     @property
     def final(self) -> EvalEvent | None:
@@ -46,127 +69,158 @@ class RunFacts:
         return self.evals[-1] if self.evals else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sample:
     """One question with the base's answer and a run's."""
 
     question: str
-    preflight_rules: str
+    before: str
     after: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class FromBaseline:
+    """Paired differences of runs from the baseline run, by run; those in `code` by suite first."""
+
+    mtbench: dict[str, Difference]
+    code: dict[str, dict[str, Difference]]
+
+
+@dataclass(frozen=True, kw_only=True)
 class StudyFacts:
-    """A study as its folder tells it. `pairs` compares every run with the one of lowest loss; `tasks` holds each run's Δ by task."""
+    """A study as its folder tells it.
+
+    `pairs` compares every run with the one of lowest loss; `tasks` holds each run's Δ from the baseline by
+    task of the data set. `samples` are answers of the run named `samples_of`.
+    """
 
     name: str
     objective: str
-    published: dict[str, Any]
+    published: dict[str, object]
     runs: list[RunFacts]
     comparison: Comparison | None
     pairs: dict[str, Difference]
     tasks: dict[str, dict[str, Difference]]
+    from_baseline: FromBaseline
     findings: list[Finding]
-    samples: tuple[str, list[Sample]] | None
+    samples_of: str
+    samples: list[Sample]
 
 
-def gather(path: Path) -> StudyFacts:
+def collect_study(path: Path) -> StudyFacts:
     """Reads a study's folder, or a single run's.
 
     Raises:
-        PacelineError: neither.
+        PacelineError: it is neither.
     """
-    directories = run_directories([path])
     record = read_study_record(path)
-    begun = [d for d in directories if d.recipe_file.is_file()]
-    first = begun[0].recipe()
-    runs = [_run(directory, first, record.hypotheses.get(directory.name, "")) for directory in begun]
-    comparison = compare(begun) if any((d.eval / "final.parquet").is_file() for d in begun) else None
-    losses = {
-        d.name: ExampleLosses.read(d.eval / "final.parquet")
-        for d in begun
-        if (d.eval / "final.parquet").is_file()
-    }
-    findings = in_order(finding for run in runs for finding in run.findings)
+    begun = [directory for directory in run_directories([path]) if directory.recipe_file.is_file()]
+    baseline = begun[0].recipe()
+    runs = [_run(directory, baseline, record.hypotheses.get(directory.name, "")) for directory in begun]
+    losses = read_losses(begun)
+    comparison = compare(begun, losses) if losses else None
+    best = comparison.best[0] if comparison else ""
     return StudyFacts(
-        record.study, record.objective, record.published, runs, comparison,
-        _pairs(comparison, losses), _tasks(comparison, losses), findings, _samples(comparison, begun),
-    )  # fmt: skip
+        name=record.study,
+        objective=record.objective,
+        published=record.published,
+        runs=runs,
+        comparison=comparison,
+        pairs=comparison.from_best if comparison else {},
+        tasks=_by_task(comparison, losses) if comparison else {},
+        from_baseline=_from_baseline(begun),
+        findings=in_order(finding for run in runs for finding in run.findings),
+        samples_of=best,
+        samples=next((_samples(directory) for directory in begun if directory.name == best), []),
+    )
 
 
-def _run(directory: RunDirectory, first: Recipe, hypothesis: str) -> RunFacts:
-    recipe = directory.recipe()
-    events = read_events(directory.events)
-    suites = {
-        name: read_json(directory.eval / f"{name}.json")
-        for name in ("rust", "problems")
-        if (directory.eval / f"{name}.json").is_file()
-    }
-    forgotten = directory.eval / "forgetting.json"
+def _run(directory: RunDirectory, baseline: Recipe, hypothesis: str) -> RunFacts:
+    recipe, events = directory.recipe(), read_events(directory.events)
+    findings = (
+        log_rules.findings(log_of_events(events, recipe.final_batch_size), directory.name) if events else []
+    )
     return RunFacts(
-        directory.name, hypothesis, directory.status().state, recipe, recipe_differences(first, recipe),
-        next(iter(of_kind(events, StartEvent)), None),
-        of_kind(events, TrainEvent),
-        of_kind(events, EvalEvent),
-        directory.status(),
-        read_json(directory.eval / "mtbench.json") if (directory.eval / "mtbench.json").is_file() else None, suites,
-        (read_json(forgotten), general_change(directory.eval)) if forgotten.is_file() else None,
-        log_rules.findings(log_of_events(events, recipe.final_batch_size), directory.name) if events else [],
-    )  # fmt: skip
+        name=directory.name,
+        hypothesis=hypothesis,
+        recipe=recipe,
+        differences=dict(recipe_differences(baseline, recipe)),
+        start=next(iter(of_kind(events, StartEvent)), None),
+        train=of_kind(events, TrainEvent),
+        evals=of_kind(events, EvalEvent),
+        status=directory.status(),
+        mtbench=read_mtbench(directory.eval),
+        code=read_code(directory.eval),
+        forgetting=read_forgetting(directory.eval),
+        findings=findings,
+    )
 
 
-def _pairs(comparison: Comparison | None, losses: dict[str, ExampleLosses]) -> dict[str, Difference]:
-    if comparison is None:
-        return {}
-    leader = comparison.best[0]
-    return {
-        row.name: paired_difference(losses[row.name], losses[leader])
-        for row in comparison.rows
-        if row.name != leader and shared_examples(losses[row.name], losses[leader])
-    }
-
-
-def _tasks(
-    comparison: Comparison | None, losses: dict[str, ExampleLosses]
-) -> dict[str, dict[str, Difference]]:
+def _by_task(comparison: Comparison, losses: Mapping[str, ExampleLosses]) -> dict[str, dict[str, Difference]]:
     """{run: {task: Δ from the baseline}} where a data set has several tasks."""
-    if comparison is None or len({task for row in comparison.rows for task in row.tasks}) < 2:
+    if len({task for row in comparison.rows for task in row.tasks}) < 2:
         return {}
     baseline = losses[comparison.rows[0].name]
-    found: dict[str, dict[str, Difference]] = {}
+    by_run: dict[str, dict[str, Difference]] = {}
     for row in comparison.rows[1:]:
         for task in sorted(row.tasks):
-            mine, theirs = losses[row.name].of_task(task), baseline.of_task(task)
-            if shared_examples(mine, theirs):
-                found.setdefault(row.name, {})[task] = paired_difference(mine, theirs)
-    return found
+            own, other = losses[row.name].of_task(task), baseline.of_task(task)
+            if shared_examples(own, other):
+                by_run.setdefault(row.name, {})[task] = loss_difference(own, other)
+    return by_run
 
 
-def _samples(
-    comparison: Comparison | None, directories: list[RunDirectory], count: int = 3
-) -> tuple[str, list[Sample]] | None:
-    """Answers of the base and of the run with the lowest loss to the first questions that both were asked."""
-    if comparison is None:
-        return None
-    name = comparison.best[0]
-    folder = next(d.eval for d in directories if d.name == name)
-    for file in ("mtbench-answers.jsonl", "rust-answers.jsonl", "problems-answers.jsonl"):
-        if not (folder / file).is_file():
+def _from_baseline(directories: list[RunDirectory]) -> FromBaseline:
+    """Differences from the first run, of all runs that answered the same questions or tasks."""
+    baseline, *others = directories
+    judgments, verdicts = _own_judgments(baseline), _own_verdicts(baseline)
+    mtbench: dict[str, Difference] = {}
+    code: dict[str, dict[str, Difference]] = {}
+    for directory in others:
+        if difference := rating_difference(_own_judgments(directory), judgments):
+            mtbench[directory.name] = difference
+        for suite, own in _own_verdicts(directory).items():
+            if difference := pass_difference(own, verdicts.get(suite, [])):
+                code.setdefault(suite, {})[directory.name] = difference
+    return FromBaseline(mtbench=mtbench, code=code)
+
+
+def _own_judgments(directory: RunDirectory) -> list[Judgment]:
+    judgments = read_records(directory.eval / "mtbench-judgments.jsonl", Judgment)
+    return [judgment for judgment in judgments if judgment.run == directory.name]
+
+
+def _own_verdicts(directory: RunDirectory) -> dict[str, list[CodeVerdict]]:
+    """{suite: what became of the run's answers}."""
+    files = {path.name.removesuffix("-verdicts.jsonl"): path for path in _files(directory, "verdicts")}
+    verdicts = {suite: read_records(path, CodeVerdict) for suite, path in files.items()}
+    return {suite: [v for v in lines if v.run == directory.name] for suite, lines in verdicts.items()}
+
+
+def _files(directory: RunDirectory, what: str) -> list[Path]:
+    return sorted(directory.eval.glob(f"*-{what}.jsonl"))
+
+
+def _samples(directory: RunDirectory) -> list[Sample]:
+    """Answers of a run and of the base to the first questions of MT-Bench, else of a suite of tasks."""
+    turns = read_records(directory.eval / "mtbench-answers.jsonl", TurnAnswer)
+    by_run: dict[str, dict[tuple[str, int], tuple[str, str]]] = {}
+    for turn in turns:
+        by_run.setdefault(turn.run, {})[turn.id, turn.turn] = turn.question, turn.answer
+    if samples := _pair_samples(by_run, directory.name):
+        return samples
+    for file in _files(directory, "answers"):
+        if file.name == "mtbench-answers.jsonl":
             continue
-        said: dict[str, dict[Any, dict[str, Any]]] = {}
-        for line in (folder / file).read_text().splitlines():
-            answer = json.loads(line)
-            said.setdefault(answer["run"], {})[
-                answer["id"], answer.get("turn", 0), answer.get("sample", 0)
-            ] = answer
-        both = [key for key in said.get(name, {}) if key in said.get("base", {})][:count]
-        if both:
-            return name, [
-                Sample(_question(said[name][key]), said["base"][key]["answer"], said[name][key]["answer"])
-                for key in both
-            ]
-    return None
+        by_run = {}
+        for answer in read_records(file, Answer):
+            by_run.setdefault(answer.run, {})[answer.id, answer.sample] = answer.question, answer.answer
+        if samples := _pair_samples(by_run, directory.name):
+            return samples
+    return []
 
 
-def _question(answer: dict[str, Any]) -> str:
-    return str(answer["question"] if "question" in answer else answer["messages"][-1]["content"])
+def _pair_samples(by_run: dict[str, dict[tuple[str, int], tuple[str, str]]], run: str) -> list[Sample]:
+    own, base = by_run.get(run, {}), by_run.get(BASE, {})
+    both = [key for key in own if key in base][:MAX_SAMPLES]
+    return [Sample(question=own[key][0], before=base[key][1], after=own[key][1]) for key in both]

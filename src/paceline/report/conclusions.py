@@ -3,81 +3,85 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
-from paceline.report.collect import RunFacts, StudyFacts
+from paceline.compare.table import Comparison
+from paceline.report.collect import BASE, RunFacts, StudyFacts
+from paceline.runs.evaluations import CodeSummary
 from paceline.stats.paired import Difference
+from paceline.stats.power import units_needed
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """A sentence, and the runs that it is about."""
+
+    text: str
+    runs: tuple[str, ...]
 
 
 def conclusions(study: StudyFacts) -> list[str]:
     """Sentences about what the study shows, most important first; nothing that no number says."""
-    found = _losses(study) + _code(study)
+    return [conclusion.text for conclusion in _all(study)]
+
+
+def conclusions_about(study: StudyFacts, run: str) -> list[str]:
+    """Those that concern one run."""
+    return [conclusion.text for conclusion in _all(study) if run in conclusion.runs]
+
+
+def _all(study: StudyFacts) -> list[Conclusion]:
+    drawn = _losses(study) + _code(study)
     for run in study.runs:
-        found += _of_run(run)
-    return found
+        drawn += [Conclusion(text, (run.name,)) for text in _of_run(run)]
+    return drawn
 
 
-def _code(study: StudyFacts) -> list[str]:
-    """What share of the tasks each run passes, where it is not the same for all."""
-    found = []
-    for suite in dict.fromkeys(suite for run in study.runs for suite in run.code):
-        results = [run.code[suite] for run in study.runs if suite in run.code]
-        rates = {name: part["pass@1"]["value"] for result in results for name, part in result["runs"].items()}
-        tasks, base = results[0]["tasks"], rates.get("base")
-        if len(rates) > 1 and len(set(rates.values())) == 1:
-            found.append(
-                f"All runs{' and the base' if base is not None else ''} pass {next(iter(rates.values())):.1%} of {tasks} {suite} tasks."
-            )
-            continue
-        against = "" if base is None else f", the base {base:.1%}"
-        found += [
-            f"{name} passes {rate:.1%} of {tasks} {suite} tasks{against}."
-            for name, rate in rates.items()
-            if name != "base"
-        ]
-    return found
-
-
-def _losses(study: StudyFacts) -> list[str]:
+def _losses(study: StudyFacts) -> list[Conclusion]:
     if study.comparison is None:
-        return ["No run has finished: there is nothing to conclude."]
-    rows = {row.name: row for row in study.comparison.rows}
+        return [Conclusion("No run has finished: there is nothing to conclude.", ())]
     leader = study.comparison.best[0]
-    base = study.comparison.base_loss
-    gained = base - rows[leader].eval_loss
-    found = [
-        f"{leader} lowers the base's held-out loss by {gained:.3f}, from {base:.4f} to {rows[leader].eval_loss:.4f} nats a token."
-    ]
-    beaten = {name: pair for name, pair in study.pairs.items() if pair.verdict == "worse"}
-    tied = {name: pair for name, pair in study.pairs.items() if pair.verdict == "tie"}
-    for name, pair in sorted(beaten.items(), key=lambda item: item[1].delta):
-        found.append(
-            f"{leader} beats {name} by {pair.delta:.3f} ± {half_width(pair):.3f} nats a token ({pair.examples:,} examples, 95%)."
-        )
-    for name, pair in sorted(tied.items(), key=lambda item: item[1].delta):
-        found.append(
-            f"{leader} and {name} cannot be told apart with {pair.examples:,} examples ({-pair.delta:+.3f} ± {half_width(pair):.3f}); {_needed(pair)}"
-        )
-    others = [name for name in rows if name not in study.pairs and name != leader]
-    return found + [
-        f"{name} shares no held-out example with {leader}: the two are not compared." for name in others
-    ]
+    drawn = [_gain(study.comparison, leader)]
+    by_delta = sorted(study.pairs.items(), key=lambda item: item[1].delta)
+    for name, pair in by_delta:
+        if pair.verdict == "worse":
+            text = (
+                f"{leader} beats {name} by {pair.delta:.3f} ± {pair.half_width:.3f} nats a token "
+                f"({pair.n:,} examples, 95%)."
+            )
+            drawn.append(Conclusion(text, (leader, name)))
+    for name, pair in by_delta:
+        if pair.verdict == "tie":
+            text = (
+                f"{leader} and {name} cannot be told apart with {pair.n:,} examples "
+                f"({-pair.delta:+.3f} ± {pair.half_width:.3f}); {_needed(pair)}"
+            )
+            drawn.append(Conclusion(text, (leader, name)))
+    for row in study.comparison.rows:
+        if row.name not in study.pairs and row.name != leader:
+            text = f"{row.name} shares no held-out example with {leader}: the two are not compared."
+            drawn.append(Conclusion(text, (leader, row.name)))
+    return drawn
 
 
-def half_width(pair: Difference) -> float:
-    """Half of a 95% interval, in nats a token."""
-    return (pair.high - pair.low) / 2
+def _gain(comparison: Comparison, leader: str) -> Conclusion:
+    base, loss = comparison.base_loss, next(r.eval_loss for r in comparison.rows if r.name == leader)
+    text = (
+        f"{leader} lowers the base's held-out loss by {base - loss:.3f}, "
+        f"from {base:.4f} to {loss:.4f} nats a token."
+    )
+    return Conclusion(text, (leader,))
 
 
 def _needed(pair: Difference) -> str:
-    """How many examples would tell two runs apart if their difference stayed: an interval shrinks with the square root of their number."""
-    if not math.isfinite(half_width(pair)) or pair.delta == 0:
-        return "their losses are the same." if pair.delta == 0 else "one example says nothing."
-    examples = pair.examples * (half_width(pair) / abs(pair.delta)) ** 2
-    return (
-        f"about {_round_up(examples):,} would be needed."
-        if examples < 1e6
-        else "more than a million would be needed."
-    )
+    """How many examples would tell two runs apart, if their difference stayed what it is."""
+    if pair.delta == 0:
+        return "their losses are the same."
+    if not math.isfinite(pair.half_width):
+        return "one example says nothing."
+    needed = units_needed(pair)
+    amount = f"about {_round_up(needed):,}" if needed < 1e6 else "more than a million"
+    return f"{amount} would be needed."
 
 
 def _round_up(value: float) -> int:
@@ -86,27 +90,102 @@ def _round_up(value: float) -> int:
     return int(math.ceil(value / step) * step)
 
 
+def _code(study: StudyFacts) -> list[Conclusion]:
+    """What share of the tasks each run passes against the base, and against the baseline run."""
+    drawn = []
+    for suite in dict.fromkeys(suite for run in study.runs for suite in run.code):
+        results = [run.code[suite] for run in study.runs if suite in run.code]
+        drawn += _code_against_base(results)
+        baseline = study.runs[0].name
+        for name, difference in study.from_baseline.code.get(suite, {}).items():
+            if difference.verdict != "tie":
+                more = "more" if difference.delta > 0 else "fewer"
+                text = f"{name} passes {more} {suite} tasks than {baseline} ({_bounds(difference)})."
+                drawn.append(Conclusion(text, (name, baseline)))
+    return drawn
+
+
+def _code_against_base(results: list[CodeSummary]) -> list[Conclusion]:
+    scores = {name: scores for result in results for name, scores in result.runs.items()}
+    rates = {name: own.pass_at_1.value for name, own in scores.items()}
+    tasks, suite, base = results[0].tasks, results[0].suite, rates.get(BASE)
+    if len(rates) > 1 and len(set(rates.values())) == 1:
+        who = "All runs and the base" if base is not None else "All runs"
+        names = tuple(name for name in rates if name != BASE)
+        return [Conclusion(f"{who} pass {next(iter(rates.values())):.1%} of {tasks} {suite} tasks.", names)]
+    drawn = []
+    for name, own in scores.items():
+        if name == BASE:
+            continue
+        text = f"{name} passes {rates[name]:.1%} of {tasks} {suite} tasks"
+        if base is not None:
+            text += f", the base {base:.1%}"
+        if own.change is not None:
+            text += f": {_CODE_VERDICT[own.change.verdict]} ({_bounds(own.change)})"
+        drawn.append(Conclusion(f"{text}.", (name,)))
+    return drawn
+
+
+_CODE_VERDICT = {
+    "better": "measurably more",
+    "worse": "measurably fewer",
+    "tie": "the two cannot be told apart",
+}
+
+
+def _bounds(difference: Difference) -> str:
+    """A difference of shares with its interval, in percentage points."""
+    delta, low, high = (100 * value for value in (difference.delta, difference.low, difference.high))
+    return f"{delta:+.1f} points, 95% from {low:+.1f} to {high:+.1f}"
+
+
 def _of_run(run: RunFacts) -> list[str]:
-    found = []
-    if run.state == "failed":
-        found.append(f"{run.name} failed: {run.status.reason or 'no reason is logged'}.")
+    return [text for text in (_failure(run), _best_step(run), _mtbench(run), _forgetting(run)) if text]
+
+
+def _failure(run: RunFacts) -> str | None:
+    if run.state != "failed":
+        return None
+    return f"{run.name} failed: {run.status.reason or 'no reason is logged'}."
+
+
+def _best_step(run: RunFacts) -> str | None:
+    """Where a run was better before its end than at its end."""
     best, steps = run.status.best_step, run.status.step
-    if run.state == "finished" and run.final and best and steps and best < steps and run.recipe.eval_steps:
-        lowest = min(event.loss for event in run.evals if math.isfinite(event.loss))
-        found.append(
-            f"{run.name} was best at step {best:,} of {steps:,} ({lowest:.4f} against {run.final.loss:.4f} at its end)."
-        )
-    if run.mtbench and "change" in (scores := run.mtbench["runs"].get(run.name, {})):
-        change = scores["change"]
-        told = {"better": "raises", "worse": "lowers", "tie": "does not measurably change"}[change["verdict"]]
-        found.append(
-            f"{run.name} {told} the MT-Bench score ({change['value']:+.2f}, 95% from {change['low']:+.2f} to {change['high']:+.2f}; judge {run.mtbench['judge']})."
-        )
-    if run.forgetting:
-        figures, change = run.forgetting
-        told = {"better": "lower", "worse": "higher", "tie": "not measurably different"}[change.verdict]
-        found.append(
-            f"On {figures['rows']} rows of {figures['source']} the loss of {run.name} is {told} than the base's ({change.delta:+.4f}, 95% from {change.low:+.4f} to "
-            f"{change.high:+.4f}); its predictions moved by {figures['run']['kl']:.4f} nats a token."
-        )
-    return found
+    if run.state != "finished" or run.final is None or not run.recipe.eval_steps:
+        return None
+    if not best or not steps or best >= steps:
+        return None
+    lowest = min(event.loss for event in run.evals if math.isfinite(event.loss))
+    return (
+        f"{run.name} was best at step {best:,} of {steps:,} "
+        f"({lowest:.4f} against {run.final.loss:.4f} at its end)."
+    )
+
+
+def _mtbench(run: RunFacts) -> str | None:
+    scores = run.mtbench.runs.get(run.name) if run.mtbench else None
+    if run.mtbench is None or scores is None or scores.change is None:
+        return None
+    change = scores.change
+    verb = {"better": "raises", "worse": "lowers", "tie": "does not measurably change"}[change.verdict]
+    return (
+        f"{run.name} {verb} the MT-Bench score ({change.delta:+.2f}, 95% from {change.low:+.2f} "
+        f"to {change.high:+.2f}; judge {run.mtbench.judge})."
+    )
+
+
+def _forgetting(run: RunFacts) -> str | None:
+    if run.forgetting is None:
+        return None
+    change = run.forgetting.change
+    relation = {
+        "better": "lower than",
+        "worse": "higher than",
+        "tie": "not measurably different from",
+    }[change.verdict]
+    return (
+        f"On {run.forgetting.rows} rows of {run.forgetting.source} the loss of {run.name} is {relation} "
+        f"the base's ({change.delta:+.4f}, 95% from {change.low:+.4f} to {change.high:+.4f}); "
+        f"its predictions moved by {run.forgetting.run.kl:.4f} nats a token."
+    )

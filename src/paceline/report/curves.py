@@ -3,41 +3,52 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from paceline.report.collect import RunFacts
 
+# Figures by column: step, tokens, seconds, loss, …
+Columns = dict[str, list[float | None]]
+
 _COLUMNS = ("step", "tokens", "seconds", "loss", "lr", "grad_norm")
 # Of one curve, and of all curves of a chart: a browser draws that many in under a second.
 _POINTS, _ALL_POINTS = 400, 8000
+_FEWEST_POINTS = 40
 
 
-def curves(runs: list[RunFacts]) -> list[dict[str, Any]]:
-    """Every run's logged figures by column, thinned out, and its evaluations on the same axes."""
-    points = min(_POINTS, max(40, _ALL_POINTS // max(1, len(runs))))
-    return [_curves(run, points) for run in runs]
+@dataclass(frozen=True, kw_only=True)
+class RunCurves:
+    """One run's logged figures, and its held-out evaluations on the same axes. The page reads these names."""
+
+    name: str
+    train: Columns
+    eval: Columns
 
 
-def _curves(run: RunFacts, points: int) -> dict[str, Any]:
+def curves(runs: Sequence[RunFacts]) -> list[RunCurves]:
+    """The curves of every run, thinned out."""
+    points = min(_POINTS, max(_FEWEST_POINTS, _ALL_POINTS // max(1, len(runs))))
+    return [RunCurves(name=run.name, train=_train(run, points), eval=_eval(run)) for run in runs]
+
+
+def _train(run: RunFacts, points: int) -> Columns:
     kept = thin([[line.loss, line.grad_norm] for line in run.train], points)
-    train = {column: [_plain(getattr(run.train[i], column)) for i in kept] for column in _COLUMNS}
-    tokens, seconds = 0, 0.0
-    held_out: dict[str, list[Any]] = {"step": [], "tokens": [], "seconds": [], "loss": []}
-    lines = iter(run.train)
-    line = next(lines, None)
+    return {column: [_plain(getattr(run.train[i], column)) for i in kept] for column in _COLUMNS}
+
+
+def _eval(run: RunFacts) -> Columns:
+    """Evaluations with the tokens and seconds of the last logged step before each."""
+    columns: Columns = {"step": [], "tokens": [], "seconds": [], "loss": []}
     for event in run.evals:
-        while line is not None and line.step <= event.step:
-            tokens, seconds, line = line.tokens, line.seconds, next(lines, None)
-        for column, value in (
-            ("step", event.step),
-            ("tokens", tokens),
-            ("seconds", seconds),
-            ("loss", event.loss),
-        ):
-            held_out[column].append(_plain(value))
-    return {"name": run.name, "train": train, "eval": held_out}
+        before = next((line for line in reversed(run.train) if line.step <= event.step), None)
+        columns["step"].append(event.step)
+        columns["tokens"].append(before.tokens if before else 0)
+        columns["seconds"].append(before.seconds if before else 0.0)
+        columns["loss"].append(_plain(event.loss))
+    return columns
 
 
 def _plain(value: float | None) -> float | None:
@@ -45,8 +56,11 @@ def _plain(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def thin(rows: list[list[float | None]], points: int) -> list[int]:
-    """Places of the rows to draw: all if they are few, else the lowest and highest of each column in every stretch, and both ends."""
+def thin(rows: Sequence[Sequence[float | None]], points: int) -> list[int]:
+    """Indices of the rows to draw: all if they are few, else the extremes of every stretch, and both ends.
+
+    A stretch's extremes are the lowest and the highest value of each column.
+    """
     if len(rows) <= points:
         return list(range(len(rows)))
     values = np.asarray(
@@ -54,8 +68,7 @@ def thin(rows: list[list[float | None]], points: int) -> list[int]:
     )
     kept = {0, len(rows) - 1}
     for stretch in np.array_split(np.arange(len(rows)), points // (2 * values.shape[1])):
-        part = values[stretch]
-        for column in part.T:
+        for column in values[stretch].T:
             if not np.isnan(column).all():
                 kept |= {int(stretch[np.nanargmin(column)]), int(stretch[np.nanargmax(column)])}
     return sorted(kept)

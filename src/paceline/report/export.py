@@ -4,99 +4,135 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from paceline.report.collect import StudyFacts
-from paceline.report.conclusions import conclusions, half_width
+from paceline.report.collect import BASE, StudyFacts
+from paceline.report.conclusions import conclusions
 from paceline.report.curves import curves
 from paceline.report.format import clock
 from paceline.report.published import against_published
+from paceline.runs.evaluations import CodeScores, MTBenchScores
 from paceline.runs.files import write_whole
+from paceline.stats.paired import Difference
+
+
+@dataclass(frozen=True, kw_only=True)
+class MTBenchRow:
+    """A line of the MT-Bench table. `from_baseline` is None for the base and the baseline run."""
+
+    run: str
+    scores: MTBenchScores
+    from_baseline: Difference | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeRow:
+    """A line of the table of executable tasks. `from_baseline` is None for the base and the baseline run."""
+
+    run: str
+    suite: str
+    tasks: int
+    scores: CodeScores
+    from_baseline: Difference | None
 
 
 def write_report(study: StudyFacts, folder: Path, price: float | None = None) -> tuple[Path, Path]:
     """Writes both files into `folder` and returns their paths; `price` is what an hour of training costs."""
     content = {
-        "study": study, "comparison": study.comparison, "conclusions": conclusions(study), "figures": against_published(study), "price": price,
-        "rows": {row.name: row for row in study.comparison.rows} if study.comparison else {},
+        "study": study,
+        "comparison": study.comparison,
+        "conclusions": conclusions(study),
+        "figures": against_published(study),
+        "price": price,
         "task_names": sorted({task for tasks in study.tasks.values() for task in tasks}),
-        "mtbench": next((run.mtbench for run in study.runs if run.mtbench), None), "mtbench_rows": _mtbench_rows(study), "code_rows": _code_rows(study),
+        "mtbench": next((run.mtbench for run in study.runs if run.mtbench), None),
+        "mtbench_rows": _mtbench_rows(study),
+        "code_rows": _code_rows(study),
         "hours": sum(run.status.seconds for run in study.runs) / 3600,
-    }  # fmt: skip
-    markdown, page = folder / "report.md", folder / "report.html"
-    write_whole(markdown, _environment(False).get_template("report.md.jinja").render(content))
-    write_whole(
-        page, _environment(True).get_template("report.html.jinja").render(content, **_embedded(study))
-    )
-    return markdown, page
-
-
-def _environment(is_html: bool) -> Environment:
-    """Everything that a model or a data set wrote is escaped: by autoescape in HTML, by `cell` and `fence` in Markdown."""
-    made = Environment(
-        loader=PackageLoader("paceline.report"), autoescape=is_html, trim_blocks=True, lstrip_blocks=True
-    )
-    made.filters |= {
-        "cell": _cell,
-        "fence": _fence,
-        "clock": clock,
-        "number": _number,
-        "half_width": half_width,
-        "shade": _shade,
     }
-    return made
+    markdown, page = folder / "report.md", folder / "report.html"
+    write_whole(markdown, markdown_environment().get_template("report.md.jinja").render(content))
+    html = _environment(is_html=True).get_template("report.html.jinja")
+    write_whole(page, html.render(content, **_embedded(study)))
+    return markdown, page
 
 
 def markdown_environment() -> Environment:
     """Templates for Markdown, with the filters that escape it."""
-    return _environment(False)
+    return _environment(is_html=False)
 
 
-def _mtbench_rows(study: StudyFacts) -> list[tuple[str, dict[str, Any]]]:
-    """(speaker, its scores): the base once, then every run that was asked."""
-    base = [
-        ("base", run.mtbench["runs"]["base"])
-        for run in study.runs
-        if run.mtbench and "base" in run.mtbench["runs"]
+def _environment(is_html: bool) -> Environment:
+    """What models and data sets wrote is escaped: by autoescape, in Markdown by `cell` and `fence`."""
+    environment = Environment(
+        loader=PackageLoader("paceline.report"), autoescape=is_html, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "cell": _cell,
+        "fence": _fence,
+        "clock": clock,
+        "number": _number,
+        "shade": _shade,
+    }
+    return environment
+
+
+def _mtbench_rows(study: StudyFacts) -> list[MTBenchRow]:
+    """The base once, then every run that was asked."""
+    scores: dict[str, MTBenchScores] = {}
+    for run in study.runs:
+        if run.mtbench:
+            own = {name: run.mtbench.runs[name] for name in (BASE, run.name) if name in run.mtbench.runs}
+            scores = {**own, **scores}
+    order = [name for name in (BASE, *(run.name for run in study.runs)) if name in scores]
+    from_baseline = study.from_baseline.mtbench
+    return [
+        MTBenchRow(run=name, scores=scores[name], from_baseline=from_baseline.get(name)) for name in order
     ]
-    return base[:1] + [
-        (run.name, run.mtbench["runs"][run.name])
-        for run in study.runs
-        if run.mtbench and run.name in run.mtbench["runs"]
-    ]
 
 
-def _code_rows(study: StudyFacts) -> list[tuple[str, str, int, dict[str, Any]]]:
-    """(speaker, suite, tasks, its rates): the base once a suite, then every run."""
-    rows: dict[tuple[str, str], tuple[str, str, int, dict[str, Any]]] = {}
+def _code_rows(study: StudyFacts) -> list[CodeRow]:
+    """The base once a suite, then every run."""
+    rows: dict[tuple[str, str], CodeRow] = {}
     for run in study.runs:
         for suite, result in run.code.items():
-            for name, rates in result["runs"].items():
-                rows.setdefault((suite, name), (name, suite, result["tasks"], rates))
+            from_baseline = study.from_baseline.code.get(suite, {})
+            for name, scores in result.runs.items():
+                row = CodeRow(
+                    run=name,
+                    suite=suite,
+                    tasks=result.tasks,
+                    scores=scores,
+                    from_baseline=from_baseline.get(name),
+                )
+                rows.setdefault((suite, name), row)
     return list(rows.values())
 
 
-def _embedded(study: StudyFacts) -> dict[str, Any]:
+def _embedded(study: StudyFacts) -> dict[str, Markup]:
+    """What the page carries: its data, its style and script, and plotly."""
     from plotly.offline import get_plotlyjs
 
     loader = PackageLoader("paceline.report")
     plain = Environment(loader=loader, autoescape=False)  # our own style and script hold no text of others
     bars = [
-        {"run": name, "scores": {category: part["value"] for category, part in scores["categories"].items()}}
-        for name, scores in _mtbench_rows(study)
+        {"run": row.run, "scores": {name: mean.value for name, mean in row.scores.categories.items()}}
+        for row in _mtbench_rows(study)
     ]
-    data = {"runs": curves(study.runs), "mtbench": bars}
+    data = {"runs": [asdict(run) for run in curves(study.runs)], "mtbench": bars}
     return {
-        "data": Markup(json.dumps(data).replace("<", "\\u003c")), "plotly": Markup(get_plotlyjs().replace("</script", "<\\/script")),
-        "style": Markup(plain.get_template("report.css").render()), "script": Markup(plain.get_template("report.js").render()),
-    }  # fmt: skip
+        "data": Markup(json.dumps(data).replace("<", "\\u003c")),
+        "plotly": Markup(get_plotlyjs().replace("</script", "<\\/script")),
+        "style": Markup(plain.get_template("report.css").render()),
+        "script": Markup(plain.get_template("report.js").render()),
+    }
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     """A value inside a Markdown table or sentence: no markup of its own, one line."""
     text = " ".join(str(value).split())
     return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", text)
@@ -104,20 +140,20 @@ def _cell(value: Any) -> str:
 
 def _fence(text: str) -> str:
     """Text as a fenced block that nothing inside can close."""
-    longest = max((len(found) for found in re.findall(r"`+", text)), default=0)
+    longest = max((len(ticks) for ticks in re.findall(r"`+", text)), default=0)
     marks = "`" * max(3, longest + 1)
     return f"{marks}text\n{text}\n{marks}"
 
 
-def _number(value: Any) -> str:
+def _number(value: object) -> str:
     """A figure as a person writes it: four places for a float, thousands apart for a count."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "" if value is None else str(value)
     if isinstance(value, int):
         return f"{value:,}"
-    return (
-        f"{value:.4g}" if abs(value) < 1e-3 or abs(value) >= 1e4 else f"{value:.4f}".rstrip("0").rstrip(".")
-    )
+    if abs(value) < 1e-3 or abs(value) >= 1e4:
+        return f"{value:.4g}"
+    return f"{value:.4f}".rstrip("0").rstrip(".")
 
 
 def _shade(delta: float, largest: float) -> str:

@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from paceline.report.collect import RunFacts, StudyFacts
+from paceline.report.collect import BASE, RunFacts, StudyFacts
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One published figure of one run, and what was measured here (None: nothing that answers to it)."""
+    """One published figure of one run, and what was measured here (None: nothing corresponds to it)."""
 
     run: str
     name: str
-    published: Any
+    published: object
     measured: float | None
 
 
 def against_published(study: StudyFacts) -> list[Figure]:
-    """Every figure under `published:`, in its order; those of no run (hardware, protocol) have an empty run."""
+    """Every figure under `published:`, in its order; those of no run (hardware, protocol) have run ""."""
     runs = {run.name: run for run in study.runs}
-    found = []
+    figures = []
     for key, value in study.published.items():
-        if isinstance(value, dict):
-            found += [
-                Figure(key, name, figure, measured(runs[key], name) if key in runs else None)
-                for name, figure in value.items()
-            ]
-        else:
-            found.append(Figure("", key, value, None))
-    return found
+        if not isinstance(value, dict):
+            figures.append(Figure(run="", name=key, published=value, measured=None))
+            continue
+        for name, published in value.items():
+            here = measured(runs[key], name) if key in runs else None
+            figures.append(Figure(run=key, name=name, published=published, measured=here))
+    return figures
 
 
 def measured(run: RunFacts, name: str) -> float | None:
@@ -38,7 +36,7 @@ def measured(run: RunFacts, name: str) -> float | None:
     first, last = (run.train[0], run.train[-1]) if run.train else (None, None)
     before = next((event for event in run.evals if event.name == "base"), None)
     final = run.final
-    scores = run.mtbench["runs"] if run.mtbench else {}
+    scores = run.mtbench.runs if run.mtbench else {}
     figures: dict[str, float | None] = {
         "eval_loss": final.loss if final else None,
         "perplexity": final.perplexity if final else None,
@@ -51,8 +49,8 @@ def measured(run: RunFacts, name: str) -> float | None:
         "grad_norm": last.grad_norm if last else None,
         "steps": run.status.step or None,
         "minutes": run.status.seconds / 60 or None,
-        "mtbench": scores.get(run.name, {}).get("average", {}).get("value"),
-        "base_mtbench": scores.get("base", {}).get("average", {}).get("value"),
+        "mtbench": scores[run.name].average.value if run.name in scores else None,
+        "base_mtbench": scores[BASE].average.value if BASE in scores else None,
     }
     value = figures.get(name)
     return None if value is None else float(value)

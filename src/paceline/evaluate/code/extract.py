@@ -4,9 +4,9 @@ import re
 
 
 def code_of(answer: str, *languages: str) -> str:
-    """The last fenced block in one of the languages, else the last fenced block, else the whole answer; thoughts are left out.
+    """The last fenced block in one of the languages, else the last fenced block, else the whole answer.
 
-    A block that the answer's end cuts off counts.
+    Thoughts are left out. A block that the end of the answer cuts off counts.
     """
     text = re.sub(r"<think>.*?(</think>|$)", "", answer, flags=re.DOTALL)
     blocks = re.findall(r"```([\w+#-]*)[^\n]*\n(.*?)(?:```|$)", text, re.DOTALL)

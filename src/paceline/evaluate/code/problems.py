@@ -3,99 +3,114 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+from paceline.data.formats import Row
 from paceline.data.formats.codeforces import problem_messages
 from paceline.evaluate.code.extract import code_of
-from paceline.evaluate.code.suite import Task, TaskResult
-from paceline.evaluate.sandbox import Limits, Sandbox
+from paceline.evaluate.code.suite import NumberedRow, Task, TaskResult
+from paceline.evaluate.sandbox import Limits, Result, Sandbox
 
 _COMPILE = Limits(seconds=30, memory=2**30, processes=32, files=128 * 2**20)
 _MARK = "== compiled =="
+_SYSTEM_PYTHON = Path("/usr/bin/python3")
+# Characters that are kept of a wrong output.
+MAX_PRINTED = 2000
 
 
-def interpreters() -> list[Path]:
-    """Folders that solutions need beside the system's: this Python's own, if it is not the system's."""
-    prefix = Path(sys.base_prefix)
-    return [] if prefix == Path("/usr") or Path("/usr/bin/python3").exists() else [prefix]
+class ProblemSuite:
+    """Problems in the schema of codeforces-cots."""
+
+    default_data = "embedded:codeforces"
+
+    def toolchain(self) -> list[Path]:
+        """This Python's own folder, if it is not the system's."""
+        prefix = Path(sys.base_prefix)
+        return [] if prefix == Path("/usr") or _SYSTEM_PYTHON.exists() else [prefix]
+
+    def tasks(self, rows: Iterable[NumberedRow], toolchain: Sequence[Path]) -> Iterator[Task]:
+        """The problems that have examples to be run by, and an answer."""
+        return (task for number, row in rows if (task := _task(number, row)) is not None)
+
+
+PROBLEMS = ProblemSuite()
 
 
 def _python() -> str:
-    return (
-        "/usr/bin/python3"
-        if Path("/usr/bin/python3").exists()
-        else str(Path(sys.base_prefix) / "bin" / "python3")
+    return str(_SYSTEM_PYTHON if _SYSTEM_PYTHON.exists() else Path(sys.base_prefix) / "bin" / "python3")
+
+
+def _task(number: int, row: Row) -> Task | None:
+    examples = [*(row.get("examples") or []), *(row.get("official_tests") or [])]
+    answer = row.get("generation") or next(
+        (turn["content"] for turn in row.get("messages") or [] if turn["role"] == "assistant"), None
     )
-
-
-def problem_tasks(rows: list[tuple[int, dict[str, Any]]]) -> list[Task]:
-    """The problems among numbered rows of codeforces-cots' schema that have examples to be run by."""
-    tasks = []
-    for number, row in rows:
-        examples = [*(row.get("examples") or []), *(row.get("official_tests") or [])]
-        answer = row.get("generation") or next(
-            (m["content"] for m in row.get("messages") or [] if m["role"] == "assistant"), None
-        )
-        if not examples or not answer:
-            continue
-        asked = [m for m in problem_messages({**row, "generation": answer}) if m["role"] != "assistant"]
-        check = partial(
-            _check,
-            examples,
-            float(row.get("time_limit") or 2.0),
-            int(float(row.get("memory_limit") or 256) * 2**20),
-        )
-        tasks.append(
-            Task(
-                f"problem-{row.get('id', number)}",
-                "competitive_programming",
-                asked,
-                answer,
-                ("```python\nprint()\n```",),
-                check,
-                row,
-            )
-        )
-    return tasks
+    if not examples or not answer:
+        return None
+    messages = problem_messages({**row, "generation": answer})
+    check = partial(
+        _check,
+        examples,
+        float(row.get("time_limit") or 2.0),
+        int(float(row.get("memory_limit") or 256) * 2**20),
+    )
+    return Task(
+        id=f"problem-{row.get('id', number)}",
+        kind="competitive_programming",
+        messages=[turn for turn in messages if turn["role"] != "assistant"],
+        reference=answer,
+        wrong=("```python\nprint()\n```",),
+        check=check,
+        title=str(row.get("title") or ""),
+    )
 
 
 def _check(
     examples: list[dict[str, str]], seconds: float, memory: int, sandbox: Sandbox, answer: str
 ) -> TaskResult:
-    """Every example in its own run, with the problem's limits (three times the time: interpreters are slow, and so may this machine be)."""
+    """Runs every example by itself, with the problem's limit on memory and three times its limit on time.
+
+    Three times, because interpreters are slow, and so may this machine be.
+    """
     python, cpp = code_of(answer, "python", "py", "python3"), code_of(answer, "cpp", "c++", "cc")
     in_cpp = "#include" in cpp
     limits = Limits(seconds=3 * seconds + 1, memory=max(memory, 128 * 2**20), processes=16)
-    spent, compiled = 0.0, None
+    spent = 0.0
+    compiled: bool | None = None
     for example in examples:
         if in_cpp:
-            script = f"g++ -O2 -std=c++17 -o answer answer.cpp 2>&1 || exit 101; echo '{_MARK}'; exec timeout {limits.seconds:g} ./answer"
-            result = sandbox.run(["sh", "-c", script], {"answer.cpp": cpp}, example["input"], limits=_COMPILE)
+            result = _run_cpp(sandbox, cpp, example["input"], limits)
             compiled = _MARK in result.output
             printed = result.output.partition(_MARK + "\n")[2]
         else:
-            result = sandbox.run(
-                [_python(), "-I", "answer.py"], {"answer.py": python}, example["input"], limits=limits
-            )
+            command = [_python(), "-I", "answer.py"]
+            result = sandbox.run(command, {"answer.py": python}, example["input"], limits=limits)
             printed = result.output
         spent += result.seconds
         outcome = TaskResult.of(result, compiled)
         if not outcome.passed:
-            return TaskResult(compiled, False, outcome.output, spent)
+            return replace(outcome, seconds=spent)
         if not same_output(printed, example["output"]):
-            return TaskResult(
-                compiled,
-                False,
-                f"input:\n{example['input']}\nexpected:\n{example['output']}\nprinted:\n{printed[:2000]}",
-                spent,
-            )
-    return TaskResult(compiled, True, "", spent)
+            given, expected = example["input"], example["output"]
+            output = f"input:\n{given}\nexpected:\n{expected}\nprinted:\n{printed[:MAX_PRINTED]}"
+            return TaskResult(compiled=compiled, passed=False, output=output, seconds=spent)
+    return TaskResult(compiled=compiled, passed=True, output="", seconds=spent)
+
+
+def _run_cpp(sandbox: Sandbox, code: str, stdin: str, limits: Limits) -> Result:
+    """Compiles and runs in one call; what the program prints stands behind a mark."""
+    script = (
+        f"g++ -O2 -std=c++17 -o answer answer.cpp 2>&1 || exit 101; echo '{_MARK}'; "
+        f"exec timeout {limits.seconds:g} ./answer"
+    )
+    return sandbox.run(["sh", "-c", script], {"answer.cpp": code}, stdin, limits=_COMPILE)
 
 
 def same_output(printed: str, expected: str) -> bool:
-    """Equal to the letter, or token by token; numbers written with a point may differ by 1e-6, absolutely or relatively."""
+    """Equal to the letter, or token by token; decimal numbers may differ by 1e-6, absolute or relative."""
     if printed == expected:
         return True
     left, right = printed.split(), expected.split()

@@ -1,19 +1,19 @@
-"""Rust tasks whose answer is a piece of a crate: it is put together, compiled and its unit tests are run."""
+"""Rust tasks whose answer is a part of a crate, which is assembled, compiled and tested."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
+from paceline.data.formats import Row
 from paceline.data.formats.strandset import parse_fields, to_messages
 from paceline.data.rust.edits import bugs
 from paceline.errors import EvaluationError
 from paceline.evaluate.code.extract import code_of
-from paceline.evaluate.code.suite import Task, TaskResult
+from paceline.evaluate.code.suite import NumberedRow, Task, TaskResult
 from paceline.evaluate.sandbox import Limits, Sandbox
 
 Fields = dict[str, str]
@@ -30,56 +30,59 @@ ASSEMBLE: dict[str, Callable[[Fields, str], str]] = {
     "code_optimization": lambda given, code: code,
     "test_generation": lambda given, code: given.get("code_to_test", given.get("code", "")),
 }
+# kind of task -> the field of the reference
 _ANSWER = {
-    "code_generation": "code", "code_completion": "completion", "bug_detection": "fixed_code", "code_refactoring": "code_after",
-    "code_optimization": "code_after", "test_generation": "test_cases",
-}  # fmt: skip
+    "code_generation": "code",
+    "code_completion": "completion",
+    "bug_detection": "fixed_code",
+    "code_refactoring": "code_after",
+    "code_optimization": "code_after",
+    "test_generation": "test_cases",
+}
 
 
-def toolchain() -> list[Path]:
-    """Folders that compiling needs.
+class RustSuite:
+    """Tasks in Strandset's schema, of a kind whose answer is code, with unit tests to run it by."""
 
-    Raises:
-        EvaluationError: no rustc on this machine.
-    """
-    found = shutil.which("rustc")
-    if found is None:
-        raise EvaluationError(
-            "the Rust suite needs rustc; install it from https://rustup.rs or with `apt-get install rustc`; other suites run without"
-        )
-    root = subprocess.run(
-        [found, "--print", "sysroot"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    return [Path(root)]
+    default_data = "embedded:rust"
 
-
-def rust_tasks(rows: list[tuple[int, dict[str, Any]]], rustc: Path) -> list[Task]:
-    """The tasks among numbered rows of Strandset's schema that can be checked: of a kind with code to run, with tests to run it by."""
-    tasks = []
-    for number, row in rows:
-        kind = str(row["task_category"])
-        if kind not in ASSEMBLE or not str(row.get("test") or "").strip():
-            continue
-        given, wanted = parse_fields(row["input_data"]), parse_fields(row["output_data"])
-        reference = wanted.get(_ANSWER[kind])
-        if not reference:
-            continue
-        wrong = _wrong(kind, given, reference, number)
-        check = partial(
-            _check_tests if kind == "test_generation" else _check_code, rustc, kind, given, str(row["test"])
-        )
-        tasks.append(
-            Task(
-                f"rust-{number}",
-                kind,
-                to_messages(row)[:-1],
-                _fence(reference),
-                tuple(map(_fence, wrong)),
-                check,
-                row,
+    def toolchain(self) -> list[Path]:
+        """The folder of rustc and its libraries."""
+        rustc = shutil.which("rustc")
+        if rustc is None:
+            raise EvaluationError(
+                "the Rust suite needs rustc; install it from https://rustup.rs or with "
+                "`apt-get install rustc`; other suites run without"
             )
-        )
-    return tasks
+        command = [rustc, "--print", "sysroot"]
+        return [Path(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())]
+
+    def tasks(self, rows: Iterable[NumberedRow], toolchain: Sequence[Path]) -> Iterator[Task]:
+        """The rows of a kind with code to run, with tests and a reference."""
+        rustc = toolchain[0] / "bin" / "rustc"
+        return (task for number, row in rows if (task := _task(number, row, rustc)) is not None)
+
+
+RUST = RustSuite()
+
+
+def _task(number: int, row: Row, rustc: Path) -> Task | None:
+    kind, tests = str(row["task_category"]), str(row.get("test") or "")
+    if kind not in ASSEMBLE or not tests.strip():
+        return None
+    given = parse_fields(row["input_data"])
+    reference = parse_fields(row["output_data"]).get(_ANSWER[kind])
+    if not reference:
+        return None
+    check = _check_tests if kind == "test_generation" else _check_code
+    return Task(
+        id=f"rust-{number}",
+        kind=kind,
+        messages=to_messages(row)[:-1],
+        reference=_fence(reference),
+        wrong=tuple(map(_fence, _wrong(kind, given, reference, number))),
+        check=partial(check, rustc, kind, given, tests),
+    )
 
 
 def _wrong(kind: str, given: Fields, reference: str, number: int) -> list[str]:
@@ -93,8 +96,8 @@ def _wrong(kind: str, given: Fields, reference: str, number: int) -> list[str]:
 
 def _with_bug(code: str, number: int) -> str | None:
     """The code with one bug planted, chosen by the number; None where there is nothing to break."""
-    found = bugs(code)
-    return found[number % len(found)].code if found else None
+    edits = bugs(code)
+    return edits[number % len(edits)].code if edits else None
 
 
 def _check_code(
@@ -113,30 +116,31 @@ def _check_tests(
     if not first.passed or broken is None:
         return first
     second = _compile_and_run(rustc, broken, written, sandbox)
-    if second.compiled and second.passed:
-        return TaskResult(
-            True, False, "the tests pass on code with a planted bug as well", first.seconds + second.seconds
-        )
-    return TaskResult(True, True, "", first.seconds + second.seconds)
+    blind = bool(second.compiled) and second.passed
+    return TaskResult(
+        compiled=True,
+        passed=not blind,
+        output="the tests pass on code with a planted bug as well" if blind else "",
+        seconds=first.seconds + second.seconds,
+    )
 
 
 def _compile_and_run(rustc: Path, code: str, tests: str, sandbox: Sandbox) -> TaskResult:
-    """One call of the sandbox: the compiler's exit code is told apart from the tests' by a marker."""
-    inner = (
-        tests
-        if "mod tests" in tests
-        else f"#[cfg(test)]\nmod tests {{\n    #[allow(unused_imports)]\n    use super::*;\n\n{tests}\n}}"
+    """One call of the sandbox: a mark in the output tells the compiler's exit code from the tests'."""
+    imports = "    #[allow(unused_imports)]\n    use super::*;"
+    module = tests if "mod tests" in tests else f"#[cfg(test)]\nmod tests {{\n{imports}\n\n{tests}\n}}"
+    # A snippet's own imports are often not in its row; what a glob brings yields to any name in the snippet.
+    globs = "use std::{cmp::*, collections::*, rc::*};"
+    crate = f"#![allow(dead_code, unused)]\n{globs}\n\n{code}\n\n{module}\n"
+    script = (
+        f"{rustc} --edition 2021 --test -C debuginfo=0 -o answer crate.rs 2>&1 || exit 101; echo {_MARK}; "
+        "exec timeout 20 ./answer --test-threads 1"
     )
-    # a snippet's own imports are often not in its row; what a glob brings yields to any name of the snippet's
-    crate = (
-        f"#![allow(dead_code, unused)]\nuse std::{{cmp::*, collections::*, rc::*}};\n\n{code}\n\n{inner}\n"
-    )
-    script = f"{rustc} --edition 2021 --test -C debuginfo=0 -o answer crate.rs 2>&1 || exit 101; echo {_MARK}; exec timeout 20 ./answer --test-threads 1"
     result = sandbox.run(["sh", "-c", script], {"crate.rs": crate}, limits=COMPILE)
     compiled = _MARK in result.output
-    outcome = TaskResult.of(result, compiled)
-    ran = "running 0 tests" not in result.output
-    return outcome if ran else TaskResult(compiled, False, "no test ran", result.seconds)
+    if "running 0 tests" in result.output:
+        return TaskResult(compiled=compiled, passed=False, output="no test ran", seconds=result.seconds)
+    return TaskResult.of(result, compiled)
 
 
 _MARK = "== compiled =="

@@ -2,58 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from paceline.data.formats import Messages
 from paceline.evaluate.adapters import AdapterSet
 from paceline.evaluate.answers import read_answers, write_answers
 from paceline.evaluate.generate import Request, Sampling
 from paceline.evaluate.mtbench.questions import Question
+from paceline.runs.evaluations import TurnAnswer
 
+# {(run, question): its answers, turn by turn}
 Answers = dict[tuple[str, str], list[str]]
 
 
 def converse(
-    adapter_set: AdapterSet, questions: list[Question], out: Path, sampling: Sampling, thinking: bool,
+    adapter_set: AdapterSet,
+    questions: Sequence[Question],
+    out: Path,
+    sampling: Sampling,
+    thinking: bool,
     observe: Callable[[int, int, int], None] = lambda done, total, tokens: None,
-) -> Answers:  # fmt: skip
-    """{(run, question): its answers}. A turn's answer is written as soon as it is whole; what the file has is not asked again.
+) -> Answers:
+    """Asks every run every question. Answers are written as they come; those in the file are not asked again.
 
-    The second turn of a conversation begins when its first is done, while others still speak.
+    The second turn of a conversation begins when its first is done, while others are still being answered.
     """
     answers: Answers = {(run, q.id): [] for run in adapter_set.adapters for q in questions}
-    for known in sorted(read_answers(out), key=lambda known: known["turn"]):
-        if (known["run"], known["id"]) in answers:
-            answers[known["run"], known["id"]].append(known["answer"])
+    for stored in sorted(read_answers(out, TurnAnswer), key=lambda stored: stored.turn):
+        if (stored.run, stored.id) in answers:
+            answers[stored.run, stored.id].append(stored.answer)
     by_id = {question.id: question for question in questions}
 
-    def ask(run: str, name: str) -> list[Request]:
-        said = answers[run, name]
-        if len(said) >= len(by_id[name].turns):
+    def next_turn(run: str, name: str) -> list[Request]:
+        answered = answers[run, name]
+        if len(answered) >= len(by_id[name].turns):
             return []
-        prompt = adapter_set.prompt(_history(by_id[name], said), thinking)
-        return [Request(prompt, adapter_set.adapters[run], sampling, (run, name, len(said)))]
+        prompt = adapter_set.prompt(_history(by_id[name], answered), thinking)
+        return [Request(prompt, adapter_set.adapters[run], sampling, (run, name, len(answered)))]
 
-    def line(request: Request) -> dict[str, Any]:
+    def record(request: Request) -> TurnAnswer:
         run, name, turn = str(request.key[0]), str(request.key[1]), int(request.key[2])
         answers[run, name].append(adapter_set.text(request.tokens))
-        generator.add(ask(run, name))
-        return {
-            "run": run, "id": name, "turn": turn, "question": by_id[name].turns[turn], "answer": answers[run, name][-1],
-            "tokens": len(request.tokens), "finish": request.finish,
-        }  # fmt: skip
+        generator.add(next_turn(run, name))
+        return TurnAnswer(
+            run=run,
+            id=name,
+            turn=turn,
+            question=by_id[name].turns[turn],
+            answer=answers[run, name][-1],
+            tokens=len(request.tokens),
+            finish=str(request.finish),
+        )
 
     generator = adapter_set.generator()
-    generator.add(request for run, name in answers for request in ask(run, name))
+    generator.add(request for run, name in answers for request in next_turn(run, name))
     total = sum(len(q.turns) for q in questions) * len(adapter_set.adapters)
-    write_answers(generator, out, line, total - sum(map(len, answers.values())), observe)
+    write_answers(generator, out, record, total - sum(map(len, answers.values())), observe)
     return answers
 
 
-def _history(question: Question, said: list[str]) -> Messages:
+def _history(question: Question, answers: list[str]) -> Messages:
+    """The conversation up to the first turn that has no answer yet."""
     messages: Messages = []
-    for turn, answer in zip(question.turns, said, strict=False):
+    for turn, answer in zip(question.turns, answers, strict=False):
         messages += [{"role": "user", "content": turn}, {"role": "assistant", "content": answer}]
-    return [*messages, {"role": "user", "content": question.turns[len(said)]}]
+    return [*messages, {"role": "user", "content": question.turns[len(answers)]}]

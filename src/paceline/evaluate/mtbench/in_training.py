@@ -8,7 +8,7 @@ from pathlib import Path
 from paceline.config.recipe import Recipe
 from paceline.data.chat import Chat, load_tokenizer
 from paceline.evaluate.adapters import AdapterSet
-from paceline.evaluate.mtbench.judges import open_judge
+from paceline.evaluate.mtbench.judges.judge import open_judge
 from paceline.evaluate.mtbench.run import run_mtbench
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base
@@ -17,19 +17,21 @@ from paceline.train.run_evaluation import Scorer, no_scorer
 
 
 def in_training_score(base: Base, directory: RunDirectory, recipe: Recipe) -> Scorer:
-    """Gives the mean rating of an adapter on the questions of `eval.mtbench.during`; an API judge's replies are kept beside the run."""
-    wanted = recipe.eval.mtbench
-    if wanted is None or wanted.during is None:
+    """A function that gives the mean rating of an adapter on the questions of `eval.mtbench.during`.
+
+    Replies of a judge behind an API are kept in the run's eval folder.
+    """
+    settings = recipe.eval.mtbench
+    if settings is None or settings.during is None:
         return no_scorer
-    part = wanted.model_copy(update={"questions": wanted.during.questions})
+    part = settings.model_copy(update={"questions": settings.during.questions})
     chat = Chat(load_tokenizer(recipe.base))
     judge = open_judge(part, AdapterSet(base, chat, {}), directory.eval / "judge-replies")
 
     def score(adapter: Adapter | None) -> float:
         with tempfile.TemporaryDirectory() as scratch:
-            summary = run_mtbench(
-                AdapterSet(base, chat, {directory.name: adapter}), part, judge, Path(scratch)
-            )
-        return float(summary["runs"][directory.name]["average"]["value"])
+            adapter_set = AdapterSet(base, chat, {directory.name: adapter})
+            summary = run_mtbench(adapter_set, part, judge, Path(scratch))
+        return summary.runs[directory.name].average.value
 
     return score

@@ -10,57 +10,82 @@ from pathlib import Path
 from paceline.data.formats import Messages
 from paceline.errors import EvaluationError
 from paceline.evaluate.mtbench.questions import WITH_REFERENCE, Question
+from paceline.runs.evaluations import FAILED
 
-FAILED = -1.0
-
+_FORM = (
+    "Then give a whole number from 1 (useless) to 10 (excellent) in this form: [[number]], "
+    "for example: Rating: [[5]]."
+)
 _SYSTEM = (
-    "You grade the answers of an AI assistant without favour. Judge how helpful, relevant, correct, deep, creative and detailed the answer is. "
-    "Explain your judgment in a few sentences first. Then give a whole number from 1 (useless) to 10 (excellent) in this form: [[number]], for example: Rating: [[5]]."
+    "You grade the answers of an AI assistant without favour. Judge how helpful, relevant, correct, deep, "
+    f"creative and detailed the answer is. Explain your judgment in a few sentences first. {_FORM}"
 )
 _SYSTEM_REFERENCE = (
-    "You grade the answers of an AI assistant without favour. You are given a reference answer. Compare the assistant's answer with it, find every mistake and correct it, then judge how correct and "
-    "helpful it is. Then give a whole number from 1 (useless) to 10 (excellent) in this form: [[number]], for example: Rating: [[5]]."
+    "You grade the answers of an AI assistant without favour. You are given a reference answer. Compare the "
+    "assistant's answer with it, find every mistake and correct it, then judge how correct and "
+    f"helpful it is. {_FORM}"
+)
+_SECOND_TURN = " Grade the answer to the second question only."
+_CONVERSATION = (
+    "[Conversation]\nUser: {question_1}\n\nAssistant: {answer_1}\n\nUser: {question_2}\n\n"
+    "Assistant: {answer_2}\n[End of the conversation]"
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Template:
-    """A judge's prompt: `system`, and `text` with places in FastChat's names (question, answer, ref_answer_1, question_1, answer_1, …)."""
+    """A judge's prompt: `system`, and `text` with placeholders in FastChat's names.
+
+    They are question, answer, ref_answer_1, question_1, answer_1, …
+    """
 
     system: str
     text: str
 
 
+# Our own prompts, under the names of the benchmark's.
 OWN = {
-    "single-v1": Template(_SYSTEM, "[Question]\n{question}\n\n[The assistant's answer]\n{answer}\n[End of the answer]"),
-    "single-math-v1": Template(_SYSTEM_REFERENCE, "[Question]\n{question}\n\n[Reference answer]\n{ref_answer_1}\n[End of the reference]\n\n[The assistant's answer]\n{answer}\n[End of the answer]"),
-    "single-v1-multi-turn": Template(
-        _SYSTEM + " Grade the answer to the second question only.",
-        "[Conversation]\nUser: {question_1}\n\nAssistant: {answer_1}\n\nUser: {question_2}\n\nAssistant: {answer_2}\n[End of the conversation]",
+    "single-v1": Template(
+        system=_SYSTEM,
+        text="[Question]\n{question}\n\n[The assistant's answer]\n{answer}\n[End of the answer]",
     ),
+    "single-math-v1": Template(
+        system=_SYSTEM_REFERENCE,
+        text="[Question]\n{question}\n\n[Reference answer]\n{ref_answer_1}\n[End of the reference]\n\n"
+        "[The assistant's answer]\n{answer}\n[End of the answer]",
+    ),
+    "single-v1-multi-turn": Template(system=_SYSTEM + _SECOND_TURN, text=_CONVERSATION),
     "single-math-v1-multi-turn": Template(
-        _SYSTEM_REFERENCE + " Grade the answer to the second question only.",
-        "[Reference]\nUser: {question_1}\n\nAnswer: {ref_answer_1}\n\nUser: {question_2}\n\nAnswer: {ref_answer_2}\n[End of the reference]\n\n"
-        "[Conversation]\nUser: {question_1}\n\nAssistant: {answer_1}\n\nUser: {question_2}\n\nAssistant: {answer_2}\n[End of the conversation]",
+        system=_SYSTEM_REFERENCE + _SECOND_TURN,
+        text="[Reference]\nUser: {question_1}\n\nAnswer: {ref_answer_1}\n\nUser: {question_2}\n\n"
+        "Answer: {ref_answer_2}\n[End of the reference]\n\n" + _CONVERSATION,
     ),
-}  # fmt: skip
+}
 
 
 def load_templates(file: str | None) -> dict[str, Template]:
-    """The benchmark's published prompts from its judge_prompts.jsonl; without a file the ones above, whose scores are not those of the paper."""
+    """The benchmark's published prompts from its judge_prompts.jsonl; without a file our own.
+
+    Scores under our own prompts are not comparable with the paper's.
+
+    Raises:
+        EvaluationError: a file that cannot be read, or lacks a prompt.
+    """
     if file is None:
         return OWN
     path = Path(file)
     try:
         rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
-        found = {row["name"]: Template(row["system_prompt"], row["prompt_template"]) for row in rows}
+        templates = {
+            row["name"]: Template(system=row["system_prompt"], text=row["prompt_template"]) for row in rows
+        }
     except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise EvaluationError(
             f"{path}: cannot be read as judge prompts ({type(error).__name__}: {error})"
         ) from error
-    if missing := [name for name in OWN if name not in found]:
+    if missing := [name for name in OWN if name not in templates]:
         raise EvaluationError(f"{path}: no template {missing[0]!r} in it")
-    return found
+    return templates
 
 
 def template_name(question: Question, turn: int) -> str:
@@ -74,20 +99,20 @@ def judge_prompt(
 ) -> Messages:
     """What a judge is asked about the answer to a turn, with the conversation up to it."""
     template = templates[template_name(question, turn)]
-    places = {"question": question.turns[turn], "answer": answers[turn]}
+    values = {"question": question.turns[turn], "answer": answers[turn]}
     for number, text in enumerate(question.turns[: turn + 1], 1):
-        places |= {f"question_{number}": text, f"answer_{number}": answers[number - 1]}
+        values |= {f"question_{number}": text, f"answer_{number}": answers[number - 1]}
     for number, text in enumerate(question.reference or (), 1):
-        places[f"ref_answer_{number}"] = text
+        values[f"ref_answer_{number}"] = text
     return [
         {"role": "system", "content": template.system},
-        {"role": "user", "content": template.text.format(**places)},
+        {"role": "user", "content": template.text.format(**values)},
     ]
 
 
 def read_rating(reply: str) -> float:
     """The number in [[…]], else the one in […], else FAILED; the benchmark's own two patterns."""
     for pattern in (r"\[\[(\d+\.?\d*)\]\]", r"\[(\d+\.?\d*)\]"):
-        if found := re.search(pattern, reply):
-            return float(found[1])
+        if match := re.search(pattern, reply):
+            return float(match[1])
     return FAILED

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from paceline import embedded
+from paceline.data.formats import Row
 from paceline.errors import EvaluationError
 
 # Where the published questions lie: hub data set, and the file in it.
@@ -16,81 +17,93 @@ HUB = {"en": ("philschmid/mt-bench", "question.jsonl"), "ru": ("t-tech/ru-mt-ben
 WITH_REFERENCE = ("math", "reasoning", "coding")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Question:
     """`turns` are the user's; `reference` holds an answer to each, where the category has references."""
 
     id: str
     category: str
     turns: tuple[str, ...]
-    reference: tuple[str, ...] | None
+    reference: tuple[str, ...] | None = None
 
 
-def load_questions(wanted: str, limit: int = 0) -> list[Question]:
-    """Questions of a language (`en`, `ru`, from the hub; `embedded:en`, `embedded:ru`, a dozen of our own) or of a file or folder; `limit` takes the first of each category in turn, 0 all.
+def load_questions(lang: str, limit: int = 0) -> list[Question]:
+    """Questions of a language, of a file, or of a folder.
 
-    A folder holds question.jsonl and perhaps reference_answer*.jsonl. A line: question_id, category, turns, and reference if it likes.
+    Args:
+        lang: `en` or `ru` (the published questions, from the hub), `embedded:en` or `embedded:ru` (a dozen of
+            our own), a file of lines with question_id, category, turns and perhaps reference, or a folder
+            with such a question.jsonl and perhaps reference_answer*.jsonl.
+        limit: take so many, the first of each category in turn; 0: all.
 
     Raises:
         EvaluationError: not there, not readable (with the line), or no question in it.
     """
-    path = (
-        embedded.QUESTIONS / f"{wanted.removeprefix('embedded:')}.jsonl"
-        if wanted.startswith("embedded:")
-        else Path(wanted)
-    )
-    if wanted in HUB and not path.exists():
-        path = _download(*HUB[wanted])
-    elif not path.exists():
-        raise EvaluationError(
-            f"--lang {wanted!r}: neither {' nor '.join(HUB)} nor a file or folder with questions"
-        )
+    path = _find(lang)
     folder = path if path.is_dir() else path.parent
     file = path / "question.jsonl" if path.is_dir() else path
     references = {
         str(row["question_id"]): _turns(row)
         for other in sorted(folder.glob("reference_answer*.jsonl"))
-        for row in _rows(other)
+        for row in _rows(other).values()
     }
-    found = []
-    for number, row in enumerate(_rows(file), 1):
-        try:
-            name, turns = str(row["question_id"]), tuple(str(turn) for turn in row["turns"])
-        except (KeyError, TypeError) as error:
-            raise EvaluationError(
-                f"{file} line {number}: no {error} in it; a question has question_id, category and turns"
-            ) from error
-        given = references.get(name) or tuple(row.get("reference") or ())
-        found.append(Question(name, str(row.get("category", "all")), turns, given or None))
-    if not found:
+    questions = [_question(row, references, f"{file} line {number}") for number, row in _rows(file).items()]
+    if not questions:
         raise EvaluationError(f"{file}: no question in it")
-    return _spread(found, limit) if limit else found
+    return _spread(questions, limit) if limit else questions
+
+
+def _find(lang: str) -> Path:
+    if lang.startswith("embedded:"):
+        path = embedded.QUESTIONS / f"{lang.removeprefix('embedded:')}.jsonl"
+    else:
+        path = Path(lang)
+    if path.exists():
+        return path
+    if lang in HUB:
+        return _download(*HUB[lang])
+    known = " nor ".join(HUB)
+    raise EvaluationError(f"--lang {lang!r}: neither {known} nor a file or folder with questions")
+
+
+def _question(row: Row, references: dict[str, tuple[str, ...]], where: str) -> Question:
+    try:
+        name, turns = str(row["question_id"]), tuple(str(turn) for turn in row["turns"])
+    except (KeyError, TypeError) as error:
+        raise EvaluationError(
+            f"{where}: no {error} in it; a question has question_id, category and turns"
+        ) from error
+    reference = references.get(name) or tuple(row.get("reference") or ())
+    return Question(
+        id=name, category=str(row.get("category", "all")), turns=turns, reference=reference or None
+    )
 
 
 def _spread(questions: list[Question], limit: int) -> list[Question]:
     """The first `limit` questions, one of each category in turn, in the file's order."""
-    places: dict[str, int] = {}
+    seen: Counter[str] = Counter()
     ranked = []
-    for place, question in enumerate(questions):
-        ranked.append((places.setdefault(question.category, 0), place))
-        places[question.category] += 1
-    chosen = sorted(place for _, place in sorted(ranked)[:limit])
-    return [questions[place] for place in chosen]
+    for index, question in enumerate(questions):
+        ranked.append((seen[question.category], index))
+        seen[question.category] += 1
+    return [questions[index] for index in sorted(index for _, index in sorted(ranked)[:limit])]
 
 
-def _rows(file: Path) -> list[dict[str, Any]]:
+def _rows(file: Path) -> dict[int, Row]:
+    """{line number: row} of a JSONL file."""
     if not file.is_file():
         raise EvaluationError(f"{file}: no such file")
-    rows = []
+    rows = {}
     for number, line in enumerate(file.read_text().splitlines(), 1):
         try:
-            rows += [json.loads(line)] if line.strip() else []
+            if line.strip():
+                rows[number] = json.loads(line)
         except json.JSONDecodeError as error:
             raise EvaluationError(f"{file} line {number}: broken JSON ({error.msg})") from error
     return rows
 
 
-def _turns(row: dict[str, Any]) -> tuple[str, ...]:
+def _turns(row: Row) -> tuple[str, ...]:
     return tuple(str(turn) for turn in row["choices"][0]["turns"])
 
 
@@ -101,5 +114,6 @@ def _download(repository: str, file: str) -> Path:
         return Path(hf_hub_download(repository, file, repo_type="dataset"))
     except Exception as error:  # the client raises many kinds, for the network and for the id alike
         raise EvaluationError(
-            f"the questions of {repository} cannot be had from the hub ({type(error).__name__}); give a file or folder with --lang"
+            f"the questions of {repository} cannot be downloaded from the hub ({type(error).__name__}); "
+            "give a file or folder with --lang"
         ) from error

@@ -1,0 +1,50 @@
+"""Held-out losses of two runs, example by example."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paceline.errors import RunError
+from paceline.runs.losses import ExampleLosses
+from paceline.stats.paired import Difference, paired_difference
+
+
+def loss_difference(run: ExampleLosses, other: ExampleLosses) -> Difference:
+    """Paired difference of the mean losses over the examples that both runs hold out, in nats a token.
+
+    Means are over tokens; examples are the units that are resampled, since tokens of one example depend on
+    each other.
+
+    Raises:
+        RunError: the two runs have no held-out example in common.
+    """
+    mine, theirs = matching_examples(run, other)
+    if len(mine) == 0:
+        raise RunError(
+            "the runs have no held-out example in common; they were trained on different data or splits "
+            "and cannot be compared"
+        )
+    return paired_difference(
+        run.loss[mine],
+        other.loss[theirs],
+        run.tokens[mine],
+        better="lower",
+        left_out=len(run.row) + len(other.row) - 2 * len(mine),
+    )
+
+
+def shared_examples(run: ExampleLosses, other: ExampleLosses) -> int:
+    """How many held-out examples two runs share, truncated alike."""
+    return len(matching_examples(run, other)[0])
+
+
+def matching_examples(
+    run: ExampleLosses, other: ExampleLosses
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices, into each run's examples, of those that both hold out with as many supervised tokens."""
+    mine, theirs = (
+        np.asarray([f"{row} {source}" for row, source in zip(side.row, side.source, strict=True)])
+        for side in (run, other)
+    )
+    _, left, right = np.intersect1d(mine, theirs, assume_unique=True, return_indices=True)
+    same = run.tokens[left] == other.tokens[right]
+    return left[same], right[same]

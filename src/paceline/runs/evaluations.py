@@ -1,0 +1,329 @@
+"""Results of evaluations in a run's eval/ folder: each kind of file has one type, one writer and one reader.
+
+mtbench.json, mtbench-answers.jsonl, mtbench-judgments.jsonl
+SUITE.json, SUITE-answers.jsonl, SUITE-verdicts.jsonl        SUITE is rust, problems, …
+forgetting.json
+"""
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PlainSerializer,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+
+from paceline.errors import RunError
+from paceline.runs.files import write_whole
+from paceline.runs.losses import LossSummary, Measured
+from paceline.stats.intervals import Interval
+from paceline.stats.paired import Difference
+
+_Fields = dict[str, Any]
+
+# The rating of a reply that holds none.
+FAILED = -1.0
+
+
+def _bounds_for_null(fields: object) -> object:
+    """A figure that is not finite is null on disk."""
+    if not isinstance(fields, dict):
+        return fields
+    missing = {"value": math.nan, "delta": math.nan, "low": -math.inf, "high": math.inf}
+    renamed = {"delta" if name == "value" and "better" in fields else name: v for name, v in fields.items()}
+    return {
+        name: missing[name] if value is None else value for name, value in renamed.items() if name in _KNOWN
+    }
+
+
+_KNOWN = {"value", "delta", "low", "high", "n", "observations", "better", "left_out"}
+
+
+def _null_for_infinite(fields: _Fields) -> _Fields:
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in fields.items()
+    }
+
+
+def _difference_fields(difference: Difference) -> _Fields:
+    fields = asdict(difference)
+    return _null_for_infinite({"value": fields.pop("delta"), **fields, "verdict": difference.verdict})
+
+
+def _rating_fields(difference: Difference) -> _Fields:
+    return {**_difference_fields(difference), "graded": difference.observations}
+
+
+StoredInterval = Annotated[
+    Interval, BeforeValidator(_bounds_for_null), PlainSerializer(lambda i: _null_for_infinite(asdict(i)))
+]
+StoredDifference = Annotated[
+    Difference, BeforeValidator(_bounds_for_null), PlainSerializer(_difference_fields)
+]
+RatingDifference = Annotated[Difference, BeforeValidator(_bounds_for_null), PlainSerializer(_rating_fields)]
+
+
+class Record(BaseModel):
+    """A line of a file, or a whole one."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    def to_json(self, indent: int | None = None) -> str:
+        """The record as JSON; numbers that are not finite are null."""
+        return self.model_dump_json(indent=indent)
+
+
+class Answer(Record):
+    """A run's answer to a prompt. `sample` numbers several answers to one; `finish` is stop or length."""
+
+    run: str
+    id: str
+    sample: int
+    messages: list[dict[str, str]]
+    answer: str
+    tokens: int
+    finish: str
+
+    @property
+    def question(self) -> str:
+        """The last thing that was said to the run."""
+        return self.messages[-1]["content"]
+
+
+class TurnAnswer(Record):
+    """A run's answer to one turn (from 0) of a question."""
+
+    run: str
+    id: str
+    turn: int
+    question: str
+    answer: str
+    tokens: int
+    finish: str
+
+
+class Judgment(Record):
+    """The grade of one answer: a rating from 1 to 10 or FAILED, and for reward models the raw score."""
+
+    run: str
+    id: str
+    category: str
+    turn: int
+    rating: Measured
+    raw: float | None = None
+    reply: str
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the judge's reply held a rating; those that do not are counted apart."""
+        return self.rating != FAILED and math.isfinite(self.rating)
+
+
+class CodeVerdict(Record):
+    """What became of one answer that was run: `compiled` is None where there is nothing to compile."""
+
+    run: str
+    id: str
+    sample: int
+    finish: str
+    kind: str
+    compiled: bool | None
+    passed: bool
+    output: str
+
+
+class EvaluationResult(Record):
+    """The result of one kind of evaluation."""
+
+    kind: ClassVar[str]
+
+
+class MTBenchScores(Record):
+    """One run's mean ratings: overall, by turn ("1", "2") and by category; `failed` grades are left out.
+
+    `raw` is a reward model's mean raw score, `change` the paired difference from the bare base.
+    """
+
+    average: StoredInterval
+    failed: int
+    turns: dict[str, StoredInterval]
+    categories: dict[str, StoredInterval]
+    raw: float | None = None
+    change: RatingDifference | None = None
+
+
+class JudgeUsage(Record):
+    """What new replies of a judge took; `cost` is None where no price is known."""
+
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    cost: float | None = None
+
+
+class MTBenchSummary(EvaluationResult):
+    """MT-Bench of several runs, by name; the bare base's is `base`."""
+
+    kind: ClassVar[str] = "mtbench"
+
+    judge: str
+    comparable_with_published: bool
+    questions: int
+    runs: dict[str, MTBenchScores]
+    judge_spent: JudgeUsage | None = None
+
+
+class CodeScores(Record):
+    """One run's pass rates over executable tasks: `cut` answers ended at the token limit.
+
+    `pass_at_k` is there where tasks were answered `k` > 1 times; on disk it is named pass@K, and `pass_at_1`
+    pass@1. `change` is the paired difference of pass@1 from the bare base.
+    """
+
+    pass_at_1: StoredInterval
+    cut: int
+    compile_rate: StoredInterval | None
+    kinds: dict[str, StoredInterval]
+    k: int = 1
+    pass_at_k: StoredInterval | None = None
+    change: StoredDifference | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_names(cls, fields: object) -> object:
+        if not isinstance(fields, dict) or "pass@1" not in fields:
+            return fields
+        others = {name: value for name, value in fields.items() if not name.startswith("pass@")}
+        several = {int(m[1]): fields[m[0]] for name in fields if (m := re.fullmatch(r"pass@(\d+)", name))}
+        others["pass_at_1"] = several.pop(1)
+        for k, interval in several.items():
+            others |= {"k": k, "pass_at_k": interval}
+        return others
+
+    @model_serializer(mode="wrap")
+    def _write_names(self, handler: SerializerFunctionWrapHandler) -> _Fields:
+        fields = handler(self)
+        first, several, k = fields.pop("pass_at_1"), fields.pop("pass_at_k"), fields.pop("k")
+        return {"pass@1": first, **fields, **({f"pass@{k}": several} if several is not None else {})}
+
+
+class CodeSummary(EvaluationResult):
+    """Runs on executable tasks. `left_out` counts tasks that cannot tell right from wrong, by reason.
+
+    `run_a_minute_a_core` is how many of the tasks' own programs a core ran in a minute.
+    """
+
+    kind: ClassVar[str] = "code"
+
+    suite: str
+    tasks: int
+    left_out: dict[str, int]
+    samples: int
+    run_a_minute_a_core: float
+    runs: dict[str, CodeScores]
+
+
+class RunForgetting(Record):
+    """One run's loss on general rows against the bare base's, and how far it moved (`run.kl`)."""
+
+    rows: int
+    source: str
+    base: LossSummary
+    run: LossSummary
+    change: StoredDifference
+
+
+class ForgettingSummary(EvaluationResult):
+    """What several runs forgot, by name."""
+
+    kind: ClassVar[str] = "forgetting"
+
+    runs: dict[str, RunForgetting]
+
+
+class FailedEvaluation(EvaluationResult):
+    """An evaluation that could not be done, of which runs, and why. The same command tries it again."""
+
+    kind: ClassVar[str] = "failed"
+
+    evaluation: str
+    runs: tuple[str, ...]
+    reason: str
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Writes a file of one record in one step."""
+    write_whole(path, record.to_json(indent=1) + "\n")
+
+
+def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
+    """Reads what `write_record` wrote.
+
+    Raises:
+        RunError: not a result that this version reads, with the field.
+    """
+    return _parse(path.read_bytes(), kind, str(path))
+
+
+def write_records(path: Path, records: Iterable[Record]) -> None:
+    """Writes one record a line, in one step."""
+    write_whole(path, "".join(f"{record.to_json()}\n" for record in records))
+
+
+def read_records(path: Path, kind: type[AnyRecord]) -> list[AnyRecord]:
+    """The whole lines of a file that grows line by line; a torn last one is left out.
+
+    Raises:
+        RunError: a line that this version does not read, with its number.
+    """
+    if not path.is_file():
+        return []
+    lines = path.read_bytes().split(b"\n")[:-1]
+    return [
+        _parse(line, kind, f"{path} line {number}") for number, line in enumerate(lines, 1) if line.strip()
+    ]
+
+
+def read_mtbench(folder: Path) -> MTBenchSummary | None:
+    """MT-Bench in a run's eval folder; None if it was not done."""
+    path = folder / "mtbench.json"
+    return read_record(path, MTBenchSummary) if path.is_file() else None
+
+
+def read_code(folder: Path) -> dict[str, CodeSummary]:
+    """{suite: result} of the executable tasks in a run's eval folder."""
+    suites = sorted(path.name.removesuffix("-verdicts.jsonl") for path in folder.glob("*-verdicts.jsonl"))
+    paths = {suite: folder / f"{suite}.json" for suite in suites}
+    return {suite: read_record(path, CodeSummary) for suite, path in paths.items() if path.is_file()}
+
+
+def read_forgetting(folder: Path) -> RunForgetting | None:
+    """What the run of an eval folder forgot; None if that was not measured."""
+    path = folder / "forgetting.json"
+    return read_record(path, RunForgetting) if path.is_file() else None
+
+
+def _parse(text: bytes, kind: type[AnyRecord], where: str) -> AnyRecord:
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        field = ".".join(map(str, fault["loc"]))
+        raise RunError(
+            f"{where}: not a result that this version reads ({field + ': ' if field else ''}{fault['msg']}); "
+            "delete the *-settings.json beside it and run the study again"
+        ) from error

@@ -1,0 +1,93 @@
+"""A judge's server that misbehaves."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import judge_server
+from judge_server import CASES, Server
+from paceline.errors import PacelineError
+from paceline.evaluate.mtbench.judges.openai_api import OpenAIJudge
+from paceline.runs.evaluations import FAILED, JudgeUsage
+
+
+def test_a_judge_s_faults_lose_and_repeat_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
+    monkeypatch.setattr("openai._base_client.MAX_RETRY_DELAY", 0.05)
+    server = Server([429, 500, "hang", "cut", "malformed", "no-rating"], 0.3)
+    calm = Server([None], 0)
+    judge = OpenAIJudge("m", server.url, tmp_path / "cache", timeout=1.0)
+    grades = judge.grade(CASES, lambda: None)
+    assert len(grades) == 160
+    assert max(server.answered.values()) == 1, "a call that had succeeded was made again"
+    assert judge.usage == JudgeUsage(calls=160, prompt_tokens=1120, completion_tokens=480)
+    assert OpenAIJudge("m", server.url, tmp_path / "cache").grade(CASES, lambda: None) == grades
+    assert sum(server.answered.values()) == 160
+    expected = OpenAIJudge("m", calm.url, tmp_path / "calm").grade(CASES, lambda: None)
+    assert [g for g in grades if g.rating != FAILED] == [
+        e for g, e in zip(grades, expected, strict=True) if g.rating != FAILED
+    ]
+    assert 0 < sum(g.rating == FAILED for g in grades) < 30
+
+
+GRADER = """
+import sys
+from pathlib import Path
+from judge_server import CASES
+from paceline.evaluate.mtbench.judges.openai_api import OpenAIJudge
+judge = OpenAIJudge("m", sys.argv[1], Path(sys.argv[2]), timeout=1.0)
+print("begun", flush=True)
+grades = judge.grade(CASES, lambda: None)
+Path(sys.argv[3]).write_text("\\n".join(f"{g.rating} {g.reply}" for g in grades))
+"""
+
+
+def test_killed_at_five_moments_it_goes_on_where_it_was(tmp_path):
+    """SIGKILL while 30% of the requests go wrong: what had been answered is not asked again, and the grades are those of a calm run."""
+    server, calm = Server([429, 500, "cut", "malformed"], 0.3), Server([None], 0)
+    tests = str(Path(judge_server.__file__).parent)
+    path = os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "OPENAI_API_KEY": "k", "PYTHONPATH": path}
+
+    def start(url, cache, out):
+        command = [sys.executable, "-c", GRADER, url, str(tmp_path / cache), str(tmp_path / out)]
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "begun\n"
+        return process
+
+    rng = random.Random(1)
+    for number in range(5):
+        process = start(server.url, "broken", "out")
+        wanted = len(list((tmp_path / "broken").glob("*.json"))) + rng.randint(5, 25)
+        while process.poll() is None and len(list((tmp_path / "broken").glob("*.json"))) < wanted:
+            time.sleep(0.002)
+        assert process.poll() is None, f"done before kill {number + 1}"
+        process.kill()
+        process.wait()
+    kept = len(list((tmp_path / "broken").glob("*.json")))
+    before = -1
+    while before != (
+        before := sum(server.answered.values())
+    ):  # the server still answers what the killed process had asked
+        time.sleep(0.5)
+    assert start(server.url, "broken", "out").wait() == 0
+    assert sum(server.answered.values()) - before == 160 - kept, "what was kept was asked again"
+    assert start(calm.url, "calm", "expected").wait() == 0
+    assert (tmp_path / "out").read_text() == (tmp_path / "expected").read_text()
+
+
+def test_a_refused_key_is_one_line_and_never_shown(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "very-secret")
+    with pytest.raises(PacelineError, match="the judge refuses: 401") as caught:
+        OpenAIJudge("m", Server([401], 1).url, tmp_path).grade(CASES[:1], lambda: None)
+    assert "very-secret" not in str(caught.value)
+    assert "very-secret" not in "".join(p.read_text() for p in tmp_path.iterdir())
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(PacelineError, match="OPENAI_API_KEY"):
+        OpenAIJudge("m", None, tmp_path).grade(CASES[:1], lambda: None)

@@ -1,0 +1,48 @@
+"""Scores from judgments."""
+
+import math
+
+import numpy as np
+import pytest
+
+from paceline.evaluate.mtbench.scoring import scores
+from paceline.runs.evaluations import FAILED, Judgment
+
+
+def judgments(rating, questions=3):
+    return [
+        Judgment(run="r", id=str(q), category="ab"[q % 2], turn=turn, rating=rating(q, turn), reply="")
+        for q in range(questions)
+        for turn in range(2)
+    ]
+
+
+def test_failed_parses_are_counted_and_left_out_of_means():
+    base = judgments(lambda q, turn: FAILED if q == 0 and turn else 4.0 + turn)
+    own = scores(base)
+    assert own.failed == 1
+    assert own.turns["1"].value == 4.0
+    assert own.average.value == pytest.approx((3 * 4 + 2 * 5) / 5)
+    better = judgments(lambda q, turn: FAILED if q == 0 and turn else 5.0 + turn)
+    assert scores(better, base).change.verdict == "better"
+    assert scores(better, base).change.observations == 5
+    assert scores(base, base).change.verdict == "tie"
+
+
+def test_the_means_are_those_of_numpy():
+    rng = np.random.default_rng(0)
+    drawn = rng.uniform(1, 10, (40, 2))
+    own = scores(judgments(lambda q, turn: drawn[q, turn], 40))
+    assert own.average.value == pytest.approx(drawn.mean())
+    assert own.average.n == 40, "questions are the units, not their turns"
+    assert own.turns["2"].value == pytest.approx(drawn[:, 1].mean())
+    assert own.categories["b"].value == pytest.approx(drawn[1::2].mean())
+    means = [drawn[rng.integers(0, 40, 40)].mean() for _ in range(4000)]
+    assert (own.average.low, own.average.high) == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.06)
+
+
+def test_where_every_parse_failed_there_is_no_score():
+    nothing = scores(judgments(lambda q, turn: FAILED), judgments(lambda q, turn: 5.0))
+    assert nothing.failed == 6
+    assert math.isnan(nothing.average.value)
+    assert nothing.change is None

@@ -1,0 +1,47 @@
+"""What is read from run directories."""
+
+import pytest
+
+from paceline.errors import PacelineError
+from paceline.report.collect import collect_study
+from paceline.report.export import write_report
+from paceline.runs.losses import ExampleLosses
+
+
+def test_facts_hold_every_run_and_what_was_evaluated(facts):
+    assert [run.name for run in facts.runs] == ["plain", "faster", "twin"]
+    for run in facts.runs:
+        assert run.state == "finished"
+        assert set(run.mtbench.runs) == {"base", run.name}
+        assert run.forgetting.rows == 6
+        assert run.code["problems"].runs[run.name].change.n == 3
+    assert set(facts.from_baseline.mtbench) == {"faster", "twin"}
+    assert set(facts.from_baseline.code["problems"]) == {"faster", "twin"}
+    assert facts.from_baseline.mtbench["twin"].n == 4
+    assert facts.runs[0].differences == {}
+    assert facts.runs[1].differences == {"lr": (3e-3, 1e-2)}
+
+
+def test_samples_are_the_best_run_s_answers_beside_the_base_s(facts):
+    assert facts.samples_of == facts.comparison.best[0]
+    assert len(facts.samples) == 3
+    assert all(sample.question and sample.before and sample.after for sample in facts.samples)
+
+
+def test_each_file_of_losses_is_read_once(studied, monkeypatch, tmp_path):
+    read, files = ExampleLosses.read, []
+
+    def counting(path):
+        files.append(path)
+        return read(path)
+
+    monkeypatch.setattr(ExampleLosses, "read", counting)
+    write_report(collect_study(studied), tmp_path)
+    assert len(files) == len(set(files)) == 4, "three runs, and the base once"
+
+
+def test_a_single_run_has_a_report_too(studied, tmp_path):
+    write_report(collect_study(studied / "plain"), tmp_path)
+    assert "plain" in (tmp_path / "report.md").read_text()
+    with pytest.raises(PacelineError, match="neither a run directory"):
+        collect_study(tmp_path)
