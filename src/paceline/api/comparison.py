@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
@@ -14,6 +14,7 @@ from paceline.api.svg import interval_bar
 from paceline.compare import table as compare_table
 from paceline.report.format import clock
 from paceline.runs.directory import RunDirectory
+from paceline.runs.files import JsonObject
 from paceline.runs.study import run_directories
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Comparison(compare_table.Comparison):
     Losses and differences are in nats a token, a negative difference is better, times are in seconds.
     """
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """The same for a script, JSON-ready: what `paceline compare --json` prints."""
         runs = []
         for row in self.rows:

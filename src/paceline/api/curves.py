@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from paceline.api.svg import COLOURS, Line, line_chart
 from paceline.report.curves import thin
 from paceline.runs.events import EvalEvent, Event, TrainEvent, of_kind
+from paceline.runs.files import JsonObject
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +30,7 @@ class Curves:
 
     events: Mapping[str, Sequence[Event]]
 
-    def to_dict(self) -> dict[str, list[dict[str, Any]]]:
+    def to_dict(self) -> dict[str, list[JsonObject]]:
         """{run: one mapping a logged step or evaluation}; figures that are not finite are left out."""
         return {run: [_point(event) for event in _drawn(events)] for run, events in self.events.items()}
 
@@ -54,7 +55,7 @@ def _drawn(events: Iterable[Event]) -> list[TrainEvent | EvalEvent]:
     return [event for event in events if isinstance(event, TrainEvent | EvalEvent)]
 
 
-def _point(event: TrainEvent | EvalEvent) -> dict[str, Any]:
+def _point(event: TrainEvent | EvalEvent) -> JsonObject:
     name = {"name": event.name} if isinstance(event, EvalEvent) else {}
     return {"event": event.event, **name, **event.figures, "step": event.step}
 

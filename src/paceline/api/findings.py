@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
 from paceline.api.html import paragraph, table
 from paceline.doctor.finding import Finding, in_order
 from paceline.errors import ConfigError
+from paceline.runs.files import JsonObject
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +44,7 @@ class Findings(tuple[Finding, ...]):
             replace(same[0], run=", ".join(runs)) for same, runs in zip(grouped.values(), names, strict=True)
         ]
 
-    def to_dict(self) -> list[dict[str, Any]]:
+    def to_dict(self) -> list[JsonObject]:
         """One JSON-ready mapping a finding."""
         return [finding.as_dict() for finding in self]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from markupsafe import Markup
 
@@ -21,6 +21,7 @@ from paceline.report.format import clock
 from paceline.runs.directory import RunDirectory, RunStatus
 from paceline.runs.evaluations import EvaluationResult, FailedEvaluation
 from paceline.runs.events import Event, read_events
+from paceline.runs.files import JsonObject
 from paceline.runs.losses import ExampleLosses
 from paceline.runs.study import read_study_record, run_directories
 
@@ -104,7 +105,7 @@ class RunResult:
             raise RunError(f"{self.name}: {self.status.state}, no adapter yet")
         return self.directory.adapter
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Name, hypothesis, recipe, status and findings, JSON-ready."""
         return {
             "name": self.name,
@@ -211,7 +212,7 @@ class StudyResult:
         """What the doctor's rules find in the logs of all runs, worst first."""
         return Findings(finding for run in self.runs for finding in run.findings)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """Name, state, runs and comparison (None where no run has finished), JSON-ready."""
         return {
             "study": self.name,

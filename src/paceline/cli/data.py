@@ -1,13 +1,14 @@
 """Look at data, and make some."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from paceline.cli.flags import options_from
 from paceline.cli.options import Json
 from paceline.config.data import Clean, Data
+from paceline.config.fields import Fields
 from paceline.config.load import make
 
 app = typer.Typer(help="Look at data sets, and make them.", no_args_is_help=True)
@@ -22,7 +23,7 @@ app = typer.Typer(help="Look at data sets, and make them.", no_args_is_help=True
 )
 def show(
     source: Annotated[str, typer.Argument(help="Hub data set id, file or folder.")],
-    sample: dict[str, Any],
+    sample: Fields,
     base: Annotated[str, typer.Option(help="Base whose tokenizer and chat template are used.")] = "embedded",
     example: Annotated[int, typer.Option(min=1, help="Which example to render, counted from 1.")] = 1,
     as_json: Json = False,
@@ -77,8 +78,8 @@ def from_rust(
 def clean(
     source: Annotated[str, typer.Argument(help="Hub data set id, file or folder.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Parquet or JSONL file to write.")],
-    rows_of: dict[str, Any],
-    rules: dict[str, Any],
+    rows_of: Fields,
+    rules: Fields,
     base: Annotated[str, typer.Option(help="Base whose tokenizer counts the tokens.")] = "embedded",
     as_json: Json = False,
 ) -> None:

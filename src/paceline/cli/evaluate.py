@@ -1,13 +1,14 @@
 """Evaluations that run after training."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from paceline.cli.flags import options_from
 from paceline.cli.options import Json
 from paceline.config.evaluation import CodeTasks, ForgettingEval
+from paceline.config.fields import Fields
 from paceline.config.load import make
 
 app = typer.Typer(help="Evaluate adapters by what they do.", no_args_is_help=True)
@@ -19,7 +20,7 @@ def code(
     runs: Annotated[
         list[Path], typer.Argument(help="Run directories, a study's folder, or adapters in PEFT's format.")
     ],
-    fields: dict[str, Any],
+    fields: Fields,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -66,7 +67,7 @@ def code(
 @options_from(ForgettingEval, "fields", names={"n": ("n",)})
 def forgetting(
     runs: Annotated[list[Path], typer.Argument(help="Run directories or a study's folder.")],
-    fields: dict[str, Any],
+    fields: Fields,
     as_json: Json = False,
 ) -> None:
     """What was forgotten: loss on general rows before and after, and the mean KL to the base."""

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from paceline.config.aliases import names_of
-from paceline.config.fields import FieldPath, leaves, members
+from paceline.config.fields import FieldPath, Fields, leaves, members
 from paceline.config.recipe import Recipe
 from paceline.config.settings import BITSANDBYTES, SETTINGS
 from paceline.errors import ConfigError
@@ -139,9 +139,9 @@ def _adding(options: list[Option], into: str) -> Callable[[Command], Command]:
     return decorate
 
 
-def _nested(given: list[tuple[Option, Any]]) -> dict[str, Any]:
+def _nested(given: list[tuple[Option, Any]]) -> Fields:
     """The fields that were given, nested as their model has them."""
-    fields: dict[str, Any] = {}
+    fields: Fields = {}
     for option, value in given:
         if value is None:
             continue

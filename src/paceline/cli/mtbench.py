@@ -1,13 +1,14 @@
 """MT-Bench from the command line."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from paceline.cli.flags import options_from
 from paceline.cli.options import Json
 from paceline.config.evaluation import MTBench
+from paceline.config.fields import Fields
 from paceline.config.load import make
 
 
@@ -16,7 +17,7 @@ def mtbench(
     runs: Annotated[
         list[Path], typer.Argument(help="Run directories, a study's folder, or adapters in PEFT's format.")
     ],
-    fields: dict[str, Any],
+    fields: Fields,
     out: Annotated[
         Path | None,
         typer.Option(

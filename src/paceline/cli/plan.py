@@ -1,8 +1,7 @@
 """What a study will need, before it is started."""
 
-from typing import Any
-
 from paceline.cli.options import Budget, Json, StudyFile
+from paceline.config.fields import Fields
 
 
 def plan(file: StudyFile, token_budget: Budget = None, as_json: Json = False) -> None:
@@ -17,7 +16,7 @@ def plan(file: StudyFile, token_budget: Budget = None, as_json: Json = False) ->
 
     cohorts = planning.plan(load_study(file), token_budget, [TerminalProgress()])
     if as_json:
-        estimates: list[dict[str, Any]] = [{**asdict(cohort), "total": cohort.total} for cohort in cohorts]
+        estimates: list[Fields] = [{**asdict(cohort), "total": cohort.total} for cohort in cohorts]
         print(json.dumps(estimates, indent=1))
     else:
         print_estimates(cohorts, output())

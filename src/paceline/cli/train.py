@@ -2,12 +2,13 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from paceline.cli.flags import recipe_flags
 from paceline.cli.options import Budget, Check, Json, Runs
+from paceline.config.fields import Fields
 from paceline.errors import ConfigError
 
 
@@ -37,7 +38,7 @@ def train(
         str | None, typer.Option(help="USER/NAME on the hub; default: the run's name in your account.")
     ] = None,
     as_json: Json = False,
-    flags: dict[str, Any] = {},  # noqa: B006 - filled in by recipe_flags
+    flags: Fields = {},  # noqa: B006 - filled in by recipe_flags
 ) -> None:
     """Train one run. Any field of a recipe is a flag: preset < file < flag."""
     if output_dir is not None:

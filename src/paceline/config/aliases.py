@@ -8,7 +8,7 @@ a reason.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from paceline.config.fields import FieldPath, leaves, model_at
+from paceline.config.fields import FieldPath, Fields, leaves, model_at
 from paceline.config.recipe import Recipe
 from paceline.config.settings import BITSANDBYTES, SETTINGS, STAND_FOR, take_bitsandbytes
 from paceline.errors import ConfigError
@@ -74,7 +74,7 @@ def other_names(field: str) -> set[str]:
 class Resolved(NamedTuple):
     """Fields under Paceline's names, and what is to be told about the settings that they were made from."""
 
-    fields: dict[str, Any]
+    fields: Fields
     notes: list[str]
 
 
@@ -114,7 +114,7 @@ class _Tree:
     """Nested fields, each of which remembers the name under which it was given."""
 
     def __init__(self, where: str) -> None:
-        self.fields: dict[str, Any] = {}
+        self.fields: Fields = {}
         self._where = where
         self._given: dict[FieldPath, tuple[str, Any]] = {}
 

@@ -7,6 +7,8 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+# Fields of a file or of flags, by name, before a model has checked them.
+Fields = dict[str, Any]
 # A field by the names on the way to it: ("data", "seed").
 FieldPath = tuple[str, ...]
 

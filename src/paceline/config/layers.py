@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from paceline.config.aliases import resolve_aliases
+from paceline.config.fields import Fields
 from paceline.config.objective import FOUR_BIT
 from paceline.config.presets import PRESETS
 from paceline.config.recipe import Recipe
 from paceline.errors import ConfigError, nearest
 
-Fields = Mapping[str, Any]
+# One layer of fields, which is only read.
+Layer = Mapping[str, Any]
 
 # A field that counts only where another one has one of these values.
 _COUNTS_WITH: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -23,7 +25,7 @@ _COUNTS_WITH: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-def preset_fields(name: str | None) -> dict[str, Any]:
+def preset_fields(name: str | None) -> Fields:
     """The fields of a preset; none for None.
 
     Raises:
@@ -36,12 +38,12 @@ def preset_fields(name: str | None) -> dict[str, Any]:
     return PRESETS[name]
 
 
-def merge(*layers: Fields) -> dict[str, Any]:
+def merge(*layers: Layer) -> Fields:
     """The layers laid over one another, later ones on top.
 
     Nested fields are merged; `data: X` stands for its source.
     """
-    merged: dict[str, Any] = {}
+    merged: Fields = {}
     for layer in layers:
         for key, value in layer.items():
             value = {"source": value} if key == "data" and isinstance(value, str) else value
@@ -66,11 +68,11 @@ class RunLayers:
     for the fields that this preset sets: the run asked for the preset's values, not for the baseline's.
     """
 
-    recipe: Fields
-    _baseline: Fields | None = None
+    recipe: Layer
+    _baseline: Layer | None = None
     _baseline_preset: str | None = None
 
-    def fields_of(self, preset: str | None, own: Fields) -> dict[str, Any]:
+    def fields_of(self, preset: str | None, own: Layer) -> Fields:
         """The merged fields of the next run; the first one asked for is the baseline.
 
         Raises:
@@ -95,7 +97,7 @@ class Notes:
     def add(self, lines: Iterable[str]) -> None:
         self.lines += [line for line in dict.fromkeys(lines) if line not in self.lines]
 
-    def resolve(self, fields: Fields, where: str) -> dict[str, Any]:
+    def resolve(self, fields: Layer, where: str) -> Fields:
         """The fields of one layer under Paceline's own names; see `resolve_aliases`."""
         resolved, lines = resolve_aliases(fields, where)
         self.add(lines)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from paceline.config.aliases import all_names, resolve_aliases
 from paceline.config.explain import explain
+from paceline.config.fields import Fields
 from paceline.config.layers import Notes, RunLayers, idle_settings, merge, preset_fields
 from paceline.config.recipe import Recipe
 from paceline.config.study import Run, Study
@@ -41,7 +42,7 @@ def parse_yaml(text: str) -> Any:
         raise ConfigError(f"{text!r} is not valid YAML ({getattr(error, 'problem', error)})") from error
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> Fields:
     """The mapping in a YAML file; refuses a missing file, broken YAML and anything that is not a mapping."""
     try:
         content = yaml.load(path.read_text(), _Loader)

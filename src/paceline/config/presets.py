@@ -1,8 +1,8 @@
 """Named, partial recipes: five of a study of fine-tuning on Rust, and `guide`, that of a teaching guide."""
 
-from typing import Any
+from paceline.config.fields import Fields
 
-_BASELINE: dict[str, Any] = {
+_BASELINE: Fields = {
     "epochs": 1,
     "batch_size": 4,
     "grad_accum": 4,
@@ -14,7 +14,7 @@ _BASELINE: dict[str, Any] = {
     "lora_dropout": 0.05,
 }
 
-PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, Fields] = {
     "baseline": _BASELINE,
     "conservative-lr": {**_BASELINE, "epochs": 2, "lr": 1e-5},
     "high-capacity": {

@@ -154,10 +154,11 @@ class Recipe(Strict):
     eval: Evaluation = Field(
         Evaluation(), description="what the run is evaluated by beside its held-out loss"
     )
-    track: Literal["none", "trackio", "tensorboard"] = Field(
-        "none", description="where the log also goes (extra `track`)"
+    track: str = Field(
+        "none",
+        description="where the log also goes: trackio, tensorboard, wandb, mlflow, or another's tracker",
     )
-    track_project: str | None = Field(None, description="Trackio's project; default: the study's name")
+    track_project: str | None = Field(None, description="the tracker's project; default: the study's name")
     track_space: str | None = Field(
         None,
         description="hub space for the dashboard; default: this machine, or the server in TRACKIO_SERVER_URL",
@@ -172,8 +173,8 @@ class Recipe(Strict):
     early_stop_min_delta: float = Field(
         0.0, ge=0, description="how much lower a loss must be to count as better, in nats"
     )
-    on_error: Literal["go-on", "stop"] = Field(
-        "go-on", description="what a run does when the doctor finds an error while it trains"
+    on_error: Literal["continue", "stop"] = Field(
+        "continue", description="what a run does when the doctor finds an error while it trains"
     )
     save_steps: int = Field(100, gt=0, description="steps between checkpoints")
     save_limit: int = Field(2, gt=0, description="checkpoints kept")

@@ -1,7 +1,6 @@
 """A rehearsal: the same study on the embedded base and samples, small enough for a laptop."""
 
-from typing import Any
-
+from paceline.config.fields import Fields
 from paceline.config.load import make_recipe
 from paceline.config.recipe import Recipe
 from paceline.config.study import Run, Study
@@ -41,7 +40,7 @@ def rehearsal(study: Study) -> Study:
 
 
 def _rehearse(recipe: Recipe, name: str, lr_factor: float, shrink: int, rows: float) -> Recipe:
-    fields: dict[str, Any] = recipe.model_dump(mode="json")
+    fields: Fields = recipe.model_dump(mode="json")
     source = _SAMPLES.get(recipe.data.format, "embedded:rust")
     fields["data"] |= {
         "source": source,
@@ -81,7 +80,7 @@ def _rehearse(recipe: Recipe, name: str, lr_factor: float, shrink: int, rows: fl
     return make_recipe(fields, f"rehearsal of {name}")
 
 
-def _rehearse_evaluation(evaluation: dict[str, Any], share: float, other: str) -> dict[str, Any]:
+def _rehearse_evaluation(evaluation: Fields, share: float, other: str) -> Fields:
     """Embedded questions, the base as judge, short answers, few tasks; `other` is another kind of rows."""
     if mtbench := evaluation["mtbench"]:
         lang = "embedded:ru" if mtbench["lang"] == "ru" else "embedded:en"

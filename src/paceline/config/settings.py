@@ -1,5 +1,8 @@
 """Settings of transformers, TRL, PEFT and published scripts that are no field of a recipe.
 
+from paceline.config.fields import Fields
+
+
 Each is translated into fields, accepted with a note that it changes nothing, or refused with a reason.
 """
 
@@ -7,8 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from paceline.config.fields import Fields
+
 # The fields that a value stands for, and what is to be told about it (empty: nothing).
-Meaning = tuple[dict[str, Any], str]
+Meaning = tuple[Fields, str]
 _UNSET: tuple[Any, ...] = (None, False, "", "no", "none", "None", [], {})
 
 
@@ -229,7 +234,7 @@ STAND_FOR: dict[str, tuple[str, ...]] = {
 }
 
 
-def take_bitsandbytes(fields: dict[str, Any]) -> Meaning:
+def take_bitsandbytes(fields: Fields) -> Meaning:
     """Takes a BitsAndBytesConfig's settings out of the fields: together they say what `quantize` does.
 
     Raises:

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from paceline.config.fields import Fields
 from paceline.config.recipe import Recipe
 
 
@@ -29,7 +30,7 @@ class Study(BaseModel):
     name: str
     objective: str = ""
     runs: list[Run] = Field(min_length=1)
-    published: dict[str, Any] = {}
+    published: Fields = {}
     notes: tuple[str, ...] = ()
 
     @model_validator(mode="after")
@@ -44,9 +45,9 @@ class Study(BaseModel):
         return recipe_differences(self.runs[0].recipe, run.recipe)
 
 
-def flatten(fields: dict[str, Any], parents: str = "") -> dict[str, Any]:
+def flatten(fields: Fields, parents: str = "") -> Fields:
     """A recipe's fields with nested ones under dotted names."""
-    flat: dict[str, Any] = {}
+    flat: Fields = {}
     for key, value in fields.items():
         flat |= flatten(value, f"{parents}{key}.") if isinstance(value, dict) else {parents + key: value}
     return flat

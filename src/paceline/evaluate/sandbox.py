@@ -108,7 +108,7 @@ class Sandbox:
             return _watch(wrapped, place, stdin, limits, self._user())
 
     def _user(self) -> int | None:
-        """Root becomes nobody, so that the limit on processes holds, unless nobody cannot read the toolchain."""
+        """Root becomes nobody, so that the limit on processes holds, unless it cannot read the toolchain."""
         return (
             _NOBODY
             if self.contained and os.geteuid() == 0 and all(map(_open_to_all, self.readable))

@@ -22,6 +22,7 @@ from paceline.data.formats import ROLES, Messages
 from paceline.errors import EvaluationError, PacelineError, nearest
 from paceline.evaluate.adapters import AdapterSet
 from paceline.evaluate.generate import Request, Sampling
+from paceline.runs.files import JsonObject
 
 
 @dataclass(eq=False)
@@ -214,7 +215,7 @@ def _usage(asked: _Asked) -> dict[str, int]:
     return {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
 
 
-async def _whole(asked: _Asked, head: dict[str, Any]) -> Response:
+async def _whole(asked: _Asked, head: JsonObject) -> Response:
     text, finish = "", None
     while finish is None:
         piece, finish = await asked.pieces.get()
@@ -232,7 +233,7 @@ async def _whole(asked: _Asked, head: dict[str, Any]) -> Response:
     return JSONResponse({**head, "object": "chat.completion", "choices": [choice], "usage": _usage(asked)})
 
 
-async def _stream(asked: _Asked, head: dict[str, Any], wants_usage: bool) -> AsyncIterator[str]:
+async def _stream(asked: _Asked, head: JsonObject, wants_usage: bool) -> AsyncIterator[str]:
     def event(delta: dict[str, str], finish: str | None) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
         return f"data: {json.dumps({**head, 'object': 'chat.completion.chunk', 'choices': [choice]})}\n\n"

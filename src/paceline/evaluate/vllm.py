@@ -14,6 +14,7 @@ from paceline.evaluate.adapters import BASE, adapter_folder, adapter_recipes, en
 from paceline.evaluate.generate import Request
 from paceline.model.base import base_path, default_device
 from paceline.model.quantization import default_dtype
+from paceline.runs.files import JsonObject
 
 
 class VLLMGenerator:
@@ -85,7 +86,7 @@ class VLLMAdapterSet:
             max_lora_rank=max(16, *(recipe.lora_r for recipe in recipes.values())),
         )
         self.chat = Chat(load_tokenizer(first.base))
-        self.adapters: dict[str, Any] = {BASE: None} if with_base else {}
+        self.adapters: JsonObject = {BASE: None} if with_base else {}
         for number, path in enumerate(recipes, 1):
             self.adapters[path.resolve().name] = LoRARequest(
                 path.resolve().name, number, str(adapter_folder(path))

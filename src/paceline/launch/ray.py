@@ -15,6 +15,7 @@ from typing import Any
 import fsspec
 
 from paceline.api.callbacks import Callback
+from paceline.config.fields import Fields
 from paceline.config.load import load_study, make_recipe
 from paceline.config.study import Run, Study
 from paceline.errors import MissingExtra, ServiceError
@@ -146,7 +147,7 @@ def _gpu_kinds(ray: Any) -> dict[str, int]:
     return {name: ray.get(size) for name, size in asked.items()}
 
 
-def _where(need: int, kinds: dict[str, int]) -> dict[str, Any]:
+def _where(need: int, kinds: dict[str, int]) -> Fields:
     """Ray's options for a task that needs so many bytes.
 
     A GPU of a kind that has them, or that much of a node's memory where there is no GPU.
@@ -168,27 +169,27 @@ def _refuse_too_large(cohorts: list[Study], needs: list[int], largest: int) -> N
             )
 
 
-def _plan(runs: list[dict[str, Any]]) -> int:
+def _plan(runs: list[Fields]) -> int:
     """Bytes that a cohort needs, as `paceline plan` measures them, on the node that Ray chose."""
     (estimate,) = estimate_study(Study(name="cohort", runs=_made(runs)))
     return estimate.total
 
 
-def _made(runs: list[dict[str, Any]]) -> list[Run]:
+def _made(runs: list[Fields]) -> list[Run]:
     return [
         Run(name=run["name"], hypothesis=run["hypothesis"], recipe=make_recipe(run["recipe"], run["name"]))
         for run in runs
     ]
 
 
-def _as_fields(study: Study) -> list[dict[str, Any]]:
+def _as_fields(study: Study) -> list[Fields]:
     return [
         {"name": run.name, "hypothesis": run.hypothesis, "recipe": run.recipe.model_dump(mode="json")}
         for run in study.runs
     ]
 
 
-def _train(runs: list[dict[str, Any]], storage: str, name: str) -> dict[str, str]:
+def _train(runs: list[Fields], storage: str, name: str) -> dict[str, str]:
     """One cohort, on the node that Ray chose.
 
     Its runs are not evaluated there: answers of several cohorts would go into the same files of the study.

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -24,12 +24,12 @@ from pydantic import (
 )
 
 from paceline.errors import RunError
-from paceline.runs.files import write_whole
+from paceline.runs.files import JsonObject, write_whole
 from paceline.runs.losses import LossSummary, Measured
 from paceline.stats.intervals import Interval
 from paceline.stats.paired import Difference
 
-_Fields = dict[str, Any]
+_Fields = JsonObject
 
 # The rating of a reply that holds none.
 FAILED = -1.0

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from paceline.errors import RunError
+from paceline.runs.files import JsonObject
 from paceline.runs.losses import LossSummary, Measured, nan_for_null
 
 Severity = Literal["error", "warning", "note"]
@@ -149,8 +150,8 @@ class FindingEvent(_Event):
     rule: str
     severity: Severity
     message: str
-    evidence: dict[str, Any] = {}
-    fix: dict[str, Any] = {}
+    evidence: JsonObject = {}
+    fix: JsonObject = {}
     advice: str = ""
 
 

@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+# What a JSON object is read as, and written from.
+JsonObject = dict[str, Any]
+
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 if TYPE_CHECKING:
     import pandas as pd
+
+from paceline.runs.files import JsonObject
 
 
 def nan_for_null(value: object) -> object:
@@ -107,7 +109,7 @@ class ExampleLosses:
 
         return pd.DataFrame(self._columns())
 
-    def _columns(self) -> dict[str, Any]:
+    def _columns(self) -> JsonObject:
         return {
             name: getattr(self, name) for name in ("source", "row", "task", "tokens", "loss", "correct", "kl")
         }

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict
@@ -11,7 +10,7 @@ from paceline.config.load import make, read_yaml
 from paceline.config.study import Study
 from paceline.errors import RunError
 from paceline.runs.directory import RunDirectory
-from paceline.runs.files import write_whole
+from paceline.runs.files import JsonObject, write_whole
 
 
 class RunEntry(BaseModel):
@@ -31,7 +30,7 @@ class StudyRecord(BaseModel):
     study: str
     objective: str = ""
     runs: list[RunEntry] = []
-    published: dict[str, Any] = {}
+    published: JsonObject = {}
 
     @property
     def hypotheses(self) -> dict[str, str]:

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from paceline.runs.events import EvalEvent, Event, TrainEvent
-from paceline.runs.files import write_json
+from paceline.runs.files import JsonObject, write_json
 
 _TRAIN = {
     "loss": "loss",
@@ -19,7 +18,7 @@ _EVAL = {"loss": "eval_loss", "token_accuracy": "eval_mean_token_accuracy", "sec
 
 def write_trainer_state(events: Iterable[Event], target: Path, max_steps: int, epochs: float) -> None:
     """Writes the logged steps and evaluations under the names that transformers' Trainer gives them."""
-    history: list[dict[str, Any]] = []
+    history: list[JsonObject] = []
     best: float | None = None
     for event in events:
         if isinstance(event, TrainEvent | EvalEvent):

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from paceline.config.fields import Fields
 from paceline.errors import DataError
 
 Messages = list[dict[str, str]]
-Row = dict[str, Any]
+Row = Fields
 
 ROLES = {"system", "user", "assistant", "tool"}
 
@@ -42,7 +43,7 @@ def required(row: Row, column: str) -> Any:
     return row[column]
 
 
-def list_of_turns(row: Row, column: str) -> list[dict[str, Any]]:
+def list_of_turns(row: Row, column: str) -> list[Fields]:
     """A column that holds a list of mappings; DataError for anything else."""
     turns = required(row, column)
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
