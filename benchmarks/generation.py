@@ -41,7 +41,7 @@ def prepare(folder: Path, kind: str) -> None:
     from paceline.config.load import make_recipe
     from paceline.config.study import Run, Study
     from paceline.data.chat import load_tokenizer
-    from paceline.train.study import train_study
+    from paceline.training.study import train_study
 
     base = "embedded"
     if kind == "30M":

@@ -116,7 +116,7 @@ def norms_cost(base_folder: Path, run: Path) -> dict:
     """Milliseconds to log one line's norms, and their share of a step of the trained run."""
     from paceline.model.base import load_base
     from paceline.runs.directory import RunDirectory
-    from paceline.train.norms import adapter_norms
+    from paceline.training.norms import adapter_norms
 
     directory = RunDirectory(run)
     base = load_base(str(base_folder))

@@ -25,7 +25,7 @@ def make_study(folder: Path) -> None:
     from paceline.config.load import make_recipe
     from paceline.config.study import Run, Study
     from paceline.runs.study import write_study_record
-    from paceline.train.study import train_study
+    from paceline.training.study import train_study
 
     common = {
         "base": "embedded",

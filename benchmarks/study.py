@@ -135,7 +135,7 @@ def prepare(folder: Path, rows: int, shape: dict[str, int]) -> dict[str, int]:
 def train_paceline(folder: Path, names: list[str], out: Path) -> None:
     from paceline.config.load import make_recipe
     from paceline.config.study import Run, Study
-    from paceline.train.study import train_study
+    from paceline.training.study import train_study
 
     ratio = json.loads((folder / "facts.json").read_text())["eval_ratio_times_1e6"] / 1e6
     common = {

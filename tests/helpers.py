@@ -14,7 +14,7 @@ from paceline.config.study import Study
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base
 from paceline.model.batch import Segment, pack_sequences, use_batch
-from paceline.train.callbacks import Callback, CohortView
+from paceline.training.callbacks import Callback, CohortView
 
 CPU = torch.device("cpu")
 

@@ -9,7 +9,7 @@ import pytest
 from hub import TOKEN, Hub
 from paceline.config.load import make_recipe
 from paceline.config.study import Run, Study
-from paceline.train.study import train_study
+from paceline.training.study import train_study
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from paceline.version import __version__ as __version__
 if TYPE_CHECKING:
     from paceline.api.callbacks import Callback as Callback
     from paceline.api.comparison import Comparison as Comparison
-    from paceline.api.comparison import compare_runs as compare_runs
+    from paceline.api.comparison import compare as compare
     from paceline.api.curves import Curves as Curves
     from paceline.api.findings import CheckFailed as CheckFailed
     from paceline.api.findings import Findings as Findings
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from paceline.api.results import StudyResult as StudyResult
     from paceline.api.results import open_study as open_study
     from paceline.api.study import run_study as run_study
-    from paceline.api.study import train_run as train_run
+    from paceline.api.study import train as train
     from paceline.config.recipe import Recipe as Recipe
     from paceline.config.study import Run as Run
     from paceline.config.study import Study as Study
@@ -61,16 +61,16 @@ if TYPE_CHECKING:
     from paceline.runs.events import StartEvent as StartEvent
     from paceline.runs.events import TrainEvent as TrainEvent
     from paceline.runs.losses import ExampleLosses as ExampleLosses
-    from paceline.train.callbacks import CohortView as CohortView
-    from paceline.train.callbacks import RunView as RunView
-    from paceline.train.estimate import CohortEstimate as CohortEstimate
-    from paceline.train.estimate import RunEstimate as RunEstimate
-    from paceline.train.step import StepStats as StepStats
+    from paceline.training.callbacks import CohortView as CohortView
+    from paceline.training.callbacks import RunView as RunView
+    from paceline.training.estimate import CohortEstimate as CohortEstimate
+    from paceline.training.estimate import RunEstimate as RunEstimate
+    from paceline.training.step import StepStats as StepStats
 
 # Which module a name is loaded from; the imports above tell type checkers the same.
 _NAMES = {
     "paceline.api.callbacks": ["Callback"],
-    "paceline.api.comparison": ["Comparison", "compare_runs"],
+    "paceline.api.comparison": ["Comparison", "compare"],
     "paceline.api.curves": ["Curves"],
     "paceline.api.findings": ["CheckFailed", "Findings"],
     "paceline.api.generation": ["Answer", "generate", "load_adapter"],
@@ -79,7 +79,7 @@ _NAMES = {
     "paceline.api.planning": ["check", "plan"],
     "paceline.api.progress": ["ProgressBar"],
     "paceline.api.results": ["RunResult", "StudyResult", "open_study"],
-    "paceline.api.study": ["run_study", "train_run"],
+    "paceline.api.study": ["run_study", "train"],
     "paceline.config.recipe": ["Recipe"],
     "paceline.config.study": ["Run", "Study"],
     "paceline.doctor.finding": ["Finding"],
@@ -105,9 +105,9 @@ _NAMES = {
         "TrainEvent",
     ],
     "paceline.runs.losses": ["ExampleLosses"],
-    "paceline.train.callbacks": ["CohortView", "RunView"],
-    "paceline.train.estimate": ["CohortEstimate", "RunEstimate"],
-    "paceline.train.step": ["StepStats"],
+    "paceline.training.callbacks": ["CohortView", "RunView"],
+    "paceline.training.estimate": ["CohortEstimate", "RunEstimate"],
+    "paceline.training.step": ["StepStats"],
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 

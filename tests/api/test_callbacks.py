@@ -131,14 +131,14 @@ def test_an_exception_in_a_callback_ends_cleanly_with_checkpoints_whole(trained,
 def test_a_check_that_finds_an_error_trains_nothing_and_carries_its_findings(tmp_path):
     recorder = Recorder()
     with pytest.raises(paceline.CheckFailed, match="rate-out-of-range, wild") as caught:
-        paceline.train_run(tiny_recipe(lr=10.0), tmp_path / "wild", [recorder])
+        paceline.train(tiny_recipe(lr=10.0), tmp_path / "wild", [recorder])
     assert [finding.rule for finding in caught.value.findings.errors] == ["rate-out-of-range"]
     assert recorder.seen == [("check", None, None)]
     assert not (tmp_path / "wild").exists()
 
 
 def test_one_run_is_a_study_of_one_and_is_not_checked_where_that_is_not_wanted(tmp_path):
-    run = paceline.train_run(tiny_recipe(max_steps=1), tmp_path / "one", check=False)
+    run = paceline.train(tiny_recipe(max_steps=1), tmp_path / "one", check=False)
     assert (run.name, run.status.state, run.preflight) == ("one", "finished", ())
 
 

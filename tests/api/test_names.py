@@ -15,7 +15,7 @@ import paceline
 HEAVY = {"torch", "transformers", "datasets", "peft", "pandas", "numpy", "scipy", "pydantic"}
 FUNCTIONS = [
     "check",
-    "compare_runs",
+    "compare",
     "diagnose",
     "generate",
     "load_adapter",
@@ -25,7 +25,7 @@ FUNCTIONS = [
     "plan",
     "rehearse",
     "run_study",
-    "train_run",
+    "train",
     "write_report",
 ]
 TYPES = [
@@ -138,7 +138,7 @@ def test_what_reads_finished_runs_needs_no_torch():
         "StudyResult",
         "TrainEvent",
     ]
-    functions = ["compare_runs", "diagnose", "load_study", "open_study", "rehearse", "write_report"]
+    functions = ["compare", "diagnose", "load_study", "open_study", "rehearse", "write_report"]
     lines = "".join(f"paceline.{name}; " for name in [*names, *functions])
     code = f"import sys, paceline; {lines} print({{'torch', 'transformers', 'pandas'}} & set(sys.modules))"
     assert in_a_new_process(code) == "set()\n"

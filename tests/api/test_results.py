@@ -72,7 +72,7 @@ def test_a_finished_folder_opens_again(trained):
     assert again.to_dict() == result.to_dict()
     assert again["high"].hypothesis == "<b>more</b>"
     assert paceline.open_study(result.folder / "low").comparison.rows[0].name == "low"
-    assert paceline.compare_runs(result.folder) == result.comparison
+    assert paceline.compare(result.folder) == result.comparison
     assert set(map(str, paceline.diagnose(result.folder))) == set(map(str, result.findings))
 
 

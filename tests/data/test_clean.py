@@ -9,7 +9,7 @@ import pytest
 from paceline.config.data import Clean, Data
 from paceline.data.clean import clean
 from paceline.data.split import Split
-from paceline.train.prepare import Preparer
+from paceline.training.prepare import Preparer
 
 WORDS = [
     f"{a}{b}"

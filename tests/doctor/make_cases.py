@@ -23,9 +23,9 @@ from paceline.config.load import make_recipe
 from paceline.config.presets import PRESETS
 from paceline.config.study import Run, Study
 from paceline.data.sources import load_rows
-from paceline.train.run import TrainingRun
-from paceline.train.step import StepStats
-from paceline.train.study import train_study
+from paceline.training.run import TrainingRun
+from paceline.training.step import StepStats
+from paceline.training.study import train_study
 
 HERE = Path(__file__).parent / "cases"
 COMMON = {

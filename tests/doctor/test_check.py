@@ -8,7 +8,7 @@ import yaml
 from checked_recipe import COMMON, RUST
 
 from paceline.doctor import check as check_module
-from paceline.train.estimate import CohortEstimate
+from paceline.training.estimate import CohortEstimate
 
 
 def test_too_little_memory(findings_on, monkeypatch):

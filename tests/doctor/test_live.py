@@ -6,8 +6,8 @@ from logged_cases import case_events
 
 from paceline.doctor.live import LiveDoctor
 from paceline.runs.events import FindingEvent, of_kind, read_events
-from paceline.train.callbacks import dispatch
-from paceline.train.study import TrainingOptions, train_study
+from paceline.training.callbacks import dispatch
+from paceline.training.study import TrainingOptions, train_study
 
 
 class FollowedRun:

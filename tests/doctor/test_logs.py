@@ -21,7 +21,7 @@ some warning from a library
  20%|██        | 2/10 [00:02<00:08]{'loss': nan, 'grad_norm': inf, 'learning_rate': 8e-06, 'epoch': 0.3}
 {'loss': -inf, 'grad_norm': 1.0, 'learning_rate': 7e-06, 'epoch': 0.4}
 {'eval_loss': 2.3, 'eval_runtime': 1.0, 'epoch': 0.3}
-{'train_runtime': 3.0, 'train_loss': 2.4, 'epoch': 0.3}
+{'traintime': 3.0, 'train_loss': 2.4, 'epoch': 0.3}
 """
 
 

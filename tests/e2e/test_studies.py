@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from paceline.compare.table import compare
+from paceline.comparison.table import compare
 from paceline.config.load import load_study
 from paceline.config.rehearse import rehearsal
 from paceline.config.study import Run
@@ -13,7 +13,7 @@ from paceline.evaluate.mtbench.in_training import in_training_score
 from paceline.evaluate.study import evaluate_study
 from paceline.report.collect import collect_study
 from paceline.report.export import _cell, _number, write_report
-from paceline.train.study import TrainingOptions, train_study
+from paceline.training.study import TrainingOptions, train_study
 
 FILES = sorted((Path(__file__).parents[2] / "studies").glob("*.yaml"))
 

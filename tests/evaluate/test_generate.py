@@ -13,7 +13,7 @@ from paceline.evaluate.adapters import load_adapters
 from paceline.evaluate.answers import Prompt, answer_all, read_prompts, stream
 from paceline.evaluate.generate import Request, Sampling
 from paceline.model.base import load_base
-from paceline.train.study import train_study
+from paceline.training.study import train_study
 
 QUESTIONS = [
     "What is 2 plus 2?",

@@ -15,7 +15,7 @@ from paceline.evaluate.adapters import load_adapters
 from paceline.evaluate.answers import Prompt, answer_all
 from paceline.evaluate.generate import Sampling
 from paceline.evaluate.serve import _overlap, make_app
-from paceline.train.study import train_study
+from paceline.training.study import train_study
 
 QUESTIONS = ["What is 2 plus 2?", "Why?", "Say something about rivers, please.", "x"]
 

@@ -25,8 +25,8 @@ from paceline.runs.evaluations import (
     read_records,
 )
 from paceline.runs.events import ScoreEvent, of_kind, read_events
-from paceline.train.stop_rules import BenchmarkEarlyStop
-from paceline.train.study import TrainingOptions, train_study
+from paceline.training.stop_rules import BenchmarkEarlyStop
+from paceline.training.study import TrainingOptions, train_study
 
 ASKED = {"lang": "embedded:en", "questions": 3, "max_new_tokens": 4}
 

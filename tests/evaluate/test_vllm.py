@@ -12,7 +12,7 @@ from paceline.errors import PacelineError
 from paceline.evaluate.answers import Prompt, answer_all
 from paceline.evaluate.generate import Sampling
 from paceline.evaluate.vllm import VLLMAdapterSet
-from paceline.train.study import train_study
+from paceline.training.study import train_study
 
 
 class Engine:

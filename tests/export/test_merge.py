@@ -16,7 +16,7 @@ from paceline.export import merge as module
 from paceline.export.gguf import to_gguf
 from paceline.export.merge import TOLERANCE, merge
 from paceline.model.base import base_path
-from paceline.train.study import train_study
+from paceline.training.study import train_study
 
 
 def prompts(count):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from paceline.config.load import load_study
 from paceline.launch.ray import GPU_KIND, _where, split_study
-from paceline.train.study import train_study
+from paceline.training.study import train_study
 
 # Ray's workers yield to whatever else runs here (nice 15); beside other tests they would hardly run at all.
 QUIET = {

@@ -21,7 +21,7 @@ from paceline.model.quantization import (
     require_bitsandbytes,
 )
 from paceline.runs.events import TrainEvent, of_kind, read_events
-from paceline.train.study import train_study
+from paceline.training.study import train_study
 
 KINDS: list[Quantize] = ["nf4", "nf4-double", "fp4", "int8"]
 

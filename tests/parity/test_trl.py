@@ -14,9 +14,9 @@ from paceline.model.base import load_base
 from paceline.model.batch import Segment, pack_sequences, use_batch
 from paceline.model.quantization import BaseFormat
 from paceline.runs.events import TrainEvent, of_kind, read_events
-from paceline.train.order import epoch_order
-from paceline.train.prepare import Preparer
-from paceline.train.study import train_study
+from paceline.training.order import epoch_order
+from paceline.training.prepare import Preparer
+from paceline.training.study import train_study
 
 STEPS = 20
 RECIPES = {

@@ -11,7 +11,7 @@ from paceline.config.study import Run, Study
 from paceline.evaluate.study import evaluate_study
 from paceline.report.collect import collect_study
 from paceline.report.export import write_report
-from paceline.train.study import train_study
+from paceline.training.study import train_study
 
 EVIL = (
     "<script>window.evil = 1</script><img src=x onerror='window.evil = 2'> [x](javascript:evil) | `a` </pre>"

@@ -16,7 +16,7 @@ from paceline.report.trackers.base import figures
 from paceline.report.trackers.registry import find_tracker
 from paceline.runs.directory import RunDirectory
 from paceline.runs.events import ScoreEvent, TrainEvent, of_kind, read_events
-from paceline.train.study import TrainingOptions, train_study
+from paceline.training.study import TrainingOptions, train_study
 
 LOSS = {"train/loss": 2.0, "train/lr": 1e-4}
 

@@ -9,7 +9,7 @@ from helpers import StopWhen
 from paceline.report.watch import SILENT_SECONDS, render, sparkline
 from paceline.runs.directory import RunDirectory, RunStatus
 from paceline.runs.events import EventLog, FindingEvent, TrainEvent
-from paceline.train.study import TrainingOptions, train_study
+from paceline.training.study import TrainingOptions, train_study
 
 
 def text_of(path):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from paceline.evaluate.progress import EvaluationProgress
-from paceline.train.callbacks import Callback as TrainingCallback
+from paceline.training.callbacks import Callback as TrainingCallback
 
 if TYPE_CHECKING:
     from paceline.api.findings import Findings

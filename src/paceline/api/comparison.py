@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from paceline.api.html import join, paragraph, table
 from paceline.api.svg import interval_bar
-from paceline.compare import table as compare_table
+from paceline.comparison import table as compare_table
 from paceline.report.format import clock
 from paceline.runs.directory import RunDirectory
 from paceline.runs.files import JsonObject
@@ -98,7 +98,7 @@ def _cells(row: compare_table.Row, largest: float, is_baseline: bool) -> tuple[o
     return (*figures, change, interval_bar(d.delta, d.low, d.high, largest), d.verdict)
 
 
-def compare_runs(paths: str | Path | Iterable[str | Path]) -> Comparison:
+def compare(paths: str | Path | Iterable[str | Path]) -> Comparison:
     """Compares finished runs with the first of them, example by example.
 
     Args:

@@ -13,8 +13,8 @@ from paceline.config.study import Study
 from paceline.doctor.check import check_study
 from paceline.evaluate.study import check_evaluations
 from paceline.report.trackers import check_trackers
-from paceline.train.callbacks import Callback as TrainingCallback
-from paceline.train.estimate import CohortEstimate, estimate_study
+from paceline.training.callbacks import Callback as TrainingCallback
+from paceline.training.estimate import CohortEstimate, estimate_study
 
 
 def check(

@@ -14,7 +14,7 @@ from paceline.api.callbacks import Callback
 from paceline.api.findings import change_of
 from paceline.api.html import table
 from paceline.report.format import clock
-from paceline.train.callbacks import CohortView, RunView
+from paceline.training.callbacks import CohortView, RunView
 
 if TYPE_CHECKING:
     from paceline.api.findings import Findings

@@ -23,10 +23,10 @@ from paceline.evaluate.study import check_evaluations, evaluate_study
 from paceline.model.base import Base
 from paceline.report.trackers import Trackers, check_trackers
 from paceline.runs.directory import RunDirectory
-from paceline.train.callbacks import Callback as TrainingCallback
-from paceline.train.distributed import DistributedContext, init_distributed, rank_local_folder
-from paceline.train.prepare import Prepared, Preparer
-from paceline.train.study import TrainingOptions, train_study
+from paceline.training.callbacks import Callback as TrainingCallback
+from paceline.training.distributed import DistributedContext, init_distributed, rank_local_folder
+from paceline.training.prepare import Prepared, Preparer
+from paceline.training.study import TrainingOptions, train_study
 
 
 def run_study(
@@ -89,7 +89,7 @@ def run_study(
         )
 
 
-def train_run(
+def train(
     recipe: Recipe | str | Path,
     folder: str | Path,
     callbacks: Sequence[TrainingCallback] = (),

@@ -18,10 +18,10 @@ def compare(
     """Compare runs: each difference from the baseline with a paired 95% interval and a verdict."""
     import json
 
-    from paceline.api.comparison import compare_runs
+    from paceline.api.comparison import compare as compare_paths
     from paceline.cli.tables import output, print_comparison
 
-    comparison = compare_runs(paths)
+    comparison = compare_paths(paths)
     if as_json:
         print(json.dumps(comparison.to_dict(), indent=1))
     else:

@@ -40,7 +40,7 @@ def show(file: StudyFile, as_json: Json = False) -> None:
 
     from paceline.cli.tables import output, print_study
     from paceline.config.load import load_study
-    from paceline.train.run_length import run_length
+    from paceline.training.run_length import run_length
 
     study = load_study(file)
     print_notes(study.notes)

@@ -17,10 +17,10 @@ from paceline.report.format import clock
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from paceline.compare.table import Comparison, Row
+    from paceline.comparison.table import Comparison, Row
     from paceline.stats.paired import Difference
-    from paceline.train.estimate import CohortEstimate
-    from paceline.train.run_length import RunLength
+    from paceline.training.estimate import CohortEstimate
+    from paceline.training.run_length import RunLength
 
 VERDICT_COLOUR = {"better": "green", "worse": "red", "tie": "yellow"}
 

@@ -12,8 +12,8 @@ from paceline.doctor.finding import Finding, in_order
 from paceline.doctor.preflight import PreflightBuilder
 from paceline.doctor.preflight_rules import cohort_rules, preflight_rules
 from paceline.model.base import Base, load_base, read_config
-from paceline.train.estimate import estimate_cohort
-from paceline.train.prepare import Prepared, Preparer, group_by_base
+from paceline.training.estimate import estimate_cohort
+from paceline.training.prepare import Prepared, Preparer, group_by_base
 
 Runs = Mapping[str, Prepared]
 

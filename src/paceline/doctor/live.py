@@ -9,7 +9,7 @@ from paceline.doctor.log_rules import log_rules
 from paceline.doctor.logs.log import LogBuilder
 from paceline.doctor.logs.ours import add_event
 from paceline.runs.events import EvalEvent, Event, FindingEvent, StartEvent, TrainEvent
-from paceline.train.callbacks import Callback, RunView
+from paceline.training.callbacks import Callback, RunView
 
 
 @dataclass

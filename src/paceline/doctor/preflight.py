@@ -20,14 +20,14 @@ from paceline.data.split import Split
 from paceline.model.base import Base
 from paceline.runs.directory import run_bytes
 from paceline.runs.losses import ExampleLosses
-from paceline.train.heldout import held_out_losses
-from paceline.train.micro_batches import make_micro_batches
-from paceline.train.objective import Objective
-from paceline.train.optimizer import make_optimizer
-from paceline.train.order import DataOrder
-from paceline.train.prepare import Prepared
-from paceline.train.schedule import learning_rate
-from paceline.train.step import StepItem, forward_backward
+from paceline.training.heldout import held_out_losses
+from paceline.training.micro_batches import make_micro_batches
+from paceline.training.objective import Objective
+from paceline.training.optimizer import make_optimizer
+from paceline.training.order import DataOrder
+from paceline.training.prepare import Prepared
+from paceline.training.schedule import learning_rate
+from paceline.training.step import StepItem, forward_backward
 
 # Training examples that the rules look at, and of these the ones that are decoded to text.
 SAMPLE = 300

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from paceline.compare.losses import loss_difference
+from paceline.comparison.losses import loss_difference
 from paceline.config.data import Data
 from paceline.config.evaluation import ForgettingEval
 from paceline.config.recipe import Recipe
@@ -18,8 +18,8 @@ from paceline.evaluate.adapters import AdapterSet
 from paceline.evaluate.evaluation import EvaluationGroup
 from paceline.evaluate.progress import NO_PROGRESS, EvaluationProgress
 from paceline.runs.evaluations import ForgettingSummary, RunForgetting, write_record
-from paceline.train.heldout import held_out_losses
-from paceline.train.hidden_cache import HiddenStateCache
+from paceline.training.heldout import held_out_losses
+from paceline.training.hidden_cache import HiddenStateCache
 
 # Long enough for a general conversation; the same for all runs, whatever length they were trained at.
 MAX_LENGTH = 1024

@@ -21,10 +21,10 @@ from paceline.config.study import Run, Study
 from paceline.errors import MissingExtra, ServiceError
 from paceline.runs.directory import RunDirectory
 from paceline.runs.study import write_study_record
-from paceline.train.callbacks import CohortView
-from paceline.train.estimate import device_memory, estimate_study
-from paceline.train.prepare import group_by_base
-from paceline.train.run_length import run_length
+from paceline.training.callbacks import CohortView
+from paceline.training.estimate import device_memory, estimate_study
+from paceline.training.prepare import group_by_base
+from paceline.training.run_length import run_length
 
 # How often a task is started again when its node dies.
 RETRIES = 5

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from paceline.compare.losses import loss_difference, shared_examples
-from paceline.compare.scores import pass_difference, rating_difference
-from paceline.compare.table import Comparison, compare, read_losses
+from paceline.comparison.losses import loss_difference, shared_examples
+from paceline.comparison.scores import pass_difference, rating_difference
+from paceline.comparison.table import Comparison, compare, read_losses
 from paceline.config.recipe import Recipe
 from paceline.config.study import recipe_differences
 from paceline.doctor.finding import Finding, in_order

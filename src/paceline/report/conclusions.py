@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from paceline.compare.table import Comparison
+from paceline.comparison.table import Comparison
 from paceline.report.collect import BASE, RunFacts, StudyFacts
 from paceline.runs.evaluations import CodeSummary
 from paceline.stats.paired import Difference

@@ -8,7 +8,7 @@ from judge_server import QUESTIONS
 from paceline.config.load import make_recipe
 from paceline.config.study import Run, Study
 from paceline.evaluate.adapters import load_adapters
-from paceline.train.study import train_study
+from paceline.training.study import train_study
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ from paceline.doctor.preflight_rules.schedule import (
 
 if TYPE_CHECKING:
     from paceline.doctor.preflight import Preflight
-    from paceline.train.estimate import CohortEstimate
+    from paceline.training.estimate import CohortEstimate
 
 # A rule's place is its importance among findings of the same severity: what makes a run learn nothing, or
 # the wrong thing, comes before what wastes a part of it, and that before what blurs its results.

@@ -8,7 +8,7 @@ from paceline.doctor.finding import Finding
 
 if TYPE_CHECKING:
     from paceline.doctor.preflight import Preflight
-    from paceline.train.estimate import CohortEstimate
+    from paceline.training.estimate import CohortEstimate
 
 
 def disk_too_small(subject: Preflight) -> Finding | None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from paceline.compare.scores import pass_difference
+from paceline.comparison.scores import pass_difference
 from paceline.config.evaluation import CodeTasks
 from paceline.evaluate.adapters import BASE, AdapterSet
 from paceline.evaluate.answers import Prompt, answer_all

@@ -13,7 +13,7 @@ from paceline.evaluate.mtbench.run import run_mtbench
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base
 from paceline.runs.directory import RunDirectory
-from paceline.train.run_evaluation import Scorer, no_scorer
+from paceline.training.run_evaluation import Scorer, no_scorer
 
 
 def in_training_score(base: Base, directory: RunDirectory, recipe: Recipe) -> Scorer:

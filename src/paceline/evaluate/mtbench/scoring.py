@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from paceline.compare.scores import rating_difference
+from paceline.comparison.scores import rating_difference
 from paceline.runs.evaluations import Judgment, MTBenchScores
 from paceline.stats.intervals import Interval, cluster_interval
 

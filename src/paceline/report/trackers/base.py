@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from paceline.runs.events import EvalEvent, ScoreEvent, TrainEvent
 from paceline.runs.files import write_whole
-from paceline.train.callbacks import RunView
+from paceline.training.callbacks import RunView
 
 MeasuredEvent = TrainEvent | EvalEvent | ScoreEvent
 

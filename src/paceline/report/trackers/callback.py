@@ -10,7 +10,7 @@ from threading import Thread
 from paceline.report.trackers.base import MeasuredEvent, Tracker, figures
 from paceline.report.trackers.registry import NONE, find_tracker
 from paceline.runs.events import EvalEvent, ScoreEvent, TrainEvent
-from paceline.train.callbacks import Callback, RunView
+from paceline.training.callbacks import Callback, RunView
 
 
 class Trackers(Callback):

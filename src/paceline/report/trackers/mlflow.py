@@ -6,7 +6,7 @@ import time
 
 from paceline.config.study import flatten
 from paceline.report.trackers.base import stable_id
-from paceline.train.callbacks import RunView
+from paceline.training.callbacks import RunView
 
 # What every MLflow server takes: characters of a parameter's value, and parameters at once.
 _LONGEST_VALUE = 500

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paceline.train.callbacks import RunView
+from paceline.training.callbacks import RunView
 
 
 class TensorBoardTracker:

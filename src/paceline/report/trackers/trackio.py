@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextvars import copy_context
 
-from paceline.train.callbacks import RunView
+from paceline.training.callbacks import RunView
 
 
 class TrackioTracker:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from paceline.report.trackers.base import stable_id
-from paceline.train.callbacks import RunView
+from paceline.training.callbacks import RunView
 
 
 class WandbTracker:

@@ -1,0 +1,57 @@
+"""Checkpoints: an adapter, its moments, a step number, and what the log had counted so far."""
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from paceline.config.recipe import Recipe
+from paceline.model.adapter import Adapter
+from paceline.runs.files import read_json, whole_folder, write_json
+from paceline.training.optimizer import moments, restore
+
+
+@dataclass
+class Progress:
+    """All that a run counts. `window_*` are sums since the last logged line."""
+
+    step: int = 0
+    tokens: int = 0
+    supervised: int = 0
+    seconds: float = 0.0
+    window_steps: int = 0
+    window_loss: float = 0.0
+    window_supervised: int = 0
+    window_correct: int = 0
+    best_loss: float | None = None
+    best_step: int | None = None
+    patience_loss: float | None = None
+    patience_used: int = 0
+    zero_gradient: bool = False
+    events_bytes: int = 0
+
+    def restore(self, folder: Path) -> None:
+        """Takes over what a checkpoint had counted."""
+        stored = read_json(folder / "progress.json")
+        for field in fields(self):
+            setattr(self, field.name, stored[field.name])
+
+
+def save_checkpoint(
+    folder: Path, recipe: Recipe, adapter: Adapter, optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
+    """Writes a checkpoint whole or not at all."""
+    with whole_folder(folder) as scratch:
+        adapter.save(scratch, recipe)
+        save_file(moments(optimizer), scratch / "optimizer.safetensors")
+        write_json(scratch / "progress.json", asdict(progress))
+
+
+def load_checkpoint(
+    folder: Path, adapter: Adapter, optimizer: torch.optim.Optimizer, progress: Progress
+) -> None:
+    """Restores adapter, optimizer and progress in place."""
+    adapter.load(folder)
+    restore(optimizer, load_file(folder / "optimizer.safetensors"))
+    progress.restore(folder)

@@ -1,0 +1,65 @@
+"""Held-out loss, example by example."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from paceline.data.tokens import TokenDataset
+from paceline.model.adapter import Adapter
+from paceline.model.base import Base
+from paceline.model.batch import use_batch
+from paceline.model.loss import SoftTarget, segment_losses
+from paceline.runs.losses import ExampleLosses
+from paceline.training.hidden_cache import HiddenStateCache
+from paceline.training.micro_batches import MicroBatch, make_micro_batches, pack_micro_batches
+
+
+@torch.no_grad()
+def held_out_losses(
+    base: Base,
+    adapter: Adapter | None,
+    dataset: TokenDataset,
+    examples: NDArray[np.int64],
+    max_length: int,
+    reference: HiddenStateCache | None = None,
+) -> ExampleLosses:
+    """Losses of an adapter (None: of the bare base) on examples.
+
+    Args:
+        examples: (n,) indices into the data set; those with no supervised token within max_length are
+            left out.
+        reference: where given, the KL(adapter ‖ base) at the supervised positions is measured too.
+    """
+    kept: list[int] = []
+    rows: list[tuple[int, float, int, float]] = []
+    for micro_batch in make_micro_batches(dataset, examples, max_length):
+        batch = pack_micro_batches([(micro_batch, adapter, None)], base.device)
+        with use_batch(batch):
+            hidden = base.hidden(batch)
+        soft = [_to_reference(reference, dataset, micro_batch)] if reference else []
+        losses = segment_losses(hidden, base.head, batch, batch.segments[0], soft=soft)
+        sizes = [sequence.supervised for sequence in micro_batch.sequences]
+        divergence = losses.divergences.get("kl", torch.full_like(losses.loss, torch.nan))
+        columns = [values.double().cpu().split(sizes) for values in (losses.loss, losses.correct, divergence)]
+        for sequence, loss, correct, kl in zip(micro_batch.sequences, *columns, strict=True):
+            kept.append(sequence.example)
+            rows.append((sequence.supervised, float(loss.sum()), int(correct.sum()), float(kl.sum())))
+    tokens, loss, correct, kl = (np.asarray(column) for column in zip(*rows, strict=True))
+    tasks = dataset.tasks
+    return ExampleLosses(
+        source=[dataset.sources[part] for part in dataset.parts[kept]],
+        row=dataset.column("row")[kept],
+        task=[tasks[example] for example in kept],
+        tokens=tokens,
+        loss=loss,
+        correct=correct,
+        kl=kl,
+    )
+
+
+def _to_reference(reference: HiddenStateCache, dataset: TokenDataset, micro_batch: MicroBatch) -> SoftTarget:
+    """KL(adapter ‖ base) at every supervised position, measured and not trained on."""
+    positions, states = reference.of(dataset, micro_batch, None)
+    return SoftTarget(
+        name="kl", positions=positions, hidden=states, head=reference.base.head, weight=0.0, forward=False
+    )

@@ -1,0 +1,148 @@
+"""What a run minimises: cross-entropy and, where its recipe asks for them, a KL anchor and distillation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from paceline.config.objective import KL
+from paceline.config.recipe import Recipe
+from paceline.data.tokens import TokenDataset
+from paceline.model.loss import SoftTarget, TokenLosses
+from paceline.training.distributed import DistributedContext
+from paceline.training.hidden_cache import HiddenStateCache
+from paceline.training.micro_batches import MicroBatch
+
+
+def kl_weight(kl: KL, step: int) -> float:
+    """Weight of the anchor at a step (from 0): 0 before `start_step`, then rising over `warmup_steps`."""
+    if step < kl.start_step:
+        return 0.0
+    return kl.coef * (min(1.0, (step - kl.start_step) / kl.warmup_steps) if kl.warmup_steps else 1.0)
+
+
+class Objective:
+    """A run's loss: (1 - d) cross-entropy + weight x KL to the base + d x temperature² x KL to the teacher.
+
+    `reference` gives the bare base's hidden states, `teacher` the teacher's; None where the recipe does not
+    need them.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        dataset: TokenDataset,
+        reference: HiddenStateCache | None = None,
+        teacher: HiddenStateCache | None = None,
+    ) -> None:
+        self.recipe, self.dataset = recipe, dataset
+        self.reference = reference if recipe.kl else None
+        self.teacher = teacher if recipe.distill else None
+
+    def begin(self, step: int, micro_batches: Sequence[MicroBatch], measure: bool = False) -> StepLoss:
+        """The loss of a step (from 0) over its micro-batches.
+
+        Args:
+            measure: compute the KL even where its weight is 0.
+        """
+        return StepLoss(self, step, micro_batches, measure)
+
+
+class StepLoss:
+    """The loss of the step under way, summed micro-batch by micro-batch.
+
+    Each term is a mean over its own positions of the whole effective batch: `positions` counts them by the
+    term's name (cross_entropy, kl, distill), `weights` are the terms' factors in the loss.
+    """
+
+    def __init__(
+        self, objective: Objective, step: int, micro_batches: Sequence[MicroBatch], measure: bool
+    ) -> None:
+        self._objective = objective
+        recipe = objective.recipe
+        sequences = [sequence for micro_batch in micro_batches for sequence in micro_batch.sequences]
+        self.supervised = sum(sequence.supervised for sequence in sequences)
+        share = recipe.distill.weight if recipe.distill else 0.0
+        self.weights = {"cross_entropy": 1 - share}
+        self.positions = {"cross_entropy": self.supervised}
+        if kl := recipe.kl:
+            weight = kl_weight(kl, step)
+            if objective.reference and (weight > 0 or (kl.measure and measure)):
+                self.weights["kl"] = weight
+                self.positions["kl"] = sum(min(kl.tail or s.supervised, s.supervised) for s in sequences)
+        if recipe.distill and objective.teacher:
+            self.weights["distill"] = share
+            self.positions["distill"] = self.supervised
+        self.correct = 0
+        self._sums = dict.fromkeys(self.weights, 0.0)
+
+    @property
+    def scale(self) -> float:
+        """Factor of the summed cross-entropy."""
+        return self._scale("cross_entropy")
+
+    def soft_targets(self, micro_batch: MicroBatch) -> list[SoftTarget]:
+        """The distributions that a micro-batch of the step is compared with, beside its labels."""
+        objective, targets = self._objective, []
+        kl, distill = objective.recipe.kl, objective.recipe.distill
+        if "kl" in self.weights and kl and objective.reference:
+            positions, states = objective.reference.of(objective.dataset, micro_batch, kl.tail)
+            targets.append(
+                SoftTarget(
+                    name="kl",
+                    positions=positions,
+                    hidden=states,
+                    head=objective.reference.base.head,
+                    weight=self._scale("kl"),
+                    forward=kl.direction == "base-adapter",
+                )
+            )
+        if "distill" in self.weights and distill and objective.teacher:
+            positions, states = objective.teacher.of(objective.dataset, micro_batch, None)
+            targets.append(
+                SoftTarget(
+                    name="distill",
+                    positions=positions,
+                    hidden=states,
+                    head=objective.teacher.base.head,
+                    weight=self._scale("distill"),
+                    forward=True,
+                    temperature=distill.temperature,
+                )
+            )
+        return targets
+
+    def add(self, losses: TokenLosses) -> None:
+        """Counts what a micro-batch's forward gave."""
+        for name, values in {"cross_entropy": losses.loss, **losses.divergences}.items():
+            self._sums[name] += float(values.double().sum())
+        self.correct += int(losses.correct.sum())
+
+    def all_reduce(self, distributed: DistributedContext) -> None:
+        """Adds what the other processes have counted."""
+        if distributed.size == 1:
+            return
+        counted = [*self._sums.values(), self.correct]
+        total = torch.tensor(counted, dtype=torch.float64, device=distributed.device)
+        distributed.all_reduce(total)
+        *sums, correct = total.tolist()
+        self._sums, self.correct = dict(zip(self._sums, sums, strict=True)), int(correct)
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """The mean of each term in nats, by name."""
+        return {name: total / max(self.positions[name], 1) for name, total in self._sums.items()}
+
+    @property
+    def value(self) -> float:
+        """The loss in nats: the weighted sum of the terms."""
+        terms, distill = self.terms, self._objective.recipe.distill
+        factors = dict(self.weights)
+        if distill and "distill" in factors:
+            factors["distill"] *= distill.temperature**2
+        return sum(factors[name] * value for name, value in terms.items())
+
+    def _scale(self, term: str) -> float:
+        """What a term's sum is multiplied by in the loss, temperature apart."""
+        return self.weights[term] / self.positions[term]

@@ -1,0 +1,144 @@
+"""What is known of a run before anything is spent: its data, its split, its length."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from paceline.config.data import Data
+from paceline.config.recipe import Recipe
+from paceline.data.chat import Chat, load_tokenizer
+from paceline.data.clean import clean
+from paceline.data.phases import choose_tasks
+from paceline.data.split import Split, split
+from paceline.data.tokens import TokenDataset, load_tokens
+from paceline.errors import DataError
+from paceline.model.quantization import BaseFormat
+from paceline.runs.events import DataFacts, TokenLengths
+from paceline.training.order import StepPlan, make_step_plan
+from paceline.training.schedule import learning_rate
+
+Item = TypeVar("Item")
+
+
+def group_by_base(
+    items: Iterable[Item], recipe: Callable[[Item], Recipe]
+) -> dict[tuple[str, BaseFormat], list[Item]]:
+    """Things that have a recipe, by (base, how it is stored), in order: what shares both trains together."""
+    found: dict[tuple[str, BaseFormat], list[Item]] = {}
+    for item in items:
+        found.setdefault((recipe(item).base, BaseFormat.of(recipe(item))), []).append(item)
+    return found
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe with its tokenized data.
+
+    `facts` are counts worth telling: rows, dropped, truncated, answers lost.
+    """
+
+    recipe: Recipe
+    dataset: TokenDataset
+    split: Split
+    plan: StepPlan
+    facts: DataFacts
+
+    def summary(self) -> str:
+        """The data in one line: what trains, what is held out, what was cut or removed."""
+        facts = self.facts
+        mixture = ", ".join(f"{label} {count:,}" for label, count in facts.train_mixture.items())
+        of_each = f" ({mixture})" if len(facts.train_mixture) > 1 else ""
+        clauses = [f"{facts.train:,} examples train{of_each}", f"{facts.eval:,} are held out"]
+        counts = {
+            f"cut to {self.recipe.max_length} tokens": facts.truncated,
+            "lose their whole answer": facts.answers_lost,
+            "without an answer dropped": facts.dropped_no_assistant,
+        }
+        clauses += [f"{count:,} {what}" for what, count in counts.items() if count]
+        clauses += [f"{count:,} removed: {rule}" for rule, count in facts.removed.items() if count]
+        return "data: " + "; ".join(clauses)
+
+
+@dataclass
+class Preparer:
+    """Prepares recipes; runs that share a tokenizer and data share the tokenized table."""
+
+    _chats: dict[str, Chat] = field(default_factory=dict)
+    _tokens: dict[tuple[str, Data, str], TokenDataset] = field(default_factory=dict)
+
+    def chat(self, base: str) -> Chat:
+        if base not in self._chats:
+            self._chats[base] = Chat(load_tokenizer(base))
+        return self._chats[base]
+
+    def tokens(self, base: str, data: Data, loss_on: str = "assistant") -> TokenDataset:
+        # the split and what is cleaned do not change the tokens
+        key = (base, data.model_copy(update={"eval_ratio": 0.5, "clean": None}), loss_on)
+        if key not in self._tokens:
+            if loss_on == "assistant":
+                self._tokens[key] = load_tokens(data, self.chat(base))
+            else:
+                self._tokens[key] = replace(self.tokens(base, data), loss_on=loss_on)
+        return self._tokens[key]
+
+    def prepare(self, recipe: Recipe, on_progress: Callable[[int], None] = lambda count: None) -> Prepared:
+        """The recipe's examples, split and cleaned.
+
+        Args:
+            on_progress: called with the number of examples that cleaning has read since it was last called.
+
+        Raises:
+            DataError: the data cannot train this recipe.
+        """
+        dataset = self.tokens(recipe.base, recipe.data, recipe.loss_on)
+        _refuse_all_long(recipe, dataset)
+        parts = split(dataset, recipe.data.eval_ratio, recipe.max_length)
+        removed: dict[str, int] = {}
+        if recipe.data.clean is not None:
+            cleaned = clean(dataset, recipe.data.clean, parts, on_progress)
+            parts, removed = cleaned.split, cleaned.removed
+        if recipe.train_tasks is not None:
+            tasks = dataset.tasks
+            chosen = choose_tasks([tasks[i] for i in parts.train], recipe.train_tasks, recipe.phases)
+            parts = Split(parts.train[chosen], parts.eval)
+        for side, name in ((parts.train, "train"), (parts.eval, "hold out")):
+            if not len(side):
+                raise DataError(
+                    f"data {recipe.data.source!r}: no example is left to {name}; "
+                    "check data.clean and train_tasks"
+                )
+        plan = make_step_plan(recipe, len(parts.train))
+        learning_rate(recipe, plan)  # refuses a schedule that does not fit the steps
+        return Prepared(recipe, dataset, parts, plan, _facts(recipe, dataset, parts, removed))
+
+
+def _refuse_all_long(recipe: Recipe, dataset: TokenDataset) -> None:
+    if (dataset.lengths > recipe.max_length).all():
+        raise DataError(
+            f"data {recipe.data.source!r}: all {len(dataset)} examples are longer than max_length "
+            f"{recipe.max_length} (the shortest has {dataset.lengths.min()} tokens); "
+            "raise it with --max-length"
+        )
+
+
+def _facts(recipe: Recipe, dataset: TokenDataset, parts: Split, removed: dict[str, int]) -> DataFacts:
+    p50, p95, p99 = (int(np.percentile(dataset.lengths, p)) for p in (50, 95, 99))
+    return DataFacts(
+        length=TokenLengths(p50=p50, p95=p95, p99=p99, max=int(dataset.lengths.max())),
+        examples=len(dataset),
+        mixture=dataset.counts,
+        dropped_no_assistant=len(dataset.dropped),
+        truncated=int((dataset.lengths > recipe.max_length).sum()),
+        answers_lost=int((dataset.first >= recipe.max_length).sum()),
+        train=len(parts.train),
+        eval=len(parts.eval),
+        train_mixture=_mixture(dataset, parts.train),
+        removed=removed,
+    )
+
+
+def _mixture(dataset: TokenDataset, examples: np.ndarray[Any, Any]) -> dict[str, int]:
+    counts = np.bincount(dataset.parts[examples], minlength=len(dataset.counts))
+    return {label: int(count) for label, count in zip(dataset.counts, counts, strict=True)}

@@ -1,0 +1,49 @@
+"""The micro-batches of the step that a run has under way."""
+
+from paceline.training.distributed import DistributedContext
+from paceline.training.micro_batches import MicroBatch, make_micro_batches
+from paceline.training.order import DataOrder
+from paceline.training.prepare import Prepared
+
+
+class MicroBatchQueue:
+    """The micro-batches of the step under way, and which of them this process has still to compute.
+
+    `all` are the step's, over all processes.
+    """
+
+    def __init__(self, prepared: Prepared, order: DataOrder, distributed: DistributedContext) -> None:
+        self._prepared, self._order, self._distributed = prepared, order, distributed
+        self.all: list[MicroBatch] = []
+        self._own: list[tuple[int, MicroBatch]] = []
+        self._taken = 0
+
+    def begin(self, step: int) -> None:
+        """Cuts the effective batch of a step (from 0) and takes this process's share, in neighbours."""
+        examples = self._prepared.split.train[self._order(step)]
+        max_length = self._prepared.recipe.max_length
+        self.all = list(make_micro_batches(self._prepared.dataset, examples, max_length))
+        count = -(-len(self.all) // self._distributed.size)
+        self._own = list(enumerate(self.all))[self._distributed.rank * count :][:count]
+        if self._distributed.sharded:
+            # all must run the same number of forwards: who has none left gives one without weight
+            self._own += [(-1, self.all[0])] * (count - len(self._own))
+        self._taken = 0
+
+    def restart(self) -> None:
+        """Puts all of the step's micro-batches back, in the same order."""
+        self._taken = 0
+
+    def peek(self) -> MicroBatch | None:
+        """The next one; None when all are taken."""
+        return self._own[self._taken][1] if self._taken < len(self._own) else None
+
+    def take(self) -> tuple[int, MicroBatch]:
+        """The next one with its number in the step; -1: it has no weight."""
+        self._taken += 1
+        return self._own[self._taken - 1]
+
+    @property
+    def fraction(self) -> float:
+        """The share of the step that is taken."""
+        return self._taken / max(len(self._own), 1)

@@ -1,0 +1,87 @@
+"""Starting a cohort's runs: what each begins from, and the bare base's losses."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paceline.config.study import Run, Study
+from paceline.errors import TrainingError
+from paceline.model.base import Base
+from paceline.runs.directory import RunDirectory
+from paceline.runs.losses import ExampleLosses
+from paceline.training.curriculum import order_key
+from paceline.training.heldout import held_out_losses
+from paceline.training.prepare import Prepared
+from paceline.training.run import TrainingRun
+
+
+def find_parent(run: Run, study: Study, folder: Path) -> Path | None:
+    """The run directory or adapter folder that a run starts from; None: a new adapter.
+
+    Raises:
+        TrainingError: nothing there, or a run whose adapter does not fit.
+    """
+    name = run.recipe.init_from
+    if name is None:
+        return None
+    parent = next((other.recipe for other in study.runs if other.name == name), None)
+    if parent is None:
+        path = Path(name)
+        adapter = path / "adapter" if (path / "adapter").is_dir() else path
+        if not (adapter / "adapter_model.safetensors").is_file():
+            raise TrainingError(
+                f"run {run.name}: init_from {name!r} is neither a run of this study "
+                "nor a folder with an adapter"
+            )
+        return adapter
+    for field in ("base", "quantize", "lora_r", "target_modules"):
+        own, theirs = getattr(run.recipe, field), getattr(parent, field)
+        if own != theirs:
+            raise TrainingError(
+                f"run {run.name}: cannot start from {name}: {field} is {own!r} here and {theirs!r} there"
+            )
+    return folder / name
+
+
+class RunStarter:
+    """Starts a run of a cohort as soon as what it starts from is ready."""
+
+    def __init__(self, base: Base, parents: Mapping[str, Path | None], log: Callable[[str], None]) -> None:
+        self._base, self._parents, self._log = base, parents, log
+        self._measured: list[tuple[Prepared, str, NDArray[np.int64], ExampleLosses]] = []
+
+    def __call__(self, run: TrainingRun) -> None:
+        parent = self._parents[run.name]
+        if parent is not None and (parent / "recipe.yaml").is_file():
+            state = RunDirectory(parent).status().state
+            if state == "failed":
+                run.fail(f"the run that it starts from, {parent.name}, failed")
+            if state != "finished":
+                return
+            parent = parent / "adapter"
+        held_out = self._base_losses(run, "base", run.prepared.split.eval)
+        key = order_key(run.prepared, lambda: self._base_losses(run, "base-train", run.prepared.split.train))
+        run.start(held_out, key, parent)
+
+    def _base_losses(self, run: TrainingRun, name: str, examples: NDArray[np.int64]) -> ExampleLosses:
+        """The bare base's on a run's examples: from disk, from a run with the same ones, or measured now."""
+        stored = run.directory.eval / f"{name}.parquet"
+        if stored.is_file():
+            return ExampleLosses.read(stored)
+        prepared = run.prepared
+        for other, what, others, losses in self._measured:
+            if what == name and _same_cut(other, prepared) and np.array_equal(others, examples):
+                losses.save(stored)
+                return losses
+        kind = "held-out" if name == "base" else "training"
+        self._log(f"measuring the base on {len(examples):,} {kind} examples")
+        losses = held_out_losses(self._base, None, prepared.dataset, examples, prepared.recipe.max_length)
+        self._measured.append((prepared, name, examples, losses))
+        losses.save(stored)
+        return losses
+
+
+def _same_cut(one: Prepared, other: Prepared) -> bool:
+    return one.dataset is other.dataset and one.recipe.max_length == other.recipe.max_length

@@ -1,0 +1,72 @@
+"""The table of a study: a verdict, not a number."""
+
+import numpy as np
+import pytest
+
+from losses import example_losses
+from paceline.comparison.table import compare, read_losses
+from paceline.errors import RunError
+from paceline.runs.directory import RunDirectory
+from paceline.runs.files import write_json
+from paceline.runs.losses import ExampleLosses
+
+
+@pytest.fixture
+def finished(tmp_path):
+    def make(name, values, **fields):
+        directory = RunDirectory(tmp_path / name)
+        directory.eval.mkdir(parents=True)
+        example_losses(values, **fields).save(directory.eval / "final.parquet")
+        example_losses(np.full(len(values), 50.0), **fields).save(directory.eval / "base.parquet")
+        write_json(
+            directory.path / "status.json", {"state": "finished", "step": 1, "tokens": 2, "seconds": 3.0}
+        )
+        return directory
+
+    return make
+
+
+def test_a_winner_is_named_only_where_it_beats_the_runner_up(finished):
+    rng = np.random.default_rng(2)
+    hard = rng.gamma(2.0, 5.0, 400)
+    baseline = finished("baseline", hard)
+    good, twin = (finished(name, hard - 1 + rng.normal(0, 0.3, 400)) for name in ("good", "twin"))
+    clear = finished("clear", hard - 2 + rng.normal(0, 0.3, 400))
+    tied = compare([baseline, good, twin])
+    assert sorted(tied.best) == ["good", "twin"]
+    assert tied.conclusion().startswith("No single winner")
+    won = compare([baseline, good, twin, clear])
+    assert won.best == ["clear"]
+    verdicts = [row.difference and row.difference.verdict for row in won.rows]
+    assert verdicts == [None, "better", "better", "better"]
+    assert {name: d.verdict for name, d in won.from_best.items()} == dict.fromkeys(
+        ("baseline", "good", "twin"), "worse"
+    )
+
+
+def test_runs_without_result_are_listed_and_none_at_all_is_refused(finished, tmp_path):
+    waiting = RunDirectory(tmp_path / "waiting")
+    assert compare([finished("a", [1.0, 2.0]), waiting]).missing == {"waiting": "new"}
+    with pytest.raises(RunError, match=r"no finished run to compare \(waiting: new\)"):
+        compare([waiting])
+
+
+def test_a_run_that_shares_no_example_has_no_difference_and_cannot_win(finished):
+    comparison = compare([finished("a", [5.0, 6.0]), finished("b", [1.0, 2.0], rows=[7, 8])])
+    assert comparison.best == ["a"]
+    assert comparison.rows[1].difference is None
+    assert comparison.from_best == {}
+
+
+def test_losses_that_a_caller_has_read_are_not_read_again(finished, monkeypatch):
+    directories = [finished("a", [5.0, 6.0]), finished("b", [1.0, 2.0])]
+    losses = read_losses(directories)
+    read, files = ExampleLosses.read, []
+
+    def counting(path):
+        files.append(path.name)
+        return read(path)
+
+    monkeypatch.setattr(ExampleLosses, "read", counting)
+    assert compare(directories, losses) == compare(directories)
+    assert files == ["base.parquet", "final.parquet", "final.parquet", "base.parquet"]

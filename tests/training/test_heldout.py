@@ -1,0 +1,82 @@
+"""Held-out losses, against transformers' own loss example by example."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from helpers import plain_model, random_adapter
+from paceline.model.base import Base
+from paceline.runs.losses import ExampleLosses
+from paceline.training.heldout import held_out_losses
+from paceline.training.hidden_cache import HiddenStateCache
+from paceline.training.prepare import Prepared
+
+
+def labelled(prepared: Prepared, example: int) -> tuple[Tensor, Tensor]:
+    """Ids and transformers' labels of an example, cut."""
+    ids, mask = (torch.from_numpy(half[:128].astype(np.int64)) for half in prepared.dataset.example(example))
+    return ids[None], torch.where(mask == 1, ids, -100)[None]
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_each_examples_loss_is_transformers(trained: bool, prepared: Prepared, loaded_base: Base) -> None:
+    adapter = random_adapter(loaded_base, prepared.recipe) if trained else None
+    examples = prepared.split.eval
+    losses = held_out_losses(loaded_base, adapter, prepared.dataset, examples, 128)
+    model = plain_model(prepared.recipe.base, adapter)
+    assert len(losses.loss) == len(examples)
+    for i, example in enumerate(examples):
+        ids, labels = labelled(prepared, example)
+        out = model(ids, labels=labels)
+        counted = labels[0, 1:] >= 0
+        assert losses.tokens[i] == counted.sum()
+        assert losses.loss[i] / losses.tokens[i] == pytest.approx(out.loss.item(), rel=1e-5)
+        guessed = out.logits[0, :-1].argmax(-1)
+        assert losses.correct[i] == (guessed == labels[0, 1:])[counted].sum()
+    assert np.isnan(losses.kl).all()
+
+
+def test_the_divergence_from_the_base_is_that_of_two_whole_models(
+    prepared: Prepared, loaded_base: Base
+) -> None:
+    adapter, examples = random_adapter(loaded_base, prepared.recipe), prepared.split.eval
+    reference = HiddenStateCache(loaded_base)
+    losses = held_out_losses(loaded_base, adapter, prepared.dataset, examples, 128, reference)
+    models = [plain_model(prepared.recipe.base, one) for one in (adapter, None)]
+    for i, example in enumerate(examples):
+        ids, labels = labelled(prepared, example)
+        ours, base = (F.log_softmax(model(ids).logits[0, :-1], -1) for model in models)
+        divergence = F.kl_div(base, ours, reduction="none", log_target=True).sum(-1)
+        assert losses.kl[i] == pytest.approx(divergence[labels[0, 1:] >= 0].sum().item(), rel=1e-4)
+        assert losses.kl[i] > 0
+
+
+def test_rows_say_which_example_they_are(prepared: Prepared, loaded_base: Base) -> None:
+    examples = prepared.split.eval[::-1]
+    losses = held_out_losses(loaded_base, None, prepared.dataset, examples, 128)
+    assert losses.row.tolist() == prepared.dataset.column("row")[examples].tolist()
+    assert losses.task == [prepared.dataset.tasks[i] for i in examples]
+    assert set(losses.source) == {f"{prepared.recipe.data.source}:train"}
+
+
+def test_an_examples_bits_do_not_depend_on_what_is_evaluated_beside_it_in_another_forward(
+    prepared: Prepared, loaded_base: Base
+) -> None:
+    def measured(examples: np.ndarray[tuple[int], np.dtype[np.int64]]) -> ExampleLosses:
+        return held_out_losses(loaded_base, None, prepared.dataset, examples, 128)
+
+    everything = np.concatenate([prepared.split.eval, prepared.split.train])
+    assert measured(everything).loss[: len(prepared.split.eval)].tolist() == pytest.approx(
+        measured(prepared.split.eval).loss.tolist(), rel=1e-6
+    )
+
+
+def test_an_example_whose_answer_is_cut_off_is_left_out(prepared: Prepared, loaded_base: Base) -> None:
+    dataset = prepared.dataset
+    cut = int(np.median(dataset.first))
+    losses = held_out_losses(loaded_base, None, dataset, np.arange(len(dataset)), cut)
+    kept = [i for i in range(len(dataset)) if dataset.example(i)[1][1:cut].any()]
+    assert 0 < len(kept) < len(dataset)
+    assert losses.row.tolist() == dataset.column("row")[kept].tolist()

@@ -1,0 +1,65 @@
+"""How long a run will be, told before anything is tokenized."""
+
+import subprocess
+import sys
+
+import pytest
+
+from paceline.config.load import make_recipe
+from paceline.errors import DataError
+from paceline.training.run_length import RunLength, run_length
+
+
+def length(data, **fields):
+    return run_length(
+        make_recipe({"base": "b", "data": data, "batch_size": 4, "grad_accum": 1, **fields}, "r")
+    )
+
+
+def test_rows_of_a_file_are_counted_and_a_number_is_believed(sums):
+    assert length(sums) == RunLength(train=216, steps=54, coverage=1.0)
+    assert length({"source": sums, "sample_ratio": 0.5}) == RunLength(train=108, steps=27, coverage=1.0)
+    assert length({"source": "some/dataset", "n": 100}, epochs=2) == RunLength(
+        train=90, steps=46, coverage=2.0
+    )
+    assert length({"source": "some/dataset", "n": 100}, max_steps=9).coverage == pytest.approx(0.4)
+
+
+def test_a_subset_counts_its_own_rows():
+    general, both = (
+        length({"source": "embedded:twix", "subset": subset}).train for subset in ("general", "both")
+    )
+    assert 0 < general < both
+
+
+def test_what_the_hub_alone_knows_is_left_open():
+    assert length("some/dataset") == RunLength()
+    assert length("some/dataset", max_steps=7) == RunLength(steps=7)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ("nowhere.jsonl", "no such file or folder"),
+        ({"source": "nowhere.jsonl", "n": 10}, "no such file or folder"),
+        ({"source": "embedded:twix", "subset": "generl"}, "no subset 'generl', did you mean 'general'"),
+        ({"source": "some/dataset", "format": "alpacca"}, "no format 'alpacca', did you mean 'alpaca'"),
+        ({"source": "s", "mix": [{"ratio": 1, "source": "gone.csv"}]}, "data 'gone.csv': no such file"),
+    ],
+)
+def test_a_fault_of_the_data_is_told(data, message):
+    with pytest.raises(DataError, match=message):
+        length(data)
+
+
+def test_showing_a_study_or_the_presets_loads_neither_torch_nor_transformers(tmp_path):
+    (tmp_path / "s.yaml").write_text("recipe: {base: embedded, data: 'embedded:twix'}\nruns: [{name: a}]\n")
+    for command in (["study", "show", str(tmp_path / "s.yaml")], ["presets"]):
+        code = (
+            f"import sys; sys.argv = ['paceline', *{command!r}]\n"
+            "from paceline.cli.main import main\n"
+            "try: main()\nexcept SystemExit as end: assert not end.code\n"
+            "print(sorted({'torch', 'transformers', 'peft'} & set(sys.modules)))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "[]", command

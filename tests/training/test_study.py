@@ -1,0 +1,210 @@
+"""Every training feature in one cohort: each run equals itself alone and after a stop, bit for bit."""
+
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from helpers import StopWhen, adapter_bytes
+from paceline.config.load import make_recipe
+from paceline.config.study import Run, Study
+from paceline.data.chat import load_tokenizer
+from paceline.doctor.live import LiveDoctor
+from paceline.errors import PacelineError
+from paceline.runs.events import EvalEvent, FindingEvent, TrainEvent, of_kind, read_events
+from paceline.training import cohort as cohort_module
+from paceline.training.study import TrainingOptions, train_study
+
+
+@pytest.fixture(scope="module")
+def teacher(tiny_base, tmp_path_factory):
+    """Another model with the same vocabulary, and one with another."""
+    folder = tmp_path_factory.mktemp("teacher")
+    torch.manual_seed(5)
+    model = AutoModelForCausalLM.from_pretrained(tiny_base("qwen3"))
+    for parameter in model.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    model.save_pretrained(folder)
+    load_tokenizer("embedded").save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def features(tiny_base, sums, teacher):
+    """name -> recipe; `second` starts from `first`."""
+    common = {
+        "base": tiny_base("qwen3"),
+        "data": sums,
+        "max_length": 256,
+        "lr": 1e-3,
+        "logging_steps": 1,
+        "max_steps": 6,
+        "lora_r": 4,
+    }
+    own = {
+        "plain": {},
+        "kl": {"kl": {"coef": 0.5, "start_step": 2, "warmup_steps": 2, "tail": 5}},
+        "measured": {"kl": {"measure": True}, "logging_steps": 2},
+        "distilled": {"distill": {"teacher": teacher, "temperature": 2.0}},
+        "both": {
+            "distill": {"teacher": teacher, "weight": 0.3},
+            "kl": {"coef": 0.1, "direction": "base-adapter"},
+        },
+        "all-tokens": {"loss_on": "all"},
+        "short-first": {"order": "length"},
+        "easy-first": {"order": "base-loss"},
+        "checkpointed": {"gradient_checkpointing": True},
+        "adam8": {"optim": "adamw8bit", "target_modules": ["q_proj", "gate_proj"]},
+        "impatient": {"eval_steps": 1, "early_stop_patience": 2, "early_stop_min_delta": 5.0},
+        "cleaned": {"data": {"source": sums, "clean": {"max_length": 120}}},
+        "first": {"max_steps": 2},
+        "second": {"init_from": "first"},
+    }
+    return {name: make_recipe({**common, **fields}, name) for name, fields in own.items()}
+
+
+def study_of(recipes):
+    return Study(name="features", runs=[Run(name=name, recipe=recipe) for name, recipe in recipes.items()])
+
+
+@pytest.fixture(scope="module")
+def together(features, tmp_path_factory):
+    """The folder of all of them, trained in one cohort."""
+    folder = tmp_path_factory.mktemp("together")
+    states = train_study(study_of(features), folder).states()
+    assert set(states.values()) == {"finished"}
+    return folder
+
+
+def test_each_equals_itself_alone(features, together, tmp_path, monkeypatch):
+    monkeypatch.setitem(cohort_module.BUDGET, "cpu", 100_000)
+    for name, recipe in features.items():
+        needed = {"first": features["first"]} if name == "second" else {}
+        train_study(study_of({**needed, name: recipe}), tmp_path / name)
+        assert adapter_bytes(tmp_path / name / name) == adapter_bytes(together / name), name
+
+
+def test_each_goes_on_after_a_stop_as_if_there_had_been_none(features, together, tmp_path):
+    for allowed in range(9, 400, 20):
+        steps = iter(range(allowed))
+
+        stop = StopWhen(lambda cohort, steps=steps: next(steps, None) is None)
+        states = train_study(study_of(features), tmp_path, TrainingOptions(callbacks=[stop])).states()
+        if set(states.values()) == {"finished"}:
+            break
+    assert allowed > 9
+    for name in features:
+        assert adapter_bytes(tmp_path / name) == adapter_bytes(together / name), name
+        assert _without_times(tmp_path / name) == _without_times(together / name), name
+
+
+def _without_times(folder):
+    return [e.model_dump(exclude={"seconds"}) for e in read_events(folder / "events.jsonl")]
+
+
+def test_checkpointing_changes_no_bit(together):
+    assert adapter_bytes(together / "checkpointed") == adapter_bytes(together / "plain")
+
+
+def test_features_change_the_run(together):
+    assert (
+        len({adapter_bytes(path.parent) for path in together.glob("*/adapter")})
+        == len(list(together.glob("*/adapter"))) - 2
+    ), "checkpointed and measured equal plain, the others do not"
+
+
+def test_the_log_tells_the_terms(together):
+    trained = of_kind(read_events(together / "kl" / "events.jsonl"), TrainEvent)
+    assert [event.kl_weight for event in trained] == [None, None, None, 0.25, 0.5, 0.5]
+    for event in trained[3:]:
+        assert event.loss == pytest.approx(event.cross_entropy + event.kl_weight * event.kl, abs=1e-9)
+    measured = of_kind(read_events(together / "measured" / "events.jsonl"), TrainEvent)
+    assert len(measured) == 3
+    assert all(event.kl > 0 for event in measured[1:])
+    final = of_kind(read_events(together / "measured" / "events.jsonl"), EvalEvent)[-1]
+    assert final.kl > 0
+
+
+def test_early_stop_ends_one_run(together):
+    status = json.loads((together / "impatient" / "status.json").read_text())
+    assert status["stopped_early"]
+    assert status["step"] == 3
+    assert not json.loads((together / "plain" / "status.json").read_text())["stopped_early"]
+
+
+def test_a_second_phase_starts_from_the_first_and_is_evaluated_before(together):
+    events = read_events(together / "second" / "events.jsonl")
+    evaluated = {event.name: event.loss for event in of_kind(events, EvalEvent)}
+    first = of_kind(read_events(together / "first" / "events.jsonl"), EvalEvent)[-1]
+    assert evaluated["start"] == first.loss
+    assert evaluated["final"] < evaluated["start"] < evaluated["base"]
+
+
+def test_norms_are_those_of_the_matrices(together, features):
+    from safetensors.torch import load_file
+
+    weights = load_file(together / "plain" / "adapter" / "adapter_model.safetensors")
+    last = of_kind(read_events(together / "plain" / "events.jsonl"), TrainEvent)[-1].norms
+    model = AutoModelForCausalLM.from_pretrained(features["plain"].base)
+    update = total = 0.0
+    for name, module in model.named_modules():
+        if name.endswith("up_proj"):
+            a, b = (weights[f"base_model.model.{name}.lora_{half}.weight"] for half in "AB")
+            update += float((features["plain"].lora_scale * b @ a).square().sum())
+            total += float(module.weight.square().sum())
+    assert last.modules["up_proj"].update == pytest.approx((update / total) ** 0.5, rel=1e-4)
+    assert set(last.layers) == {"0", "1"}
+
+
+def test_findings_are_told_once_each(recipe, study, tmp_path):
+    """A rate of 1e-30 moves nothing: evaluations repeat to the last digit."""
+    still = recipe(lr=1e-30, eval_steps=2, max_steps=6, warmup_ratio=0)
+    train_study(study(still=still), tmp_path, TrainingOptions(callbacks=[LiveDoctor()]))
+    rules = [e.rule for e in of_kind(read_events(tmp_path / "still" / "events.jsonl"), FindingEvent)]
+    assert rules.count("same-eval") == 1
+    assert len(set(rules)) == len(rules)
+
+
+def test_a_failed_parent_fails_its_child(recipe, study, tmp_path):
+    explodes = recipe(
+        lr=1e30,
+        max_grad_norm=0,
+        batch_size=4,
+        grad_accum=1,
+        max_steps=30,
+        warmup_ratio=0,
+        lr_scheduler="constant",
+    )
+    child = recipe(init_from="explodes", batch_size=4, grad_accum=1)
+    states = train_study(study(explodes=explodes, child=child), tmp_path).states()
+    assert states == {"explodes": "failed", "child": "failed"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"init_from": "nobody"}, "neither a run of this study nor a folder with an adapter"),
+        (
+            {"train_tasks": ["understandin"], "phases": {"understanding": ["all"]}},
+            "no task or phase 'understandin', did you mean 'understanding'",
+        ),
+        ({"lr_scheduler": "cosine_with_restarts", "num_cycles": 9}, "9 cycles do not fit into 8 steps"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(fields, said, recipe, study, tmp_path):
+    with pytest.raises(PacelineError, match=said):
+        train_study(study(run=recipe(**fields)), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_teacher_with_another_vocabulary_is_refused(recipe, study, tmp_path, tiny_base):
+    folder = tmp_path / "stranger"
+    tokenizer = load_tokenizer("embedded")
+    tokenizer.add_tokens(["<|new|>"])
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(
+        PacelineError, match=r"another vocabulary than .* \(1 entries differ, first .<\|new\|>.\)"
+    ):
+        train_study(study(run=recipe(distill={"teacher": str(folder)})), tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
