@@ -1,4 +1,4 @@
-"""A run whose batch grows, and whose schedule is its own, ends with the same bits beside others and after a stop."""
+"""A growing batch and a custom schedule: a run ends with the same bits beside others and after a stop."""
 
 from collections.abc import Iterator
 from pathlib import Path
