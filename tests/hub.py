@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 TOKEN = "hf_secretsecretsecret"
 
@@ -14,7 +15,7 @@ TOKEN = "hf_secretsecretsecret"
 class Hub(ThreadingHTTPServer):
     """`faults` are (pattern of method and path, status), each answered once; status 0 cuts a body short."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.repositories, self.buckets, self.blobs, self.jobs = {}, {}, {}, {}
         self.asked, self.faults = [], []
@@ -23,29 +24,29 @@ class Hub(ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
-    def url(self):
+    def url(self) -> Any:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
-    def handle_error(self, request, client_address):
+    def handle_error(self, request: Any, client_address: Any) -> None:
         pass
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def do_POST(self):
+    def do_POST(self) -> None:
         self.answer("POST")
 
-    def do_PUT(self):
+    def do_PUT(self) -> None:
         self.answer("PUT")
 
-    def do_GET(self):
+    def do_GET(self) -> None:
         self.answer("GET")
 
-    def do_HEAD(self):
+    def do_HEAD(self) -> None:
         self.answer("HEAD")
 
-    def answer(self, method):
+    def answer(self, method: Any) -> None:
         hub, path = self.server, self.path.split("?")[0]
         fault = next((entry for entry in hub.faults if re.fullmatch(entry[0], f"{method} {path}")), None)
         if fault and fault[1] == 0:
@@ -69,7 +70,7 @@ class Handler(BaseHTTPRequestHandler):
                 return
         self.send(404, {"error": f"no {method} {path}"})
 
-    def body(self):
+    def body(self) -> Any:
         if self.headers.get("Transfer-Encoding") != "chunked":
             return self.rfile.read(int(self.headers.get("Content-Length") or 0))
         parts = []
@@ -79,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
         return b"".join(parts)
 
-    def send(self, status, content, headers=None):
+    def send(self, status: Any, content: Any, headers: Any = None) -> None:
         data = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(status)
         for name, value in {
@@ -92,20 +93,20 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(data)
 
-    def log_message(self, *args):
+    def log_message(self, *args: Any) -> None:
         pass
 
 
-def revision(files):
+def revision(files: Any) -> Any:
     """A commit's name: of what it holds."""
     return hashlib.sha1(b"".join(name.encode() + data for name, data in sorted(files.items()))).hexdigest()
 
 
-def whoami(h, body):
+def whoami(h: Any, body: Any) -> None:
     h.send(200, {"type": "user", "name": "someone", "auth": {"accessToken": {"role": "write"}}})
 
 
-def create(h, body):
+def create(h: Any, body: Any) -> None:
     asked = json.loads(body)
     name = f"{asked.get('organization') or 'someone'}/{asked['name']}"
     there = name in h.server.repositories
@@ -115,7 +116,7 @@ def create(h, body):
     h.send(409 if there else 200, {"url": f"{h.server.url}/{name}", "name": name, "id": name})
 
 
-def info(h, body, name, *_):
+def info(h: Any, body: Any, name: Any, *_: Any) -> None:
     repository = h.server.repositories.get(name)
     if repository is None:
         h.send(404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
@@ -136,7 +137,7 @@ def info(h, body, name, *_):
     )
 
 
-def tree(h, body, name, *_):
+def tree(h: Any, body: Any, name: Any, *_: Any) -> None:
     files = h.server.repositories[name]["files"]
     h.send(
         200,
@@ -147,7 +148,7 @@ def tree(h, body, name, *_):
     )
 
 
-def preupload(h, body, name):
+def preupload(h: Any, body: Any, name: Any) -> None:
     files = json.loads(body)["files"]
     chosen = [
         {
@@ -161,7 +162,7 @@ def preupload(h, body, name):
     h.send(200, {"files": chosen})
 
 
-def batch(h, body, name):
+def batch(h: Any, body: Any, name: Any) -> None:
     objects = []
     for asked in json.loads(body)["objects"]:
         found = {"oid": asked["oid"], "size": asked["size"], "authenticated": True}
@@ -171,13 +172,13 @@ def batch(h, body, name):
     h.send(200, {"transfer": "basic", "objects": objects}, {"Content-Type": "application/vnd.git-lfs+json"})
 
 
-def blob(h, body, oid):
+def blob(h: Any, body: Any, oid: Any) -> None:
     assert hashlib.sha256(body).hexdigest() == oid
     h.server.blobs[oid] = body
     h.send(200, b"")
 
 
-def commit(h, body, name, *_):
+def commit(h: Any, body: Any, name: Any, *_: Any) -> None:
     files = h.server.repositories[name]["files"]
     for line in body.splitlines():
         entry = json.loads(line)
@@ -196,7 +197,7 @@ def commit(h, body, name, *_):
     )
 
 
-def resolve(h, body, name, _, file):
+def resolve(h: Any, body: Any, name: Any, _: Any, file: Any) -> None:
     files = h.server.repositories[name]["files"]
     data = files[file]
     h.send(
@@ -210,7 +211,7 @@ def resolve(h, body, name, _, file):
     )
 
 
-def start_job(h, body, who):
+def start_job(h: Any, body: Any, who: Any) -> None:
     job = {
         "id": f"job{len(h.server.jobs)}",
         "createdAt": "2026-01-01T00:00:00.000Z",
@@ -221,11 +222,11 @@ def start_job(h, body, who):
     h.send(200, job)
 
 
-def show_job(h, body, who, job):
+def show_job(h: Any, body: Any, who: Any, job: Any) -> None:
     h.send(200, {key: value for key, value in h.server.jobs[job].items() if key != "asked"})
 
 
-def logs(h, body, who, job):
+def logs(h: Any, body: Any, who: Any, job: Any) -> None:
     h.server.jobs[job]["status"]["stage"] = h.server.ends
     lines = ["===== Job started", "step 1 loss 2.0", "done"]
     text = "".join(
@@ -235,7 +236,7 @@ def logs(h, body, who, job):
     h.send(200, text.encode(), {"Content-Type": "text/event-stream"})
 
 
-def bucket(h, body, name):
+def bucket(h: Any, body: Any, name: Any) -> None:
     if h.command == "POST":
         h.server.buckets.setdefault(name, json.loads(body))
     if name not in h.server.buckets:

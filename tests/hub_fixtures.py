@@ -3,6 +3,9 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +16,7 @@ from paceline.training.study import train_study
 
 
 @pytest.fixture(scope="session")
-def studied(tmp_path_factory):
+def studied(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Two runs over the embedded base."""
     folder = tmp_path_factory.mktemp("ship") / "study"
     common = {
@@ -33,14 +36,14 @@ def studied(tmp_path_factory):
 
 
 @pytest.fixture
-def hub():
+def hub() -> Iterator[Any]:
     server = Hub()
     yield server
     server.shutdown()
 
 
 @pytest.fixture
-def quick(hub, monkeypatch, tmp_path):
+def quick(hub: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """This process speaks to the hub, and nobody sleeps between two tries."""
     settings = {
         "ENDPOINT": hub.url,
@@ -57,10 +60,10 @@ def quick(hub, monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def paceline(hub, tmp_path):
+def paceline(hub: Any, tmp_path: Path) -> Any:
     """Runs the command line with the hub's address and a token; gives the finished process."""
 
-    def run(*arguments, token=TOKEN, **variables):
+    def run(*arguments: Any, token: Any = TOKEN, **variables: Any) -> Any:
         environment = {
             **{key: value for key, value in os.environ.items() if key not in ("HF_HUB_OFFLINE", "HF_TOKEN")},
             "HF_ENDPOINT": hub.url,

@@ -5,6 +5,7 @@ import random
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from paceline.evaluate.mtbench.judges.judge import GradingCase
 
@@ -19,24 +20,24 @@ QUESTIONS = [
 class Server(ThreadingHTTPServer):
     """Speaks OpenAI's chat API; a share of its requests goes wrong. Counts what it answered well, by what was asked."""
 
-    def __init__(self, faults, share):
+    def __init__(self, faults: Any, share: Any) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.faults, self.share, self.rng, self.lock = faults, share, random.Random(0), threading.Lock()
         self.answered = {}
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
-    def url(self):
+    def url(self) -> Any:
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
 
-    def handle_error(self, request, client_address):
+    def handle_error(self, request: Any, client_address: Any) -> None:
         pass
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def do_POST(self):
+    def do_POST(self) -> None:
         asked = self.rfile.read(int(self.headers["Content-Length"])).decode()
         with self.server.lock:
             fault = (
@@ -65,7 +66,7 @@ class Handler(BaseHTTPRequestHandler):
             body = {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}], "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}}  # fmt: skip
             self.send(200, json.dumps(body).encode(), {})
 
-    def send(self, status, body, headers):
+    def send(self, status: Any, body: Any, headers: Any) -> None:
         self.send_response(status)
         for name, value in {
             "Content-Type": "application/json",
@@ -76,7 +77,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *args):
+    def log_message(self, *args: Any) -> None:
         pass
 
 

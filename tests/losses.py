@@ -1,11 +1,15 @@
 """Held-out losses made by hand."""
 
+from typing import Any
+
 import numpy as np
 
 from paceline.runs.losses import ExampleLosses
 
 
-def example_losses(values, tokens=None, rows=None, source="s", task="t"):
+def example_losses(
+    values: Any, tokens: Any = None, rows: Any = None, source: Any = "s", task: Any = "t"
+) -> Any:
     """One example a value (its summed loss); ten tokens each unless others are given."""
     count = len(values)
     return ExampleLosses(

@@ -10,7 +10,9 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-def test_the_code_of_the_guide_runs(tmp_path, monkeypatch, capsys):
+def test_the_code_of_the_guide_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "studies").symlink_to(ROOT / "studies")
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.DOTALL)
@@ -23,11 +25,11 @@ def test_the_code_of_the_guide_runs(tmp_path, monkeypatch, capsys):
     assert "{'lr':" in capsys.readouterr().out
 
 
-def test_the_guide_is_wrapped():
+def test_the_guide_is_wrapped() -> None:
     assert max(map(len, (ROOT / "docs" / "python.md").read_text().splitlines())) <= 100
 
 
-def test_the_notebook_is_committed_without_outputs():
+def test_the_notebook_is_committed_without_outputs() -> None:
     cells = json.loads((ROOT / "examples" / "quickstart.ipynb").read_text())["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     assert len(code) >= 8
@@ -35,7 +37,7 @@ def test_the_notebook_is_committed_without_outputs():
 
 
 @pytest.mark.slow
-def test_the_notebook_runs(tmp_path, monkeypatch):
+def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nbformat = pytest.importorskip("nbformat")
     nbclient = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")

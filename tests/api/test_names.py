@@ -7,6 +7,7 @@ import pkgutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,25 +70,25 @@ TYPES = [
 ]
 
 
-def in_a_new_process(code):
+def in_a_new_process(code: Any) -> Any:
     """What a program prints."""
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
 
-def test_the_names_are_these():
+def test_the_names_are_these() -> None:
     assert paceline.__all__ == sorted([*FUNCTIONS, *TYPES, "__version__"])
     assert dir(paceline) == paceline.__all__
 
 
 @pytest.mark.parametrize("name", [*FUNCTIONS, *TYPES])
-def test_a_name_is_there_and_documented(name):
+def test_a_name_is_there_and_documented(name: str) -> None:
     offered = getattr(paceline, name)
     assert offered.__name__ == name
     assert inspect.getdoc(offered)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_function_says_what_it_takes_and_what_goes_wrong(name):
+def test_a_function_says_what_it_takes_and_what_goes_wrong(name: str) -> None:
     function = getattr(paceline, name)
     text = inspect.getdoc(function)
     assert "Raises:" in text
@@ -95,17 +96,17 @@ def test_a_function_says_what_it_takes_and_what_goes_wrong(name):
     assert all(parameter in taken for parameter in inspect.signature(function).parameters)
 
 
-def test_a_name_that_is_not_there_is_an_error():
+def test_a_name_that_is_not_there_is_an_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'run_studdy'"):
         paceline.run_studdy  # noqa: B018
 
 
-def test_no_name_is_hidden_by_a_package_of_the_same_name():
+def test_no_name_is_hidden_by_a_package_of_the_same_name() -> None:
     modules = {module.name for module in pkgutil.iter_modules(paceline.__path__)}
     assert not modules & set(paceline.__all__)
 
 
-def test_type_checkers_are_told_the_same_modules():
+def test_type_checkers_are_told_the_same_modules() -> None:
     tree = ast.parse(Path(paceline.__file__).read_text())
     block = next(node for node in tree.body if isinstance(node, ast.If))
     told = {alias.name: node.module for node in block.body for alias in node.names}
@@ -113,7 +114,7 @@ def test_type_checkers_are_told_the_same_modules():
     assert Path(paceline.__file__).with_name("py.typed").is_file()
 
 
-def test_importing_and_listing_load_nothing_heavy_in_no_time():
+def test_importing_and_listing_load_nothing_heavy_in_no_time() -> None:
     code = """
 import sys, time
 began = time.process_time()
@@ -127,7 +128,7 @@ print(set(sys.modules))
     assert not HEAVY & ast.literal_eval(loaded)
 
 
-def test_what_reads_finished_runs_needs_no_torch():
+def test_what_reads_finished_runs_needs_no_torch() -> None:
     names = [
         "Callback",
         "CheckFailed",
@@ -144,7 +145,7 @@ def test_what_reads_finished_runs_needs_no_torch():
     assert in_a_new_process(code) == "set()\n"
 
 
-def test_a_failed_check_can_be_sent_to_another_process():
+def test_a_failed_check_can_be_sent_to_another_process() -> None:
     findings = paceline.Findings(
         [paceline.Finding(severity="error", message="too high", rule="rate", run="a")]
     )

@@ -3,6 +3,7 @@
 import io
 import sys
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -13,7 +14,7 @@ from paceline.api.progress import ProgressBar
 from paceline.doctor.finding import Finding
 
 
-def cohort(step=2, state="running"):
+def cohort(step: Any = 2, state: Any = "running") -> Any:
     """Two runs under way."""
     runs = [
         SimpleNamespace(
@@ -33,10 +34,10 @@ def cohort(step=2, state="running"):
 
 
 @pytest.fixture
-def bar(monkeypatch):
+def bar(monkeypatch: pytest.MonkeyPatch) -> Any:
     """(a progress bar, what it has written) for a console of some kind."""
 
-    def make(**kind):
+    def make(**kind: Any) -> Any:
         text = io.StringIO()
         monkeypatch.setattr(progress, "Console", lambda **_: Console(file=text, width=100, **kind))
         return ProgressBar(), text
@@ -44,7 +45,7 @@ def bar(monkeypatch):
     return make
 
 
-def test_lines_come_now_and_then(bar, monkeypatch):
+def test_lines_come_now_and_then(bar: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     shown, text = bar()
     shown.on_micro_step(cohort())
     assert text.getvalue() == ""
@@ -53,7 +54,7 @@ def test_lines_come_now_and_then(bar, monkeypatch):
     assert "low:     2/4 loss 1.5000" in text.getvalue()
 
 
-def test_bars_are_drawn_until_nothing_is_active(bar):
+def test_bars_are_drawn_until_nothing_is_active(bar: Any) -> None:
     shown, text = bar(force_terminal=True)
     with shown:
         shown.on_micro_step(cohort())
@@ -66,14 +67,14 @@ def test_bars_are_drawn_until_nothing_is_active(bar):
     assert "1/2" in text.getvalue()
 
 
-def test_a_notebook_shows_html_in_its_place(bar, monkeypatch):
+def test_a_notebook_shows_html_in_its_place(bar: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
 
     class Handle:
-        def update(self, content):
+        def update(self, content: Any) -> None:
             drawn.append(content._repr_html_())
 
-    def display(content, display_id):
+    def display(content: Any, display_id: Any) -> Any:
         drawn.append(content._repr_html_())
         return Handle()
 
@@ -88,7 +89,7 @@ def test_a_notebook_shows_html_in_its_place(bar, monkeypatch):
     assert drawn[1] == drawn[2]
 
 
-def test_findings_are_told_with_what_to_try(bar):
+def test_findings_are_told_with_what_to_try(bar: Any) -> None:
     shown, text = bar()
     shown.on_check(
         Findings([Finding(severity="error", message="too high", fix={"lr": 1e-4}, rule="rate", run="low")])
@@ -96,7 +97,9 @@ def test_findings_are_told_with_what_to_try(bar):
     assert text.getvalue() == "low: error: too high (rate)\n    try lr: 0.0001\n"
 
 
-def test_only_the_first_process_shows_anything(monkeypatch, capsys):
+def test_only_the_first_process_shows_anything(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("RANK", "1")
     ProgressBar().on_message("loading")
     assert capsys.readouterr().err == ""

@@ -1,11 +1,13 @@
 """Studies on the embedded base that train in seconds."""
 
+from typing import Any
+
 import paceline
 
 DATA = {"source": "embedded:rust", "n": 60, "eval_ratio": 0.25}
 
 
-def tiny_recipe(**fields):
+def tiny_recipe(**fields: Any) -> Any:
     """Four steps on the embedded base."""
     common = {
         "base": "embedded",
@@ -18,7 +20,7 @@ def tiny_recipe(**fields):
     return paceline.Recipe(**{**common, "grad_accum": 1, **fields})
 
 
-def tiny_study(**fields):
+def tiny_study(**fields: Any) -> Any:
     """Two learning rates, and what the second is to show."""
     return paceline.Study(
         name="rates",

@@ -1,6 +1,6 @@
 """Options made from models."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 import typer
@@ -34,7 +34,7 @@ class Model(Strict):
     inner: Inner | None = None
 
 
-def ask(line, **options):
+def ask(line: Any, **options: Any) -> Any:
     """The fields that a command gets from a line, and the model made of them."""
     app, given = typer.Typer(), []
 
@@ -48,7 +48,7 @@ def ask(line, **options):
     return given[0], Model.model_validate(given[0])
 
 
-def test_only_what_is_given_is_a_field():
+def test_only_what_is_given_is_a_field() -> None:
     assert ask("")[0] == {}
     assert ask("--dry")[0] == {}
 
@@ -70,13 +70,13 @@ def test_only_what_is_given_is_a_field():
         ("--inner-depth 2", {"inner": {"depth": 2}}),
     ],
 )
-def test_text_becomes_what_the_field_holds(line, fields):
+def test_text_becomes_what_the_field_holds(line: Any, fields: Any) -> None:
     given, model = ask(line)
     assert given == fields
     assert model == Model.model_validate(fields)
 
 
-def test_structured_values_are_written_as_yaml():
+def test_structured_values_are_written_as_yaml() -> None:
     app, given = typer.Typer(), []
 
     @app.command()
@@ -91,7 +91,7 @@ def test_structured_values_are_written_as_yaml():
     assert model.parts == (Inner(share=0.1),)
 
 
-def test_options_can_be_chosen_and_named():
+def test_options_can_be_chosen_and_named() -> None:
     fields, _ = ask("-n 5 --amount 6", only=("count", "name"), names={"count": ("n", "amount")})
     assert fields == {"count": 6}
     app = typer.Typer()
@@ -103,7 +103,7 @@ def test_options_can_be_chosen_and_named():
     assert "what it is called" in shown
 
 
-def test_several_models_can_give_options_to_one_command():
+def test_several_models_can_give_options_to_one_command() -> None:
     app, given = typer.Typer(), []
 
     @app.command()
@@ -116,7 +116,7 @@ def test_several_models_can_give_options_to_one_command():
     assert given == [({"depth": 2}, {"name": "z"})]
 
 
-def recipe_from(*line):
+def recipe_from(*line: Any) -> Any:
     app, given = typer.Typer(), []
 
     @app.command()
@@ -129,7 +129,7 @@ def recipe_from(*line):
     return make_recipe(given[0], "flags")
 
 
-def test_a_recipes_flags_have_the_names_that_people_know():
+def test_a_recipes_flags_have_the_names_that_people_know() -> None:
     line = """--learning-rate 1e-4 --per-device-train-batch-size 2 --gradient-accumulation-steps 3 --lora-rank 8
         --load-in-4bit --bnb-4bit-use-double-quant --num-train-epochs 2 --report-to none --kl-limit-seq 9
         --bf16 --no-packing --optim paged_adamw_32bit --save-total-limit 5 -n 7"""
@@ -144,7 +144,7 @@ def test_a_recipes_flags_have_the_names_that_people_know():
     assert (made.optim, made.save_limit, made.data.n) == ("adamw", 5, 7)
 
 
-def test_a_growing_batch_and_a_curriculum_are_flags_too():
+def test_a_growing_batch_and_a_curriculum_are_flags_too() -> None:
     made = recipe_from(
         "--batch-size",
         "{start: 2, end: 8, steps: 10}",

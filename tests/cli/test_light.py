@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ finally:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A study's folder with six finished runs of 200 held-out examples, made without training."""
     from paceline.config.load import make_recipe
     from paceline.config.study import Run, Study
@@ -43,7 +44,7 @@ def finished(tmp_path_factory):
     return folder
 
 
-def write_run(directory, lower_by):
+def write_run(directory: Any, lower_by: Any) -> None:
     """Log, losses and an adapter's files of a run whose losses are lower than the base's by so much."""
     import numpy as np
 
@@ -76,7 +77,7 @@ def write_run(directory, lower_by):
     (directory.adapter / "adapter_model.safetensors").write_bytes(b"")
 
 
-def run(*arguments):
+def run(*arguments: Any) -> Any:
     """(standard output without the last line, the heavy modules that were loaded, CPU seconds)."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-c", WRAPPED, *map(str, arguments)]
@@ -101,36 +102,36 @@ def run(*arguments):
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
-def test_a_command_that_reads_loads_no_torch(finished, arguments, told):
+def test_a_command_that_reads_loads_no_torch(finished: Any, arguments: Any, told: Any) -> None:
     output, heavy, _ = run(*(part.format(study=finished) for part in arguments))
     assert told in output
     assert heavy == []
 
 
-def fastest(*arguments):
+def fastest(*arguments: Any) -> Any:
     """CPU seconds of the best of three tries: other processes on the machine slow each of them."""
     return min(run(*arguments)[2] for _ in range(3))
 
 
-def test_help_comes_at_once():
+def test_help_comes_at_once() -> None:
     """Under half a second of an idle core; twice that is left to a busy machine."""
     assert run("--help")[1] == []
     assert fastest("--help") < 1.0
 
 
-def test_a_comparison_of_six_runs_comes_soon(finished):
+def test_a_comparison_of_six_runs_comes_soon(finished: Any) -> None:
     """A second and a half of an idle core; twice that is left to a busy machine."""
     assert fastest("compare", finished) < 3.0
 
 
-def test_no_command_file_imports_another_that_imports_it():
+def test_no_command_file_imports_another_that_imports_it() -> None:
     folder = ROOT / "src" / "paceline" / "cli"
     imports = {path.stem: imported(path) for path in folder.glob("*.py")}
     for name in imports:
         assert name not in reached(name, imports), f"cli/{name}.py is in a circle"
 
 
-def imported(path):
+def imported(path: Any) -> Any:
     """The files of the command line that a file imports anywhere in it."""
     tree = ast.parse(path.read_text())
     nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
@@ -141,7 +142,7 @@ def imported(path):
     return {*inside, *packages}
 
 
-def reached(name, imports):
+def reached(name: Any, imports: Any) -> Any:
     """All files that a file's imports lead to."""
     found, waiting = set(), list(imports[name])
     while waiting:

@@ -4,6 +4,8 @@ Those scripts had their base and data built in; here both stand in a recipe file
 """
 
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,18 +18,18 @@ class Stop(Exception):  # noqa: N818 - ends the command where its recipe is know
 
 
 @pytest.fixture
-def recipe_of(monkeypatch, tmp_path):
+def recipe_of(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """command line -> (recipe, notes), by the command itself up to the training."""
     (tmp_path / "recipe.yaml").write_text("base: Qwen/Qwen3-0.6B\ndata: t-tech/T-Wix\n")
     resolve, resolved = load.resolve_recipe, []
 
-    def resolve_and_stop(*arguments, **options):
+    def resolve_and_stop(*arguments: Any, **options: Any) -> None:
         resolved.append(resolve(*arguments, **options))
         raise Stop
 
     monkeypatch.setattr(load, "resolve_recipe", resolve_and_stop)
 
-    def run(line):
+    def run(line: Any) -> Any:
         monkeypatch.setattr(sys, "argv", ["paceline", "train", str(tmp_path / "recipe.yaml"), *line.split()])
         with pytest.raises(Stop):
             cli.main()
@@ -36,7 +38,7 @@ def recipe_of(monkeypatch, tmp_path):
     return run
 
 
-def values(recipe, fields):
+def values(recipe: Any, fields: Any) -> Any:
     """The recipe's values of dotted fields."""
     picked = {}
     for field in fields:
@@ -104,7 +106,7 @@ RUSSIAN = {
 
 
 @pytest.mark.parametrize("line", RUSSIAN, ids=lambda line: line.split()[3])
-def test_the_russian_reproduction_plan(recipe_of, line):
+def test_the_russian_reproduction_plan(recipe_of: Any, line: Any) -> None:
     recipe, notes = recipe_of(line)
     assert recipe.base == "Qwen/Qwen3-1.7B"
     assert values(recipe, RUSSIAN[line]) == RUSSIAN[line]
@@ -134,13 +136,15 @@ RUST = {
 
 
 @pytest.mark.parametrize("line", RUST)
-def test_the_studies_of_rust_and_the_teaching_guide(recipe_of, line):
+def test_the_studies_of_rust_and_the_teaching_guide(recipe_of: Any, line: Any) -> None:
     recipe, notes = recipe_of(line)
     assert values(recipe, RUST[line]) == RUST[line]
     assert notes == ()
 
 
-def test_what_only_answers_is_another_command(monkeypatch, capsys):
+def test_what_only_answers_is_another_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     line = "paceline train --base b --data d --inference_only"
     monkeypatch.setattr(sys, "argv", line.split())
     with pytest.raises(SystemExit) as caught:

@@ -8,7 +8,7 @@ from paceline.comparison.losses import loss_difference, matching_examples, share
 from paceline.errors import RunError
 
 
-def test_only_shared_examples_that_were_truncated_alike_are_compared():
+def test_only_shared_examples_that_were_truncated_alike_are_compared() -> None:
     run = example_losses([1.0, 2.0, 3.0, 4.0], tokens=[10, 10, 10, 10], rows=[1, 2, 3, 4])
     other = example_losses([2.0, 3.0, 4.0], tokens=[10, 10, 5], rows=[2, 3, 4])
     difference = loss_difference(run, other)
@@ -17,7 +17,7 @@ def test_only_shared_examples_that_were_truncated_alike_are_compared():
         loss_difference(run, example_losses([1.0], rows=[9]))
 
 
-def test_the_order_of_the_examples_does_not_matter():
+def test_the_order_of_the_examples_does_not_matter() -> None:
     rng = np.random.default_rng(0)
     values, tokens = rng.gamma(2, 3, 50), rng.integers(1, 30, 50)
     run, other = example_losses(values, tokens), example_losses(values + 1, tokens)
@@ -29,11 +29,11 @@ def test_the_order_of_the_examples_does_not_matter():
     assert shared_examples(run, shuffled) == 50
 
 
-def test_rows_of_two_sources_are_not_mistaken_for_one_another():
+def test_rows_of_two_sources_are_not_mistaken_for_one_another() -> None:
     run, other = example_losses([1.0], source="a"), example_losses([1.0], source="b")
     assert shared_examples(run, other) == 0
 
 
-def test_lower_losses_are_better():
+def test_lower_losses_are_better() -> None:
     run, other = example_losses([1.0, 1.1, 1.0]), example_losses([2.0, 2.2, 2.1])
     assert loss_difference(run, other).verdict == "better"

@@ -1,5 +1,8 @@
 """The table of a study: a verdict, not a number."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -12,8 +15,8 @@ from paceline.runs.losses import ExampleLosses
 
 
 @pytest.fixture
-def finished(tmp_path):
-    def make(name, values, **fields):
+def finished(tmp_path: Path) -> Any:
+    def make(name: Any, values: Any, **fields: Any) -> Any:
         directory = RunDirectory(tmp_path / name)
         directory.eval.mkdir(parents=True)
         example_losses(values, **fields).save(directory.eval / "final.parquet")
@@ -26,7 +29,7 @@ def finished(tmp_path):
     return make
 
 
-def test_a_winner_is_named_only_where_it_beats_the_runner_up(finished):
+def test_a_winner_is_named_only_where_it_beats_the_runner_up(finished: Any) -> None:
     rng = np.random.default_rng(2)
     hard = rng.gamma(2.0, 5.0, 400)
     baseline = finished("baseline", hard)
@@ -44,26 +47,28 @@ def test_a_winner_is_named_only_where_it_beats_the_runner_up(finished):
     )
 
 
-def test_runs_without_result_are_listed_and_none_at_all_is_refused(finished, tmp_path):
+def test_runs_without_result_are_listed_and_none_at_all_is_refused(finished: Any, tmp_path: Path) -> None:
     waiting = RunDirectory(tmp_path / "waiting")
     assert compare([finished("a", [1.0, 2.0]), waiting]).missing == {"waiting": "new"}
     with pytest.raises(RunError, match=r"no finished run to compare \(waiting: new\)"):
         compare([waiting])
 
 
-def test_a_run_that_shares_no_example_has_no_difference_and_cannot_win(finished):
+def test_a_run_that_shares_no_example_has_no_difference_and_cannot_win(finished: Any) -> None:
     comparison = compare([finished("a", [5.0, 6.0]), finished("b", [1.0, 2.0], rows=[7, 8])])
     assert comparison.best == ["a"]
     assert comparison.rows[1].difference is None
     assert comparison.from_best == {}
 
 
-def test_losses_that_a_caller_has_read_are_not_read_again(finished, monkeypatch):
+def test_losses_that_a_caller_has_read_are_not_read_again(
+    finished: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     directories = [finished("a", [5.0, 6.0]), finished("b", [1.0, 2.0])]
     losses = read_losses(directories)
     read, files = ExampleLosses.read, []
 
-    def counting(path):
+    def counting(path: Any) -> Any:
         files.append(path.name)
         return read(path)
 

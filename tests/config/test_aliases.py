@@ -1,5 +1,7 @@
 """Settings under the names of transformers, TRL, PEFT and the write-ups' scripts."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,15 +14,15 @@ from paceline.config.settings import SETTINGS
 from paceline.errors import ConfigError
 
 
-def resolved(**fields):
+def resolved(**fields: Any) -> Any:
     return resolve_aliases(fields).fields
 
 
-def notes(**fields):
+def notes(**fields: Any) -> Any:
     return resolve_aliases(fields).notes
 
 
-def test_an_sft_configuration_of_trl_is_a_recipe():
+def test_an_sft_configuration_of_trl_is_a_recipe() -> None:
     """The arguments of the QLoRA post-mortem's first remedy and of its 8-bit one, as they stand there."""
     arguments = {
         "per_device_train_batch_size": 2,
@@ -77,7 +79,7 @@ def test_an_sft_configuration_of_trl_is_a_recipe():
         ({"load_in_4bit": False, "load_in_8bit": True}, "int8"),
     ],
 )
-def test_a_bitsandbytes_configuration_is_quantize(fields, quantize):
+def test_a_bitsandbytes_configuration_is_quantize(fields: Any, quantize: Any) -> None:
     assert resolved(**fields) == {"quantize": quantize}
 
 
@@ -109,7 +111,7 @@ def test_a_bitsandbytes_configuration_is_quantize(fields, quantize):
         ({"use_dora": False, "dataset_text_field": None, "trust_remote_code": False}, {}),
     ],
 )
-def test_what_a_setting_becomes(fields, expected):
+def test_what_a_setting_becomes(fields: Any, expected: Any) -> None:
     assert resolved(**fields) == expected
 
 
@@ -139,20 +141,20 @@ def test_what_a_setting_becomes(fields, expected):
         ({"modules_to_save": ["lm_head"]}, "modules_to_save: only adapters are trained"),
     ],
 )
-def test_what_cannot_be_followed_is_refused_in_one_line(fields, message):
+def test_what_cannot_be_followed_is_refused_in_one_line(fields: Any, message: Any) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         resolve_aliases(fields, "r.yaml")
     assert str(caught.value).startswith("r.yaml: ")
     assert "\n" not in str(caught.value)
 
 
-def test_what_changes_nothing_is_said():
+def test_what_changes_nothing_is_said() -> None:
     assert "never see each other, packed or not" in notes(packing=True)[0] == notes(packing=False)[0]
     assert "do not compare" in notes(baseline_eval_samples=40)[0]
     assert "as in TRL" in notes(load_in_4bit=True)[0]
 
 
-def test_every_name_is_of_a_field_that_there_is_and_no_name_has_two_meanings():
+def test_every_name_is_of_a_field_that_there_is_and_no_name_has_two_meanings() -> None:
     paths = {".".join(path) for path, _ in leaves(Recipe)}
     assert set(NAMES) <= paths
     assert len(all_names()) == len(set(all_names()))
@@ -160,7 +162,7 @@ def test_every_name_is_of_a_field_that_there_is_and_no_name_has_two_meanings():
     assert set(SETTINGS) & set(Recipe.model_fields) == {"optim"}
 
 
-def test_the_names_of_a_field_are_known_to_whoever_changes_a_file():
+def test_the_names_of_a_field_are_known_to_whoever_changes_a_file() -> None:
     assert other_names("lr") == {"learning_rate"}
     assert {"load_in_4bit", "load_in_8bit"} <= other_names("quantize")
     assert other_names("kl.tail") == {"kl_tail", "kl_limit_seq"}
@@ -173,7 +175,7 @@ values = st.one_of(
 
 
 @given(st.dictionaries(st.sampled_from([*all_names(), *Recipe.model_fields, "nonsense"]), values, max_size=4))
-def test_resolving_twice_is_resolving_once(fields):
+def test_resolving_twice_is_resolving_once(fields: Any) -> None:
     try:
         once = resolve_aliases(fields)
     except ConfigError:

@@ -1,5 +1,7 @@
 """The presets are those of the write-ups."""
 
+from typing import Any
+
 import pytest
 
 from paceline.config.load import make_recipe, merge, preset_fields
@@ -18,7 +20,9 @@ from paceline.errors import ConfigError
         ("guide", 4, 4, 2e-4, 0.1, 16, 32, 0.05),
     ],
 )
-def test_presets_are_the_published_ones(name, batch_size, grad_accum, lr, warmup, r, alpha, dropout):
+def test_presets_are_the_published_ones(
+    name: str, batch_size: Any, grad_accum: Any, lr: Any, warmup: Any, r: Any, alpha: Any, dropout: Any
+) -> None:
     made = make_recipe(merge(PRESETS[name], {"base": "b", "data": "d"}), name)
     assert (made.batch_size, made.grad_accum, made.lr) == (batch_size, grad_accum, lr)
     assert (made.lora_r, made.lora_alpha, made.lora_dropout) == (r, alpha, dropout)
@@ -26,10 +30,10 @@ def test_presets_are_the_published_ones(name, batch_size, grad_accum, lr, warmup
     assert made.epochs == (2 if name == "conservative-lr" else 1)
 
 
-def test_each_preset_says_what_it_is_for():
+def test_each_preset_says_what_it_is_for() -> None:
     assert PURPOSE.keys() == PRESETS.keys()
 
 
-def test_an_unknown_preset_names_the_nearest():
+def test_an_unknown_preset_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match="unknown preset 'small_batch', did you mean 'small-batch'"):
         preset_fields("small_batch")

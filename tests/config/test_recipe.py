@@ -1,5 +1,8 @@
 """A recipe refuses what makes no sense, in one line that names the field."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from paceline.config.load import dump_recipe, load_recipe, make_recipe
@@ -42,7 +45,7 @@ SMALLEST = {"base": "b", "data": "d.jsonl"}
         ({"phases": {"a": 3}}, "field 'phases.a' is 3"),
     ],
 )
-def test_bad_fields_are_named_in_one_line(fields, message):
+def test_bad_fields_are_named_in_one_line(fields: Any, message: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         make_recipe({**SMALLEST, **fields}, "recipe.yaml")
     assert str(caught.value).startswith(f"recipe.yaml: {message}")
@@ -56,23 +59,23 @@ def test_bad_fields_are_named_in_one_line(fields, message):
         ({"base": "b"}, r"'data' is missing.*as --data"),
     ],
 )
-def test_a_missing_field_says_how_to_give_it(fields, message):
+def test_a_missing_field_says_how_to_give_it(fields: Any, message: Any) -> None:
     with pytest.raises(ConfigError, match=message):
         make_recipe(fields, "recipe")
 
 
-def test_a_growing_batch_counts_as_what_it_becomes():
+def test_a_growing_batch_counts_as_what_it_becomes() -> None:
     made = make_recipe({**SMALLEST, "batch_size": {"start": 2, "end": 8, "steps": 10}, "grad_accum": 3}, "r")
     assert (made.final_batch_size, made.effective_batch) == (8, 24)
 
 
-def test_a_growing_batch_is_written_and_read_back(tmp_path):
+def test_a_growing_batch_is_written_and_read_back(tmp_path: Path) -> None:
     made = make_recipe({**SMALLEST, "batch_size": {"start": 2, "end": 8, "steps": 10}}, "r")
     (tmp_path / "r.yaml").write_text(dump_recipe(made))
     assert load_recipe(tmp_path / "r.yaml") == made
 
 
-def test_a_schedule_of_ones_own_is_a_name_and_imports_nothing():
+def test_a_schedule_of_ones_own_is_a_name_and_imports_nothing() -> None:
     assert (
         make_recipe({**SMALLEST, "lr_scheduler": "no.such.module:f"}, "r").lr_scheduler == "no.such.module:f"
     )

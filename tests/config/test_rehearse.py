@@ -1,5 +1,7 @@
 """A rehearsal keeps what tells the runs apart."""
 
+from typing import Any
+
 import pytest
 
 from paceline.config.load import make_recipe
@@ -7,13 +9,13 @@ from paceline.config.rehearse import HIGHEST_LR, rehearsal
 from paceline.config.study import Run, Study
 
 
-def rehearsed(**runs):
+def rehearsed(**runs: Any) -> Any:
     recipes = {name: make_recipe({"base": "b", "data": "d", **fields}, name) for name, fields in runs.items()}
     study = Study(name="s", runs=[Run(name=name, recipe=recipe) for name, recipe in recipes.items()])
     return {run.name: run.recipe for run in rehearsal(study).runs}
 
 
-def test_rates_and_effective_batches_keep_their_ratios():
+def test_rates_and_effective_batches_keep_their_ratios() -> None:
     small = rehearsed(
         a={"lr": 1e-4, "batch_size": 4, "grad_accum": 16}, b={"lr": 2e-3, "batch_size": 4, "grad_accum": 8}
     )
@@ -22,7 +24,7 @@ def test_rates_and_effective_batches_keep_their_ratios():
     assert small["a"].effective_batch == 2 * small["b"].effective_batch == 16
 
 
-def test_everything_it_needs_is_carried_by_the_package():
+def test_everything_it_needs_is_carried_by_the_package() -> None:
     small = rehearsed(
         a={
             "data": {"source": "x/y", "format": "twix", "subset": "both", "mix_reasoning_ratio": 0.2},
@@ -35,7 +37,7 @@ def test_everything_it_needs_is_carried_by_the_package():
     assert small.eval.forgetting.source == "embedded:rust"
 
 
-def test_a_growing_batch_grows_over_the_same_share_of_the_run():
+def test_a_growing_batch_grows_over_the_same_share_of_the_run() -> None:
     ramp = {"start": 2, "end": 8, "steps": 200}
     small = rehearsed(
         a={"batch_size": ramp, "grad_accum": 1, "max_steps": 400, "data": {"source": "d", "n": 3200}}

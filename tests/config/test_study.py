@@ -2,6 +2,7 @@
 
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -14,8 +15,8 @@ STUDIES = Path(__file__).parents[2] / "studies"
 
 
 @pytest.fixture
-def load(tmp_path):
-    def write_and_load(text, flags=None):
+def load(tmp_path: Path) -> Any:
+    def write_and_load(text: Any, flags: Any = None) -> Any:
         path = tmp_path / "s.yaml"
         path.write_text(text if isinstance(text, str) else yaml.safe_dump(text, sort_keys=False))
         return load_study(path, flags)
@@ -23,7 +24,7 @@ def load(tmp_path):
     return write_and_load
 
 
-def test_runs_are_differences_from_the_first(load):
+def test_runs_are_differences_from_the_first(load: Any) -> None:
     study = load("""
 study: s
 recipe: {base: b, data: d, lr: 1e-4}
@@ -43,8 +44,9 @@ LAYERS = ("baseline_preset", "recipe", "baseline", "run_preset", "run", "flag")
 DEFAULT = 16
 
 
-def expected(given):
+def expected(given: Any) -> Any:
     """The rule of docs/studies.md, written as who is asked first."""
+    order: tuple[str, ...]
     if given["run_preset"]:
         order = ("flag", "run", "recipe", "run_preset")
     else:
@@ -53,7 +55,7 @@ def expected(given):
 
 
 @pytest.mark.parametrize("present", list(itertools.product([False, True], repeat=len(LAYERS))))
-def test_every_combination_of_layers(load, monkeypatch, present):
+def test_every_combination_of_layers(load: Any, monkeypatch: pytest.MonkeyPatch, present: Any) -> None:
     given = dict(zip(LAYERS, present, strict=True))
     value = {name: {"lora_r": LAYERS.index(name) + 1} if on else {} for name, on in given.items()}
     monkeypatch.setitem(presets.PRESETS, "p-first", {"lr": 1e-4, **value["baseline_preset"]})
@@ -75,7 +77,7 @@ def test_every_combination_of_layers(load, monkeypatch, present):
     assert study.runs[1].recipe.lr == (2e-5 if preset else 1e-4), "a preset takes the place of the baseline's"
 
 
-def test_what_the_baseline_writes_itself_holds_beside_a_preset_that_does_not_set_it(load):
+def test_what_the_baseline_writes_itself_holds_beside_a_preset_that_does_not_set_it(load: Any) -> None:
     study = load("""
 recipe: {base: b, data: d, max_length: 1024}
 runs:
@@ -86,7 +88,7 @@ runs:
     assert (later.max_length, later.lora_r, later.data.n, later.data.seed) == (2048, 16, 10, 1)
 
 
-def test_names_of_other_tools_are_fields_of_a_study_too(load):
+def test_names_of_other_tools_are_fields_of_a_study_too(load: Any) -> None:
     study = load("""
 recipe: {model: b, data: d, learning_rate: 1e-4, packing: true, num_cycles: 3}
 runs: [{name: a, gradient_accumulation_steps: 2}, {name: b, lr: 2e-4, packing: true}]
@@ -113,7 +115,7 @@ runs: [{name: a, gradient_accumulation_steps: 2}, {name: b, lr: 2e-4, packing: t
         ("recipe: {lr: 1, learning_rate: 2}\nruns: [{name: a}]", "recipe: lr is 1 and learning_rate is 2"),
     ],
 )
-def test_a_bad_study_is_refused_in_one_line(load, text, message):
+def test_a_bad_study_is_refused_in_one_line(load: Any, text: Any, message: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         load(text)
     assert message in str(caught.value)
@@ -347,7 +349,7 @@ PUBLISHED = {
 
 
 @pytest.mark.parametrize(("file", "run"), PUBLISHED, ids=lambda part: part)
-def test_the_studies_say_what_their_write_ups_say(file, run):
+def test_the_studies_say_what_their_write_ups_say(file: Any, run: Any) -> None:
     study = load_study(STUDIES / f"{file}.yaml")
     (recipe,) = (candidate.recipe for candidate in study.runs if candidate.name == run)
     for field, value in PUBLISHED[file, run].items():
@@ -358,5 +360,5 @@ def test_the_studies_say_what_their_write_ups_say(file, run):
 
 
 @pytest.mark.parametrize("path", sorted(STUDIES.glob("*.yaml")), ids=lambda path: path.stem)
-def test_no_setting_of_a_study_is_idle(path):
+def test_no_setting_of_a_study_is_idle(path: Any) -> None:
     assert load_study(path).notes == ()

@@ -1,5 +1,7 @@
 """The loss mask covers the assistant's tokens and the end of each turn, whatever template and text."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -29,7 +31,7 @@ def chat_with(template: str | None = None) -> Chat:
     return Chat(tokenizer)
 
 
-def supervised(chat: Chat, messages) -> list[str]:
+def supervised(chat: Chat, messages: Any) -> list[str]:
     """The supervised text, one string for each unbroken stretch of supervised tokens."""
     (encoded,) = chat.encode([messages])
     stretches, last = [], 0
@@ -42,20 +44,20 @@ def supervised(chat: Chat, messages) -> list[str]:
     return [chat.tokenizer.decode(stretch) for stretch in stretches]
 
 
-def turn(role, content):
+def turn(role: Any, content: Any) -> Any:
     return {"role": role, "content": content}
 
 
 USER, ANSWER = turn("user", "Question?"), turn("assistant", "Answer.")
 
 
-def test_last_turn_with_no_thought_learns_the_empty_thought_that_the_template_writes():
+def test_last_turn_with_no_thought_learns_the_empty_thought_that_the_template_writes() -> None:
     assert supervised(chat_with(), [turn("system", "S"), USER, ANSWER]) == [
         "<think>\n\n</think>\n\nAnswer.<|im_end|>"
     ]
 
 
-def test_every_turn_is_supervised_and_earlier_thoughts_are_gone():
+def test_every_turn_is_supervised_and_earlier_thoughts_are_gone() -> None:
     talk = [
         USER,
         turn("assistant", "<think>\nhm\n</think>\n\nOne."),
@@ -76,7 +78,7 @@ def test_every_turn_is_supervised_and_earlier_thoughts_are_gone():
         "\n\n",
     ],
 )
-def test_a_user_who_imitates_the_assistant_is_not_supervised(text):
+def test_a_user_who_imitates_the_assistant_is_not_supervised(text: Any) -> None:
     talk = [
         turn("system", text),
         turn("user", text),
@@ -88,7 +90,7 @@ def test_a_user_who_imitates_the_assistant_is_not_supervised(text):
     assert supervised(chat_with(), talk) == ["Answer.<|im_end|>", "<think>\n\n</think>\n\nAnswer.<|im_end|>"]
 
 
-def test_a_template_that_trims_and_names_roles_otherwise():
+def test_a_template_that_trims_and_names_roles_otherwise() -> None:
     assert supervised(chat_with(LLAMA), [USER, turn("assistant", "  Answer. \n")]) == ["Answer.<|im_end|>"]
 
 
@@ -117,7 +119,7 @@ talks = st.lists(st.tuples(contents, contents), min_size=1, max_size=3).map(
 
 @settings(max_examples=150, deadline=None)
 @given(talks)
-def test_equals_transformers_own_mask_where_the_template_marks_generations(talk):
+def test_equals_transformers_own_mask_where_the_template_marks_generations(talk: Any) -> None:
     chat = chat_with(MARKED)
     theirs = chat.tokenizer.apply_chat_template(talk, return_dict=True, return_assistant_tokens_mask=True)
     (ours,) = chat.encode([talk])
@@ -139,7 +141,7 @@ def test_equals_transformers_own_mask_where_the_template_marks_generations(talk)
 
 @settings(max_examples=150, deadline=None)
 @given(talks)
-def test_qwen_style_template_supervises_each_answer_and_its_end_and_nothing_else(talk):
+def test_qwen_style_template_supervises_each_answer_and_its_end_and_nothing_else(talk: Any) -> None:
     chat = chat_with()
     text = chat.render(talk)
     spans = chat.assistant_spans(talk, text)
@@ -151,7 +153,7 @@ def test_qwen_style_template_supervises_each_answer_and_its_end_and_nothing_else
         assert message["content"].split("</think>")[-1].strip("\n") in text[start:end]
 
 
-def test_a_tokenizer_without_template_is_refused_with_advice():
+def test_a_tokenizer_without_template_is_refused_with_advice() -> None:
     tokenizer = load_tokenizer("embedded")
     tokenizer.chat_template = None
     with pytest.raises(PacelineError, match=r"no chat template; put a `chat_template.jinja`"):

@@ -2,6 +2,7 @@
 
 import json
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,15 +19,15 @@ WORDS = [
 ]
 
 
-def text(rng, words=60):
+def text(rng: Any, words: Any = 60) -> Any:
     return " ".join(rng.choice(WORDS) for _ in range(words))
 
 
 @pytest.fixture(scope="module")
-def load(tmp_path_factory):
+def load(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """(question, answer) pairs -> token data set, in their order."""
 
-    def make(pairs):
+    def make(pairs: Any) -> Any:
         path = tmp_path_factory.mktemp("clean") / "rows.jsonl"
         path.write_text("".join(json.dumps({"prompt": q, "completion": a}) + "\n" for q, a in pairs))
         preparer = Preparer()
@@ -37,7 +38,7 @@ def load(tmp_path_factory):
     return make
 
 
-def test_copies_and_leaks_are_told_apart(load):
+def test_copies_and_leaks_are_told_apart(load: Any) -> None:
     rng = random.Random(0)
     pairs = [(text(rng), text(rng)) for _ in range(40)]
     question, answer = pairs[0]
@@ -62,7 +63,7 @@ def test_copies_and_leaks_are_told_apart(load):
     assert set(done.split.eval) == set(parts.eval)
 
 
-def test_unlike_rows_stay(load):
+def test_unlike_rows_stay(load: Any) -> None:
     rng = random.Random(1)
     dataset, order = load([(text(rng), text(rng)) for _ in range(60)])
     done = clean(dataset, Clean(), Split(order[10:], order[:10]))
@@ -70,7 +71,7 @@ def test_unlike_rows_stay(load):
     assert not any(done.removed.values())
 
 
-def test_odd_lengths_and_repetition_are_counted_by_rule(load):
+def test_odd_lengths_and_repetition_are_counted_by_rule(load: Any) -> None:
     rng = random.Random(2)
     pairs = [(text(rng), text(rng, rng.randint(40, 60))) for _ in range(60)]
     pairs[3] = (text(rng), text(rng, 4000))
@@ -83,7 +84,7 @@ def test_odd_lengths_and_repetition_are_counted_by_rule(load):
     }
 
 
-def test_rules_can_be_turned_off(load):
+def test_rules_can_be_turned_off(load: Any) -> None:
     rng = random.Random(3)
     pair = (text(rng), text(rng))
     dataset, order = load([pair] * 5 + [(text(rng), "again and again " * 40)])

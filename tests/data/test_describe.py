@@ -9,7 +9,7 @@ from paceline.data.tokens import load_tokens
 from paceline.errors import DataError
 
 
-def test_figures_and_an_example(sums):
+def test_figures_and_an_example(sums: str) -> None:
     chat = Chat(load_tokenizer("embedded"))
     tokens = load_tokens(Data(source=sums), chat)
     summary = describe(tokens, chat, 3)

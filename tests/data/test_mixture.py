@@ -1,6 +1,7 @@
 """Mixtures: exact counts by the seed, or a refusal that says why."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from paceline.errors import PacelineError
 
 
 @pytest.fixture(scope="module")
-def dialogues(tmp_path_factory):
+def dialogues(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """300 general and 100 reasoning rows in T-Wix's schema."""
     path = tmp_path_factory.mktemp("mixture") / "rows.jsonl"
     with path.open("w") as file:
@@ -28,11 +29,11 @@ def dialogues(tmp_path_factory):
     return str(path)
 
 
-def counts(**fields):
+def counts(**fields: Any) -> Any:
     return {part.origin.label: len(part.picked) for part in choose_rows(Data(**fields))}
 
 
-def test_the_shorthand_counts_as_the_original_script_did(dialogues):
+def test_the_shorthand_counts_as_the_original_script_did(dialogues: Any) -> None:
     assert counts(source=dialogues, subset="both", mix_reasoning_ratio=0.2, sample_ratio=0.25) == {
         "general": 80,
         "reasoning": 20,
@@ -41,7 +42,7 @@ def test_the_shorthand_counts_as_the_original_script_did(dialogues):
     assert counts(source=dialogues, subset="both", sample_ratio=0.5) == {dialogues: 200}
 
 
-def test_without_a_total_as_many_rows_as_the_ratios_allow(dialogues):
+def test_without_a_total_as_many_rows_as_the_ratios_allow(dialogues: Any) -> None:
     assert counts(source=dialogues, subset="both", mix_reasoning_ratio=0.5) == {
         "general": 100,
         "reasoning": 100,
@@ -49,7 +50,7 @@ def test_without_a_total_as_many_rows_as_the_ratios_allow(dialogues):
 
 
 @given(st.integers(10, 200), st.floats(0.05, 0.45))
-def test_parts_sum_to_the_total_and_keep_their_ratio(dialogues, n, share):
+def test_parts_sum_to_the_total_and_keep_their_ratio(dialogues: Any, n: Any, share: Any) -> None:
     given = (
         counts(source=dialogues, subset="both", mix_reasoning_ratio=share, n=n)
         if int(n * share)
@@ -59,7 +60,7 @@ def test_parts_sum_to_the_total_and_keep_their_ratio(dialogues, n, share):
     assert abs(given["reasoning"] - n * share) <= 1
 
 
-def test_a_sample_is_the_beginning_of_a_larger_one_whatever_else_is_in_the_mixture(dialogues):
+def test_a_sample_is_the_beginning_of_a_larger_one_whatever_else_is_in_the_mixture(dialogues: Any) -> None:
     small = choose_rows(Data(source=dialogues, subset="general", n=50))[0].picked.tolist()
     mixed = choose_rows(Data(source=dialogues, subset="both", mix_reasoning_ratio=0.2, n=200))[
         0
@@ -67,7 +68,7 @@ def test_a_sample_is_the_beginning_of_a_larger_one_whatever_else_is_in_the_mixtu
     assert mixed[:50] == small
 
 
-def test_several_sources(dialogues, sums):
+def test_several_sources(dialogues: Any, sums: str) -> None:
     mix = (
         {"ratio": 0.75, "subset": "general"},
         {"ratio": 0.25, "source": sums, "format": "prompt-completion"},
@@ -85,7 +86,7 @@ def test_several_sources(dialogues, sums):
         ({"subset": "reasonin"}, "no subset 'reasonin', did you mean 'reasoning'"),
     ],
 )
-def test_what_cannot_be_met_is_refused(dialogues, fields, message):
+def test_what_cannot_be_met_is_refused(dialogues: Any, fields: Any, message: Any) -> None:
     with pytest.raises(PacelineError, match=message):
         choose_rows(Data(source=dialogues, **fields))
 
@@ -98,6 +99,6 @@ def test_what_cannot_be_met_is_refused(dialogues, fields, message):
         ({"n": 5, "sample_ratio": 0.5}, "give one of them"),
     ],
 )
-def test_contradictions_are_refused(fields, message):
+def test_contradictions_are_refused(fields: Any, message: Any) -> None:
     with pytest.raises(PacelineError, match=message):
         make_recipe({"base": "b", "data": {"source": "s", **fields}}, "test")

@@ -1,6 +1,8 @@
 """Rows from files: which are read, and what is said of those that cannot be."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
@@ -12,11 +14,11 @@ from paceline.errors import DataError, ServiceError
 ROW = {"prompt": "q", "completion": "a"}
 
 
-def write(path, count=3):
+def write(path: Any, count: Any = 3) -> None:
     path.write_text("".join(json.dumps({**ROW, "id": i}) + "\n" for i in range(count)))
 
 
-def test_a_folder_gives_the_files_of_the_split_or_all_of_them(tmp_path):
+def test_a_folder_gives_the_files_of_the_split_or_all_of_them(tmp_path: Path) -> None:
     write(tmp_path / "train-0.jsonl")
     write(tmp_path / "train-1.jsonl")
     write(tmp_path / "test.jsonl", 2)
@@ -34,20 +36,20 @@ def test_a_folder_gives_the_files_of_the_split_or_all_of_them(tmp_path):
         ("rows.txt", "x", "files of type .txt"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content, message):
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, content: Any, message: Any) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=message):
         load_rows(Source(str(tmp_path / name)))
 
 
 @pytest.mark.parametrize("source", ["nowhere.jsonl", "./nowhere", "/no/where", "embedded:rost"])
-def test_what_can_only_be_a_file_is_missed_without_asking_the_hub(source):
+def test_what_can_only_be_a_file_is_missed_without_asking_the_hub(source: Any) -> None:
     for ask in (check_source, load_rows):
         with pytest.raises(DataError, match="no such"):
             ask(Source(source))
 
 
-def test_a_hub_that_cannot_be_reached_is_no_fault_of_the_data():
+def test_a_hub_that_cannot_be_reached_is_no_fault_of_the_data() -> None:
     check_source(Source("some/dataset"))
     with pytest.raises(
         ServiceError, match="data 'some/dataset': no such file here, and the hub cannot be reached"
@@ -68,8 +70,10 @@ def test_a_hub_that_cannot_be_reached_is_no_fault_of_the_data():
         ),
     ],
 )
-def test_what_the_hub_does_not_have_is_a_fault_of_the_data(monkeypatch, error, message):
-    def refuse(*arguments, **options):
+def test_what_the_hub_does_not_have_is_a_fault_of_the_data(
+    monkeypatch: pytest.MonkeyPatch, error: Any, message: Any
+) -> None:
+    def refuse(*arguments: Any, **options: Any) -> None:
         raise error
 
     monkeypatch.setattr(datasets, "load_dataset", refuse)

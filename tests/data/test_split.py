@@ -1,6 +1,7 @@
 """The split holds out the same distinct examples for every run, and never shows one to both sides."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from hypothesis import given
@@ -9,12 +10,12 @@ from hypothesis import strategies as st
 from paceline.data.split import split
 
 
-def dataset(digests, parts=None):
+def dataset(digests: Any, parts: Any = None) -> Any:
     columns = {"digest": np.asarray(digests)}
     nothing = np.zeros(len(digests), dtype=np.int64)
 
     class Fake(SimpleNamespace):
-        def __len__(self):
+        def __len__(self) -> Any:
             return len(digests)
 
     return Fake(
@@ -22,13 +23,13 @@ def dataset(digests, parts=None):
     )
 
 
-def test_ten_thousand_rows_give_nine_thousand_and_one_thousand():
+def test_ten_thousand_rows_give_nine_thousand_and_one_thousand() -> None:
     parts = split(dataset(range(10_000)), 0.1, 100)
     assert (len(parts.train), len(parts.eval)) == (9000, 1000)
 
 
 @given(st.lists(st.integers(0, 30), min_size=40, max_size=120), st.sampled_from([0.1, 0.2, 0.25, 0.5]))
-def test_copies_are_never_on_both_sides_and_nothing_is_lost(digests, ratio):
+def test_copies_are_never_on_both_sides_and_nothing_is_lost(digests: Any, ratio: Any) -> None:
     digests = [*range(100, 130), *digests]
     parts = split(dataset(digests), ratio, 100)
     seen = np.asarray(digests)
@@ -37,13 +38,13 @@ def test_copies_are_never_on_both_sides_and_nothing_is_lost(digests, ratio):
 
 
 @given(st.integers(100, 400), st.integers(50, 99))
-def test_a_smaller_sample_never_trains_on_what_a_larger_one_holds_out(large, small):
+def test_a_smaller_sample_never_trains_on_what_a_larger_one_holds_out(large: Any, small: Any) -> None:
     whole, part = split(dataset(range(large)), 0.1, 100), split(dataset(range(small)), 0.1, 100)
     assert set(part.eval) <= set(whole.eval)
     assert set(part.train) <= set(whole.train)
 
 
-def test_a_second_part_does_not_move_what_the_first_one_holds_out():
+def test_a_second_part_does_not_move_what_the_first_one_holds_out() -> None:
     alone = split(dataset(range(200)), 0.1, 100)
     mixed = split(dataset(range(260), [0] * 200 + [1] * 60), 0.1, 100)
     assert [i for i in mixed.eval if i < 200] == alone.eval.tolist()

@@ -1,6 +1,8 @@
 """From a file to a token data set."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,12 +34,12 @@ ROWS = {
 
 
 @pytest.fixture(scope="module")
-def chat():
+def chat() -> Any:
     return Chat(load_tokenizer("embedded"))
 
 
 @pytest.mark.parametrize("name", [row_format.name for row_format in BUILT_IN])
-def test_every_format_from_a_file_to_a_mask(name, tmp_path, chat):
+def test_every_format_from_a_file_to_a_mask(name: str, tmp_path: Path, chat: Any) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(ROWS[name]) + "\n" for _ in range(3)))
     tokens = load_tokens(Data(source=str(path)), chat)
@@ -47,7 +49,7 @@ def test_every_format_from_a_file_to_a_mask(name, tmp_path, chat):
     assert chat.tokenizer.decode(ids[mask == 0]).endswith("<|im_start|>assistant\n\n")
 
 
-def test_loss_on_all_supervises_every_token_of_the_same_examples(sums, chat):
+def test_loss_on_all_supervises_every_token_of_the_same_examples(sums: str, chat: Any) -> None:
     answers, everything = (load_tokens(Data(source=sums, n=20), chat, on) for on in ("assistant", "all"))
     assert everything.loss_on == "all"
     for index in range(20):
@@ -59,7 +61,7 @@ def test_loss_on_all_supervises_every_token_of_the_same_examples(sums, chat):
     assert (answers.supervised < answers.lengths).all()
 
 
-def test_the_small_columns_say_what_the_examples_are(sums, chat):
+def test_the_small_columns_say_what_the_examples_are(sums: str, chat: Any) -> None:
     tokens = load_tokens(Data(source=sums, n=20), chat)
     for index in range(20):
         ids, mask = tokens.example(index)
@@ -70,7 +72,7 @@ def test_the_small_columns_say_what_the_examples_are(sums, chat):
     assert set(tokens.tasks) == {"all"}
 
 
-def test_a_row_that_cannot_be_read_is_numbered(tmp_path, chat):
+def test_a_row_that_cannot_be_read_is_numbered(tmp_path: Path, chat: Any) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(
         json.dumps({"prompt": "q", "completion": "a"}) + '\n{"prompt": "q", "completion": null}\n'

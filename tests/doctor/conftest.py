@@ -1,5 +1,7 @@
 """What the checks before training find in a recipe."""
 
+from typing import Any
+
 import pytest
 from checked_recipe import COMMON
 
@@ -10,16 +12,16 @@ from paceline.doctor.check import check_study
 
 
 @pytest.fixture
-def no_estimate(monkeypatch):
+def no_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
     """The estimate of memory has tests of its own; elsewhere it would only cost time."""
     monkeypatch.setattr(check_module, "_check_memory", lambda *_: [])
 
 
 @pytest.fixture(scope="module")
-def findings_on(tmp_path_factory):
+def findings_on(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Fields of a recipe -> the findings on it, by rule."""
 
-    def check(**fields):
+    def check(**fields: Any) -> Any:
         recipe = make_recipe({**COMMON, **fields}, "case")
         study = Study(name="case", runs=[Run(name="case", recipe=recipe)])
         return {finding.rule: finding for finding in check_study(study, tmp_path_factory.getbasetemp())}

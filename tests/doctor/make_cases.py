@@ -18,7 +18,7 @@ from pathlib import Path
 
 import yaml
 
-from paceline.config.data import Data
+from paceline.config.data import Source
 from paceline.config.load import make_recipe
 from paceline.config.presets import PRESETS
 from paceline.config.study import Run, Study
@@ -192,13 +192,13 @@ def stage(faults: dict[str, str]) -> None:
             FAULTS[faults[run.name]](run)
         return plain(run)
 
-    TrainingRun.update = faulty
+    TrainingRun.update = faulty  # type: ignore[method-assign, assignment]
 
 
 def odd_data(folder: Path) -> dict[str, str]:
     """Rows of which a few have noise for an answer."""
     rng = random.Random(0)
-    rows = load_rows(Data(source="embedded:rust")).select(range(120)).to_list()
+    rows = load_rows(Source(source="embedded:rust")).select(range(120)).to_list()
     alphabet = [chr(c) for c in range(0x4E00, 0x9000)]
     paths = {}
     for name, share in (("POISON", 0.03),):

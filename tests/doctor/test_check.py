@@ -3,7 +3,10 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
+import pytest
 import yaml
 from checked_recipe import COMMON, RUST
 
@@ -11,7 +14,7 @@ from paceline.doctor import check as check_module
 from paceline.training.estimate import CohortEstimate
 
 
-def test_too_little_memory(findings_on, monkeypatch):
+def test_too_little_memory(findings_on: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     estimate = CohortEstimate(base="b", runs=[], memory={"base": 2**34}, available=2**33)
     monkeypatch.setattr(check_module, "estimate_cohort", lambda *_: estimate)
     finding = findings_on()["memory-too-small"]
@@ -19,7 +22,7 @@ def test_too_little_memory(findings_on, monkeypatch):
     assert finding.message == "16.0 GiB needed (base 16.0), the device has 8.0"
 
 
-def test_the_command_line_fixes_and_fails(tmp_path):
+def test_the_command_line_fixes_and_fails(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump({**COMMON, "data": {**RUST, "clean": {}}, "warmup_steps": 500}))
     command = [sys.executable, "-m", "paceline", "check", str(path)]
@@ -32,7 +35,7 @@ def test_the_command_line_fixes_and_fails(tmp_path):
     assert not [f for f in json.loads(fixed.stdout) if f["severity"] == "error"]
 
 
-def test_training_does_not_start_on_an_error_unless_told(tmp_path):
+def test_training_does_not_start_on_an_error_unless_told(tmp_path: Path) -> None:
     arguments = "train --base embedded --data embedded:rust -n 80 --max-steps 2 --lr 1 --runs"
     command = [sys.executable, "-m", "paceline", *arguments.split(), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,25 +1,28 @@
 """The changes that findings propose, written into a copy of the file."""
 
+from pathlib import Path
+from typing import Any
+
 import yaml
 
 from paceline.doctor.finding import Finding
 from paceline.doctor.fix import write_fixed
 
 
-def finding(run="", **fix):
+def finding(run: Any = "", **fix: Any) -> Any:
     return Finding(
         severity="warning", message="", fix={k.replace("__", "."): v for k, v in fix.items()}, run=run
     )
 
 
-def fixed(path, content, *findings):
+def fixed(path: Any, content: Any, *findings: Any) -> Any:
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     target, difference = write_fixed(path, findings)
     assert target.name == f"{path.stem}.fixed.yaml"
     return yaml.safe_load(target.read_text()), difference
 
 
-def test_the_worst_finding_wins(tmp_path):
+def test_the_worst_finding_wins(tmp_path: Path) -> None:
     content, difference = fixed(
         tmp_path / "r.yaml", {"lr": 1.0}, finding(lr=1e-4), finding(lr=2e-4, epochs=2)
     )
@@ -27,13 +30,13 @@ def test_the_worst_finding_wins(tmp_path):
     assert "-lr: 1.0\n+lr: 0.0001" in difference
 
 
-def test_dotted_fields_go_into_the_data_also_where_it_is_only_a_source(tmp_path):
+def test_dotted_fields_go_into_the_data_also_where_it_is_only_a_source(tmp_path: Path) -> None:
     change = finding(data__clean__duplicates="near")
     content, _ = fixed(tmp_path / "r.yaml", {"data": "rows.jsonl"}, change)
     assert content == {"data": {"source": "rows.jsonl", "clean": {"duplicates": "near"}}}
 
 
-def test_each_run_of_a_study_gets_its_own_and_others_go_into_the_shared_recipe(tmp_path):
+def test_each_run_of_a_study_gets_its_own_and_others_go_into_the_shared_recipe(tmp_path: Path) -> None:
     study = {"recipe": {"lr": 1.0}, "runs": [{"name": "a"}, {"name": "b"}]}
     changes = (finding("a, b", epochs=2), finding("b", lr=2e-4), finding("made-elsewhere", save_limit=1))
     content, _ = fixed(tmp_path / "s.yaml", study, *changes)
@@ -41,5 +44,5 @@ def test_each_run_of_a_study_gets_its_own_and_others_go_into_the_shared_recipe(t
     assert content["recipe"] == {"lr": 1.0, "save_limit": 1}
 
 
-def test_nothing_to_change_is_no_difference(tmp_path):
+def test_nothing_to_change_is_no_difference(tmp_path: Path) -> None:
     assert fixed(tmp_path / "r.yaml", {"lr": 1.0})[1] == ""

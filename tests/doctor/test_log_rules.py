@@ -4,6 +4,8 @@ import json
 import math
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 from logged_cases import BROKEN, HEALTHY, INDEX, case_events, case_findings
@@ -29,21 +31,21 @@ ONLY_IN_OURS = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_went_wrong_is_named(name):
+def test_what_went_wrong_is_named(name: str) -> None:
     assert set(INDEX[name]["expect"]) <= {finding.rule for finding in case_findings(name)}
 
 
 @pytest.mark.parametrize("name", HEALTHY)
-def test_a_healthy_run_gets_no_warning(name):
+def test_a_healthy_run_gets_no_warning(name: str) -> None:
     assert [finding for finding in case_findings(name) if finding.severity != "note"] == []
 
 
 @pytest.mark.parametrize("name", [*BROKEN, *HEALTHY])
-def test_no_rule_fails(name):
+def test_no_rule_fails(name: str) -> None:
     assert not [finding.message for finding in case_findings(name) if " failed: " in finding.message]
 
 
-def test_every_rule_has_a_case_and_says_what_it_means():
+def test_every_rule_has_a_case_and_says_what_it_means() -> None:
     expected = {rule for case in INDEX.values() for rule in case["expect"]}
     assert {rule.name for rule in log_rules} == expected
     for rule in log_rules:
@@ -51,7 +53,7 @@ def test_every_rule_has_a_case_and_says_what_it_means():
 
 
 @pytest.mark.parametrize("name", [*BROKEN[:12], *HEALTHY[:3]])
-def test_hugging_face_s_form_of_the_log_gives_the_same(name, tmp_path):
+def test_hugging_face_s_form_of_the_log_gives_the_same(name: str, tmp_path: Path) -> None:
     events = case_events(name)
     total = of_kind(events, StartEvent)[0].total_steps
     write_trainer_state(events, tmp_path / "trainer_state.json", total, 1)
@@ -60,7 +62,7 @@ def test_hugging_face_s_form_of_the_log_gives_the_same(name, tmp_path):
     assert ours <= {finding.rule for finding in log_rules.findings(log)}
 
 
-def test_the_post_mortem_s_own_figures(tmp_path):
+def test_the_post_mortem_s_own_figures(tmp_path: Path) -> None:
     """Its causes come first, in its order, with its remedies."""
     history = []
     for step in range(25, 501, 25):
@@ -86,13 +88,13 @@ def test_the_post_mortem_s_own_figures(tmp_path):
     assert {"epochs", "lr_scheduler", "quantize", "batch_size", "grad_accum"} <= fixes
 
 
-def train_event(step, **figures):
+def train_event(step: Any, **figures: Any) -> Any:
     usual = {"epoch": step / 10, "loss": 2.0, "lr": 1e-4, "grad_norm": 1.0, "token_accuracy": 0.5}
     counts = {"tokens": 100 * step, "supervised_tokens": 50 * step, "seconds": float(step)}
     return TrainEvent(step=step, **{**usual, **counts, **figures})
 
 
-def test_a_gradient_of_zero_between_logged_lines_is_reported_afterwards_too():
+def test_a_gradient_of_zero_between_logged_lines_is_reported_afterwards_too() -> None:
     reported = FindingEvent(step=3, rule="zero-gradient", severity="warning", message="0.0")
     events = [train_event(2), reported, train_event(4)]
     (finding,) = (f for f in log_rules.findings(log_of_events(events, 4)) if f.rule == "zero-gradient")
@@ -107,12 +109,12 @@ def test_a_gradient_of_zero_between_logged_lines_is_reported_afterwards_too():
         ("3 evaluations in a row gave 2.9, to the last digit (same-eval)", False),
     ],
 )
-def test_only_a_run_that_failed_on_its_figures_is_not_finite(reason, not_finite):
+def test_only_a_run_that_failed_on_its_figures_is_not_finite(reason: Any, not_finite: Any) -> None:
     log = log_of_events([train_event(1), FailedEvent(step=2, reason=reason)], 4)
     assert (log.not_finite == [2]) == not_finite
 
 
-def test_a_log_without_rates_gets_no_change_of_the_rate(tmp_path):
+def test_a_log_without_rates_gets_no_change_of_the_rate(tmp_path: Path) -> None:
     path = tmp_path / "train.log"
     path.write_text("".join(f"{{'loss': {2 + step}, 'grad_norm': 20.0}}\n" for step in range(20)))
     findings = log_rules.findings(read_log(path)[0][1])
@@ -120,7 +122,7 @@ def test_a_log_without_rates_gets_no_change_of_the_rate(tmp_path):
     assert all("lr" not in finding.fix for finding in findings)
 
 
-def test_logs_are_read_and_judged_without_torch():
+def test_logs_are_read_and_judged_without_torch() -> None:
     code = (
         "import sys, paceline.doctor.explain, paceline.doctor.logs.read;"
         "print([name for name in ('torch', 'transformers') if name in sys.modules])"

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +27,7 @@ some warning from a library
 """
 
 
-def test_a_builder_fills_in_steps_and_marks_what_is_missing():
+def test_a_builder_fills_in_steps_and_marks_what_is_missing() -> None:
     builder = LogBuilder()
     assert builder.empty
     builder.add_train(TrainLine(loss=2.0))
@@ -38,7 +40,7 @@ def test_a_builder_fills_in_steps_and_marks_what_is_missing():
     assert (len(log), log.batch_size, log.ended) == (2, 3, True)
 
 
-def test_a_long_log_is_thinned_evenly():
+def test_a_long_log_is_thinned_evenly() -> None:
     builder = LogBuilder()
     for _ in range(100_000):
         builder.add_train(TrainLine(loss=1.0))
@@ -47,7 +49,7 @@ def test_a_long_log_is_thinned_evenly():
     assert len(set(np.diff(steps).tolist())) == 1
 
 
-def test_a_console_log(tmp_path):
+def test_a_console_log(tmp_path: Path) -> None:
     path = tmp_path / "train.log"
     path.write_text(CONSOLE)
     log = read_log(path)[0][1]
@@ -57,7 +59,7 @@ def test_a_console_log(tmp_path):
     assert log_rules.findings(log)[0].rule == "not-finite"
 
 
-def test_a_long_console_log_takes_bounded_memory(tmp_path):
+def test_a_long_console_log_takes_bounded_memory(tmp_path: Path) -> None:
     """Eighty megabytes, one line of thirty among them; peak memory must not grow with the file."""
     path = tmp_path / "long.log"
     with path.open("w") as file:
@@ -85,14 +87,14 @@ def test_a_long_console_log_takes_bounded_memory(tmp_path):
         ("train.log", "nothing here\n", "no line with a dict of figures"),
     ],
 )
-def test_what_is_no_log_is_refused_in_a_line(tmp_path, name, content, message):
+def test_what_is_no_log_is_refused_in_a_line(tmp_path: Path, name: str, content: Any, message: Any) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(PacelineError, match=message) as caught:
         read_log(tmp_path / name)
     assert "\n" not in str(caught.value)
 
 
-def test_an_empty_directory_is_refused(tmp_path):
+def test_an_empty_directory_is_refused(tmp_path: Path) -> None:
     message = r"neither a run \(events.jsonl\), a study, nor an output directory"
     with pytest.raises(PacelineError, match=message):
         read_log(tmp_path)
@@ -100,7 +102,7 @@ def test_an_empty_directory_is_refused(tmp_path):
         read_log(tmp_path / "nowhere")
 
 
-def test_literals_and_missing_fields_of_other_trainers(tmp_path):
+def test_literals_and_missing_fields_of_other_trainers(tmp_path: Path) -> None:
     path = tmp_path / "trainer_state.json"
     lines = [
         '{"loss": NaN, "step": 1}',
@@ -117,7 +119,7 @@ def test_literals_and_missing_fields_of_other_trainers(tmp_path):
     assert log_rules.findings(log)[0].rule == "not-finite"
 
 
-def test_the_newest_state_of_an_output_directory_is_read(tmp_path):
+def test_the_newest_state_of_an_output_directory_is_read(tmp_path: Path) -> None:
     for folder, loss in (("checkpoint-5", 3.0), ("checkpoint-10", 2.0)):
         (tmp_path / folder).mkdir()
         state = {"log_history": [{"loss": loss, "step": 1}]}
@@ -125,7 +127,7 @@ def test_the_newest_state_of_an_output_directory_is_read(tmp_path):
     assert read_log(tmp_path)[0][1].loss.tolist() == [2.0]
 
 
-def test_a_run_is_read_by_its_directory_its_study_and_its_event_log(tmp_path):
+def test_a_run_is_read_by_its_directory_its_study_and_its_event_log(tmp_path: Path) -> None:
     (tmp_path / "study" / "run").mkdir(parents=True)
     events = tmp_path / "study" / "run" / "events.jsonl"
     events.write_bytes((CASES / "linear.jsonl").read_bytes())

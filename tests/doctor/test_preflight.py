@@ -5,6 +5,7 @@ import random
 import shutil
 from collections import namedtuple
 from pathlib import Path
+from typing import Any
 
 import pytest
 from checked_recipe import RUST
@@ -18,7 +19,7 @@ from paceline.doctor.preflight_rules import preflight_rules
 pytestmark = pytest.mark.usefixtures("no_estimate")
 
 
-def rows(path, made):
+def rows(path: Any, made: Any) -> Any:
     path.write_text("".join(json.dumps(row) + "\n" for row in made))
     return {"source": str(path)}
 
@@ -31,7 +32,7 @@ OPEN_ENDED = (
 )
 
 
-def talk(rng, count=120, answer=40):
+def talk(rng: Any, count: Any = 120, answer: Any = 40) -> Any:
     return [
         {"prompt": " ".join(rng.choices(WORDS, k=20)), "completion": " ".join(rng.choices(WORDS, k=answer))}
         for _ in range(count)
@@ -63,14 +64,14 @@ def talk(rng, count=120, answer=40):
         ({"data": {"source": "embedded:rust", "n": 60}}, "eval-too-small", "warning"),
     ],
 )
-def test_recipes(findings_on, fields, rule, severity):
+def test_recipes(findings_on: Any, fields: Any, rule: Any, severity: Any) -> None:
     findings = findings_on(**fields)
     assert findings[rule].severity == severity
     assert findings[rule].message
     assert findings[rule].fix or findings[rule].advice
 
 
-def test_copies_and_leaks(findings_on, tmp_path):
+def test_copies_and_leaks(findings_on: Any, tmp_path: Path) -> None:
     made = talk(random.Random(0), 150)
     findings = findings_on(
         data=rows(
@@ -82,7 +83,7 @@ def test_copies_and_leaks(findings_on, tmp_path):
     assert findings["leaks"].fix == {"data.clean.duplicates": "near"}
 
 
-def test_rows_without_a_question(findings_on, tmp_path):
+def test_rows_without_a_question(findings_on: Any, tmp_path: Path) -> None:
     made = [
         {"messages": [{"role": "assistant", "content": row["completion"]}]} for row in talk(random.Random(1))
     ]
@@ -92,7 +93,7 @@ def test_rows_without_a_question(findings_on, tmp_path):
     )
 
 
-def base_with(folder, template=None, change=None, tokenizer=None):
+def base_with(folder: Any, template: Any = None, change: Any = None, tokenizer: Any = None) -> Any:
     """The embedded base with another chat template, other weights, or another tokenizer."""
     shutil.copytree(embedded.BASE, folder)
     if template:
@@ -108,12 +109,12 @@ def base_with(folder, template=None, change=None, tokenizer=None):
     return str(folder)
 
 
-def test_a_template_that_never_closes_a_turn(findings_on, tmp_path):
+def test_a_template_that_never_closes_a_turn(findings_on: Any, tmp_path: Path) -> None:
     finding = findings_on(base=base_with(tmp_path / "base", OPEN_ENDED))["no-end-of-turn"]
     assert finding.severity == "error"
 
 
-def test_padding_that_is_the_end_and_masked(findings_on, tmp_path):
+def test_padding_that_is_the_end_and_masked(findings_on: Any, tmp_path: Path) -> None:
     base = base_with(tmp_path / "base", OPEN_ENDED, tokenizer=lambda t: setattr(t, "pad_token", t.eos_token))
     assert findings_on(base=base)["pad-is-end"].severity == "error"
     assert "pad-is-end" not in findings_on(
@@ -121,12 +122,12 @@ def test_padding_that_is_the_end_and_masked(findings_on, tmp_path):
     )
 
 
-def test_rows_that_are_rendered_already(findings_on, tmp_path):
+def test_rows_that_are_rendered_already(findings_on: Any, tmp_path: Path) -> None:
     made = [{**row, "prompt": f"[INST] {row['prompt']} [/INST]"} for row in talk(random.Random(2))]
     assert "rendered-twice" in findings_on(data=rows(tmp_path / "rendered.jsonl", made))
 
 
-def test_two_beginnings(findings_on, tmp_path):
+def test_two_beginnings(findings_on: Any, tmp_path: Path) -> None:
     made = [
         {
             "messages": [
@@ -147,20 +148,20 @@ def test_two_beginnings(findings_on, tmp_path):
     assert "double-bos" in findings_on(base=base, data=rows(tmp_path / "bos.jsonl", made))
 
 
-def test_a_loss_that_reaches_nothing(findings_on, tmp_path):
-    def silence(model):
+def test_a_loss_that_reaches_nothing(findings_on: Any, tmp_path: Path) -> None:
+    def silence(model: Any) -> None:
         model.model.norm.weight.data.zero_()
 
     finding = findings_on(base=base_with(tmp_path / "base", change=silence))["nothing-reached"]
     assert (finding.severity, finding.evidence["modules"]) == ("error", 42)
 
 
-def test_one_task_among_three(findings_on, tmp_path):
+def test_one_task_among_three(findings_on: Any, tmp_path: Path) -> None:
     made = [{**row, "task": "a" if i > 6 else f"b{i % 2}"} for i, row in enumerate(talk(random.Random(4)))]
     assert findings_on(data=rows(tmp_path / "tasks.jsonl", made))["one-task-rules"].severity == "note"
 
 
-def test_a_mixture_that_cleaning_skewed(findings_on, tmp_path):
+def test_a_mixture_that_cleaning_skewed(findings_on: Any, tmp_path: Path) -> None:
     rng = random.Random(5)
     first, second = (
         rows(tmp_path / "first.jsonl", talk(rng, 200)),
@@ -170,7 +171,7 @@ def test_a_mixture_that_cleaning_skewed(findings_on, tmp_path):
     assert "mixture-missed" in findings_on(data=data)
 
 
-def test_a_full_disk(findings_on, monkeypatch):
+def test_a_full_disk(findings_on: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: usage(10, 10, 1000))
     finding = findings_on()["disk-too-small"]
@@ -187,12 +188,12 @@ def test_a_full_disk(findings_on, monkeypatch):
         {"lr_scheduler": "linear", "target_modules": ["q_proj", "v_proj"]},
     ],
 )
-def test_a_sound_recipe_gets_no_warning(findings_on, fields):
+def test_a_sound_recipe_gets_no_warning(findings_on: Any, fields: Any) -> None:
     findings = findings_on(data={**RUST, "clean": {}, "eval_ratio": 0.2}, max_length=1024, **fields)
     assert [f for f in findings.values() if f.severity != "note"] == []
 
 
-def test_every_rule_is_tested_and_says_what_it_means():
+def test_every_rule_is_tested_and_says_what_it_means() -> None:
     text = Path(__file__).read_text()
     for rule in preflight_rules:
         assert f'"{rule.name}"' in text or rule.name == "not-the-same-bits", (

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +15,7 @@ from paceline.config.presets import PRESETS
 ROOT = Path(__file__).parents[2]
 
 
-def paceline(*arguments, code=0, stdin=""):
+def paceline(*arguments: Any, code: Any = 0, stdin: Any = "") -> Any:
     command = [sys.executable, "-m", "paceline", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, input=stdin, cwd=ROOT)
     assert done.returncode == code, done.stderr
@@ -22,7 +23,7 @@ def paceline(*arguments, code=0, stdin=""):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A short study on the embedded base: three runs, the last a copy of the first in all but its seed."""
     folder = tmp_path_factory.mktemp("study")
     content = {
@@ -45,13 +46,13 @@ def trained(tmp_path_factory):
     return folder, json.loads(said)
 
 
-def test_help_needs_neither_torch_nor_transformers():
+def test_help_needs_neither_torch_nor_transformers() -> None:
     code = "import sys; sys.argv = ['paceline', '--help']\ntry:\n    from paceline.cli.main import main; main()\nexcept SystemExit: pass\nprint(sorted({'torch', 'transformers', 'datasets', 'peft', 'numpy', 'scipy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_a_study_trains_and_says_which_differences_are_real(trained):
+def test_a_study_trains_and_says_which_differences_are_real(trained: Any) -> None:
     _, result = trained
     runs = {run["name"]: run for run in result["runs"]}
     assert runs["base-rate"]["eval_loss"] < result["base_loss"] - 0.05
@@ -64,7 +65,7 @@ def test_a_study_trains_and_says_which_differences_are_real(trained):
     }
 
 
-def test_the_run_directory_holds_what_the_design_promises(trained):
+def test_the_run_directory_holds_what_the_design_promises(trained: Any) -> None:
     folder, result = trained
     run = folder / "short" / "tenfold"
     recipe = yaml.safe_load((run / "recipe.yaml").read_text())
@@ -93,14 +94,14 @@ def test_the_run_directory_holds_what_the_design_promises(trained):
     )
 
 
-def test_running_a_finished_study_again_changes_nothing(trained):
+def test_running_a_finished_study_again_changes_nothing(trained: Any) -> None:
     folder, result = trained
     before = {path: path.stat().st_mtime_ns for path in (folder / "short").rglob("*") if path.is_file()}
     assert json.loads(paceline("study", "run", folder / "short.yaml", "--runs", folder, "--json")) == result
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_the_written_recipe_trains_the_same_run_again(trained):
+def test_the_written_recipe_trains_the_same_run_again(trained: Any) -> None:
     folder, _ = trained
     paceline("train", folder / "short" / "tenfold" / "recipe.yaml", "--run-name", "again", "--runs", folder)
     first, again = (
@@ -109,7 +110,7 @@ def test_the_written_recipe_trains_the_same_run_again(trained):
     assert first.read_bytes() == again.read_bytes()
 
 
-def test_compare_takes_runs_or_a_study(trained):
+def test_compare_takes_runs_or_a_study(trained: Any) -> None:
     folder, result = trained
     assert json.loads(paceline("compare", folder / "short", "--json"))["best"] == result["best"]
     pair = json.loads(
@@ -121,7 +122,7 @@ def test_compare_takes_runs_or_a_study(trained):
     assert "95%" in table
 
 
-def test_chat_answers_from_a_pipe(trained):
+def test_chat_answers_from_a_pipe(trained: Any) -> None:
     folder, _ = trained
     greedy = [
         paceline("chat", folder / "short" / "tenfold", "--max-new-tokens", 12, stdin="Explain gcd.\n")
@@ -146,7 +147,7 @@ def test_chat_answers_from_a_pipe(trained):
     assert len(sampled) == 2
 
 
-def test_the_seeds_own_flags(tmp_path):
+def test_the_seeds_own_flags(tmp_path: Path) -> None:
     paceline(
         "train",
         "--preset",
@@ -202,7 +203,7 @@ def test_the_seeds_own_flags(tmp_path):
     assert recipe["data"]["n"] == 60
 
 
-def test_study_show_tells_differences_steps_and_coverage_before_anything_is_spent():
+def test_study_show_tells_differences_steps_and_coverage_before_anything_is_spent() -> None:
     shown = json.loads(paceline("study", "show", "studies/rust-five-recipes.yaml", "--json"))["runs"]
     assert [run["steps"] for run in shown] == [563, 1126, 563, 563, 2250, 1125]
     assert [run["effective_batch"] for run in shown] == [16, 16, 16, 16, 4, 4]
@@ -210,12 +211,12 @@ def test_study_show_tells_differences_steps_and_coverage_before_anything_is_spen
     assert "hypothesis" in paceline("study", "show", "studies/rust-five-recipes.yaml")
 
 
-def test_presets_are_listed():
+def test_presets_are_listed() -> None:
     assert json.loads(paceline("presets", "--json")) == PRESETS
     assert all(name in paceline("presets") for name in PRESETS)
 
 
-def test_data_show_counts_lengths_and_renders_an_example():
+def test_data_show_counts_lengths_and_renders_an_example() -> None:
     facts = json.loads(paceline("data", "show", "embedded:rust", "-n", 300, "--json"))
     assert (facts["rows"], facts["format"]) == (300, "strandset")
     assert set(facts["length"]) == {"p50", "p95", "p99", "max"}
@@ -223,7 +224,7 @@ def test_data_show_counts_lengths_and_renders_an_example():
     assert "<|im_start|>assistant" in paceline("data", "show", "embedded:rust", "-n", 300)
 
 
-def test_rehearse_walks_a_study_on_the_embedded_base(tmp_path):
+def test_rehearse_walks_a_study_on_the_embedded_base(tmp_path: Path) -> None:
     study = {
         "study": "real",
         "recipe": {"base": "Qwen/Qwen3-4B", "data": "some/dataset", "max_steps": 200, "eval_steps": 100},
@@ -236,7 +237,7 @@ def test_rehearse_walks_a_study_on_the_embedded_base(tmp_path):
     assert (recipe["base"], recipe["data"]["source"]) == ("embedded", "embedded:rust")
 
 
-def test_plan_estimates_a_study_and_writes_nothing(trained, tmp_path):
+def test_plan_estimates_a_study_and_writes_nothing(trained: Any, tmp_path: Path) -> None:
     folder, _ = trained
     before = sorted(folder.rglob("*"))
     (cohort,) = json.loads(paceline("plan", folder / "short.yaml", "--json"))
@@ -257,7 +258,7 @@ def test_plan_estimates_a_study_and_writes_nothing(trained, tmp_path):
     assert sorted(folder.rglob("*")) == before
 
 
-def test_clean_writes_what_is_left_and_counts_the_rest(tmp_path):
+def test_clean_writes_what_is_left_and_counts_the_rest(tmp_path: Path) -> None:
     rows = [
         json.dumps(
             {
@@ -285,7 +286,7 @@ def test_clean_writes_what_is_left_and_counts_the_rest(tmp_path):
     assert (tmp_path / "clean.jsonl").read_text().splitlines() == rows
 
 
-def test_a_command_line_of_the_write_ups_works_as_it_stands(tmp_path):
+def test_a_command_line_of_the_write_ups_works_as_it_stands(tmp_path: Path) -> None:
     """Every flag of the T-Wix experiments, beside what makes it short here."""
     flags = """--model embedded --output_dir OUT --subset both --mix_reasoning_ratio 0.2 --sample_ratio 0.05 --epochs 1 --batch 2 --grad_acc 2
         --max_seq_length 512 --learning_rate 1.2e-5 --lora_r 8 --lora_alpha 16 --kl_coef 0.02 --kl_start_step 0 --kl_warmup_steps 400 --kl_limit_seq 16

@@ -6,6 +6,7 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ PAGES = [page for page in sorted((ROOT / "docs").glob("*.md")) if "```console" i
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_commands_of(page, tmp_path):
+def test_commands_of(page: Any, tmp_path: Path) -> None:
     text = page.read_text()
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     for block in re.findall(r"```yaml\n(study: (\w+)\n.*?)```", text, re.DOTALL):
@@ -39,7 +40,7 @@ def test_commands_of(page, tmp_path):
         assert done.returncode == 0, f"{command}\n{done.stderr}"
 
 
-def serves(command, folder):
+def serves(command: Any, folder: Any) -> Any:
     """Whether a server comes up; it is ended then."""
     process = subprocess.Popen([sys.executable, "-m", "paceline", *command], cwd=folder)
     try:
@@ -54,7 +55,7 @@ def serves(command, folder):
         process.wait()
 
 
-def test_the_readme_names_every_page_and_every_command_exists():
+def test_the_readme_names_every_page_and_every_command_exists() -> None:
     readme = (ROOT / "README.md").read_text()
     assert all(f"docs/{page.name}" in readme for page in (ROOT / "docs").glob("*.md"))
     for command in set(re.findall(r"^paceline ([a-z]+(?: (?:show|run)\b)?)", readme, re.MULTILINE)):

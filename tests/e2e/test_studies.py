@@ -1,6 +1,7 @@
 """The study files: each is complete, and its rehearsal walks every feature that it uses."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from paceline.training.study import TrainingOptions, train_study
 FILES = sorted((Path(__file__).parents[2] / "studies").glob("*.yaml"))
 
 
-def test_there_is_one_for_every_write_up():
+def test_there_is_one_for_every_write_up() -> None:
     expected = {
         "qwen3-0.6b-rust": 3,
         "qwen3-0.6b-rust-next": 8,
@@ -31,7 +32,7 @@ def test_there_is_one_for_every_write_up():
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_published_figures_belong_to_runs(path):
+def test_published_figures_belong_to_runs(path: Any) -> None:
     study = load_study(path)
     names = {run.name for run in study.runs}
     assert all(run.hypothesis for run in study.runs)
@@ -39,13 +40,13 @@ def test_published_figures_belong_to_runs(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_two_steps_of_its_rehearsal(path, tmp_path):
+def test_two_steps_of_its_rehearsal(path: Any, tmp_path: Path) -> None:
     """All runs on the embedded base and samples, cut to two steps and few rows."""
     study = rehearsal(load_study(path))
     runs = [Run(name=run.name, hypothesis=run.hypothesis, recipe=_short(run.recipe)) for run in study.runs]
     found = []
     options = TrainingOptions(
-        preflight=lambda *cohort: found.extend(check_cohort(*cohort, tmp_path)),
+        preflight=lambda base, preparer, runs: found.extend(check_cohort(base, preparer, runs, tmp_path)),
         make_scorer=in_training_score,
     )
     outcome = train_study(study.model_copy(update={"runs": runs}), tmp_path, options)
@@ -61,7 +62,7 @@ def test_two_steps_of_its_rehearsal(path, tmp_path):
             assert f"| {_cell(run)} | {_cell(name)} | {_cell(_number(value))} |" in shown
 
 
-def _short(recipe):
+def _short(recipe: Any) -> Any:
     code = recipe.eval.code and recipe.eval.code.model_copy(update={"n": 1, "max_new_tokens": 8})
     data = recipe.data.model_copy(update={"n": 28, "sample_ratio": None})
     return recipe.model_copy(

@@ -2,12 +2,15 @@
 
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from helpers import MakeBase
 from paceline.errors import PacelineError
 from paceline.evaluate.adapters import load_adapters
 from paceline.evaluate.answers import Prompt, answer_all, read_prompts, stream
@@ -25,7 +28,7 @@ QUESTIONS = [
 
 
 @pytest.fixture(scope="module")
-def trained(tiny_base, sums, tmp_path_factory):
+def trained(tiny_base: MakeBase, sums: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Two runs over one tiny base that say different things."""
     from paceline.config.load import make_recipe
     from paceline.config.study import Run, Study
@@ -48,14 +51,16 @@ def trained(tiny_base, sums, tmp_path_factory):
     return folder
 
 
-def answers(folder, names, questions, out, with_base=False, **sampling):
+def answers(
+    folder: Any, names: Any, questions: Any, out: Any, with_base: Any = False, **sampling: Any
+) -> Any:
     adapter_set = load_adapters([folder / name for name in names], with_base)
     prompts = [Prompt(str(i), [{"role": "user", "content": text}]) for i, text in enumerate(questions)]
     lines = answer_all(adapter_set, prompts, out, Sampling(**{"max_new_tokens": 24, **sampling}))
     return {(line.run, QUESTIONS.index(questions[int(line.id)])): line.answer for line in lines}
 
 
-def test_greedy_answers_are_transformers_own(trained, tmp_path):
+def test_greedy_answers_are_transformers_own(trained: Any, tmp_path: Path) -> None:
     adapter_set = load_adapters([trained / "a"])
     found = answers(trained, ["a"], QUESTIONS, tmp_path / "out.jsonl")
     recipe_base = load_base(adapter_set.base.name).name
@@ -76,7 +81,7 @@ def test_greedy_answers_are_transformers_own(trained, tmp_path):
         assert found["a", place] == adapter_set.text(said)
 
 
-def test_an_answer_does_not_depend_on_what_shares_its_batch(trained, tmp_path):
+def test_an_answer_does_not_depend_on_what_shares_its_batch(trained: Any, tmp_path: Path) -> None:
     together = answers(trained, ["a", "b"], QUESTIONS, tmp_path / "all.jsonl", with_base=True)
     for run in ("a", "b"):
         for place, question in enumerate(QUESTIONS):
@@ -85,14 +90,14 @@ def test_an_answer_does_not_depend_on_what_shares_its_batch(trained, tmp_path):
     assert len({together[run, 0] for run in ("a", "b", "base")}) > 1
 
 
-def test_logits_have_the_same_bits_alone_and_together(trained):
+def test_logits_have_the_same_bits_alone_and_together(trained: Any) -> None:
     adapter_set = load_adapters([trained / "a", trained / "b"])
     seen = {}
 
-    def watch(generator):
+    def watch(generator: Any) -> Any:
         plain = generator._logits
 
-        def logits(rows):
+        def logits(rows: Any) -> Any:
             out = plain(rows)
             moved = sorted(
                 generator._active, key=lambda r: list(adapter_set.adapters.values()).index(r.adapter)
@@ -104,7 +109,7 @@ def test_logits_have_the_same_bits_alone_and_together(trained):
         generator._logits = logits
         return generator
 
-    def request(name, text):
+    def request(name: Any, text: Any) -> Any:
         return Request(
             adapter_set.prompt([{"role": "user", "content": text}], True),
             adapter_set.adapters[name],
@@ -119,7 +124,7 @@ def test_logits_have_the_same_bits_alone_and_together(trained):
     assert all(len(rows) == 2 and torch.equal(*rows) for rows in seen.values())
 
 
-def test_draws_follow_the_seed_and_the_prompt(trained, tmp_path):
+def test_draws_follow_the_seed_and_the_prompt(trained: Any, tmp_path: Path) -> None:
     first = answers(trained, ["a"], QUESTIONS, tmp_path / "1.jsonl", temperature=1.5, seed=1)
     again = answers(trained, ["a"], QUESTIONS[:2], tmp_path / "2.jsonl", temperature=1.5, seed=1)
     other = answers(trained, ["a"], QUESTIONS, tmp_path / "3.jsonl", temperature=1.5, seed=2)
@@ -127,7 +132,7 @@ def test_draws_follow_the_seed_and_the_prompt(trained, tmp_path):
     assert first != other
 
 
-def test_a_broken_file_goes_on_where_it_stopped(trained, tmp_path):
+def test_a_broken_file_goes_on_where_it_stopped(trained: Any, tmp_path: Path) -> None:
     whole = answers(trained, ["a", "b"], QUESTIONS, tmp_path / "whole.jsonl")
     lines = (tmp_path / "whole.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "torn.jsonl").write_text("".join(lines[:4]) + lines[5][:20])
@@ -135,13 +140,13 @@ def test_a_broken_file_goes_on_where_it_stopped(trained, tmp_path):
     assert len((tmp_path / "torn.jsonl").read_text().splitlines()) == len(lines)
 
 
-def test_a_study_stands_for_its_runs_and_a_copied_adapter_for_itself(trained, tmp_path):
+def test_a_study_stands_for_its_runs_and_a_copied_adapter_for_itself(trained: Any, tmp_path: Path) -> None:
     shutil.copytree(trained / "a" / "adapter", tmp_path / "copied")
     assert list(load_adapters([trained]).adapters) == ["a", "b"]
     assert list(load_adapters([tmp_path / "copied"], True).adapters) == ["base", "copied"]
 
 
-def test_streaming_gives_the_whole_answer(trained, tmp_path):
+def test_streaming_gives_the_whole_answer(trained: Any, tmp_path: Path) -> None:
     adapter_set = load_adapters([trained / "a"])
     pieces = list(
         stream(
@@ -160,25 +165,25 @@ def test_streaming_gives_the_whole_answer(trained, tmp_path):
         (["[1]"], "line 1: expected an object"),
     ],
 )
-def test_prompts_that_are_none(lines, said, tmp_path):
+def test_prompts_that_are_none(lines: Any, said: Any, tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text("\n".join(lines))
     with pytest.raises(PacelineError) as caught:
         read_prompts(tmp_path / "p.jsonl")
     assert said in str(caught.value)
 
 
-def test_training_rows_are_asked_for_their_answer(tmp_path):
+def test_training_rows_are_asked_for_their_answer(tmp_path: Path) -> None:
     row = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
     (tmp_path / "p.jsonl").write_text(json.dumps(row))
     assert read_prompts(tmp_path / "p.jsonl")[0].messages == row["messages"][:1]
 
 
-def test_no_adapter_there(tmp_path):
+def test_no_adapter_there(tmp_path: Path) -> None:
     with pytest.raises(PacelineError, match="no adapter there; expected a finished run"):
         load_adapters([tmp_path])
 
 
-def test_a_sliding_window_is_kept_while_generating(tmp_path):
+def test_a_sliding_window_is_kept_while_generating(tmp_path: Path) -> None:
     """Mistral with a window of 24 positions: transformers' own greedy answers, over prompts shorter and longer than it."""
     from transformers import MistralConfig
 

@@ -3,6 +3,7 @@
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,15 +16,15 @@ SECRET = "paceline-secret-3141"
 
 
 @pytest.fixture(scope="module")
-def box():
+def box() -> Any:
     return open_sandbox(limits=SMALL)
 
 
-def python(box, code):
+def python(box: Any, code: Any) -> Any:
     return box.run(["/usr/bin/python3", "-I", "p.py"], {"p.py": code})
 
 
-def test_an_honest_program_runs(box):
+def test_an_honest_program_runs(box: Any) -> None:
     result = box.run(
         ["/usr/bin/python3", "p.py"],
         {
@@ -35,7 +36,7 @@ def test_an_honest_program_runs(box):
     assert (result.ok, result.output) == (True, "42\nbeside\n")
 
 
-def test_its_exit_code_is_told(box):
+def test_its_exit_code_is_told(box: Any) -> None:
     result = python(box, "raise SystemExit(3)")
     assert (result.status, result.ok, result.ended) == (3, False, None)
 
@@ -71,7 +72,7 @@ NOSY = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_what_would_never_end_is_ended(box, name):
+def test_what_would_never_end_is_ended(box: Any, name: str) -> None:
     began = time.monotonic()
     result = python(box, HOSTILE[name])
     assert time.monotonic() - began < SMALL.seconds + 2
@@ -85,7 +86,7 @@ def test_what_would_never_end_is_ended(box, name):
     raise AssertionError(f"processes are left on the host: {left}")
 
 
-def _read(path):
+def _read(path: Any) -> Any:
     try:
         return path.read_bytes()
     except OSError:
@@ -93,7 +94,7 @@ def _read(path):
 
 
 @pytest.mark.parametrize("name", NOSY)
-def test_what_pries_finds_nothing(box, name, monkeypatch):
+def test_what_pries_finds_nothing(box: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import socket
 
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
@@ -109,7 +110,7 @@ def test_what_pries_finds_nothing(box, name, monkeypatch):
     assert not Path("/usr/paceline-was-here").exists()
 
 
-def test_without_bubblewrap_it_refuses_unless_accepted(monkeypatch):
+def test_without_bubblewrap_it_refuses_unless_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox_module.shutil, "which", lambda name: None)
     with pytest.raises(PacelineError, match=r"bubblewrap is not installed .*--i-accept-unsandboxed"):
         open_sandbox()
@@ -118,7 +119,7 @@ def test_without_bubblewrap_it_refuses_unless_accepted(monkeypatch):
     assert accepted.run(["/usr/bin/python3", "-c", "while True: pass"], {}).ended == "time"
 
 
-def test_where_the_kernel_forbids_it_it_says_so(monkeypatch):
+def test_where_the_kernel_forbids_it_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     refused = sandbox_module.Result(1, "bwrap: No permissions to create new namespace\n", 0.0, None)
     monkeypatch.setattr(sandbox_module.Sandbox, "run", lambda *_, **__: refused)
     with pytest.raises(

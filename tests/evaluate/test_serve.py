@@ -3,12 +3,16 @@
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
 import uvicorn
 
+from helpers import MakeBase
 from paceline.config.load import make_recipe
 from paceline.config.study import Run, Study
 from paceline.evaluate.adapters import load_adapters
@@ -21,7 +25,7 @@ QUESTIONS = ["What is 2 plus 2?", "Why?", "Say something about rivers, please.",
 
 
 @pytest.fixture(scope="module")
-def adapter_set(tiny_base, sums, tmp_path_factory):
+def adapter_set(tiny_base: MakeBase, sums: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("served")
     common = {
         "base": tiny_base("qwen3"),
@@ -41,7 +45,7 @@ def adapter_set(tiny_base, sums, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def client(adapter_set):
+def client(adapter_set: Any) -> Iterator[Any]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -55,18 +59,18 @@ def client(adapter_set):
     thread.join()
 
 
-def ask(client, model, question, **options):
+def ask(client: Any, model: Any, question: Any, **options: Any) -> Any:
     turns = [{"role": "user", "content": question}]
     return client.chat.completions.create(
         **{"model": model, "messages": turns, "temperature": 0, "max_tokens": 24, **options}
     )
 
 
-def test_every_adapter_is_a_model(client):
+def test_every_adapter_is_a_model(client: Any) -> None:
     assert [model.id for model in client.models.list()] == ["base", "a", "b"]
 
 
-def test_answers_at_once_are_those_of_generate(client, adapter_set, tmp_path):
+def test_answers_at_once_are_those_of_generate(client: Any, adapter_set: Any, tmp_path: Path) -> None:
     prompts = [Prompt(question, [{"role": "user", "content": question}]) for question in QUESTIONS]
     expected = {
         (line.run, line.id): line
@@ -81,7 +85,7 @@ def test_answers_at_once_are_those_of_generate(client, adapter_set, tmp_path):
         assert reply.model == key[0]
 
 
-def test_a_stream_gives_the_same_text_in_pieces(client):
+def test_a_stream_gives_the_same_text_in_pieces(client: Any) -> None:
     whole = ask(client, "a", QUESTIONS[0]).choices[0]
     chunks = list(ask(client, "a", QUESTIONS[0], stream=True, stream_options={"include_usage": True}))
     pieces = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
@@ -91,7 +95,7 @@ def test_a_stream_gives_the_same_text_in_pieces(client):
     assert chunks[-1].usage.completion_tokens > 0
 
 
-def test_a_stop_text_ends_the_answer_and_is_not_in_it(client):
+def test_a_stop_text_ends_the_answer_and_is_not_in_it(client: Any) -> None:
     whole = ask(client, "a", QUESTIONS[0]).choices[0].message.content
     stop = whole[4:7]
     reply = ask(client, "a", QUESTIONS[0], stop=[stop]).choices[0]
@@ -104,7 +108,7 @@ def test_a_stop_text_ends_the_answer_and_is_not_in_it(client):
     assert [_overlap(text, "end.") for text in ("an en", "end", "end.", "x")] == [2, 3, 0, 0]
 
 
-def test_who_hangs_up_holds_nobody_up(client):
+def test_who_hangs_up_holds_nobody_up(client: Any) -> None:
     stream = ask(client, "base", "Tell me all.", stream=True, max_tokens=1500)
     next(iter(stream))
     stream.close()
@@ -122,7 +126,7 @@ def test_who_hangs_up_holds_nobody_up(client):
         ({"max_tokens": 10**6}, 400, "do not fit into the model's 2048"),
     ],
 )
-def test_bad_requests_say_what_is_wrong(client, options, status, said):
+def test_bad_requests_say_what_is_wrong(client: Any, options: Any, status: Any, said: Any) -> None:
     with pytest.raises(openai.APIStatusError) as caught:
         ask(client, **{"model": "a", "question": "x", **options})
     assert caught.value.status_code == status

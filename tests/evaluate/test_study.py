@@ -2,11 +2,12 @@
 
 from dataclasses import replace
 from importlib.metadata import EntryPoint
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
-from helpers import StopWhen
+from helpers import MakeRecipe, MakeStudy, StopWhen
 from paceline.config.evaluation import InTrainingEval
 from paceline.errors import DataError, EvaluationError
 from paceline.evaluate.mtbench.in_training import in_training_score
@@ -31,7 +32,7 @@ from paceline.training.study import TrainingOptions, train_study
 ASKED = {"lang": "embedded:en", "questions": 3, "max_new_tokens": 4}
 
 
-def test_every_run_gets_its_share_and_the_base(recipe, study, tmp_path):
+def test_every_run_gets_its_share_and_the_base(recipe: MakeRecipe, study: MakeStudy, tmp_path: Path) -> None:
     asked = {
         "mtbench": ASKED,
         "code": {"suite": "problems", "n": 2, "max_new_tokens": 4},
@@ -80,13 +81,15 @@ def test_every_run_gets_its_share_and_the_base(recipe, study, tmp_path):
         ({"forgetting": {"source": "embedded:twix", "format": "alpaca"}}, "needs column 'instruction'"),
     ],
 )
-def test_what_would_fail_after_training_is_refused_before_it(recipe, monkeypatch, asked, message):
+def test_what_would_fail_after_training_is_refused_before_it(
+    recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch, asked: Any, message: Any
+) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises((EvaluationError, DataError), match=message):
         check_evaluations([recipe(), recipe(eval=asked)])
 
 
-def test_evaluations_that_can_be_done_pass_the_check(recipe):
+def test_evaluations_that_can_be_done_pass_the_check(recipe: MakeRecipe) -> None:
     check_evaluations([recipe(eval={"mtbench": ASKED}), recipe()])
     check_evaluations(
         [recipe(eval={"code": {"suite": "problems"}, "forgetting": {"source": "embedded:twix"}})]
@@ -94,19 +97,23 @@ def test_evaluations_that_can_be_done_pass_the_check(recipe):
 
 
 @pytest.mark.parametrize(("suite", "missing"), [("problems", "bubblewrap"), ("rust", "rustc")])
-def test_a_machine_that_cannot_run_code_is_told_before_training(recipe, monkeypatch, suite, missing):
+def test_a_machine_that_cannot_run_code_is_told_before_training(
+    recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch, suite: Any, missing: Any
+) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(EvaluationError, match=f"{missing}.*install"):
         check_evaluations([recipe(eval={"code": {"suite": suite}})])
 
 
-def test_an_evaluation_that_fails_is_among_the_results_and_tried_again(recipe, study, tmp_path, monkeypatch):
+def test_an_evaluation_that_fails_is_among_the_results_and_tried_again(
+    recipe: MakeRecipe, study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = {"mtbench": ASKED, "forgetting": {"source": "embedded:twix", "n": 4}}
     outcome = train_study(study(a=recipe(max_steps=1, eval=asked)), tmp_path)
     lines = []
     with monkeypatch.context() as broken:
 
-        def grade(*arguments):
+        def grade(*arguments: Any) -> None:
             raise EvaluationError("the judge cannot be reached")
 
         broken.setattr("paceline.evaluate.mtbench.judges.simple.SimpleJudge.grade", grade)
@@ -118,7 +125,9 @@ def test_an_evaluation_that_fails_is_among_the_results_and_tried_again(recipe, s
     assert [result.kind for result in evaluate_study(outcome.directories, tmp_path)] == ["mtbench"]
 
 
-def test_an_error_that_nobody_expects_is_not_swallowed(recipe, study, tmp_path, monkeypatch):
+def test_an_error_that_nobody_expects_is_not_swallowed(
+    recipe: MakeRecipe, study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     outcome = train_study(study(a=recipe(max_steps=1, eval={"mtbench": ASKED})), tmp_path)
     monkeypatch.setattr("paceline.evaluate.mtbench.evaluation.run_mtbench", lambda *arguments: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -130,13 +139,13 @@ class CountingEvaluation:
 
     kind = "parameters"
 
-    def settings(self, recipe):
+    def settings(self, recipe: Any) -> Any:
         return recipe.eval
 
-    def check(self, settings):
+    def check(self, settings: Any) -> None:
         pass
 
-    def evaluate(self, settings, group):
+    def evaluate(self, settings: Any, group: Any) -> Any:
         sizes = {d.name: group.adapter_set.adapters[d.name].parameters.numel() for d in group.directories}
         return ParameterCount(sizes=sizes)
 
@@ -150,7 +159,9 @@ class ParameterCount(EvaluationResult):
 COUNTING = CountingEvaluation()
 
 
-def test_another_package_s_evaluation_is_found_and_done_once(recipe, study, tmp_path, monkeypatch):
+def test_another_package_s_evaluation_is_found_and_done_once(
+    recipe: MakeRecipe, study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     outcome = train_study(study(a=recipe(max_steps=1)), tmp_path)
     entry = EntryPoint("parameters", f"{__name__}:COUNTING", "paceline.evaluations")
     monkeypatch.setattr("paceline.evaluate.registry.entry_points", lambda group: [entry])
@@ -169,7 +180,7 @@ def test_another_package_s_evaluation_is_found_and_done_once(recipe, study, tmp_
         ([4.71, 5.2, 5.3], [False, False, False]),
     ],
 )
-def test_the_early_stop_on_a_score(scores, over):
+def test_the_early_stop_on_a_score(scores: Any, over: Any) -> None:
     watch = BenchmarkEarlyStop(InTrainingEval(steps=1, patience=2))
     watch.see(_score("base", 5.0))
     found = []
@@ -179,11 +190,13 @@ def test_the_early_stop_on_a_score(scores, over):
     assert found == over
 
 
-def _score(name, score):
+def _score(name: Any, score: Any) -> Any:
     return ScoreEvent(step=1, epoch=0.5, name=name, score=score, seconds=0.0)
 
 
-def test_a_run_stops_on_its_score_and_resumes_as_if_it_had_not_stopped(recipe, study, tmp_path, monkeypatch):
+def test_a_run_stops_on_its_score_and_resumes_as_if_it_had_not_stopped(
+    recipe: MakeRecipe, study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = {
         **ASKED,
         "during": {"steps": 2, "questions": 2, "patience": 2, "min_delta": 100.0, "floor": 100.0},

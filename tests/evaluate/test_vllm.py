@@ -2,10 +2,13 @@
 
 import sys
 import types
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from helpers import MakeBase
 from paceline.config.load import make_recipe
 from paceline.config.study import Run, Study
 from paceline.errors import PacelineError
@@ -18,22 +21,22 @@ from paceline.training.study import train_study
 class Engine:
     """Answers each request with its number of prompt tokens, a token a step, then stops."""
 
-    def __init__(self, arguments):
+    def __init__(self, arguments: Any) -> None:
         self.arguments, self.asked = arguments, {}
 
     @classmethod
-    def from_engine_args(cls, arguments):
+    def from_engine_args(cls, arguments: Any) -> Any:
         return cls(arguments)
 
-    def add_request(self, name, prompt, params, lora_request=None):
+    def add_request(self, name: Any, prompt: Any, params: Any, lora_request: Any = None) -> None:
         self.asked[name] = SimpleNamespace(
             prompt=prompt["prompt_token_ids"], params=params, lora=lora_request, said=[]
         )
 
-    def has_unfinished_requests(self):
+    def has_unfinished_requests(self) -> Any:
         return any(len(r.said) < 3 for r in self.asked.values())
 
-    def step(self):
+    def step(self) -> Any:
         outputs = []
         for name, r in self.asked.items():
             if len(r.said) < 3:
@@ -45,7 +48,7 @@ class Engine:
 
 
 @pytest.fixture
-def folder(tiny_base, sums, tmp_path):
+def folder(tiny_base: MakeBase, sums: str, tmp_path: Path) -> Any:
     common = {"base": tiny_base("qwen3"), "data": sums, "max_length": 256, "max_steps": 1}
     runs = [
         Run(name="a", recipe=make_recipe({**common, "lora_r": 4}, "a")),
@@ -55,7 +58,7 @@ def folder(tiny_base, sums, tmp_path):
     return tmp_path / "two"
 
 
-def test_answers_have_the_same_form(folder, tmp_path, monkeypatch):
+def test_answers_have_the_same_form(folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vllm, lora = types.ModuleType("vllm"), types.ModuleType("vllm.lora.request")
     vllm.LLMEngine, vllm.EngineArgs, vllm.SamplingParams = Engine, SimpleNamespace, SimpleNamespace
     lora.LoRARequest = lambda name, number, path: SimpleNamespace(name=name, number=number, path=path)
@@ -88,7 +91,7 @@ def test_answers_have_the_same_form(folder, tmp_path, monkeypatch):
     assert asked[0].params.seed is None
 
 
-def test_without_vllm_it_says_how_to_get_it(folder, monkeypatch):
+def test_without_vllm_it_says_how_to_get_it(folder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(PacelineError, match=r"paceline\[vllm\]"):
         VLLMAdapterSet([folder], with_base=False)

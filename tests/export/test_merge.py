@@ -1,6 +1,8 @@
 """Merged models: the adapter's logits and words, or nothing at all."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +21,7 @@ from paceline.model.base import base_path
 from paceline.training.study import train_study
 
 
-def prompts(count):
+def prompts(count: Any) -> Any:
     chat = Chat(load_tokenizer("embedded"))
     return [
         encode_prompt(chat, [{"role": "user", "content": f"Say {i} things about the number {i * 7}."}], True)
@@ -27,14 +29,14 @@ def prompts(count):
     ]
 
 
-def greedy(model, ids):
+def greedy(model: Any, ids: Any) -> Any:
     with torch.no_grad():
         return model.generate(torch.tensor([ids]), max_new_tokens=16, do_sample=False, pad_token_id=0)[
             0
         ].tolist()
 
 
-def test_in_fp32_it_says_the_same_on_fifty_prompts(studied, tmp_path):
+def test_in_fp32_it_says_the_same_on_fifty_prompts(studied: Any, tmp_path: Path) -> None:
     result = merge(studied / "a", tmp_path / "merged", "float32")
     assert result.error <= TOLERANCE["float32"]
     base = AutoModelForCausalLM.from_pretrained(base_path("embedded"), dtype=torch.float32)
@@ -47,7 +49,7 @@ def test_in_fp32_it_says_the_same_on_fifty_prompts(studied, tmp_path):
 
 
 @pytest.mark.parametrize("quantize", ["none", "nf4"])
-def test_in_bf16_and_from_a_quantized_base_the_logits_are_the_adapters(tmp_path, quantize):
+def test_in_bf16_and_from_a_quantized_base_the_logits_are_the_adapters(tmp_path: Path, quantize: Any) -> None:
     fields = {
         "base": "embedded",
         "data": {"source": "embedded:rust", "n": 40},
@@ -73,7 +75,9 @@ def test_in_bf16_and_from_a_quantized_base_the_logits_are_the_adapters(tmp_path,
         assert float((mine - theirs).abs().max() / theirs.abs().max()) < 0.1
 
 
-def test_a_merge_that_differs_is_refused_and_leaves_nothing(studied, tmp_path, monkeypatch):
+def test_a_merge_that_differs_is_refused_and_leaves_nothing(
+    studied: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(module.TOLERANCE, "bfloat16", 1e-9)
     with pytest.raises(PacelineError, match=r"off by .* try --dtype float32"):
         merge(studied / "a", tmp_path / "merged")
@@ -83,12 +87,14 @@ def test_a_merge_that_differs_is_refused_and_leaves_nothing(studied, tmp_path, m
         merge(studied / "a", tmp_path / "there")
 
 
-def test_an_unknown_type_is_refused(studied, tmp_path):
+def test_an_unknown_type_is_refused(studied: Any, tmp_path: Path) -> None:
     with pytest.raises(PacelineError, match="no type 'int4'; there are float32, bfloat16, float16"):
         merge(studied / "a", tmp_path / "merged", "int4")
 
 
-def test_gguf_needs_the_converter_and_calls_it(studied, tmp_path, monkeypatch):
+def test_gguf_needs_the_converter_and_calls_it(
+    studied: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("LLAMA_CPP", raising=False)
     with pytest.raises(PacelineError, match="LLAMA_CPP"):
         to_gguf(tmp_path, tmp_path / "x.gguf")

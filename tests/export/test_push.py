@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -23,7 +25,9 @@ FILES = {
 }
 
 
-def test_a_run_is_pushed_private_with_its_card_and_pulled_again(paceline, hub, studied, tmp_path):
+def test_a_run_is_pushed_private_with_its_card_and_pulled_again(
+    paceline: Any, hub: Any, studied: Any, tmp_path: Path
+) -> None:
     done = paceline("push", studied / "b", "--to", "someone/b")
     assert done.returncode == 0, done.stderr
     repository = hub.repositories["someone/b"]
@@ -44,7 +48,7 @@ def test_a_run_is_pushed_private_with_its_card_and_pulled_again(paceline, hub, s
     assert (tmp_path / "back" / "recipe.yaml").read_text() == (studied / "b" / "recipe.yaml").read_text()
 
 
-def test_a_dry_run_asks_nobody(quick, studied, monkeypatch):
+def test_a_dry_run_asks_nobody(quick: Any, studied: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_TOKEN")
     result = push(studied / "a", "someone/a", dry_run=True)
     assert set(result.files) >= FILES
@@ -52,7 +56,7 @@ def test_a_dry_run_asks_nobody(quick, studied, monkeypatch):
     assert quick.asked == []
 
 
-def test_a_dry_run_loads_neither_torch_nor_transformers(studied):
+def test_a_dry_run_loads_neither_torch_nor_transformers(studied: Any) -> None:
     code = (
         "import sys; from pathlib import Path; from paceline.export.push import push;"
         f"push(Path({str(studied / 'a')!r}), 'someone/a', dry_run=True);"
@@ -63,7 +67,7 @@ def test_a_dry_run_loads_neither_torch_nor_transformers(studied):
 
 
 @pytest.mark.parametrize("name", ["x", "bad name/x y", "a/b/c", "someone/-x", "someone/x.git", ""])
-def test_a_name_that_the_hub_would_refuse_is_refused_at_once(quick, studied, name):
+def test_a_name_that_the_hub_would_refuse_is_refused_at_once(quick: Any, studied: Any, name: str) -> None:
     with pytest.raises(ConfigError, match="cannot be a repository on the hub: ") as caught:
         push(studied / "a", name, dry_run=True)
     assert "\n" not in str(caught.value)
@@ -72,7 +76,7 @@ def test_a_name_that_the_hub_would_refuse_is_refused_at_once(quick, studied, nam
     assert quick.asked == []
 
 
-def test_the_merged_model_is_whole(quick, studied):
+def test_the_merged_model_is_whole(quick: Any, studied: Any) -> None:
     assert "model.safetensors" in push(studied / "a", "someone/m", merged=True).files
     weights = load(quick.repositories["someone/m"]["files"]["model.safetensors"])
     assert any(name.endswith("q_proj.weight") for name in weights)
@@ -92,7 +96,7 @@ def test_the_merged_model_is_whole(quick, studied):
         ([("POST .*/commit/.*", 500)] * 90, "the same command goes on"),
     ],
 )
-def test_faults_of_the_hub(quick, studied, faults, message):
+def test_faults_of_the_hub(quick: Any, studied: Any, faults: Any, message: Any) -> None:
     quick.faults += faults
     lines = []
     if message is None:
@@ -109,7 +113,9 @@ def test_faults_of_the_hub(quick, studied, faults, message):
     assert blobs.items() <= quick.blobs.items(), "what the hub had was sent again"
 
 
-def test_the_token_is_in_no_file_and_without_one_nothing_is_asked(quick, studied, monkeypatch):
+def test_the_token_is_in_no_file_and_without_one_nothing_is_asked(
+    quick: Any, studied: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     push(studied / "a", "someone/a")
     assert all(TOKEN.encode() not in data for data in quick.repositories["someone/a"]["files"].values())
     quick.asked.clear()
@@ -119,12 +125,14 @@ def test_the_token_is_in_no_file_and_without_one_nothing_is_asked(quick, studied
     assert quick.asked == []
 
 
-def test_an_unfinished_run_is_not_pushed(quick, tmp_path):
+def test_an_unfinished_run_is_not_pushed(quick: Any, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not finished"):
         push(tmp_path, "someone/a")
 
 
-def test_training_pushes_when_it_ends_and_a_dead_hub_loses_nothing(paceline, hub, tmp_path):
+def test_training_pushes_when_it_ends_and_a_dead_hub_loses_nothing(
+    paceline: Any, hub: Any, tmp_path: Path
+) -> None:
     flags = "--base embedded --data embedded:rust -n 40 --max-steps 1 --run-name x --push-to-hub --no-check"
     train = ["train", *flags.split()]
     hub.faults += [("POST /api/repos/create", 403)]

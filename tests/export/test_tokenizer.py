@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import AutoTokenizer
@@ -14,7 +16,7 @@ TEXT = '<|im_start|>user\nfn main() { println!("Привет, ok?"); }<|im_end|>
 TALK = [{"role": "user", "content": "What is a slice?"}, {"role": "assistant", "content": "A view."}]
 
 
-def check_same(copied, original=embedded.BASE):
+def check_same(copied: Any, original: Any = embedded.BASE) -> None:
     """The copy's ids, chat and ends are the original's."""
     ours, theirs = AutoTokenizer.from_pretrained(copied), AutoTokenizer.from_pretrained(original)
     assert ours(TEXT)["input_ids"] == theirs(TEXT)["input_ids"]
@@ -23,33 +25,33 @@ def check_same(copied, original=embedded.BASE):
 
 
 @pytest.fixture
-def base(tmp_path):
+def base(tmp_path: Path) -> Any:
     """A base's folder, to be changed."""
     shutil.copytree(embedded.BASE, tmp_path / "base")
     return tmp_path / "base"
 
 
 @pytest.fixture
-def target(tmp_path):
+def target(tmp_path: Path) -> Any:
     (tmp_path / "target").mkdir()
     return tmp_path / "target"
 
 
-def test_the_embedded_base(target):
+def test_the_embedded_base(target: Any) -> None:
     files = ["chat_template.jinja", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]
     assert copy_tokenizer("embedded", target) == files
     assert sorted(file.name for file in target.iterdir()) == files
     check_same(target)
 
 
-def test_templates_in_a_folder_of_their_own(base, target):
+def test_templates_in_a_folder_of_their_own(base: Any, target: Any) -> None:
     (base / "additional_chat_templates").mkdir()
     (base / "additional_chat_templates" / "tools.jinja").write_text("{{ messages }}")
     assert "additional_chat_templates/tools.jinja" in copy_tokenizer(str(base), target)
     assert (target / "additional_chat_templates" / "tools.jinja").is_file()
 
 
-def test_a_tokenizer_whose_class_stands_in_the_model_s_config(base, target):
+def test_a_tokenizer_whose_class_stands_in_the_model_s_config(base: Any, target: Any) -> None:
     config = json.loads((base / "tokenizer_config.json").read_text())
     del config["tokenizer_class"]
     (base / "tokenizer_config.json").write_text(json.dumps(config))
@@ -57,7 +59,9 @@ def test_a_tokenizer_whose_class_stands_in_the_model_s_config(base, target):
     check_same(target, base)
 
 
-def test_a_base_on_the_hub_and_then_in_the_cache(quick, target, tmp_path, monkeypatch):
+def test_a_base_on_the_hub_and_then_in_the_cache(
+    quick: Any, target: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
     files = {file.name: file.read_bytes() for file in embedded.BASE.iterdir() if file.is_file()}
     quick.repositories["someone/base"] = {"private": False, "files": files}
@@ -78,7 +82,7 @@ def test_a_base_on_the_hub_and_then_in_the_cache(quick, target, tmp_path, monkey
         copy_tokenizer("someone/other", target)
 
 
-def test_a_base_without_a_tokenizer_is_refused_in_a_line(base, target):
+def test_a_base_without_a_tokenizer_is_refused_in_a_line(base: Any, target: Any) -> None:
     (base / "tokenizer.json").unlink()
     with pytest.raises(ModelError, match="no tokenizer in"):
         copy_tokenizer(str(base), target)

@@ -6,20 +6,22 @@ import subprocess
 import sys
 from collections import namedtuple
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import BertConfig, BertModel
 
+from helpers import MakeBase
 from paceline.cli import main as cli
 
 GOOD = {"prompt": "Question?", "completion": "Answer."}
 
 
 @pytest.fixture
-def paceline(monkeypatch, capsys, tmp_path):
+def paceline(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Any:
     """Runs the command line in this process; returns (exit code, standard error)."""
 
-    def run(*arguments):
+    def run(*arguments: Any) -> Any:
         monkeypatch.setattr(sys, "argv", ["paceline", *map(str, arguments)])
         with pytest.raises(SystemExit) as caught:
             cli.main()
@@ -29,10 +31,10 @@ def paceline(monkeypatch, capsys, tmp_path):
 
 
 @pytest.fixture
-def train(paceline, tiny_base, tmp_path):
+def train(paceline: Any, tiny_base: MakeBase, tmp_path: Path) -> Any:
     """`paceline train` on given rows; fails unless it is refused in one line with nothing written."""
 
-    def run(rows, *flags, base=None, said=None):
+    def run(rows: Any, *flags: Any, base: Any = None, said: Any = None) -> None:
         data = rows
         if isinstance(rows, list):
             data = tmp_path / "rows.jsonl"
@@ -53,33 +55,33 @@ def train(paceline, tiny_base, tmp_path):
     return run
 
 
-def test_missing_file(train):
+def test_missing_file(train: Any) -> None:
     train(Path("nowhere.jsonl"), said="data 'nowhere.jsonl': no such file or folder")
 
 
-def test_broken_json_names_the_line(train):
+def test_broken_json_names_the_line(train: Any) -> None:
     train([GOOD, GOOD, '{"prompt": "x", ', GOOD], said="rows.jsonl line 3: broken JSON")
 
 
-def test_empty_file(train, tmp_path):
+def test_empty_file(train: Any, tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("")
     train(tmp_path / "empty.jsonl", said="the file is empty")
 
 
-def test_columns_of_no_format(train):
+def test_columns_of_no_format(train: Any) -> None:
     train([{"foo": 1}], said="no format has the columns foo (known: strandset: ")
 
 
-def test_a_row_without_its_column_is_numbered(train):
+def test_a_row_without_its_column_is_numbered(train: Any) -> None:
     train([GOOD, GOOD, {"prompt": "x"}], said="row 3: column 'completion' is missing or null")
 
 
-def test_unknown_role(train):
+def test_unknown_role(train: Any) -> None:
     rows = [{"messages": [{"role": "robot", "content": "x"}]}]
     train(rows, said="row 1: unknown role 'robot'; known: assistant, system, tool, user")
 
 
-def test_too_many_conversations_without_an_answer(train):
+def test_too_many_conversations_without_an_answer(train: Any) -> None:
     talk = {"messages": [{"role": "user", "content": "x"}]}
     whole = {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}]}
     train(
@@ -88,7 +90,7 @@ def test_too_many_conversations_without_an_answer(train):
     )
 
 
-def test_all_rows_too_long(train, sums):
+def test_all_rows_too_long(train: Any, sums: str) -> None:
     train(Path(sums), "--max-length", 8, said="examples are longer than max_length 8 (the shortest has")
 
 
@@ -104,18 +106,18 @@ def test_all_rows_too_long(train, sums):
         ("--format", "alpaca", "format alpaca needs column 'instruction'"),
     ],
 )
-def test_bad_recipe(train, sums, flag, value, said):
+def test_bad_recipe(train: Any, sums: str, flag: Any, value: Any, said: Any) -> None:
     train(Path(sums), flag, value, said=said)
 
 
-def test_tokenizer_without_chat_template(train, sums, tiny_base, tmp_path):
+def test_tokenizer_without_chat_template(train: Any, sums: str, tiny_base: MakeBase, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     shutil.copytree(tiny_base("qwen3"), bare)
     (bare / "chat_template.jinja").unlink()
     train(Path(sums), base=bare, said="has no chat template; put a `chat_template.jinja`")
 
 
-def test_base_that_is_no_causal_lm(train, sums, tmp_path):
+def test_base_that_is_no_causal_lm(train: Any, sums: str, tmp_path: Path) -> None:
     BertModel(
         BertConfig(
             vocab_size=10, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
@@ -124,11 +126,13 @@ def test_base_that_is_no_causal_lm(train, sums, tmp_path):
     train(Path(sums), base=tmp_path / "bert", said="is a BertModel, not a causal language model")
 
 
-def test_base_that_does_not_exist(train, sums):
+def test_base_that_does_not_exist(train: Any, sums: str) -> None:
     train(Path(sums), base="nobody/nothing", said="base 'nobody/nothing'")
 
 
-def test_directory_of_another_recipe_shows_the_difference(paceline, tiny_base, sums, tmp_path):
+def test_directory_of_another_recipe_shows_the_difference(
+    paceline: Any, tiny_base: MakeBase, sums: str, tmp_path: Path
+) -> None:
     arguments = ("train", "--base", tiny_base("qwen3"), "--data", sums, "--max-steps", 1, "--runs", tmp_path)
     assert paceline(*arguments)[0] == 0
     before = (tmp_path / "run" / "recipe.yaml").read_bytes()
@@ -138,26 +142,28 @@ def test_directory_of_another_recipe_shows_the_difference(paceline, tiny_base, s
     assert (tmp_path / "run" / "recipe.yaml").read_bytes() == before
 
 
-def test_directory_that_is_something_else(paceline, tiny_base, sums, tmp_path):
+def test_directory_that_is_something_else(
+    paceline: Any, tiny_base: MakeBase, sums: str, tmp_path: Path
+) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.txt").write_text("precious")
     code, errors = paceline("train", "--base", tiny_base("qwen3"), "--data", sums, "--runs", tmp_path)
     assert (code, "is no run directory" in errors) == (2, True)
 
 
-def test_full_disk_is_noticed_before_training(train, sums, monkeypatch):
+def test_full_disk_is_noticed_before_training(train: Any, sums: str, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - 1000, 1000))
     train(Path(sums), said="MB free on this disk")
 
 
-def test_place_that_cannot_be_written(paceline, tiny_base, sums):
+def test_place_that_cannot_be_written(paceline: Any, tiny_base: MakeBase, sums: str) -> None:
     code, errors = paceline("train", "--base", tiny_base("qwen3"), "--data", sums, "--runs", "/proc/paceline")
     assert code == 2
     assert "error: /proc/paceline: cannot be written" in errors
 
 
-def test_debug_shows_the_traceback(tiny_base):
+def test_debug_shows_the_traceback(tiny_base: MakeBase) -> None:
     command = [sys.executable, "-m", "paceline", "train", "--base", "b", "--data", "nowhere.jsonl", "--debug"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "Traceback" in done.stderr
@@ -194,11 +200,11 @@ def test_debug_shows_the_traceback(tiny_base):
         ),
     ],
 )
-def test_features_that_cannot_work(train, flags, said):
+def test_features_that_cannot_work(train: Any, flags: Any, said: Any) -> None:
     train("embedded:twix", *flags, base="embedded", said=said)
 
 
-def test_a_run_cannot_start_from_a_later_one(paceline, tmp_path):
+def test_a_run_cannot_start_from_a_later_one(paceline: Any, tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text(
         "recipe: {base: embedded, data: 'embedded:rust'}\nruns: [{name: a, init_from: b}, {name: b}]\n"
@@ -208,6 +214,6 @@ def test_a_run_cannot_start_from_a_later_one(paceline, tmp_path):
     assert "run a starts from 'b', which must stand before it in the file" in errors
 
 
-def test_cleaning_into_an_unknown_kind_of_file(paceline, tmp_path):
+def test_cleaning_into_an_unknown_kind_of_file(paceline: Any, tmp_path: Path) -> None:
     code, errors = paceline("data", "clean", "embedded:rust", "-o", tmp_path / "rows.txt")
     assert (code, errors) == (2, f"error: {tmp_path / 'rows.txt'}: the ending must be .parquet or .jsonl\n")

@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from helpers import adapter_bytes
+from helpers import MakeBase, adapter_bytes
 from paceline.runs.directory import RunDirectory
 from paceline.runs.events import read_events
 
@@ -20,7 +22,7 @@ TIMES = ("seconds",)
 
 
 @pytest.fixture(scope="module")
-def study_file(tiny_base, sums, tmp_path_factory):
+def study_file(tiny_base: MakeBase, sums: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
     content = {
         "study": "killed",
         "recipe": {
@@ -44,30 +46,30 @@ def study_file(tiny_base, sums, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def whole(study_file):
+def whole(study_file: Any) -> Any:
     """The study that nobody stopped."""
     finish(study_file, study_file.parent / "whole")
     return study_file.parent / "whole" / "killed"
 
 
-def start(study_file, runs):
+def start(study_file: Any, runs: Any) -> Any:
     command = [sys.executable, "-m", "paceline", "study", "run", str(study_file), "--runs", str(runs)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
 
 
-def finish(study_file, runs):
+def finish(study_file: Any, runs: Any) -> None:
     process = start(study_file, runs)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors.decode()
 
 
-def log(folder):
+def log(folder: Any) -> Any:
     events = [event for event in read_events(folder / "events.jsonl") if event.get("rule") not in OF_TIME]
     return [{key: value for key, value in event.items() if key not in TIMES} for event in events]
 
 
-def assert_same(left, right):
+def assert_same(left: Any, right: Any) -> None:
     for name in ("a", "b"):
         assert adapter_bytes(left / name) == adapter_bytes(right / name)
         assert log(left / name) == log(right / name)
@@ -76,12 +78,12 @@ def assert_same(left, right):
         ).read_bytes()
 
 
-def wait_for_training(runs, process):
+def wait_for_training(runs: Any, process: Any) -> None:
     while process.poll() is None and not (runs / "killed" / "b" / "events.jsonl").exists():
         time.sleep(0.02)
 
 
-def test_killed_at_ten_random_moments(study_file, whole, tmp_path):
+def test_killed_at_ten_random_moments(study_file: Any, whole: Any, tmp_path: Path) -> None:
     rng = random.Random(3)
     kills = 0
     while kills < 10:
@@ -100,7 +102,7 @@ def test_killed_at_ten_random_moments(study_file, whole, tmp_path):
     assert_same(whole, tmp_path / "killed" / "killed")
 
 
-def test_interrupted_saves_says_how_to_go_on_and_goes_on(study_file, whole, tmp_path):
+def test_interrupted_saves_says_how_to_go_on_and_goes_on(study_file: Any, whole: Any, tmp_path: Path) -> None:
     process = start(study_file, tmp_path / "stopped")
     wait_for_training(tmp_path / "stopped", process)
     time.sleep(0.3)
@@ -114,7 +116,7 @@ def test_interrupted_saves_says_how_to_go_on_and_goes_on(study_file, whole, tmp_
     assert_same(whole, tmp_path / "stopped" / "killed")
 
 
-def test_a_torn_line_and_a_torn_checkpoint_are_not_read(study_file, whole, tmp_path):
+def test_a_torn_line_and_a_torn_checkpoint_are_not_read(study_file: Any, whole: Any, tmp_path: Path) -> None:
     """What a power cut can leave: half a line in the log, and a checkpoint folder that never got its name."""
     process = start(study_file, tmp_path / "torn")
     while process.poll() is None and not list((tmp_path / "torn").glob("killed/a/checkpoints/step-*")):

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,9 @@ runs:
 """
 
 
-def test_a_job_is_started_followed_and_brought_back(paceline, hub, studied, tmp_path):
+def test_a_job_is_started_followed_and_brought_back(
+    paceline: Any, hub: Any, studied: Any, tmp_path: Path
+) -> None:
     (tmp_path / "study.yaml").write_text(STUDY)
     hub.repositories["someone/paceline-little"] = {
         "private": True,
@@ -36,7 +40,9 @@ def test_a_job_is_started_followed_and_brought_back(paceline, hub, studied, tmp_
     assert (tmp_path / "back" / "runs" / "little" / "one" / "status.json").is_file()
 
 
-def test_a_job_that_fails_is_told_and_what_it_had_done_is_brought(paceline, hub, tmp_path):
+def test_a_job_that_fails_is_told_and_what_it_had_done_is_brought(
+    paceline: Any, hub: Any, tmp_path: Path
+) -> None:
     (tmp_path / "study.yaml").write_text(STUDY)
     hub.ends = "ERROR"
     hub.faults += [("GET .*/logs", 429), ("GET /api/jobs/someone/job0", 0)]
@@ -58,7 +64,9 @@ def test_a_job_that_fails_is_told_and_what_it_had_done_is_brought(paceline, hub,
         (429, None),
     ],
 )
-def test_a_hub_that_starts_no_job_is_told_and_never_asked_twice_for_one(quick, tmp_path, status, said):
+def test_a_hub_that_starts_no_job_is_told_and_never_asked_twice_for_one(
+    quick: Any, tmp_path: Path, status: Any, said: Any
+) -> None:
     (tmp_path / "study.yaml").write_text(STUDY)
     quick.faults += [("POST /api/jobs/someone", status)]
     told = []
@@ -74,7 +82,7 @@ def test_a_hub_that_starts_no_job_is_told_and_never_asked_twice_for_one(quick, t
     assert TOKEN not in " ".join(told)
 
 
-def test_local_data_is_refused_before_anything_is_asked(paceline, hub, tmp_path):
+def test_local_data_is_refused_before_anything_is_asked(paceline: Any, hub: Any, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"prompt": "x", "completion": "y"}\n')
     (tmp_path / "study.yaml").write_text(STUDY.replace('"embedded:rust"', "rows.jsonl"))
     done = paceline("launch", "study.yaml", "--on", "hf-jobs")
@@ -83,7 +91,7 @@ def test_local_data_is_refused_before_anything_is_asked(paceline, hub, tmp_path)
     assert hub.asked == []
 
 
-def test_what_runs_inside_the_job_trains_reports_and_gives_back(quick, tmp_path):
+def test_what_runs_inside_the_job_trains_reports_and_gives_back(quick: Any, tmp_path: Path) -> None:
     from paceline.launch import job
 
     quick.repositories["someone/paceline-little"] = {"private": True, "files": {"study.yaml": STUDY.encode()}}

@@ -62,7 +62,7 @@ print(launch(Path(sys.argv[1]), sys.argv[2], None, 2, print), flush=True)
 """
 
 
-def test_cohorts_are_even_and_keep_families_together(tmp_path):
+def test_cohorts_are_even_and_keep_families_together(tmp_path: Path) -> None:
     (tmp_path / "six.yaml").write_text(STUDY)
     study = load_study(tmp_path / "six.yaml")
     parts = split_study(study, 2)
@@ -75,7 +75,7 @@ def test_cohorts_are_even_and_keep_families_together(tmp_path):
     assert len(split_study(study, 50)) == 5
 
 
-def test_a_node_dies_and_the_adapters_are_the_local_ones(tmp_path):
+def test_a_node_dies_and_the_adapters_are_the_local_ones(tmp_path: Path) -> None:
     (tmp_path / "six.yaml").write_text(STUDY)
     environment = {**os.environ, **QUIET}
     done = subprocess.run(
@@ -132,7 +132,7 @@ except PacelineError as error:
 """
 
 
-def test_a_cohort_that_fits_on_no_node_is_refused(tmp_path):
+def test_a_cohort_that_fits_on_no_node_is_refused(tmp_path: Path) -> None:
     (tmp_path / "six.yaml").write_text(STUDY.split("  - {name: b")[0])
     done = subprocess.run(
         [sys.executable, "-c", SMALL, str(tmp_path / "six.yaml"), str(tmp_path / "shared")],
@@ -148,7 +148,7 @@ def test_a_cohort_that_fits_on_no_node_is_refused(tmp_path):
     assert not (tmp_path / "shared").exists()
 
 
-def test_a_task_goes_to_a_gpu_that_is_large_enough():
+def test_a_task_goes_to_a_gpu_that_is_large_enough() -> None:
     kinds = {"T4": 16, "A100": 80, "H100": 80}
     assert _where(40, kinds)["label_selector"] == {GPU_KIND: "in(A100, H100)"}
     assert _where(10, kinds)["label_selector"] == {GPU_KIND: "in(A100, H100, T4)"}
@@ -156,7 +156,7 @@ def test_a_task_goes_to_a_gpu_that_is_large_enough():
     assert _where(10, {})["memory"] == 10
 
 
-def test_behind_a_url_runs_are_copied_there_and_go_on_from_there(tmp_path):
+def test_behind_a_url_runs_are_copied_there_and_go_on_from_there(tmp_path: Path) -> None:
     from paceline.launch.ray import _Local
 
     (tmp_path / "s.yaml").write_text(STUDY.replace("max_steps: 20", "max_steps: 4"))

@@ -5,6 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +33,7 @@ runs: [RUNS]
 
 
 @pytest.fixture
-def server(tmp_path):
+def server(tmp_path: Path) -> Iterator[Any]:
     """Trackio's own server; gives its address with the write token, and what reads its store."""
     environment = {**os.environ, "TRACKIO_DIR": str(tmp_path / "server"), "GRADIO_SERVER_PORT": "7990"}
     process = subprocess.Popen(
@@ -42,7 +45,7 @@ def server(tmp_path):
     )
     url = next(line.split()[1] for line in process.stdout if line.startswith("at "))
 
-    def stored():
+    def stored() -> Any:
         return json.loads(
             subprocess.run(
                 [sys.executable, "-c", READ], env=environment, capture_output=True, text=True, check=True
@@ -54,7 +57,7 @@ def server(tmp_path):
     process.wait()
 
 
-def train(paceline, tmp_path, space=None, server=None, names="ab"):
+def train(paceline: Any, tmp_path: Path, space: Any = None, server: Any = None, names: Any = "ab") -> Any:
     """Trains a study that is tracked; gives its losses by run."""
     runs = ", ".join(f"{{name: {name}, seed: {seed}}}" for seed, name in enumerate(names))
     (tmp_path / "two.yaml").write_text(
@@ -73,7 +76,7 @@ def train(paceline, tmp_path, space=None, server=None, names="ab"):
     return losses
 
 
-def test_two_runs_reach_a_server(paceline, server, tmp_path):
+def test_two_runs_reach_a_server(paceline: Any, server: Any, tmp_path: Path) -> None:
     url, stored = server
     losses = train(paceline, tmp_path, server=url)
     lines = stored()
@@ -89,7 +92,7 @@ def test_two_runs_reach_a_server(paceline, server, tmp_path):
     ]
 
 
-def test_the_address_of_a_server_is_no_space(paceline, tmp_path):
+def test_the_address_of_a_server_is_no_space(paceline: Any, tmp_path: Path) -> None:
     done = paceline(
         "train",
         "--base",
@@ -108,13 +111,13 @@ def test_the_address_of_a_server_is_no_space(paceline, tmp_path):
     assert "very-secret" not in done.stderr
 
 
-def test_a_faulty_server_harms_no_run(paceline, hub, tmp_path):
+def test_a_faulty_server_harms_no_run(paceline: Any, hub: Any, tmp_path: Path) -> None:
     hub.faults += [("GET /version", 500), ("GET /config", 429), ("POST /.*", 401)] * 3
     train(paceline, tmp_path, server=f"{hub.url}?write_token=very-secret")
     assert hub.asked, "the server was never asked"
 
 
-def test_a_new_space_is_private(paceline, hub, tmp_path):
+def test_a_new_space_is_private(paceline: Any, hub: Any, tmp_path: Path) -> None:
     train(paceline, tmp_path, space="someone/dashboard")
     space = hub.repositories["someone/dashboard"]
     assert space["private"]
@@ -123,7 +126,7 @@ def test_a_new_space_is_private(paceline, hub, tmp_path):
     assert not any(TOKEN.encode() in data for data in space["files"].values())
 
 
-def test_a_hub_that_refuses_a_space_harms_no_run(paceline, hub, tmp_path):
+def test_a_hub_that_refuses_a_space_harms_no_run(paceline: Any, hub: Any, tmp_path: Path) -> None:
     hub.faults += [("POST /api/repos/create", status) for status in (401, 403, 409, 429, 500)]
     train(paceline, tmp_path, space="someone/dashboard", names="abcde")  # each run asks for the space
     assert not hub.faults

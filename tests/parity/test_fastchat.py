@@ -8,6 +8,7 @@ import re
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,18 +36,18 @@ class _Conversation:
 
     roles = ("user", "assistant")
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.system, self.turns = "", []
 
-    def set_system_message(self, text):
+    def set_system_message(self, text: Any) -> None:
         self.system = text
 
-    def append_message(self, role, text):
+    def append_message(self, role: Any, text: Any) -> None:
         self.turns.append(text)
 
 
 @pytest.fixture
-def fastchat(monkeypatch):
+def fastchat(monkeypatch: pytest.MonkeyPatch) -> Any:
     """fastchat.llm_judge.common without its model zoo; the judge's model is replaced by a recorded reply."""
     zoo = types.ModuleType("fastchat.model.model_adapter")
     zoo.get_conversation_template, zoo.ANTHROPIC_MODEL_LIST, zoo.OPENAI_MODEL_LIST = (
@@ -63,7 +64,7 @@ def fastchat(monkeypatch):
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Any:
     """80 questions of the benchmark's shape; MT_BENCH names a folder with the published ones."""
     if "MT_BENCH" in os.environ:
         return os.environ["MT_BENCH"]
@@ -103,14 +104,20 @@ def folder(tmp_path):
 class _Recorded:
     name, comparable, usage = "recorded", True, None
 
-    def __init__(self, replies):
+    def __init__(self, replies: Any) -> None:
         self.replies = replies
 
-    def grade(self, cases, done):
+    def grade(self, cases: Any, done: Any) -> Any:
         return [Grade(rating=read_rating(reply), reply=reply) for reply in self.replies]
 
 
-def test_questions_prompts_ratings_and_averages(fastchat, folder, tmp_path, monkeypatch, capsys):
+def test_questions_prompts_ratings_and_averages(
+    fastchat: Any,
+    folder: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     rng = random.Random(0)
     questions, templates = load_questions(folder), load_templates(f"{folder}/judge_prompts.jsonl")
     assert len(questions) == 80
@@ -129,7 +136,13 @@ def test_questions_prompts_ratings_and_averages(fastchat, folder, tmp_path, monk
     for q, turn in places:
         asked = {}
 
-        def recorded(model, conversation, asked=asked, reply=replies[q.id, turn], **options):
+        def recorded(
+            model: Any,
+            conversation: Any,
+            asked: Any = asked,
+            reply: Any = replies[q.id, turn],
+            **options: Any,
+        ) -> Any:
             asked["messages"] = [("system", conversation.system), ("user", conversation.turns[0])]
             return reply
 

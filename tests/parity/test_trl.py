@@ -1,6 +1,7 @@
 """A recipe means what it means in TRL: the same losses, rates and norms, and the same adapter in PEFT."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_t
 from transformers import AutoModelForCausalLM
 from trl import SFTConfig, SFTTrainer
 
+from helpers import MakeBase, MakeRecipe, MakeStudy
 from paceline.model.base import load_base
 from paceline.model.batch import Segment, pack_sequences, use_batch
 from paceline.model.quantization import BaseFormat
@@ -57,7 +59,7 @@ RECIPES = {
 }
 
 
-def trl_log(recipe, prepared, adapter_folder: Path, out: Path) -> list[dict]:
+def trl_log(recipe: Any, prepared: Any, adapter_folder: Path, out: Path) -> list[dict]:
     """The log of SFTTrainer on the same examples in the same order, from the same first adapter."""
     assert prepared.plan.steps_per_epoch >= STEPS
     cut = recipe.max_length
@@ -110,7 +112,7 @@ def trl_log(recipe, prepared, adapter_folder: Path, out: Path) -> list[dict]:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_step_equals_trl(name, recipe, study, tmp_path):
+def test_every_step_equals_trl(name: str, recipe: MakeRecipe, study: MakeStudy, tmp_path: Path) -> None:
     ours = recipe(max_steps=STEPS, lora_dropout=0, **RECIPES[name])
     prepared = Preparer().prepare(ours)
     start = load_base(ours.base).new_adapter(ours)
@@ -134,7 +136,7 @@ def test_every_step_equals_trl(name, recipe, study, tmp_path):
     )
 
 
-def our_logits(base_folder: str, recipe, adapter_folder: Path, ids: torch.Tensor) -> torch.Tensor:
+def our_logits(base_folder: str, recipe: Any, adapter_folder: Path, ids: torch.Tensor) -> torch.Tensor:
     base = load_base(base_folder)
     adapter = base.new_adapter(recipe)
     adapter.load(adapter_folder)
@@ -143,7 +145,7 @@ def our_logits(base_folder: str, recipe, adapter_folder: Path, ids: torch.Tensor
         return base.hidden(batch) @ base.head.t()
 
 
-def test_our_adapter_loads_in_peft(recipe, study, tmp_path):
+def test_our_adapter_loads_in_peft(recipe: MakeRecipe, study: MakeStudy, tmp_path: Path) -> None:
     ours = recipe(max_steps=6, lora_r=8)
     train_study(study(run=ours), tmp_path)
     ids = torch.arange(10, 90)
@@ -159,7 +161,9 @@ def test_our_adapter_loads_in_peft(recipe, study, tmp_path):
 
 
 @pytest.mark.parametrize("architecture", ["qwen3", "qwen2", "llama", "mistral"])
-def test_an_adapter_of_peft_loads_in_ours(architecture, tiny_base, recipe, tmp_path):
+def test_an_adapter_of_peft_loads_in_ours(
+    architecture: Any, tiny_base: MakeBase, recipe: MakeRecipe, tmp_path: Path
+) -> None:
     ours = recipe(
         base=tiny_base(architecture), lora_r=4, target_modules=["q_proj", "o_proj", "up_proj", "down_proj"]
     )

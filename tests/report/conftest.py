@@ -1,11 +1,14 @@
 """A small study with everything in it that a report shows, some of it hostile; and a browser that has no network."""
 
 import json
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
+from helpers import MakeBase
 from paceline.config.load import make_recipe
 from paceline.config.study import Run, Study
 from paceline.evaluate.study import evaluate_study
@@ -19,7 +22,7 @@ EVIL = (
 
 
 @pytest.fixture(scope="session")
-def studied(tiny_base, tmp_path_factory):
+def studied(tiny_base: MakeBase, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Three runs on rows of several tasks, evaluated; objective, hypothesis, questions and answers hold markup."""
     folder = tmp_path_factory.mktemp("report") / "study"
     evaluations = {
@@ -52,18 +55,18 @@ def studied(tiny_base, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def facts(studied):
+def facts(studied: Any) -> Any:
     return collect_study(studied)
 
 
 @pytest.fixture(scope="session")
-def written(facts, tmp_path_factory):
+def written(facts: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The facts, report.md and report.html."""
     return facts, *write_report(facts, tmp_path_factory.mktemp("out"), price=2.0)
 
 
 @pytest.fixture(scope="session")
-def browser(tmp_path_factory):
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     options = webdriver.ChromeOptions()
     options.binary_location = "/usr/bin/chromium"
     flags = (

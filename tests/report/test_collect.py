@@ -1,5 +1,8 @@
 """What is read from run directories."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from paceline.errors import PacelineError
@@ -8,7 +11,7 @@ from paceline.report.export import write_report
 from paceline.runs.losses import ExampleLosses
 
 
-def test_facts_hold_every_run_and_what_was_evaluated(facts):
+def test_facts_hold_every_run_and_what_was_evaluated(facts: Any) -> None:
     assert [run.name for run in facts.runs] == ["plain", "faster", "twin"]
     for run in facts.runs:
         assert run.state == "finished"
@@ -22,16 +25,18 @@ def test_facts_hold_every_run_and_what_was_evaluated(facts):
     assert facts.runs[1].differences == {"lr": (3e-3, 1e-2)}
 
 
-def test_samples_are_the_best_run_s_answers_beside_the_base_s(facts):
+def test_samples_are_the_best_run_s_answers_beside_the_base_s(facts: Any) -> None:
     assert facts.samples_of == facts.comparison.best[0]
     assert len(facts.samples) == 3
     assert all(sample.question and sample.before and sample.after for sample in facts.samples)
 
 
-def test_each_file_of_losses_is_read_once(studied, monkeypatch, tmp_path):
+def test_each_file_of_losses_is_read_once(
+    studied: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     read, files = ExampleLosses.read, []
 
-    def counting(path):
+    def counting(path: Any) -> Any:
         files.append(path)
         return read(path)
 
@@ -40,7 +45,7 @@ def test_each_file_of_losses_is_read_once(studied, monkeypatch, tmp_path):
     assert len(files) == len(set(files)) == 4, "three runs, and the base once"
 
 
-def test_a_single_run_has_a_report_too(studied, tmp_path):
+def test_a_single_run_has_a_report_too(studied: Any, tmp_path: Path) -> None:
     write_report(collect_study(studied / "plain"), tmp_path)
     assert "plain" in (tmp_path / "report.md").read_text()
     with pytest.raises(PacelineError, match="neither a run directory"):

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from paceline.stats.intervals import Interval
 from paceline.stats.paired import Difference
 
 
-def test_every_number_of_a_conclusion_is_in_the_tables(written):
+def test_every_number_of_a_conclusion_is_in_the_tables(written: Any) -> None:
     facts, markdown, _ = written
     tables = "\n".join(line for line in markdown.read_text().splitlines() if line.startswith("|"))
     sentences = conclusions(facts)
@@ -23,7 +24,7 @@ def test_every_number_of_a_conclusion_is_in_the_tables(written):
     assert f"{base:.4f}" in tables
 
 
-def test_a_tie_says_how_many_examples_would_tell(facts):
+def test_a_tie_says_how_many_examples_would_tell(facts: Any) -> None:
     for name, pair in facts.pairs.items():
         sentence = next(s for s in conclusions(facts) if name in s and ("beats" in s or "told apart" in s))
         if pair.verdict == "tie":
@@ -33,11 +34,11 @@ def test_a_tie_says_how_many_examples_would_tell(facts):
             assert f"{pair.delta:.3f} ±" in sentence
 
 
-def share(value, n=50):
+def share(value: Any, n: Any = 50) -> Any:
     return Interval(value=value, low=value - 0.1, high=value + 0.1, n=n)
 
 
-def with_code(facts, name, change):
+def with_code(facts: Any, name: Any, change: Any) -> Any:
     """The study with one run's 41% against the base's 38% of 50 tasks."""
     rates = {"base": (0.38, None), name: (0.41, change)}
     scores = {
@@ -58,13 +59,13 @@ def with_code(facts, name, change):
         (0.01, 0.05, "measurably more (+3.0 points, 95% from +1.0 to +5.0)."),
     ],
 )
-def test_passed_tasks_have_an_interval_and_a_verdict(facts, low, high, words):
+def test_passed_tasks_have_an_interval_and_a_verdict(facts: Any, low: Any, high: Any, words: Any) -> None:
     change = Difference(delta=0.03, low=low, high=high, n=50, observations=50, better="higher")
     sentence = f"faster passes 41.0% of 50 rust tasks, the base 38.0%: {words}"
     assert sentence in conclusions(with_code(facts, "faster", change))
 
 
-def test_a_run_better_than_the_baseline_on_tasks_is_named(facts):
+def test_a_run_better_than_the_baseline_on_tasks_is_named(facts: Any) -> None:
     change = Difference(delta=0.1, low=0.02, high=0.2, n=50, observations=50, better="higher")
     code = with_code(facts, "faster", change)
     study = replace(code, from_baseline=replace(facts.from_baseline, code={"rust": {"faster": change}}))
@@ -73,13 +74,13 @@ def test_a_run_better_than_the_baseline_on_tasks_is_named(facts):
     assert expected in conclusions_about(study, "faster")
 
 
-def test_conclusions_about_a_run_are_not_those_of_one_with_a_longer_name(facts):
+def test_conclusions_about_a_run_are_not_those_of_one_with_a_longer_name(facts: Any) -> None:
     renamed = replace(facts, runs=[replace(facts.runs[0], name="twin-2"), *facts.runs[1:]])
     own = conclusions_about(renamed, "twin")
     assert own
     assert not any(sentence.startswith("twin-2") for sentence in own)
 
 
-def test_nothing_finished_nothing_concluded(facts):
+def test_nothing_finished_nothing_concluded(facts: Any) -> None:
     nothing = replace(facts, comparison=None, runs=[])
     assert conclusions(nothing) == ["No run has finished: there is nothing to conclude."]

@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import axe_core_python
 import pytest
@@ -12,7 +13,7 @@ from paceline.report.export import write_report
 
 
 @pytest.fixture(scope="module")
-def page(studied, browser, tmp_path_factory):
+def page(studied: Any, browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     _, html = write_report(collect_study(studied), tmp_path_factory.mktemp("page"))
     browser.get("about:blank")  # away from the browser's own start page and what that loads
     browser.get_log("performance")
@@ -20,7 +21,7 @@ def page(studied, browser, tmp_path_factory):
     return browser
 
 
-def wait(browser, script):
+def wait(browser: Any, script: Any) -> Any:
     for _ in range(200):
         if found := browser.execute_script(script):
             return found
@@ -28,7 +29,7 @@ def wait(browser, script):
     raise AssertionError(f"never true: {script}")
 
 
-def test_curves_are_drawn_and_nothing_is_asked_of_any_host(page):
+def test_curves_are_drawn_and_nothing_is_asked_of_any_host(page: Any) -> None:
     for number in range(4):
         page.execute_script("document.querySelectorAll('.chart')[arguments[0]].scrollIntoView()", number)
         wait(
@@ -42,14 +43,14 @@ def test_curves_are_drawn_and_nothing_is_asked_of_any_host(page):
     assert [entry for entry in page.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
-def test_what_others_wrote_does_nothing(page):
+def test_what_others_wrote_does_nothing(page: Any) -> None:
     assert page.execute_script("return window.evil") is None
     assert page.execute_script("return [...document.images].length") == 0
     assert "<script>" in page.execute_script("return document.body.innerText")
 
 
-def test_the_table_sorts(page):
-    def losses():
+def test_the_table_sorts(page: Any) -> None:
+    def losses() -> Any:
         return page.execute_script(
             "return [...document.querySelectorAll('table.sortable')[0].tBodies[0].rows].map(r => +r.cells[1].dataset.value)"
         )
@@ -65,7 +66,7 @@ def test_the_table_sorts(page):
     )
 
 
-def test_the_axis_changes(page):
+def test_the_axis_changes(page: Any) -> None:
     page.execute_script("document.querySelector('[data-x=tokens][aria-pressed]').click()")
     wait(page, "return document.querySelector('.chart').layout.xaxis.title.text === 'tokens'")
     assert max(page.execute_script("return document.querySelector('.chart').data[0].x")) > 100
@@ -73,7 +74,7 @@ def test_the_axis_changes(page):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1200, 390])
-def test_no_serious_accessibility_fault(page, scheme, width):
+def test_no_serious_accessibility_fault(page: Any, scheme: Any, width: Any) -> None:
     page.execute_cdp_cmd(
         "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
     )

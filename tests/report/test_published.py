@@ -1,11 +1,13 @@
 """Measured figures beside published ones."""
 
+from typing import Any
+
 import pytest
 
 from paceline.report.published import against_published
 
 
-def test_published_figures_stand_beside_the_measured_ones(written):
+def test_published_figures_stand_beside_the_measured_ones(written: Any) -> None:
     facts, markdown, _ = written
     figures = {(figure.run, figure.name): figure for figure in against_published(facts)}
     assert figures["plain", "eval_loss"].published == 1.25

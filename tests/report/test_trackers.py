@@ -4,12 +4,14 @@ import math
 import sys
 import types
 from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from helpers import StopWhen
+from helpers import MakeRecipe, MakeStudy, StopWhen
 from paceline.errors import ConfigError, MissingExtra
 from paceline.report.trackers import Trackers, check_trackers, registry
 from paceline.report.trackers.base import figures
@@ -21,13 +23,13 @@ from paceline.training.study import TrainingOptions, train_study
 LOSS = {"train/loss": 2.0, "train/lr": 1e-4}
 
 
-def logged_losses(folder):
+def logged_losses(folder: Any) -> Any:
     """{step: loss} of a run's log."""
     return {event.step: event.loss for event in of_kind(read_events(folder / "events.jsonl"), TrainEvent)}
 
 
 @pytest.fixture
-def run(recipe, tmp_path):
+def run(recipe: MakeRecipe, tmp_path: Path) -> Any:
     """A run as a tracker sees it."""
     directory = RunDirectory(tmp_path / "study" / "a")
     made = recipe(track_project="mine", lora_r=8)
@@ -35,7 +37,9 @@ def run(recipe, tmp_path):
     return types.SimpleNamespace(name="a", study="study", directory=directory, recipe=made)
 
 
-def test_tensorboard_has_every_logged_loss_once_also_after_a_stop(recipe, study, tmp_path):
+def test_tensorboard_has_every_logged_loss_once_also_after_a_stop(
+    recipe: MakeRecipe, study: MakeStudy, tmp_path: Path
+) -> None:
     tracked = study(a=recipe(max_steps=6, eval_steps=3, save_steps=1, track="tensorboard"))
     stop = StopWhen(lambda cohort: cohort.runs[0].step >= 4)
     for others in ([stop], []):
@@ -49,7 +53,13 @@ def test_tensorboard_has_every_logged_loss_once_also_after_a_stop(recipe, study,
     assert {point.step for point in curves.Scalars("eval/loss")} == {0, 3, 6}
 
 
-def test_trackio_gets_project_run_recipe_and_figures(recipe, study, tmp_path, monkeypatch, capsys):
+def test_trackio_gets_project_run_recipe_and_figures(
+    recipe: MakeRecipe,
+    study: MakeStudy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     from trackio.sqlite_storage import SQLiteStorage
 
@@ -63,7 +73,9 @@ def test_trackio_gets_project_run_recipe_and_figures(recipe, study, tmp_path, mo
     assert capsys.readouterr().out == ""
 
 
-def test_wandb_runs_are_open_at_once_and_go_on_under_their_id(run, monkeypatch):
+def test_wandb_runs_are_open_at_once_and_go_on_under_their_id(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wandb = MagicMock()
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     for _ in range(2):
@@ -81,7 +93,9 @@ def test_wandb_runs_are_open_at_once_and_go_on_under_their_id(run, monkeypatch):
     assert wandb.init.return_value.finish.call_count == 2
 
 
-def test_mlflow_gets_parameters_and_metrics_and_goes_on_under_its_id(run, monkeypatch):
+def test_mlflow_gets_parameters_and_metrics_and_goes_on_under_its_id(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     entities = types.SimpleNamespace(Metric=lambda *fields: fields, Param=lambda *fields: fields)
     client = MagicMock()
     client.get_experiment_by_name.return_value = None
@@ -106,7 +120,7 @@ def test_mlflow_gets_parameters_and_metrics_and_goes_on_under_its_id(run, monkey
     client.set_terminated.assert_called_with("id-of-the-server")
 
 
-def test_a_tracker_of_another_package(monkeypatch, recipe):
+def test_a_tracker_of_another_package(monkeypatch: pytest.MonkeyPatch, recipe: MakeRecipe) -> None:
     entry = EntryPoint("theirs", "collections:Counter", registry.GROUP)
     broken = EntryPoint("broken", "no_such_package:Tracker", registry.GROUP)
     entries = {"theirs": [entry], "broken": [broken], None: [entry, broken]}
@@ -119,21 +133,25 @@ def test_a_tracker_of_another_package(monkeypatch, recipe):
         check_trackers([recipe(), unknown])
 
 
-def test_an_unknown_tracker_is_refused_with_the_nearest_name(recipe):
+def test_an_unknown_tracker_is_refused_with_the_nearest_name(recipe: MakeRecipe) -> None:
     unknown = recipe().model_copy(update={"track": "wandbb"})
     names = "none, trackio, tensorboard, wandb, mlflow"
     with pytest.raises(ConfigError, match=f"no tracker 'wandbb', did you mean 'wandb'.; there are {names}"):
         check_trackers([unknown])
 
 
-def test_a_tracker_without_its_library_names_the_extra(recipe, monkeypatch):
+def test_a_tracker_without_its_library_names_the_extra(
+    recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     wandb = recipe().model_copy(update={"track": "wandb"})
     with pytest.raises(MissingExtra, match=r"`track: wandb` needs wandb; .*paceline\[wandb\]"):
         check_trackers([wandb])
 
 
-def test_a_tracker_that_fails_is_named_once_and_harms_nothing(recipe, study, tmp_path, monkeypatch):
+def test_a_tracker_that_fails_is_named_once_and_harms_nothing(
+    recipe: MakeRecipe, study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     broken = types.ModuleType("trackio")
     broken.init = lambda **options: (_ for _ in ()).throw(OSError("no line"))
     monkeypatch.setitem(sys.modules, "trackio", broken)
@@ -145,6 +163,6 @@ def test_a_tracker_that_fails_is_named_once_and_harms_nothing(recipe, study, tmp
     assert lines == ["a: trackio failed and gets no more figures (OSError: no line)"]
 
 
-def test_figures_are_the_plain_numbers():
+def test_figures_are_the_plain_numbers() -> None:
     event = ScoreEvent(step=3, epoch=0.5, name="eval", score=math.nan, seconds=1.5)
     assert figures(event) == {"mtbench/epoch": 0.5, "mtbench/seconds": 1.5}

@@ -1,18 +1,20 @@
 """The live view: what it shows is what the files say."""
 
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from helpers import StopWhen
+from helpers import MakeRecipe, MakeStudy, StopWhen
 from paceline.report.watch import SILENT_SECONDS, render, sparkline
 from paceline.runs.directory import RunDirectory, RunStatus
 from paceline.runs.events import EventLog, FindingEvent, TrainEvent
 from paceline.training.study import TrainingOptions, train_study
 
 
-def text_of(path):
+def text_of(path: Any) -> Any:
     """(the view as text, whether all is over)."""
     view, over = render(path)
     console = Console(width=200, record=True)
@@ -21,10 +23,10 @@ def text_of(path):
 
 
 @pytest.fixture
-def written(recipe, tmp_path):
+def written(recipe: MakeRecipe, tmp_path: Path) -> Any:
     """Writes a run's directory with a state and findings of (step, severity)."""
 
-    def write(state, *findings):
+    def write(state: Any, *findings: Any) -> Any:
         directory = RunDirectory(tmp_path / "run")
         directory.claim(recipe())
         directory.set_status(RunStatus(state=state))
@@ -39,7 +41,9 @@ def written(recipe, tmp_path):
     return write
 
 
-def test_it_shows_what_the_files_of_a_stopped_study_say(recipe, study, tmp_path):
+def test_it_shows_what_the_files_of_a_stopped_study_say(
+    recipe: MakeRecipe, study: MakeStudy, tmp_path: Path
+) -> None:
     options = TrainingOptions(callbacks=[StopWhen(lambda cohort: cohort.runs[0].step >= 3)])
     train_study(study(a=recipe(max_steps=6), b=recipe(max_steps=6, seed=3)), tmp_path, options)
     text, over = text_of(tmp_path)
@@ -50,7 +54,7 @@ def test_it_shows_what_the_files_of_a_stopped_study_say(recipe, study, tmp_path)
     assert not text_of(tmp_path)[1]
 
 
-def test_findings_are_counted_by_severity_and_the_worst_are_shown(written):
+def test_findings_are_counted_by_severity_and_the_worst_are_shown(written: Any) -> None:
     findings = [(step, "warning") for step in range(1, 7)] + [(7, "error"), (8, "note")]
     text, _ = text_of(written("finished", *findings).path)
     assert "1 error, 6 warnings, 1 note" in text
@@ -60,7 +64,7 @@ def test_findings_are_counted_by_severity_and_the_worst_are_shown(written):
     assert "and 3 more" in text
 
 
-def test_a_run_that_has_long_written_nothing_is_silent(written):
+def test_a_run_that_has_long_written_nothing_is_silent(written: Any) -> None:
     directory = written("running")
     assert "running" in text_of(directory.path)[0]
     long_ago = os.stat(directory.events).st_mtime - SILENT_SECONDS - 1
@@ -68,7 +72,7 @@ def test_a_run_that_has_long_written_nothing_is_silent(written):
     assert "silent" in text_of(directory.path)[0]
 
 
-def test_sparklines():
+def test_sparklines() -> None:
     assert sparkline([1.0, 2.0, 3.0])[::2] == "▁█"
     assert sparkline([2.0, 2.0]) == "▁▁"
     assert sparkline([]) == ""

@@ -2,6 +2,8 @@
 
 import json
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,14 +68,14 @@ RECORDS = [
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
-def test_a_record_is_read_as_it_was_written(record, tmp_path):
+def test_a_record_is_read_as_it_was_written(record: Any, tmp_path: Path) -> None:
     write_record(tmp_path / "r.json", record)
     text = (tmp_path / "r.json").read_text()
     json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert repr(read_record(tmp_path / "r.json", type(record))) == repr(record)
 
 
-def test_the_names_on_disk_are_those_that_scripts_know():
+def test_the_names_on_disk_are_those_that_scripts_know() -> None:
     summary = json.loads(RECORDS[0].to_json())
     change = summary["runs"]["a"]["change"]
     assert {"value", "low", "high", "verdict", "graded"} <= set(change)
@@ -82,7 +84,7 @@ def test_the_names_on_disk_are_those_that_scripts_know():
     assert {"pass@1", "pass@4", "compile_rate", "kinds", "cut"} <= set(code)
 
 
-def test_a_torn_last_line_is_left_out_and_a_wrong_one_is_named(tmp_path):
+def test_a_torn_last_line_is_left_out_and_a_wrong_one_is_named(tmp_path: Path) -> None:
     judgments = [Judgment(run="a", id=str(i), category="c", turn=0, rating=5.0, reply="ü") for i in range(3)]
     path = tmp_path / "j.jsonl"
     write_records(path, judgments)
@@ -97,12 +99,12 @@ def test_a_torn_last_line_is_left_out_and_a_wrong_one_is_named(tmp_path):
     assert read_records(tmp_path / "none.jsonl", Judgment) == []
 
 
-def test_what_was_not_evaluated_is_none(tmp_path):
+def test_what_was_not_evaluated_is_none(tmp_path: Path) -> None:
     assert read_mtbench(tmp_path) is None
     assert read_code(tmp_path) == {}
 
 
-def test_any_suite_is_found_by_its_verdicts(tmp_path):
+def test_any_suite_is_found_by_its_verdicts(tmp_path: Path) -> None:
     (tmp_path / "echo-verdicts.jsonl").touch()
     write_record(tmp_path / "echo.json", RECORDS[1])
     assert read_code(tmp_path) == {"echo": RECORDS[1]}

@@ -1,6 +1,7 @@
 """Paired differences of two runs over the same units."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,13 +17,13 @@ TRIPLES = st.lists(
 )
 
 
-def noisy(rng, count, shift, spread):
+def noisy(rng: Any, count: Any, shift: Any, spread: Any) -> Any:
     """Two runs whose units differ much in difficulty, and little between the runs."""
     difficulty = rng.gamma(2.0, 5.0, count)
     return difficulty + rng.normal(shift, spread, count), difficulty, np.full(count, 10)
 
 
-def test_a_small_but_steady_gain_is_real_and_the_same_gain_in_noise_is_a_tie():
+def test_a_small_but_steady_gain_is_real_and_the_same_gain_in_noise_is_a_tie() -> None:
     rng = np.random.default_rng(0)
     assert paired_difference(*noisy(rng, 1000, -0.5, 0.5), better="lower").verdict == "better"
     assert paired_difference(*noisy(rng, 1000, 0.5, 0.5), better="lower").verdict == "worse"
@@ -30,12 +31,12 @@ def test_a_small_but_steady_gain_is_real_and_the_same_gain_in_noise_is_a_tie():
     assert paired_difference(*noisy(rng, 100, -0.05, 5.0), better="lower").verdict == "tie"
 
 
-def test_it_is_scipy_s_paired_bootstrap_of_the_weighted_means():
+def test_it_is_scipy_s_paired_bootstrap_of_the_weighted_means() -> None:
     rng = np.random.default_rng(7)
     counts = rng.integers(1, 50, 80).astype(float)
     run, other = rng.gamma(2, 5, (2, 80)) * counts
 
-    def statistic(a, b, weights, axis=-1):
+    def statistic(a: Any, b: Any, weights: Any, axis: Any = -1) -> Any:
         return a.sum(axis=axis) / weights.sum(axis=axis) - b.sum(axis=axis) / weights.sum(axis=axis)
 
     direct = stats.bootstrap(
@@ -54,7 +55,7 @@ def test_it_is_scipy_s_paired_bootstrap_of_the_weighted_means():
 
 @settings(max_examples=30, deadline=None)
 @given(TRIPLES)
-def test_swapping_the_runs_mirrors_the_difference_and_its_verdict(triples):
+def test_swapping_the_runs_mirrors_the_difference_and_its_verdict(triples: Any) -> None:
     run, other, counts = zip(*triples, strict=True)
     one = paired_difference(run, other, counts, better="lower")
     two = paired_difference(other, run, counts, better="lower")
@@ -68,7 +69,7 @@ def test_swapping_the_runs_mirrors_the_difference_and_its_verdict(triples):
 
 @settings(max_examples=30, deadline=None)
 @given(TRIPLES, st.floats(-20, 20))
-def test_what_makes_a_unit_hard_for_both_cancels_out(triples, shift):
+def test_what_makes_a_unit_hard_for_both_cancels_out(triples: Any, shift: Any) -> None:
     run, other, counts = (np.asarray(column, dtype=float) for column in zip(*triples, strict=True))
     plain = paired_difference(run, other, counts, better="lower")
     harder = paired_difference(run + shift * counts, other + shift * counts, counts, better="lower")
@@ -76,12 +77,12 @@ def test_what_makes_a_unit_hard_for_both_cancels_out(triples, shift):
         assert getattr(harder, name) == pytest.approx(getattr(plain, name), abs=1e-8)
 
 
-def test_a_single_unit_says_nothing_and_none_is_refused():
+def test_a_single_unit_says_nothing_and_none_is_refused() -> None:
     one = paired_difference([5.0], [1.0], [2], better="higher")
     assert (one.delta, one.low, one.high, one.verdict) == (2.0, -math.inf, math.inf, "tie")
     with pytest.raises(ValueError, match="at least one unit"):
         paired_difference([], [], [], better="lower")
 
 
-def test_a_run_against_itself_is_a_tie():
+def test_a_run_against_itself_is_a_tie() -> None:
     assert paired_difference([3.0, 4.0], [3.0, 4.0], [1, 1], better="lower").verdict == "tie"

@@ -1,6 +1,7 @@
 """How many units would tell two runs apart."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from paceline.stats.paired import Difference, paired_difference
 from paceline.stats.power import units_needed
 
 
-def test_with_the_units_needed_the_interval_just_leaves_zero_out():
+def test_with_the_units_needed_the_interval_just_leaves_zero_out() -> None:
     rng = np.random.default_rng(1)
     gaps = rng.normal(0.05, 1.0, 400)
     tie = paired_difference(gaps, np.zeros(400), np.ones(400), better="lower")
@@ -23,6 +24,6 @@ def test_with_the_units_needed_the_interval_just_leaves_zero_out():
 
 
 @pytest.mark.parametrize(("delta", "bound"), [(0.0, 1.0), (1.0, math.inf)])
-def test_no_number_where_nothing_differs_or_nothing_is_known(delta, bound):
+def test_no_number_where_nothing_differs_or_nothing_is_known(delta: Any, bound: Any) -> None:
     difference = Difference(delta=delta, low=-bound, high=bound, n=1, observations=1, better="lower")
     assert units_needed(difference) == math.inf

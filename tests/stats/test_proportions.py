@@ -1,6 +1,7 @@
 """Shares of tasks that are passed."""
 
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from paceline.stats.proportions import mean_pass_at_k, pass_at_1, pass_at_k
 
 
 @given(st.integers(1, 8), st.data())
-def test_pass_at_k_is_the_share_of_all_draws_of_k_answers_with_a_hit(samples, data):
+def test_pass_at_k_is_the_share_of_all_draws_of_k_answers_with_a_hit(samples: Any, data: Any) -> None:
     passed, k = data.draw(st.integers(0, samples)), data.draw(st.integers(1, samples))
     answers = [number < passed for number in range(samples)]
     draws = [any(draw) for draw in combinations(answers, k)]
@@ -19,19 +20,19 @@ def test_pass_at_k_is_the_share_of_all_draws_of_k_answers_with_a_hit(samples, da
 
 
 @given(st.integers(1, 8), st.data())
-def test_more_answers_or_more_passes_never_lower_it(samples, data):
+def test_more_answers_or_more_passes_never_lower_it(samples: Any, data: Any) -> None:
     passed, k = data.draw(st.integers(0, samples)), data.draw(st.integers(1, samples))
     assert pass_at_k(samples, min(passed + 1, samples), k) >= pass_at_k(samples, passed, k) - 1e-12
     assert pass_at_k(samples, passed, min(k + 1, samples)) >= pass_at_k(samples, passed, k) - 1e-12
 
 
-def test_one_answer_each_has_wilson_s_interval():
+def test_one_answer_each_has_wilson_s_interval() -> None:
     assert pass_at_1([False] * 10).low == 0
     assert 0.25 < pass_at_1([False] * 10).high < 0.35
     assert pass_at_1([True, False, True, True]).value == 0.75
 
 
-def test_the_mean_over_tasks_and_its_bootstrap_over_tasks():
+def test_the_mean_over_tasks_and_its_bootstrap_over_tasks() -> None:
     rng = np.random.default_rng(0)
     tasks = [(rng.random(5) < chance).tolist() for chance in rng.random(40)]
     interval = mean_pass_at_k(tasks, 3)

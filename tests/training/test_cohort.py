@@ -1,9 +1,12 @@
 """Together equals alone: the same bits whatever trains beside a run, whatever the token budget."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
-from helpers import adapter_bytes
+from helpers import MakeBase, MakeRecipe, MakeStudy, adapter_bytes
 from paceline.model.base import Base
 from paceline.runs.events import FailedEvent, read_events
 from paceline.training import cohort as cohort_module
@@ -53,7 +56,7 @@ HETEROGENEOUS = {
 
 
 @pytest.fixture(scope="module")
-def alone(tiny_base, sums, tmp_path_factory):
+def alone(tiny_base: MakeBase, sums: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """name -> adapter bytes of each heterogeneous run trained by itself, one piece a forward."""
     from paceline.config.load import make_recipe
     from paceline.config.study import Run, Study
@@ -79,7 +82,14 @@ def alone(tiny_base, sums, tmp_path_factory):
 
 
 @pytest.mark.parametrize("budget", [2048, 5000, 100_000])
-def test_five_runs_together_equal_each_alone(alone, recipe, study, tmp_path, monkeypatch, budget):
+def test_five_runs_together_equal_each_alone(
+    alone: Any,
+    recipe: MakeRecipe,
+    study: MakeStudy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    budget: Any,
+) -> None:
     monkeypatch.setitem(cohort_module.BUDGET, "cpu", budget)
     train_study(
         study(**{name: recipe(**{"max_steps": None, **fields}) for name, fields in HETEROGENEOUS.items()}),
@@ -89,7 +99,9 @@ def test_five_runs_together_equal_each_alone(alone, recipe, study, tmp_path, mon
         assert adapter_bytes(tmp_path / name) == expected, name
 
 
-def test_neighbours_that_fail_or_stop_change_nothing(alone, recipe, study, tmp_path, monkeypatch):
+def test_neighbours_that_fail_or_stop_change_nothing(
+    alone: Any, recipe: MakeRecipe, study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(cohort_module.BUDGET, "cpu", 8192)
     runs = {
         "r16": recipe(**{"max_steps": None, **HETEROGENEOUS["r16"]}),
@@ -111,12 +123,14 @@ def test_neighbours_that_fail_or_stop_change_nothing(alone, recipe, study, tmp_p
     assert isinstance(read_events(tmp_path / "explodes" / "events.jsonl")[-1], FailedEvent)
 
 
-def test_out_of_memory_halves_the_budget_and_changes_nothing(alone, recipe, study, tmp_path, monkeypatch):
+def test_out_of_memory_halves_the_budget_and_changes_nothing(
+    alone: Any, recipe: MakeRecipe, study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A device with room for 3,000 tokens: larger forwards fail, every other one in its backward."""
     monkeypatch.setitem(cohort_module.BUDGET, "cpu", 20_000)
     plain, calls = Base.hidden, []
 
-    def limited(self, batch):
+    def limited(self: Base, batch: Any) -> Any:
         hidden = plain(self, batch)
         if torch.is_grad_enabled() and len(hidden) > 3000:
             calls.append(len(hidden))
@@ -135,5 +149,5 @@ def test_out_of_memory_halves_the_budget_and_changes_nothing(alone, recipe, stud
         assert adapter_bytes(tmp_path / name) == alone[name], name
 
 
-def _no_room(gradient):
+def _no_room(gradient: Any) -> None:
     raise torch.OutOfMemoryError("no room in the backward")

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 from safetensors.torch import load_file
@@ -38,14 +40,14 @@ TRAIN = [
 ]
 
 
-def train(folder, *launcher, extra=()):
+def train(folder: Any, *launcher: Any, extra: Any = ()) -> Any:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *launcher, "-m", "paceline", *TRAIN, "--runs", str(folder), *extra]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=500)
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("alone")
     done = train(folder)
     assert done.returncode == 0, done.stderr
@@ -56,7 +58,7 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 
 
 @pytest.mark.parametrize("extra", [(), ("--shard-base",)], ids=["whole", "spread"])
-def test_two_processes_train_what_one_does(alone, tmp_path, extra):
+def test_two_processes_train_what_one_does(alone: Any, tmp_path: Path, extra: Any) -> None:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [
         sys.executable,
@@ -86,7 +88,7 @@ def test_two_processes_train_what_one_does(alone, tmp_path, extra):
     assert done.stdout.count("run ") >= 1
 
 
-def test_what_does_not_go_together_is_refused(tmp_path):
+def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
     command = [
         sys.executable,
         *TORCHRUN,

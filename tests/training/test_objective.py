@@ -1,10 +1,13 @@
 """KL anchor and distillation equal a plain two-model implementation, in loss and gradient."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from helpers import MakeBase
 from paceline.config.load import make_recipe
 from paceline.config.objective import KL
 from paceline.data.tokens import load_tokens
@@ -16,7 +19,7 @@ from paceline.training.prepare import Preparer
 from paceline.training.step import StepItem, forward_backward
 
 
-def test_the_weight_is_zero_then_rises_then_stays():
+def test_the_weight_is_zero_then_rises_then_stays() -> None:
     kl = KL(coef=0.03, start_step=200, warmup_steps=300)
     assert [kl_weight(kl, s) for s in (0, 199, 200)] == [0, 0, 0]
     assert kl_weight(kl, 350) == pytest.approx(0.015)
@@ -24,7 +27,7 @@ def test_the_weight_is_zero_then_rises_then_stays():
     assert [kl_weight(KL(coef=1, start_step=3), s) for s in (2, 3)] == [0, 1]
 
 
-def make_double(folder, seed):
+def make_double(folder: Any, seed: Any) -> Any:
     """A base in float64, hooked up, with its own random weights."""
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64)
@@ -34,7 +37,7 @@ def make_double(folder, seed):
 
 
 @pytest.fixture
-def setting(tiny_base, sums):
+def setting(tiny_base: MakeBase, sums: str) -> Any:
     """Base and teacher in float64, an adapter that is not zero, and one effective batch in two pieces."""
     folder = tiny_base("qwen3")
     recipe = make_recipe(
@@ -54,7 +57,7 @@ def setting(tiny_base, sums):
     return folder, base, teacher, adapter, dataset, pieces
 
 
-def _in_double(base, recipe):
+def _in_double(base: Any, recipe: Any) -> Any:
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
@@ -67,7 +70,7 @@ def _in_double(base, recipe):
     return adapter
 
 
-def ours(base, adapter, objective, pieces, step):
+def ours(base: Any, adapter: Any, objective: Any, pieces: Any, step: Any) -> Any:
     """Loss and gradient of a step as the cohort takes it."""
     loss = objective.begin(step, pieces, measure=True)
     adapter.gradients.zero_()
@@ -76,7 +79,7 @@ def ours(base, adapter, objective, pieces, step):
     return {"loss": loss.value, **loss.terms}, adapter.gradients.clone()
 
 
-def reference(folder, adapter, pieces, term):
+def reference(folder: Any, adapter: Any, pieces: Any, term: Any) -> Any:
     """Sums of what `term` makes of our, the base's and the teacher's logits: whole models, autograd."""
     student, anchor, teacher = (make_double(folder, seed) for seed in (1, 1, 2))
     leaves = {
@@ -99,7 +102,7 @@ def reference(folder, adapter, pieces, term):
 
 @pytest.mark.parametrize("direction", ["adapter-base", "base-adapter"])
 @pytest.mark.parametrize("tail", [None, 7])
-def test_kl_anchor(setting, direction, tail):
+def test_kl_anchor(setting: Any, direction: Any, tail: Any) -> None:
     folder, base, _, adapter, dataset, pieces = setting
     recipe = make_recipe(
         {
@@ -113,7 +116,7 @@ def test_kl_anchor(setting, direction, tail):
         base, adapter, Objective(recipe, dataset, HiddenStateCache(base), None), pieces, 4
     )
 
-    def term(mine, anchor, _, labels):
+    def term(mine: Any, anchor: Any, _: Any, labels: Any) -> Any:
         p, q = mine.log_softmax(-1), anchor.log_softmax(-1)
         p, q = (p, q) if direction == "adapter-base" else (q, p)
         divergence = (p.exp() * (p - q)).sum(-1)[-(tail or 0) :]
@@ -128,7 +131,7 @@ def test_kl_anchor(setting, direction, tail):
     assert figures["kl"] > 0.01
 
 
-def test_distillation(setting):
+def test_distillation(setting: Any) -> None:
     folder, base, teacher, adapter, dataset, pieces = setting
     recipe = make_recipe(
         {"base": folder, "data": "x", "distill": {"teacher": "t", "weight": 0.7, "temperature": 2.0}}, "t"
@@ -137,7 +140,7 @@ def test_distillation(setting):
         base, adapter, Objective(recipe, dataset, None, HiddenStateCache(teacher)), pieces, 0
     )
 
-    def term(mine, _, theirs, labels):
+    def term(mine: Any, _: Any, theirs: Any, labels: Any) -> Any:
         p, q = (theirs / 2).log_softmax(-1), (mine / 2).log_softmax(-1)
         divergence = (p.exp() * (p - q)).sum(-1)
         return (
@@ -150,7 +153,9 @@ def test_distillation(setting):
     check(folder, adapter, pieces, term, figures, gradient, lambda ce, kl: 0.3 * ce + 0.7 * 4 * kl)
 
 
-def check(folder, adapter, pieces, term, figures, gradient, combine):
+def check(
+    folder: Any, adapter: Any, pieces: Any, term: Any, figures: Any, gradient: Any, combine: Any
+) -> None:
     (ce, kl, tokens, places), leaves = reference(folder, adapter, pieces, term)
     loss = combine(ce / tokens, kl / places)
     assert figures["loss"] == pytest.approx(loss.item(), abs=1e-6)
@@ -162,7 +167,9 @@ def check(folder, adapter, pieces, term, figures, gradient, combine):
             torch.testing.assert_close(mine, next(named), atol=1e-6, rtol=1e-6)
 
 
-def test_runs_that_see_the_same_example_share_the_reference(setting, monkeypatch):
+def test_runs_that_see_the_same_example_share_the_reference(
+    setting: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, base, _, _, dataset, pieces = setting
     states = HiddenStateCache(base)
     first = states.of(dataset, pieces[0], None)

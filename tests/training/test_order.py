@@ -1,6 +1,7 @@
 """Which examples a step sees: whole passes, in steps of the sizes that the recipe asks for."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from paceline.config.load import make_recipe
 from paceline.training.order import DataOrder, StepSizes, make_step_plan
 
 
-def recipe_with(**fields):
+def recipe_with(**fields: Any) -> Any:
     return make_recipe({"base": "b", "data": "d", **fields}, "r")
 
 
@@ -25,13 +26,15 @@ def recipe_with(**fields):
         (33, 2, 4, 1.5, 8),
     ],
 )
-def test_steps_are_counted_as_transformers_counts_them(examples, batch, accum, epochs, steps):
+def test_steps_are_counted_as_transformers_counts_them(
+    examples: Any, batch: Any, accum: Any, epochs: Any, steps: Any
+) -> None:
     recipe = recipe_with(batch_size=batch, grad_accum=accum, epochs=epochs)
     per_epoch = math.ceil(math.ceil(examples / batch) / accum)
     assert make_step_plan(recipe, examples).total_steps == math.ceil(epochs * per_epoch) == steps
 
 
-def test_an_epoch_shows_every_example_once_and_epochs_differ():
+def test_an_epoch_shows_every_example_once_and_epochs_differ() -> None:
     recipe = recipe_with(batch_size=2, grad_accum=4, epochs=2)
     plan = make_step_plan(recipe, 37)
     order = DataOrder(recipe, plan)
@@ -41,7 +44,7 @@ def test_an_epoch_shows_every_example_once_and_epochs_differ():
     assert len(order(4)) == 5, "the last step of an epoch takes what is left"
 
 
-def test_a_batch_grows_linearly_and_stays():
+def test_a_batch_grows_linearly_and_stays() -> None:
     sizes = StepSizes.of(recipe_with(batch_size={"start": 4, "end": 16, "steps": 6}, grad_accum=2))
     assert [sizes(step) for step in range(9)] == [8, 12, 16, 20, 24, 28, 32, 32, 32]
 
@@ -62,7 +65,9 @@ ramps = st.builds(
     st.sampled_from([0.5, 1, 1.5, 2, 3]),
     st.none() | st.integers(1, 60),
 )
-def test_a_growing_batch_makes_whole_passes(ramp, accum, examples, epochs, max_steps):
+def test_a_growing_batch_makes_whole_passes(
+    ramp: Any, accum: Any, examples: Any, epochs: Any, max_steps: Any
+) -> None:
     recipe = recipe_with(batch_size=ramp, grad_accum=accum, epochs=epochs, max_steps=max_steps)
     plan = make_step_plan(recipe, examples)
     order, sizes = DataOrder(recipe, plan), StepSizes.of(recipe)
@@ -91,7 +96,9 @@ def test_a_growing_batch_makes_whole_passes(ramp, accum, examples, epochs, max_s
 
 @settings(max_examples=50, deadline=None)
 @given(ramps, st.integers(5, 60), st.data())
-def test_the_examples_of_a_step_do_not_depend_on_what_was_asked_before(ramp, examples, data):
+def test_the_examples_of_a_step_do_not_depend_on_what_was_asked_before(
+    ramp: Any, examples: Any, data: Any
+) -> None:
     recipe = recipe_with(batch_size=ramp, epochs=3, grad_accum=1)
     plan = make_step_plan(recipe, examples)
     order = DataOrder(recipe, plan)
@@ -101,7 +108,9 @@ def test_the_examples_of_a_step_do_not_depend_on_what_was_asked_before(ramp, exa
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(1, 9), st.integers(1, 4), st.integers(1, 80), st.sampled_from([1, 2, 2.5]))
-def test_a_ramp_that_does_not_grow_is_a_plain_batch(batch, accum, examples, epochs):
+def test_a_ramp_that_does_not_grow_is_a_plain_batch(
+    batch: Any, accum: Any, examples: Any, epochs: Any
+) -> None:
     plain = recipe_with(batch_size=batch, grad_accum=accum, epochs=epochs)
     flat = recipe_with(batch_size={"start": batch, "end": batch, "steps": 7}, grad_accum=accum, epochs=epochs)
     one, other = make_step_plan(plain, examples), make_step_plan(flat, examples)

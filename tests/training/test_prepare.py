@@ -92,7 +92,7 @@ def test_data_that_cannot_train_is_refused(
     fields: dict[str, object], said: str, preparer: Preparer, recipe: MakeRecipe, sums: str
 ) -> None:
     if isinstance(fields.get("data"), dict):
-        fields = {**fields, "data": {"source": sums, **fields["data"]}}  # type: ignore[dict-item]
+        fields = {**fields, "data": {"source": sums, **fields["data"]}}
     with pytest.raises(DataError, match=said):
         preparer.prepare(recipe(**fields))
 

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,13 +12,13 @@ from paceline.errors import DataError
 from paceline.training.run_length import RunLength, run_length
 
 
-def length(data, **fields):
+def length(data: Any, **fields: Any) -> Any:
     return run_length(
         make_recipe({"base": "b", "data": data, "batch_size": 4, "grad_accum": 1, **fields}, "r")
     )
 
 
-def test_rows_of_a_file_are_counted_and_a_number_is_believed(sums):
+def test_rows_of_a_file_are_counted_and_a_number_is_believed(sums: str) -> None:
     assert length(sums) == RunLength(train=216, steps=54, coverage=1.0)
     assert length({"source": sums, "sample_ratio": 0.5}) == RunLength(train=108, steps=27, coverage=1.0)
     assert length({"source": "some/dataset", "n": 100}, epochs=2) == RunLength(
@@ -25,14 +27,14 @@ def test_rows_of_a_file_are_counted_and_a_number_is_believed(sums):
     assert length({"source": "some/dataset", "n": 100}, max_steps=9).coverage == pytest.approx(0.4)
 
 
-def test_a_subset_counts_its_own_rows():
+def test_a_subset_counts_its_own_rows() -> None:
     general, both = (
         length({"source": "embedded:twix", "subset": subset}).train for subset in ("general", "both")
     )
     assert 0 < general < both
 
 
-def test_what_the_hub_alone_knows_is_left_open():
+def test_what_the_hub_alone_knows_is_left_open() -> None:
     assert length("some/dataset") == RunLength()
     assert length("some/dataset", max_steps=7) == RunLength(steps=7)
 
@@ -47,12 +49,12 @@ def test_what_the_hub_alone_knows_is_left_open():
         ({"source": "s", "mix": [{"ratio": 1, "source": "gone.csv"}]}, "data 'gone.csv': no such file"),
     ],
 )
-def test_a_fault_of_the_data_is_told(data, message):
+def test_a_fault_of_the_data_is_told(data: Any, message: Any) -> None:
     with pytest.raises(DataError, match=message):
         length(data)
 
 
-def test_showing_a_study_or_the_presets_loads_neither_torch_nor_transformers(tmp_path):
+def test_showing_a_study_or_the_presets_loads_neither_torch_nor_transformers(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text("recipe: {base: embedded, data: 'embedded:twix'}\nruns: [{name: a}]\n")
     for command in (["study", "show", str(tmp_path / "s.yaml")], ["presets"]):
         code = (

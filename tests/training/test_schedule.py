@@ -1,6 +1,8 @@
 """Learning rates equal transformers', and a schedule of one's own is the function that it names."""
 
 from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,7 +28,7 @@ EXTRA = {
 
 @pytest.mark.parametrize("name", list(EXTRA))
 @pytest.mark.parametrize("warmup", [{"warmup_ratio": 0.1}, {"warmup_steps": 7}, {"warmup_ratio": 0.0}])
-def test_every_step_has_transformers_rate(name, warmup):
+def test_every_step_has_transformers_rate(name: str, warmup: Any) -> None:
     recipe = make_recipe(
         {
             "base": "b",
@@ -50,7 +52,7 @@ def test_every_step_has_transformers_rate(name, warmup):
         scheduler.step()
 
 
-def test_restarts_at_the_end_of_each_epoch():
+def test_restarts_at_the_end_of_each_epoch() -> None:
     fields = {
         "base": "b",
         "data": "d",
@@ -68,7 +70,7 @@ def test_restarts_at_the_end_of_each_epoch():
     assert rates[30] == pytest.approx(0.5)
 
 
-def test_restarts_follow_the_epochs_of_a_growing_batch():
+def test_restarts_follow_the_epochs_of_a_growing_batch() -> None:
     fields = {
         "lr": 1.0,
         "lr_scheduler": "cosine_with_restarts",
@@ -106,12 +108,12 @@ number = 3
 
 
 @pytest.fixture
-def own(tmp_path, monkeypatch):
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """(name of a schedule, fields) -> (rate, plan), with a module of schedules in the working directory."""
     (tmp_path / "schedules_of_mine.py").write_text(OWN)
     monkeypatch.chdir(tmp_path)
 
-    def rate_of(name, **fields):
+    def rate_of(name: Any, **fields: Any) -> Any:
         recipe = make_recipe({"base": "b", "data": "d", "lr": 2e-3, "lr_scheduler": name, **fields}, "r")
         plan = make_step_plan(recipe, 320)
         return learning_rate(recipe, plan), plan
@@ -119,13 +121,13 @@ def own(tmp_path, monkeypatch):
     return rate_of
 
 
-def test_a_schedule_of_ones_own_gives_the_whole_factor(own):
+def test_a_schedule_of_ones_own_gives_the_whole_factor(own: Any) -> None:
     rate, plan = own("schedules_of_mine:falling", warmup_ratio=0.5)
     assert plan.total_steps == 20
     assert [rate(step) for step in range(20)] == [2e-3 * (1 - step / 20) for step in range(20)]
 
 
-def test_a_schedule_of_another_package_has_a_plain_name(own, monkeypatch):
+def test_a_schedule_of_another_package_has_a_plain_name(own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     point = EntryPoint("downhill", "schedules_of_mine:falling", "paceline.schedules")
     monkeypatch.setattr("paceline.config.recipe.entry_points", lambda group: EntryPoints([point]))
     monkeypatch.setattr(schedule, "entry_points", lambda group: EntryPoints([point]))
@@ -146,7 +148,7 @@ def test_a_schedule_of_another_package_has_a_plain_name(own, monkeypatch):
         ("no_such_module_of_schedules:f", "cannot be imported .ModuleNotFoundError"),
     ],
 )
-def test_a_schedule_that_cannot_be_used_is_refused_in_one_line(own, name, message):
+def test_a_schedule_that_cannot_be_used_is_refused_in_one_line(own: Any, name: str, message: Any) -> None:
     with pytest.raises(
         ConfigError, match=f"^lr_scheduler {name}: .*{message}|^lr_scheduler {name}: {message}"
     ) as caught:

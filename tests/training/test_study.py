@@ -1,12 +1,14 @@
 """Every training feature in one cohort: each run equals itself alone and after a stop, bit for bit."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from helpers import StopWhen, adapter_bytes
+from helpers import MakeBase, MakeRecipe, MakeStudy, StopWhen, adapter_bytes
 from paceline.config.load import make_recipe
 from paceline.config.study import Run, Study
 from paceline.data.chat import load_tokenizer
@@ -18,7 +20,7 @@ from paceline.training.study import TrainingOptions, train_study
 
 
 @pytest.fixture(scope="module")
-def teacher(tiny_base, tmp_path_factory):
+def teacher(tiny_base: MakeBase, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Another model with the same vocabulary, and one with another."""
     folder = tmp_path_factory.mktemp("teacher")
     torch.manual_seed(5)
@@ -31,7 +33,7 @@ def teacher(tiny_base, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def features(tiny_base, sums, teacher):
+def features(tiny_base: MakeBase, sums: str, teacher: Any) -> Any:
     """name -> recipe; `second` starts from `first`."""
     common = {
         "base": tiny_base("qwen3"),
@@ -64,12 +66,12 @@ def features(tiny_base, sums, teacher):
     return {name: make_recipe({**common, **fields}, name) for name, fields in own.items()}
 
 
-def study_of(recipes):
+def study_of(recipes: Any) -> Any:
     return Study(name="features", runs=[Run(name=name, recipe=recipe) for name, recipe in recipes.items()])
 
 
 @pytest.fixture(scope="module")
-def together(features, tmp_path_factory):
+def together(features: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """The folder of all of them, trained in one cohort."""
     folder = tmp_path_factory.mktemp("together")
     states = train_study(study_of(features), folder).states()
@@ -77,7 +79,9 @@ def together(features, tmp_path_factory):
     return folder
 
 
-def test_each_equals_itself_alone(features, together, tmp_path, monkeypatch):
+def test_each_equals_itself_alone(
+    features: Any, together: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(cohort_module.BUDGET, "cpu", 100_000)
     for name, recipe in features.items():
         needed = {"first": features["first"]} if name == "second" else {}
@@ -85,7 +89,9 @@ def test_each_equals_itself_alone(features, together, tmp_path, monkeypatch):
         assert adapter_bytes(tmp_path / name / name) == adapter_bytes(together / name), name
 
 
-def test_each_goes_on_after_a_stop_as_if_there_had_been_none(features, together, tmp_path):
+def test_each_goes_on_after_a_stop_as_if_there_had_been_none(
+    features: Any, together: Any, tmp_path: Path
+) -> None:
     for allowed in range(9, 400, 20):
         steps = iter(range(allowed))
 
@@ -99,22 +105,22 @@ def test_each_goes_on_after_a_stop_as_if_there_had_been_none(features, together,
         assert _without_times(tmp_path / name) == _without_times(together / name), name
 
 
-def _without_times(folder):
+def _without_times(folder: Any) -> Any:
     return [e.model_dump(exclude={"seconds"}) for e in read_events(folder / "events.jsonl")]
 
 
-def test_checkpointing_changes_no_bit(together):
+def test_checkpointing_changes_no_bit(together: Any) -> None:
     assert adapter_bytes(together / "checkpointed") == adapter_bytes(together / "plain")
 
 
-def test_features_change_the_run(together):
+def test_features_change_the_run(together: Any) -> None:
     assert (
         len({adapter_bytes(path.parent) for path in together.glob("*/adapter")})
         == len(list(together.glob("*/adapter"))) - 2
     ), "checkpointed and measured equal plain, the others do not"
 
 
-def test_the_log_tells_the_terms(together):
+def test_the_log_tells_the_terms(together: Any) -> None:
     trained = of_kind(read_events(together / "kl" / "events.jsonl"), TrainEvent)
     assert [event.kl_weight for event in trained] == [None, None, None, 0.25, 0.5, 0.5]
     for event in trained[3:]:
@@ -126,14 +132,14 @@ def test_the_log_tells_the_terms(together):
     assert final.kl > 0
 
 
-def test_early_stop_ends_one_run(together):
+def test_early_stop_ends_one_run(together: Any) -> None:
     status = json.loads((together / "impatient" / "status.json").read_text())
     assert status["stopped_early"]
     assert status["step"] == 3
     assert not json.loads((together / "plain" / "status.json").read_text())["stopped_early"]
 
 
-def test_a_second_phase_starts_from_the_first_and_is_evaluated_before(together):
+def test_a_second_phase_starts_from_the_first_and_is_evaluated_before(together: Any) -> None:
     events = read_events(together / "second" / "events.jsonl")
     evaluated = {event.name: event.loss for event in of_kind(events, EvalEvent)}
     first = of_kind(read_events(together / "first" / "events.jsonl"), EvalEvent)[-1]
@@ -141,7 +147,7 @@ def test_a_second_phase_starts_from_the_first_and_is_evaluated_before(together):
     assert evaluated["final"] < evaluated["start"] < evaluated["base"]
 
 
-def test_norms_are_those_of_the_matrices(together, features):
+def test_norms_are_those_of_the_matrices(together: Any, features: Any) -> None:
     from safetensors.torch import load_file
 
     weights = load_file(together / "plain" / "adapter" / "adapter_model.safetensors")
@@ -157,7 +163,7 @@ def test_norms_are_those_of_the_matrices(together, features):
     assert set(last.layers) == {"0", "1"}
 
 
-def test_findings_are_told_once_each(recipe, study, tmp_path):
+def test_findings_are_told_once_each(recipe: MakeRecipe, study: MakeStudy, tmp_path: Path) -> None:
     """A rate of 1e-30 moves nothing: evaluations repeat to the last digit."""
     still = recipe(lr=1e-30, eval_steps=2, max_steps=6, warmup_ratio=0)
     train_study(study(still=still), tmp_path, TrainingOptions(callbacks=[LiveDoctor()]))
@@ -166,7 +172,7 @@ def test_findings_are_told_once_each(recipe, study, tmp_path):
     assert len(set(rules)) == len(rules)
 
 
-def test_a_failed_parent_fails_its_child(recipe, study, tmp_path):
+def test_a_failed_parent_fails_its_child(recipe: MakeRecipe, study: MakeStudy, tmp_path: Path) -> None:
     explodes = recipe(
         lr=1e30,
         max_grad_norm=0,
@@ -192,13 +198,17 @@ def test_a_failed_parent_fails_its_child(recipe, study, tmp_path):
         ({"lr_scheduler": "cosine_with_restarts", "num_cycles": 9}, "9 cycles do not fit into 8 steps"),
     ],
 )
-def test_what_cannot_be_trained_is_refused_before_anything_is_written(fields, said, recipe, study, tmp_path):
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(
+    fields: Any, said: Any, recipe: MakeRecipe, study: MakeStudy, tmp_path: Path
+) -> None:
     with pytest.raises(PacelineError, match=said):
         train_study(study(run=recipe(**fields)), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_teacher_with_another_vocabulary_is_refused(recipe, study, tmp_path, tiny_base):
+def test_a_teacher_with_another_vocabulary_is_refused(
+    recipe: MakeRecipe, study: MakeStudy, tmp_path: Path, tiny_base: MakeBase
+) -> None:
     folder = tmp_path / "stranger"
     tokenizer = load_tokenizer("embedded")
     tokenizer.add_tokens(["<|new|>"])

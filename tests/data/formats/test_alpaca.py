@@ -3,7 +3,7 @@
 from paceline.data.formats.alpaca import FORMAT
 
 
-def test_an_input_follows_the_instruction_and_a_system_text_comes_first():
+def test_an_input_follows_the_instruction_and_a_system_text_comes_first() -> None:
     row = {"instruction": "Translate.", "input": "chat", "output": "cat"}
     assert [m["content"] for m in FORMAT.messages(row)] == ["Translate.\n\nchat", "cat"]
     assert [m["content"] for m in FORMAT.messages({**row, "input": ""})] == ["Translate.", "cat"]

@@ -6,7 +6,7 @@ from paceline.data.formats.codeforces import problem_messages, problem_text
 from paceline.errors import DataError
 
 
-def test_a_problem_is_built_from_what_the_row_has():
+def test_a_problem_is_built_from_what_the_row_has() -> None:
     text = problem_text(
         {
             "title": "A+B",
@@ -23,11 +23,11 @@ def test_a_problem_is_built_from_what_the_row_has():
     )
 
 
-def test_ready_messages_win_over_raw_fields():
+def test_ready_messages_win_over_raw_fields() -> None:
     talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     assert problem_messages({"title": "t", "description": "d", "messages": talk}) == talk
 
 
-def test_a_problem_without_an_answer_is_refused():
+def test_a_problem_without_an_answer_is_refused() -> None:
     with pytest.raises(DataError, match="neither `messages` nor a `description`"):
         problem_messages({"title": "t", "description": "d"})

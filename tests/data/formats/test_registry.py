@@ -3,6 +3,7 @@
 import re
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ HASTY = RowFormat("hasty", ("messages",), lambda row: [])
 
 
 @pytest.fixture
-def other_packages(monkeypatch):
+def other_packages(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Entry points as installed packages would bring them."""
     here = "data.formats.test_registry"
     points = [
@@ -32,14 +33,14 @@ def other_packages(monkeypatch):
         EntryPoint("number", "math:pi", registry.GROUP),
     ]
 
-    def give(*names):
+    def give(*names: Any) -> None:
         chosen = EntryPoints(point for point in points if point.name in names)
         monkeypatch.setattr(registry, "entry_points", lambda group: chosen.select(group=group))
 
     return give
 
 
-def test_the_page_on_data_lists_every_format():
+def test_the_page_on_data_lists_every_format() -> None:
     page = (Path(__file__).parents[3] / "docs" / "data.md").read_text()
     listed = re.findall(
         r"^\| `([\w-]+)` \| ([^|]+) \|", page.split("## Formats")[1].split("\n## ")[0], re.MULTILINE
@@ -50,12 +51,12 @@ def test_the_page_on_data_lists_every_format():
 
 
 @pytest.mark.parametrize("row_format", BUILT_IN, ids=lambda row_format: row_format.name)
-def test_a_format_is_recognised_by_its_own_columns(row_format):
+def test_a_format_is_recognised_by_its_own_columns(row_format: Any) -> None:
     assert recognise([*row_format.columns, "id"], "auto", "x") is row_format
     assert find_format(row_format.name) is row_format
 
 
-def test_columns_that_fit_nothing_are_refused_with_what_is_known():
+def test_columns_that_fit_nothing_are_refused_with_what_is_known() -> None:
     with pytest.raises(
         DataError, match=r"no format has the columns foo, bar \(known: .*alpaca: instruction, output"
     ):
@@ -64,12 +65,12 @@ def test_columns_that_fit_nothing_are_refused_with_what_is_known():
         recognise(["prompt", "completion"], "alpaca", "x.jsonl")
 
 
-def test_an_unknown_format_names_the_nearest():
+def test_an_unknown_format_names_the_nearest() -> None:
     with pytest.raises(DataError, match="no format 'alpacca', did you mean 'alpaca'"):
         check_format("alpacca")
 
 
-def test_formats_of_other_packages_come_after_ours(other_packages):
+def test_formats_of_other_packages_come_after_ours(other_packages: Any) -> None:
     other_packages("poems", "hasty")
     assert format_names()[-2:] == ["hasty", "poems"]
     assert recognise(["verse", "answer"], "auto", "x") is POEMS
@@ -78,7 +79,7 @@ def test_formats_of_other_packages_come_after_ours(other_packages):
 
 
 @pytest.mark.parametrize("name", ["broken", "number"])
-def test_a_package_that_gives_no_format_is_refused_in_one_line(other_packages, name):
+def test_a_package_that_gives_no_format_is_refused_in_one_line(other_packages: Any, name: str) -> None:
     other_packages(name)
     check_format(name)
     with pytest.raises(DataError, match=f"^format {name}: ") as caught:

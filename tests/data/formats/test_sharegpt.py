@@ -3,12 +3,12 @@
 from paceline.data.formats.sharegpt import FORMAT
 
 
-def test_its_roles_are_translated():
+def test_its_roles_are_translated() -> None:
     turns = [{"from": "system", "value": "s"}, {"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
     read = FORMAT.messages({"conversations": turns})
     assert [(m["role"], m["content"]) for m in read] == [("system", "s"), ("user", "q"), ("assistant", "a")]
 
 
-def test_role_and_content_are_understood_too():
+def test_role_and_content_are_understood_too() -> None:
     turns = [{"role": "user", "content": "q"}]
     assert FORMAT.messages({"conversations": turns}) == turns

@@ -3,6 +3,7 @@
 import ast
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -27,16 +28,16 @@ KEYS = {
 
 
 @pytest.fixture(scope="module")
-def rows():
+def rows() -> Any:
     return make_rows(CRATE, seed=0)
 
 
-def test_the_embedded_sample_is_what_the_command_makes(rows):
+def test_the_embedded_sample_is_what_the_command_makes(rows: Any) -> None:
     assert pq.read_table(embedded.RUST).to_pylist() == rows
     assert len(rows) >= 1500
 
 
-def test_every_category_has_rows_with_its_own_fields(rows):
+def test_every_category_has_rows_with_its_own_fields(rows: Any) -> None:
     assert {row["task_category"] for row in rows} == set(TASKS)
     for row in rows:
         given, wanted = ast.literal_eval(row["input_data"]), json.loads(row["output_data"])
@@ -45,7 +46,7 @@ def test_every_category_has_rows_with_its_own_fields(rows):
         assert all(wanted.values())
 
 
-def test_a_completion_fits_between_prefix_and_suffix(rows):
+def test_a_completion_fits_between_prefix_and_suffix(rows: Any) -> None:
     originals = {
         json.loads(row["output_data"])["code"] for row in rows if row["task_category"] == "code_generation"
     }
@@ -56,7 +57,7 @@ def test_a_completion_fits_between_prefix_and_suffix(rows):
         assert any(whole.endswith(code) for code in originals)
 
 
-def test_a_planted_bug_changes_the_code_and_names_what_stands_there(rows):
+def test_a_planted_bug_changes_the_code_and_names_what_stands_there(rows: Any) -> None:
     code = "fn f(a: i32) -> bool {\n    a <= 3 && a > 0\n}"
     assert {edit.code.split("\n")[1].strip() for edit in bugs(code)} == {
         "a < 3 && a > 0",
@@ -74,6 +75,6 @@ def test_a_planted_bug_changes_the_code_and_names_what_stands_there(rows):
             )
 
 
-def test_a_folder_without_rust_is_refused(tmp_path):
+def test_a_folder_without_rust_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PacelineError, match="no Rust source"):
         make_rows(tmp_path, 0)

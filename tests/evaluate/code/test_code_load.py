@@ -1,6 +1,9 @@
 """Suites by name, and what is refused before anything is run."""
 
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,10 +18,10 @@ class EchoSuite:
 
     default_data = "embedded:rust"
 
-    def toolchain(self):
+    def toolchain(self) -> Any:
         return []
 
-    def tasks(self, rows, toolchain):
+    def tasks(self, rows: Any, toolchain: Any) -> Iterator[Any]:
         for number, _ in rows:
             yield Task(
                 id=str(number),
@@ -35,7 +38,7 @@ class EchoSuite:
 ECHO = EchoSuite()
 
 
-def test_another_package_s_suite_is_found_by_its_name(monkeypatch):
+def test_another_package_s_suite_is_found_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = EntryPoint("echo", f"{__name__}:ECHO", "paceline.code_suites")
     monkeypatch.setattr("paceline.evaluate.registry.entry_points", lambda group: [entry])
     assert SUITES.names() == ["rust", "problems", "echo"]
@@ -43,12 +46,12 @@ def test_another_package_s_suite_is_found_by_its_name(monkeypatch):
     assert len(tasks) == 3
 
 
-def test_a_smaller_draw_is_the_beginning_of_a_larger_one():
+def test_a_smaller_draw_is_the_beginning_of_a_larger_one() -> None:
     few, many = (load_suite(CodeTasks(suite="problems", n=n, seed=4))[0] for n in (3, 8))
     assert [task.id for task in few] == [task.id for task in many][:3]
 
 
-def test_what_cannot_be_loaded_is_refused(tmp_path):
+def test_what_cannot_be_loaded_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EvaluationError, match="no code suite 'rsut', did you mean 'rust'"):
         load_suite(CodeTasks(suite="rsut"))
     with pytest.raises(DataError, match="no such file"):

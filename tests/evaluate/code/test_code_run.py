@@ -1,12 +1,14 @@
 """Pass rates from verdicts."""
 
+from typing import Any
+
 import pytest
 
 from paceline.evaluate.code.run import summarise
 from paceline.runs.evaluations import CodeScores, CodeVerdict
 
 
-def verdicts(passes, run="a"):
+def verdicts(passes: Any, run: Any = "a") -> Any:
     return [
         CodeVerdict(
             run=run,
@@ -23,7 +25,7 @@ def verdicts(passes, run="a"):
     ]
 
 
-def test_rates_and_kinds():
+def test_rates_and_kinds() -> None:
     scores = summarise(verdicts(lambda i, s: (i + s) % 3 == 0), 2)
     assert scores.pass_at_1.value == pytest.approx(4 / 12)
     assert scores.pass_at_k.value == pytest.approx(4 / 6)
@@ -33,14 +35,14 @@ def test_rates_and_kinds():
     assert scores.change is None
 
 
-def test_the_change_from_the_base_is_paired_over_tasks():
+def test_the_change_from_the_base_is_paired_over_tasks() -> None:
     base = verdicts(lambda i, s: False, "base")
     own = summarise(verdicts(lambda i, s: True), 2, base)
     assert (own.change.delta, own.change.n, own.change.verdict) == (1.0, 6, "better")
     assert summarise(base, 2, base).change.verdict == "tie"
 
 
-def test_on_disk_the_rates_have_the_names_of_the_field():
+def test_on_disk_the_rates_have_the_names_of_the_field() -> None:
     scores = summarise(verdicts(lambda i, s: (i + s) % 3 == 0), 2)
     assert {"pass@1", "pass@2"} <= set(scores.model_dump())
     assert CodeScores.model_validate_json(scores.to_json()) == scores

@@ -1,5 +1,7 @@
 """Code out of answers."""
 
+from typing import Any
+
 import pytest
 
 from paceline.evaluate.code.extract import code_of
@@ -15,5 +17,5 @@ from paceline.evaluate.code.extract import code_of
         ("fn bare() {}", "fn bare() {}"),
     ],
 )
-def test_code_is_taken_out_of_answers(answer, code):
+def test_code_is_taken_out_of_answers(answer: Any, code: Any) -> None:
     assert code_of(answer, "rust", "rs") == code

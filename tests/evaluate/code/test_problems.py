@@ -1,5 +1,7 @@
 """Competitive programming: outputs are compared."""
 
+from typing import Any
+
 import pytest
 
 from paceline.config.evaluation import CodeTasks
@@ -7,7 +9,7 @@ from paceline.evaluate.code.load import load_suite
 from paceline.evaluate.code.problems import same_output
 
 
-def test_a_solution_in_cpp():
+def test_a_solution_in_cpp() -> None:
     tasks, sandbox = load_suite(CodeTasks(suite="problems", n=400))
     task = next(task for task in tasks if task.title == "Tickets of 5")
     code = "#include <iostream>\nint main() { long n, s = 0, x; std::cin >> n; while (n--) { std::cin >> x; if (x % 5 == 0) s += x; } std::cout << s << std::endl; }"
@@ -29,5 +31,5 @@ def test_a_solution_in_cpp():
         ("nan", "0.5", False),
     ],
 )
-def test_outputs_are_compared_token_by_token(printed, expected, same):
+def test_outputs_are_compared_token_by_token(printed: Any, expected: Any, same: Any) -> None:
     assert same_output(printed, expected) is same

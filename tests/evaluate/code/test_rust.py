@@ -8,7 +8,7 @@ from paceline.evaluate.code import rust
 from paceline.evaluate.code.load import load_suite
 
 
-def test_a_rust_answer_that_does_not_compile_is_told_apart():
+def test_a_rust_answer_that_does_not_compile_is_told_apart() -> None:
     tasks, sandbox = load_suite(CodeTasks(suite="rust", n=200))
     task = next(task for task in tasks if task.kind == "code_generation")
     broken = task.check(sandbox, "```rust\nfn nonsense( {\n```")
@@ -18,7 +18,7 @@ def test_a_rust_answer_that_does_not_compile_is_told_apart():
     assert (wrong.compiled, wrong.passed) == (True, False)
 
 
-def test_generated_tests_must_fail_on_broken_code():
+def test_generated_tests_must_fail_on_broken_code() -> None:
     tasks, sandbox = load_suite(CodeTasks(suite="rust", n=400))
     task = next(
         task
@@ -31,7 +31,7 @@ def test_generated_tests_must_fail_on_broken_code():
     assert "no test ran" in task.check(sandbox, "```rust\nfn helper() {}\n```").output
 
 
-def test_without_rustc_it_says_how_to_get_it(monkeypatch):
+def test_without_rustc_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rust.shutil, "which", lambda name: None)
     with pytest.raises(PacelineError, match=r"needs rustc; install it from https://rustup.rs"):
         load_suite(CodeTasks(suite="rust", n=3))

@@ -1,5 +1,8 @@
 """MT-Bench of a real run, from its answers to its scores."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from judge_server import CATEGORIES, Server
@@ -15,7 +18,7 @@ from paceline.evaluate.mtbench.run import grade_answers, run_mtbench
 from paceline.runs.evaluations import MTBenchSummary, read_record
 
 
-def test_two_turns_of_every_run_with_the_simple_judge(adapter_set, file, tmp_path):
+def test_two_turns_of_every_run_with_the_simple_judge(adapter_set: Any, file: Any, tmp_path: Path) -> None:
     questions = load_questions(str(file))
     answers = converse(adapter_set, questions, tmp_path / "answers.jsonl", Sampling(max_new_tokens=12), False)
     assert {len(said) for said in answers.values()} == {2}
@@ -37,7 +40,9 @@ def test_two_turns_of_every_run_with_the_simple_judge(adapter_set, file, tmp_pat
     )
 
 
-def test_what_the_judge_spent_is_reported(adapter_set, tmp_path, monkeypatch, file):
+def test_what_the_judge_spent_is_reported(
+    adapter_set: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: Any
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     settings = MTBench(
         lang=str(file),

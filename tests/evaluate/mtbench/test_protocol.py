@@ -1,6 +1,8 @@
 """What a judge is asked, and how its reply is read."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -31,16 +33,16 @@ from paceline.runs.evaluations import FAILED
         ("", FAILED),
     ],
 )
-def test_ratings_are_read_by_the_two_published_patterns(reply, rating):
+def test_ratings_are_read_by_the_two_published_patterns(reply: Any, rating: Any) -> None:
     assert read_rating(reply) == rating
 
 
 @given(st.text())
-def test_any_reply_is_read_or_counted(reply):
+def test_any_reply_is_read_or_counted(reply: Any) -> None:
     assert isinstance(read_rating(reply), float)
 
 
-def test_references_choose_the_template(file):
+def test_references_choose_the_template(file: Any) -> None:
     questions = load_questions(str(file))
     assert [template_name(q, 0) for q in questions[:4]] == [
         "single-v1",
@@ -54,7 +56,7 @@ def test_references_choose_the_template(file):
     assert "sixteen" not in judge_prompt(OWN, questions[1], ["twelve", "sixteen"], 0)[1]["content"]
 
 
-def test_published_prompts_are_read_from_a_file(tmp_path):
+def test_published_prompts_are_read_from_a_file(tmp_path: Path) -> None:
     rows = [{"name": name, "system_prompt": "S", "prompt_template": "{" + "answer" + "}"} for name in OWN]
     file = tmp_path / "judge_prompts.jsonl"
     file.write_text("\n".join(map(json.dumps, rows)))

@@ -1,6 +1,8 @@
 """The benchmark's questions from files."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,7 +10,7 @@ from paceline.errors import PacelineError
 from paceline.evaluate.mtbench.questions import load_questions
 
 
-def test_references_and_a_part_spread_over_the_categories(tmp_path, file):
+def test_references_and_a_part_spread_over_the_categories(tmp_path: Path, file: Any) -> None:
     reference = {"question_id": 903, "choices": [{"turns": ["r1", "r2"]}]}
     (tmp_path / "reference_answer_x.jsonl").write_text(json.dumps(reference))
     assert load_questions(str(tmp_path))[3].reference == ("r1", "r2")
@@ -30,7 +32,7 @@ def test_references_and_a_part_spread_over_the_categories(tmp_path, file):
         ("", "no question in it"),
     ],
 )
-def test_questions_that_are_none(tmp_path, text, said):
+def test_questions_that_are_none(tmp_path: Path, text: Any, said: Any) -> None:
     (tmp_path / "q.jsonl").write_text(text)
     with pytest.raises(PacelineError) as caught:
         load_questions(str(tmp_path / "q.jsonl"))

@@ -1,6 +1,7 @@
 """Scores from judgments."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from paceline.evaluate.mtbench.scoring import scores
 from paceline.runs.evaluations import FAILED, Judgment
 
 
-def judgments(rating, questions=3):
+def judgments(rating: Any, questions: Any = 3) -> Any:
     return [
         Judgment(run="r", id=str(q), category="ab"[q % 2], turn=turn, rating=rating(q, turn), reply="")
         for q in range(questions)
@@ -17,7 +18,7 @@ def judgments(rating, questions=3):
     ]
 
 
-def test_failed_parses_are_counted_and_left_out_of_means():
+def test_failed_parses_are_counted_and_left_out_of_means() -> None:
     base = judgments(lambda q, turn: FAILED if q == 0 and turn else 4.0 + turn)
     own = scores(base)
     assert own.failed == 1
@@ -29,7 +30,7 @@ def test_failed_parses_are_counted_and_left_out_of_means():
     assert scores(base, base).change.verdict == "tie"
 
 
-def test_the_means_are_those_of_numpy():
+def test_the_means_are_those_of_numpy() -> None:
     rng = np.random.default_rng(0)
     drawn = rng.uniform(1, 10, (40, 2))
     own = scores(judgments(lambda q, turn: drawn[q, turn], 40))
@@ -41,7 +42,7 @@ def test_the_means_are_those_of_numpy():
     assert (own.average.low, own.average.high) == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.06)
 
 
-def test_where_every_parse_failed_there_is_no_score():
+def test_where_every_parse_failed_there_is_no_score() -> None:
     nothing = scores(judgments(lambda q, turn: FAILED), judgments(lambda q, turn: 5.0))
     assert nothing.failed == 6
     assert math.isnan(nothing.average.value)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from paceline.evaluate.mtbench.judges.openai_api import OpenAIJudge
 from paceline.runs.evaluations import FAILED, JudgeUsage
 
 
-def test_a_judge_s_faults_lose_and_repeat_nothing(tmp_path, monkeypatch):
+def test_a_judge_s_faults_lose_and_repeat_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
     monkeypatch.setattr("openai._base_client.MAX_RETRY_DELAY", 0.05)
@@ -48,14 +49,14 @@ Path(sys.argv[3]).write_text("\\n".join(f"{g.rating} {g.reply}" for g in grades)
 """
 
 
-def test_killed_at_five_moments_it_goes_on_where_it_was(tmp_path):
+def test_killed_at_five_moments_it_goes_on_where_it_was(tmp_path: Path) -> None:
     """SIGKILL while 30% of the requests go wrong: what had been answered is not asked again, and the grades are those of a calm run."""
     server, calm = Server([429, 500, "cut", "malformed"], 0.3), Server([None], 0)
     tests = str(Path(judge_server.__file__).parent)
     path = os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "OPENAI_API_KEY": "k", "PYTHONPATH": path}
 
-    def start(url, cache, out):
+    def start(url: Any, cache: Any, out: Any) -> Any:
         command = [sys.executable, "-c", GRADER, url, str(tmp_path / cache), str(tmp_path / out)]
         process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
         assert process.stdout.readline() == "begun\n"
@@ -82,7 +83,7 @@ def test_killed_at_five_moments_it_goes_on_where_it_was(tmp_path):
     assert (tmp_path / "out").read_text() == (tmp_path / "expected").read_text()
 
 
-def test_a_refused_key_is_one_line_and_never_shown(tmp_path, monkeypatch):
+def test_a_refused_key_is_one_line_and_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "very-secret")
     with pytest.raises(PacelineError, match="the judge refuses: 401") as caught:
         OpenAIJudge("m", Server([401], 1).url, tmp_path).grade(CASES[:1], lambda: None)

@@ -1,8 +1,12 @@
 """A reward model as the judge."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
+from helpers import MakeBase
 from judge_server import CASES
 from paceline.config.evaluation import MTBench
 from paceline.evaluate.mtbench.judges.judge import open_judge
@@ -13,11 +17,13 @@ from paceline.evaluate.mtbench.judges.reward import squash
     ("raw", "score"),
     [(-5, 1), (-10, 1), (-2.5, 3.25), (0, 1), (0.5, 5.5), (1, 10), (2, 4.6), (5, 10), (9, 10)],
 )
-def test_reward_scores_are_squashed_as_the_script_does(raw, score):
+def test_reward_scores_are_squashed_as_the_script_does(raw: Any, score: Any) -> None:
     assert squash(raw) == pytest.approx(score)
 
 
-def test_a_reward_model_reports_raw_and_squashed(adapter_set, tiny_base, tmp_path):
+def test_a_reward_model_reports_raw_and_squashed(
+    adapter_set: Any, tiny_base: MakeBase, tmp_path: Path
+) -> None:
     from transformers import AutoModelForSequenceClassification
 
     from paceline.data.chat import load_tokenizer
