@@ -19,7 +19,7 @@ def test_a_study_is_checked_trained_and_compared_in_one_call(trained: Any) -> No
     assert result.state == "finished"
     assert [run.name for run in result] == ["low", "high"]
     assert [finding.rule for finding in result["high"].preflight] == ["little-coverage", "eval-too-small"]
-    assert result.comparison.rows[1].difference.examples == 15
+    assert result.comparison.rows[1].difference.n == 15
     assert result["low"].recipe == study.runs[0].recipe
     assert result["high"].hypothesis == "<b>more</b>"
 
