@@ -12,7 +12,7 @@ def prepared(tiny_base: MakeBase, sums: str) -> Prepared:
     """60 of the sums, eight examples a step, no dropout."""
     fields = {
         "base": tiny_base(),
-        "data": {"source": sums, "n": 60},
+        "data": {"source": sums, "n": 60, "eval_ratio": 0.25},
         "max_length": 128,
         "lora_r": 4,
         "lora_dropout": 0.0,
