@@ -23,7 +23,9 @@ def test_steps_tokens_and_memory_are_those_of_the_runs(
     lines: list[str] = []
     cohorts = estimate_study(study(**runs), log=lines.append)
     assert [[run.name for run in cohort.runs] for cohort in cohorts] == [["one", "eight"], ["elsewhere"]]
-    assert [line for line in lines if "timing" in line] == [f"timing a micro-batch of {name}" for name in runs]
+    assert [line for line in lines if "timing" in line] == [
+        f"timing a micro-batch of {name}" for name in runs
+    ]
     found = {run.name: run for cohort in cohorts for run in cohort.runs}
     for name, made in runs.items():
         prepared = Preparer().prepare(made)

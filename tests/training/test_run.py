@@ -27,7 +27,9 @@ class Runs:
         self._base, self._prepared, self._folder = base, prepared, folder
         self._held_out = held_out_losses(base, None, prepared.dataset, prepared.split.eval, 128)
 
-    def new(self, name: str = "run", distributed: DistributedContext | None = None, **fields: Any) -> TrainingRun:
+    def new(
+        self, name: str = "run", distributed: DistributedContext | None = None, **fields: Any
+    ) -> TrainingRun:
         recipe = self._prepared.recipe.model_copy(update=FIELDS | fields)
         directory = RunDirectory(self._folder / name)
         directory.claim(recipe)
@@ -59,7 +61,14 @@ def events(run: TrainingRun) -> list[type]:
 
 def test_a_run_from_its_first_step_to_its_adapter(runs: Runs) -> None:
     run = runs.new()
-    assert (run.state, run.name, run.study, run.step, run.total_steps, run.done) == ("new", "run", "tests", 0, 4, 0)
+    assert (run.state, run.name, run.study, run.step, run.total_steps, run.done) == (
+        "new",
+        "run",
+        "tests",
+        0,
+        4,
+        0,
+    )
     runs.start(run)
     assert run.directory.status().state == run.state == "running"
     losses = []
@@ -129,7 +138,7 @@ def test_a_run_starts_from_another_ones_adapter(runs: Runs) -> None:
     assert torch.equal(child.adapter.parameters, parent.adapter.parameters)
     evaluated = [event for event in read_events(child.directory.events) if isinstance(event, EvalEvent)]
     assert [event.name for event in evaluated] == ["base", "start"]
-    assert evaluated[1].loss == parent.last_evaluation.loss  # type: ignore[union-attr]
+    assert evaluated[1].loss == parent.last_evaluation.loss
 
 
 def test_a_step_that_is_not_finite_is_not_taken(runs: Runs) -> None:

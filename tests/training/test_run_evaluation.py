@@ -32,7 +32,9 @@ def losses(mean: float) -> ExampleLosses:
 class Setting:
     """An evaluation whose held-out losses are given, beside what it writes to."""
 
-    def __init__(self, prepared: Prepared, base: Base, folder: Path, *, given: list[float], **fields: Any) -> None:
+    def __init__(
+        self, prepared: Prepared, base: Base, folder: Path, *, given: list[float], **fields: Any
+    ) -> None:
         self.scores = iter(fields.pop("scores", ()))
         recipe = make_recipe({**prepared.recipe.model_dump(), **fields}, "test")
         self.prepared, self.adapter = replace(prepared, recipe=recipe), random_adapter(base, recipe)
@@ -51,7 +53,7 @@ class Setting:
 
     def score(self, adapter: Adapter | None) -> float:
         self.asked.append(adapter)
-        return next(self.scores)
+        return float(next(self.scores))
 
     def walk(self, steps: int) -> None:
         for step in range(1, steps + 1):

@@ -31,7 +31,11 @@ NORMS = AdapterNorms(modules={}, layers={})
 
 
 def make_log(
-    folder: Path, progress: Progress, callbacks: Sequence[Callback] = (), logging_steps: int = 2, **fields: Any
+    folder: Path,
+    progress: Progress,
+    callbacks: Sequence[Callback] = (),
+    logging_steps: int = 2,
+    **fields: Any,
 ) -> RunLog:
     recipe = SimpleNamespace(logging_steps=logging_steps, on_error=fields.get("on_error", "continue"))
     run: Any = SimpleNamespace(directory=RunDirectory(folder), recipe=recipe)
@@ -101,7 +105,12 @@ def test_a_window_goes_on_after_a_checkpoint(tmp_path: Path) -> None:
             heard.append(events)
 
     resumed = Progress(
-        step=1, tokens=100, window_steps=1, window_loss=1.0, window_supervised=40, events_bytes=progress.events_bytes
+        step=1,
+        tokens=100,
+        window_steps=1,
+        window_loss=1.0,
+        window_supervised=40,
+        events_bytes=progress.events_bytes,
     )
     again = make_log(tmp_path, resumed, [Listener()])
     assert [type(event) for event in again.resume()] == [StartEvent]
@@ -115,7 +124,10 @@ def test_a_gradient_of_zero_is_reported_once_when_it_begins(tmp_path: Path) -> N
     log = make_log(tmp_path, Progress(), logging_steps=100)
     train(log, [stats(step, grad_norm=norm) for step, norm in enumerate((1.0, 0.0, 0.0, 1.0, 0.0), 1)])
     findings = of_kind(log.close(), FindingEvent)
-    assert [(finding.rule, finding.step) for finding in findings] == [("zero-gradient", 2), ("zero-gradient", 5)]
+    assert [(finding.rule, finding.step) for finding in findings] == [
+        ("zero-gradient", 2),
+        ("zero-gradient", 5),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -132,10 +144,16 @@ def test_an_error_ends_a_run_whose_recipe_says_so(
 
 def test_evaluations_and_scores_say_where_the_run_was(tmp_path: Path) -> None:
     log = make_log(tmp_path, Progress(step=3))
-    log.evaluation("eval", LossSummary(examples=1, tokens=2, loss=0.5, perplexity=1.6, token_accuracy=1.0), 0.1)
+    log.evaluation(
+        "eval", LossSummary(examples=1, tokens=2, loss=0.5, perplexity=1.6, token_accuracy=1.0), 0.1
+    )
     score = log.score(True, 4.5, 0.2)
     assert log.last_evaluation is not None
-    assert (log.last_evaluation.step, log.last_evaluation.epoch, log.last_evaluation.name) == (3, 0.75, "eval")
+    assert (log.last_evaluation.step, log.last_evaluation.epoch, log.last_evaluation.name) == (
+        3,
+        0.75,
+        "eval",
+    )
     assert (score.name, score.step, log.score(False, 4.6, 0.2).name) == ("base", 3, "eval")
     assert len(log.close()) == 3
 

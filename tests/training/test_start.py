@@ -56,7 +56,7 @@ def test_runs_with_the_same_examples_share_the_bases_losses(
 
     def counted(*arguments: object) -> ExampleLosses:
         measured.append(arguments)
-        return plain(*arguments)  # type: ignore[arg-type]
+        return plain(*arguments)
 
     monkeypatch.setattr(start, "held_out_losses", counted)
     data = {"source": sums, "n": 60}
@@ -98,13 +98,15 @@ class Order(Callback):
         self.seen: list[str] = []
 
     def on_start(self, run: object, event: object) -> None:
-        self.seen.append(f"{run.name} begins")  # type: ignore[attr-defined]
+        self.seen.append(f"{run.name} begins")
 
     def on_end(self, run: object) -> None:
-        self.seen.append(f"{run.name} ends")  # type: ignore[attr-defined]
+        self.seen.append(f"{run.name} ends")
 
 
-def test_a_child_waits_for_its_parent(recipe: MakeRecipe, study: MakeStudy, sums: str, tmp_path: Path) -> None:
+def test_a_child_waits_for_its_parent(
+    recipe: MakeRecipe, study: MakeStudy, sums: str, tmp_path: Path
+) -> None:
     data = {"source": sums, "n": 60}
     runs = study(
         parent=recipe(data=data, max_steps=2),
