@@ -1,6 +1,7 @@
 """Starting runs: what each begins from, and the bare base measured once."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,7 +55,7 @@ def test_runs_with_the_same_examples_share_the_bases_losses(
 ) -> None:
     measured, plain = [], start.held_out_losses
 
-    def counted(*arguments: object) -> ExampleLosses:
+    def counted(*arguments: Any) -> ExampleLosses:
         measured.append(arguments)
         return plain(*arguments)
 
