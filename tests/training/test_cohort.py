@@ -1,18 +1,24 @@
 """Together equals alone: the same bits whatever trains beside a run, whatever the token budget."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
+from torch import Tensor
 
 from helpers import MakeBase, MakeRecipe, MakeStudy, adapter_bytes
+from paceline.config.load import make_recipe
+from paceline.config.study import Run, Study
 from paceline.model.base import Base
+from paceline.model.batch import PackedBatch
 from paceline.runs.events import FailedEvent, read_events
 from paceline.training import cohort as cohort_module
 from paceline.training.study import train_study
 
-HETEROGENEOUS = {
+pytestmark = pytest.mark.slow
+
+HETEROGENEOUS: dict[str, dict[str, Any]] = {
     "r8": dict(lora_r=8, batch_size=4, grad_accum=1, lora_dropout=0.0, max_steps=None, epochs=0.3),
     "r16": dict(
         lora_r=16,
@@ -56,11 +62,8 @@ HETEROGENEOUS = {
 
 
 @pytest.fixture(scope="module")
-def alone(tiny_base: MakeBase, sums: str, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def alone(tiny_base: MakeBase, sums: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """name -> adapter bytes of each heterogeneous run trained by itself, one piece a forward."""
-    from paceline.config.load import make_recipe
-    from paceline.config.study import Run, Study
-
     found = {}
     for name, fields in HETEROGENEOUS.items():
         folder = tmp_path_factory.mktemp(name)
@@ -83,12 +86,12 @@ def alone(tiny_base: MakeBase, sums: str, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.mark.parametrize("budget", [2048, 5000, 100_000])
 def test_five_runs_together_equal_each_alone(
-    alone: Any,
+    alone: dict[str, bytes],
     recipe: MakeRecipe,
     study: MakeStudy,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    budget: Any,
+    budget: int,
 ) -> None:
     monkeypatch.setitem(cohort_module.BUDGET, "cpu", budget)
     train_study(
@@ -100,7 +103,11 @@ def test_five_runs_together_equal_each_alone(
 
 
 def test_neighbours_that_fail_or_stop_change_nothing(
-    alone: Any, recipe: MakeRecipe, study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    alone: dict[str, bytes],
+    recipe: MakeRecipe,
+    study: MakeStudy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(cohort_module.BUDGET, "cpu", 8192)
     runs = {
@@ -124,13 +131,18 @@ def test_neighbours_that_fail_or_stop_change_nothing(
 
 
 def test_out_of_memory_halves_the_budget_and_changes_nothing(
-    alone: Any, recipe: MakeRecipe, study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    alone: dict[str, bytes],
+    recipe: MakeRecipe,
+    study: MakeStudy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A device with room for 3,000 tokens: larger forwards fail, every other one in its backward."""
     monkeypatch.setitem(cohort_module.BUDGET, "cpu", 20_000)
-    plain, calls = Base.hidden, []
+    plain = Base.hidden
+    calls: list[int] = []
 
-    def limited(self: Base, batch: Any) -> Any:
+    def limited(self: Base, batch: PackedBatch) -> Tensor:
         hidden = plain(self, batch)
         if torch.is_grad_enabled() and len(hidden) > 3000:
             calls.append(len(hidden))
@@ -149,5 +161,5 @@ def test_out_of_memory_halves_the_budget_and_changes_nothing(
         assert adapter_bytes(tmp_path / name) == alone[name], name
 
 
-def _no_room(gradient: Any) -> None:
+def _no_room(gradient: Tensor) -> NoReturn:
     raise torch.OutOfMemoryError("no room in the backward")

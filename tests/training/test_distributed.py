@@ -1,14 +1,21 @@
-"""Two processes that train one run: the adapter of one process, the base whole or spread."""
+"""Several processes that train one run: the adapter of one process, the base whole or spread."""
 
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
+
+from paceline.training.distributed import (
+    SINGLE_PROCESS,
+    DistributedContext,
+    init_distributed,
+    rank_local_folder,
+)
 
 TRAIN = [
     "train",
@@ -38,40 +45,69 @@ TRAIN = [
     "2",
     "--no-check",
 ]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
 
 
-def train(folder: Any, *launcher: Any, extra: Any = ()) -> Any:
+def test_a_single_process_waits_for_nobody_and_sums_nothing() -> None:
+    tensor = torch.arange(3.0)
+    SINGLE_PROCESS.all_reduce(tensor)
+    SINGLE_PROCESS.wait()
+    assert tensor.tolist() == [0.0, 1.0, 2.0]
+    assert [SINGLE_PROCESS.any(flag) for flag in (True, False)] == [True, False]
+    assert DistributedContext(rank=0, size=1, sharded=False) == SINGLE_PROCESS
+
+
+def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with init_distributed(shard=True) as distributed:
+        assert distributed is SINGLE_PROCESS
+    assert not torch.distributed.is_initialized()
+
+
+def test_the_first_process_writes_into_the_studys_folder(tmp_path: Path) -> None:
+    with rank_local_folder(SINGLE_PROCESS, tmp_path) as folder:
+        assert folder == tmp_path
+
+
+def test_another_process_writes_into_a_copy_that_is_thrown_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DistributedContext, "wait", lambda self: None)
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "a.txt").write_text("old")
+    with rank_local_folder(DistributedContext(rank=1, size=2), tmp_path / "study") as folder:
+        assert folder != tmp_path / "study"
+        assert folder.name == "study"
+        assert (folder / "a.txt").read_text() == "old"
+        (folder / "a.txt").write_text("new")
+    assert not folder.exists()
+    assert (tmp_path / "study" / "a.txt").read_text() == "old"
+    with rank_local_folder(DistributedContext(rank=1, size=2), tmp_path / "later") as folder:
+        assert not folder.exists()
+
+
+def train(folder: Path, *extra: str, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, *launcher, "-m", "paceline", *TRAIN, "--runs", str(folder), *extra]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=500)
 
 
+def train_in_two(folder: Path, *extra: str) -> subprocess.CompletedProcess[str]:
+    return train(folder, *extra, launcher=(*TORCHRUN, sys.executable))
+
+
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("alone")
     done = train(folder)
     assert done.returncode == 0, done.stderr
     return folder / "run"
 
 
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python")
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", [(), ("--shard-base",)], ids=["whole", "spread"])
-def test_two_processes_train_what_one_does(alone: Any, tmp_path: Path, extra: Any) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [
-        sys.executable,
-        *TORCHRUN,
-        sys.executable,
-        "-m",
-        "paceline",
-        *TRAIN,
-        "--runs",
-        str(tmp_path),
-        *extra,
-    ]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=500)
+def test_two_processes_train_what_one_does(alone: Path, tmp_path: Path, extra: tuple[str, ...]) -> None:
+    done = train_in_two(tmp_path, *extra)
     assert done.returncode == 0, done.stderr[-4000:]
     mine, theirs = (
         load_file(folder / "adapter" / "adapter_model.safetensors") for folder in (tmp_path / "run", alone)
@@ -88,21 +124,9 @@ def test_two_processes_train_what_one_does(alone: Any, tmp_path: Path, extra: An
     assert done.stdout.count("run ") >= 1
 
 
+@pytest.mark.slow
 def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        *TORCHRUN,
-        sys.executable,
-        "-m",
-        "paceline",
-        *TRAIN,
-        "--runs",
-        str(tmp_path),
-        "--shard-base",
-        "--kl-coef",
-        "0.1",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=500)
+    done = train_in_two(tmp_path, "--shard-base", "--kl-coef", "0.1")
     assert done.returncode != 0
     assert "--shard-base goes with neither a KL anchor" in done.stderr
     assert not (tmp_path / "run").exists()

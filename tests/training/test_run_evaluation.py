@@ -1,5 +1,6 @@
 """A run's evaluations on the way: what is due, what is kept, and when it is enough."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ class Setting:
     def __init__(
         self, prepared: Prepared, base: Base, folder: Path, *, given: list[float], **fields: Any
     ) -> None:
-        self.scores = iter(fields.pop("scores", ()))
+        self.scores: Iterator[float] = iter(fields.pop("scores", ()))
         recipe = make_recipe({**prepared.recipe.model_dump(), **fields}, "test")
         self.prepared, self.adapter = replace(prepared, recipe=recipe), random_adapter(base, recipe)
         self.progress, self.directory = Progress(), RunDirectory(folder)

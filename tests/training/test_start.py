@@ -9,10 +9,10 @@ from helpers import MakeRecipe, MakeStudy, StopWhen, adapter_bytes, random_adapt
 from paceline.errors import TrainingError
 from paceline.model.base import Base
 from paceline.runs.directory import RunDirectory
-from paceline.runs.events import FailedEvent, read_events
+from paceline.runs.events import FailedEvent, StartEvent, read_events
 from paceline.runs.losses import ExampleLosses
-from paceline.training import start
-from paceline.training.callbacks import Callback
+from paceline.training import heldout, start
+from paceline.training.callbacks import Callback, RunView
 from paceline.training.start import find_parent
 from paceline.training.study import TrainingOptions, train_study
 
@@ -50,10 +50,11 @@ def test_an_adapter_that_does_not_fit_is_refused(
         find_parent(runs.runs[1], runs, tmp_path)
 
 
+@pytest.mark.slow
 def test_runs_with_the_same_examples_share_the_bases_losses(
     recipe: MakeRecipe, study: MakeStudy, sums: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measured, plain = [], start.held_out_losses
+    measured, plain = [], heldout.held_out_losses
 
     def counted(*arguments: Any) -> ExampleLosses:
         measured.append(arguments)
@@ -98,13 +99,14 @@ class Order(Callback):
     def __init__(self) -> None:
         self.seen: list[str] = []
 
-    def on_start(self, run: object, event: object) -> None:
+    def on_start(self, run: RunView, event: StartEvent) -> None:
         self.seen.append(f"{run.name} begins")
 
-    def on_end(self, run: object) -> None:
+    def on_end(self, run: RunView) -> None:
         self.seen.append(f"{run.name} ends")
 
 
+@pytest.mark.slow
 def test_a_child_waits_for_its_parent(
     recipe: MakeRecipe, study: MakeStudy, sums: str, tmp_path: Path
 ) -> None:
@@ -120,6 +122,7 @@ def test_a_child_waits_for_its_parent(
     assert order.seen.index("other begins") < order.seen.index("parent ends")
 
 
+@pytest.mark.slow
 def test_a_run_that_never_began_starts_when_the_command_comes_again(
     recipe: MakeRecipe, study: MakeStudy, sums: str, tmp_path: Path
 ) -> None:

@@ -1,6 +1,7 @@
 """Every training feature in one cohort: each run equals itself alone and after a stop, bit for bit."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,23 @@ from transformers import AutoModelForCausalLM
 
 from helpers import MakeBase, MakeRecipe, MakeStudy, StopWhen, adapter_bytes
 from paceline.config.load import make_recipe
+from paceline.config.recipe import Recipe
 from paceline.config.study import Run, Study
 from paceline.data.chat import load_tokenizer
 from paceline.doctor.live import LiveDoctor
 from paceline.errors import PacelineError
 from paceline.runs.events import EvalEvent, FindingEvent, TrainEvent, of_kind, read_events
 from paceline.training import cohort as cohort_module
+from paceline.training.callbacks import CohortView
 from paceline.training.study import TrainingOptions, train_study
+
+pytestmark = pytest.mark.slow
+Recipes = dict[str, Recipe]
 
 
 @pytest.fixture(scope="module")
-def teacher(tiny_base: MakeBase, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Another model with the same vocabulary, and one with another."""
+def teacher(tiny_base: MakeBase, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Another model with the same vocabulary."""
     folder = tmp_path_factory.mktemp("teacher")
     torch.manual_seed(5)
     model = AutoModelForCausalLM.from_pretrained(tiny_base("qwen3"))
@@ -33,7 +39,7 @@ def teacher(tiny_base: MakeBase, tmp_path_factory: pytest.TempPathFactory) -> An
 
 
 @pytest.fixture(scope="module")
-def features(tiny_base: MakeBase, sums: str, teacher: Any) -> Any:
+def features(tiny_base: MakeBase, sums: str, teacher: str) -> Recipes:
     """name -> recipe; `second` starts from `first`."""
     common = {
         "base": tiny_base("qwen3"),
@@ -44,7 +50,7 @@ def features(tiny_base: MakeBase, sums: str, teacher: Any) -> Any:
         "max_steps": 6,
         "lora_r": 4,
     }
-    own = {
+    own: dict[str, dict[str, Any]] = {
         "plain": {},
         "kl": {"kl": {"coef": 0.5, "start_step": 2, "warmup_steps": 2, "tail": 5}},
         "measured": {"kl": {"measure": True}, "logging_steps": 2},
@@ -66,12 +72,12 @@ def features(tiny_base: MakeBase, sums: str, teacher: Any) -> Any:
     return {name: make_recipe({**common, **fields}, name) for name, fields in own.items()}
 
 
-def study_of(recipes: Any) -> Any:
+def study_of(recipes: Recipes) -> Study:
     return Study(name="features", runs=[Run(name=name, recipe=recipe) for name, recipe in recipes.items()])
 
 
 @pytest.fixture(scope="module")
-def together(features: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def together(features: Recipes, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of all of them, trained in one cohort."""
     folder = tmp_path_factory.mktemp("together")
     states = train_study(study_of(features), folder).states()
@@ -80,7 +86,7 @@ def together(features: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_each_equals_itself_alone(
-    features: Any, together: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    features: Recipes, together: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(cohort_module.BUDGET, "cpu", 100_000)
     for name, recipe in features.items():
@@ -90,12 +96,10 @@ def test_each_equals_itself_alone(
 
 
 def test_each_goes_on_after_a_stop_as_if_there_had_been_none(
-    features: Any, together: Any, tmp_path: Path
+    features: Recipes, together: Path, tmp_path: Path
 ) -> None:
     for allowed in range(9, 400, 20):
-        steps = iter(range(allowed))
-
-        stop = StopWhen(lambda cohort, steps=steps: next(steps, None) is None)
+        stop = StopWhen(_after(allowed))
         states = train_study(study_of(features), tmp_path, TrainingOptions(callbacks=[stop])).states()
         if set(states.values()) == {"finished"}:
             break
@@ -105,62 +109,56 @@ def test_each_goes_on_after_a_stop_as_if_there_had_been_none(
         assert _without_times(tmp_path / name) == _without_times(together / name), name
 
 
-def _without_times(folder: Any) -> Any:
+def _after(steps: int) -> Callable[[CohortView], bool]:
+    """True once it was asked more than so many times."""
+    left = iter(range(steps))
+    return lambda cohort: next(left, None) is None
+
+
+def _without_times(folder: Path) -> list[dict[str, Any]]:
     return [e.model_dump(exclude={"seconds"}) for e in read_events(folder / "events.jsonl")]
 
 
-def test_checkpointing_changes_no_bit(together: Any) -> None:
+def test_checkpointing_changes_no_bit(together: Path) -> None:
     assert adapter_bytes(together / "checkpointed") == adapter_bytes(together / "plain")
 
 
-def test_features_change_the_run(together: Any) -> None:
+def test_features_change_the_run(together: Path) -> None:
     assert (
         len({adapter_bytes(path.parent) for path in together.glob("*/adapter")})
         == len(list(together.glob("*/adapter"))) - 2
     ), "checkpointed and measured equal plain, the others do not"
 
 
-def test_the_log_tells_the_terms(together: Any) -> None:
+def test_the_log_tells_the_terms(together: Path) -> None:
     trained = of_kind(read_events(together / "kl" / "events.jsonl"), TrainEvent)
     assert [event.kl_weight for event in trained] == [None, None, None, 0.25, 0.5, 0.5]
     for event in trained[3:]:
+        assert event.cross_entropy is not None
+        assert event.kl is not None
+        assert event.kl_weight is not None
         assert event.loss == pytest.approx(event.cross_entropy + event.kl_weight * event.kl, abs=1e-9)
     measured = of_kind(read_events(together / "measured" / "events.jsonl"), TrainEvent)
     assert len(measured) == 3
-    assert all(event.kl > 0 for event in measured[1:])
+    assert all(event.kl for event in measured[1:])
     final = of_kind(read_events(together / "measured" / "events.jsonl"), EvalEvent)[-1]
+    assert final.kl is not None
     assert final.kl > 0
 
 
-def test_early_stop_ends_one_run(together: Any) -> None:
+def test_early_stop_ends_one_run(together: Path) -> None:
     status = json.loads((together / "impatient" / "status.json").read_text())
     assert status["stopped_early"]
     assert status["step"] == 3
     assert not json.loads((together / "plain" / "status.json").read_text())["stopped_early"]
 
 
-def test_a_second_phase_starts_from_the_first_and_is_evaluated_before(together: Any) -> None:
+def test_a_second_phase_starts_from_the_first_and_is_evaluated_before(together: Path) -> None:
     events = read_events(together / "second" / "events.jsonl")
     evaluated = {event.name: event.loss for event in of_kind(events, EvalEvent)}
     first = of_kind(read_events(together / "first" / "events.jsonl"), EvalEvent)[-1]
     assert evaluated["start"] == first.loss
     assert evaluated["final"] < evaluated["start"] < evaluated["base"]
-
-
-def test_norms_are_those_of_the_matrices(together: Any, features: Any) -> None:
-    from safetensors.torch import load_file
-
-    weights = load_file(together / "plain" / "adapter" / "adapter_model.safetensors")
-    last = of_kind(read_events(together / "plain" / "events.jsonl"), TrainEvent)[-1].norms
-    model = AutoModelForCausalLM.from_pretrained(features["plain"].base)
-    update = total = 0.0
-    for name, module in model.named_modules():
-        if name.endswith("up_proj"):
-            a, b = (weights[f"base_model.model.{name}.lora_{half}.weight"] for half in "AB")
-            update += float((features["plain"].lora_scale * b @ a).square().sum())
-            total += float(module.weight.square().sum())
-    assert last.modules["up_proj"].update == pytest.approx((update / total) ** 0.5, rel=1e-4)
-    assert set(last.layers) == {"0", "1"}
 
 
 def test_findings_are_told_once_each(recipe: MakeRecipe, study: MakeStudy, tmp_path: Path) -> None:
@@ -170,21 +168,6 @@ def test_findings_are_told_once_each(recipe: MakeRecipe, study: MakeStudy, tmp_p
     rules = [e.rule for e in of_kind(read_events(tmp_path / "still" / "events.jsonl"), FindingEvent)]
     assert rules.count("same-eval") == 1
     assert len(set(rules)) == len(rules)
-
-
-def test_a_failed_parent_fails_its_child(recipe: MakeRecipe, study: MakeStudy, tmp_path: Path) -> None:
-    explodes = recipe(
-        lr=1e30,
-        max_grad_norm=0,
-        batch_size=4,
-        grad_accum=1,
-        max_steps=30,
-        warmup_ratio=0,
-        lr_scheduler="constant",
-    )
-    child = recipe(init_from="explodes", batch_size=4, grad_accum=1)
-    states = train_study(study(explodes=explodes, child=child), tmp_path).states()
-    assert states == {"explodes": "failed", "child": "failed"}
 
 
 @pytest.mark.parametrize(
@@ -199,22 +182,8 @@ def test_a_failed_parent_fails_its_child(recipe: MakeRecipe, study: MakeStudy, t
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_anything_is_written(
-    fields: Any, said: Any, recipe: MakeRecipe, study: MakeStudy, tmp_path: Path
+    fields: dict[str, Any], said: str, recipe: MakeRecipe, study: MakeStudy, tmp_path: Path
 ) -> None:
     with pytest.raises(PacelineError, match=said):
         train_study(study(run=recipe(**fields)), tmp_path)
     assert not list(tmp_path.iterdir())
-
-
-def test_a_teacher_with_another_vocabulary_is_refused(
-    recipe: MakeRecipe, study: MakeStudy, tmp_path: Path, tiny_base: MakeBase
-) -> None:
-    folder = tmp_path / "stranger"
-    tokenizer = load_tokenizer("embedded")
-    tokenizer.add_tokens(["<|new|>"])
-    tokenizer.save_pretrained(folder)
-    with pytest.raises(
-        PacelineError, match=r"another vocabulary than .* \(1 entries differ, first .<\|new\|>.\)"
-    ):
-        train_study(study(run=recipe(distill={"teacher": str(folder)})), tmp_path / "runs")
-    assert not (tmp_path / "runs").exists()
