@@ -17,35 +17,11 @@ from paceline.training.distributed import (
     rank_local_folder,
 )
 
-TRAIN = [
-    "train",
-    "--base",
-    "embedded",
-    "--data",
-    "embedded:rust",
-    "-n",
-    "120",
-    "--max-length",
-    "512",
-    "--batch-size",
-    "8",
-    "--grad-accum",
-    "3",
-    "--max-steps",
-    "5",
-    "--lr",
-    "2e-4",
-    "--lora-dropout",
-    "0.1",
-    "--logging-steps",
-    "1",
-    "--eval-steps",
-    "2",
-    "--save-steps",
-    "2",
-    "--no-check",
-]
-TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+TRAIN = (
+    "train --base embedded --data embedded:rust -n 120 --max-length 512 --batch-size 8 --grad-accum 3 "
+    "--max-steps 5 --lr 2e-4 --lora-dropout 0.1 --logging-steps 1 --eval-steps 2 --save-steps 2 --no-check"
+)
+TORCHRUN = "-m torch.distributed.run --standalone --nproc-per-node 2 --no-python"
 
 
 def test_a_single_process_waits_for_nobody_and_sums_nothing() -> None:
@@ -86,14 +62,15 @@ def test_another_process_writes_into_a_copy_that_is_thrown_away(
         assert not folder.exists()
 
 
-def train(folder: Path, *extra: str, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+def train(folder: Path, *extra: str, launcher: str = "") -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *launcher, "-m", "paceline", *TRAIN, "--runs", str(folder), *extra]
+    own = [sys.executable, "-m", "paceline", *TRAIN.split(), "--runs", str(folder), *extra]
+    command = [sys.executable, *launcher.split(), *own] if launcher else own
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=500)
 
 
 def train_in_two(folder: Path, *extra: str) -> subprocess.CompletedProcess[str]:
-    return train(folder, *extra, launcher=(*TORCHRUN, sys.executable))
+    return train(folder, *extra, launcher=TORCHRUN)
 
 
 @pytest.fixture(scope="module")
