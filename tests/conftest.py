@@ -30,12 +30,16 @@ from paceline.model.base import Base, load_base
 
 ARCHITECTURES = {"qwen3": Qwen3Config, "qwen2": Qwen2Config, "llama": LlamaConfig, "mistral": MistralConfig}
 NOT_FAST = ("slow", "sandbox", "browser", "gpu")
+# What a test has that asks for one of these fixtures: a browser, or a study that was trained and evaluated.
+MARKS_OF_FIXTURES = {"browser": "browser", "studied": "slow"}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What nobody has marked as slow, or as in need of something from outside, is fast."""
     for item in items:
+        for fixture in set(MARKS_OF_FIXTURES) & set(getattr(item, "fixturenames", ())):
+            item.add_marker(MARKS_OF_FIXTURES[fixture])
         if not any(item.get_closest_marker(name) for name in NOT_FAST):
             item.add_marker(pytest.mark.fast)
 

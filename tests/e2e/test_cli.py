@@ -12,6 +12,8 @@ import yaml
 
 from paceline.config.presets import PRESETS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -16,6 +16,8 @@ from paceline.report.collect import collect_study
 from paceline.report.export import _cell, _number, write_report
 from paceline.training.study import TrainingOptions, train_study
 
+pytestmark = pytest.mark.slow
+
 FILES = sorted((Path(__file__).parents[2] / "studies").glob("*.yaml"))
 
 

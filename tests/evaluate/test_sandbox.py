@@ -11,6 +11,8 @@ from paceline.errors import PacelineError
 from paceline.evaluate import sandbox as sandbox_module
 from paceline.evaluate.sandbox import Limits, open_sandbox
 
+pytestmark = pytest.mark.sandbox
+
 SMALL = Limits(seconds=4, memory=256 * 2**20, processes=24, output=20_000, files=16 * 2**20)
 SECRET = "paceline-secret-3141"
 

@@ -16,6 +16,8 @@ from helpers import MakeBase, adapter_bytes
 from paceline.runs.directory import RunDirectory
 from paceline.runs.events import read_events
 
+pytestmark = pytest.mark.slow
+
 # Findings about speed depend on what else the machine does.
 OF_TIME = ("slower-and-slower",)
 TIMES = ("seconds",)

@@ -7,9 +7,13 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from paceline.config.load import load_study
 from paceline.launch.ray import GPU_KIND, _where, split_study
 from paceline.training.study import train_study
+
+pytestmark = pytest.mark.slow
 
 # Ray's workers yield to whatever else runs here (nice 15); beside other tests they would hardly run at all.
 QUIET = {

@@ -20,6 +20,8 @@ from paceline.training.order import epoch_order
 from paceline.training.prepare import Preparer
 from paceline.training.study import train_study
 
+pytestmark = pytest.mark.slow
+
 STEPS = 20
 RECIPES = {
     "cosine": dict(

@@ -11,6 +11,8 @@ from paceline.runs.events import TrainEvent, of_kind, read_events
 from paceline.training.callbacks import CohortView
 from paceline.training.study import TrainingOptions, train_study
 
+pytestmark = pytest.mark.slow
+
 SCHEDULE = "def falling(step, plan):\n    return 1 - step / plan.total_steps\n"
 
 

@@ -8,6 +8,8 @@ from paceline.config.evaluation import CodeTasks
 from paceline.evaluate.code.load import load_suite
 from paceline.evaluate.code.problems import same_output
 
+pytestmark = pytest.mark.sandbox
+
 
 def test_a_solution_in_cpp() -> None:
     tasks, sandbox = load_suite(CodeTasks(suite="problems", n=400))

@@ -7,6 +7,8 @@ from paceline.errors import PacelineError
 from paceline.evaluate.code import rust
 from paceline.evaluate.code.load import load_suite
 
+pytestmark = pytest.mark.sandbox
+
 
 def test_a_rust_answer_that_does_not_compile_is_told_apart() -> None:
     tasks, sandbox = load_suite(CodeTasks(suite="rust", n=200))

@@ -8,6 +8,8 @@ from paceline.config.evaluation import CodeTasks
 from paceline.evaluate.code.load import load_suite
 from paceline.evaluate.code.suite import Task, TaskResult, validate
 
+pytestmark = pytest.mark.sandbox
+
 
 @pytest.mark.parametrize("suite", ["rust", "problems"])
 def test_the_embedded_suites_tell_right_from_wrong(suite: Any) -> None:
