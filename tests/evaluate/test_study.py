@@ -23,9 +23,9 @@ from paceline.runs.evaluations import (
     read_code,
     read_forgetting,
     read_mtbench,
-    read_records,
 )
 from paceline.runs.events import ScoreEvent, of_kind, read_events
+from paceline.runs.records import read_records
 from paceline.training.stop_rules import BenchmarkEarlyStop
 from paceline.training.study import TrainingOptions, train_study
 

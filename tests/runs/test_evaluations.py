@@ -7,24 +7,19 @@ from typing import Any
 
 import pytest
 
-from paceline.errors import RunError
 from paceline.runs.evaluations import (
     CodeScores,
     CodeSummary,
     FailedEvaluation,
     JudgeUsage,
-    Judgment,
     MTBenchScores,
     MTBenchSummary,
     RunForgetting,
     read_code,
     read_mtbench,
-    read_record,
-    read_records,
-    write_record,
-    write_records,
 )
 from paceline.runs.losses import LossSummary
+from paceline.runs.records import read_record, write_record
 from paceline.stats.intervals import Interval
 from paceline.stats.paired import Difference
 
@@ -82,21 +77,6 @@ def test_the_names_on_disk_are_those_that_scripts_know() -> None:
     assert (change["value"], change["low"], change["verdict"], change["graded"]) == (1.0, None, "tie", 2)
     code = json.loads(RECORDS[1].to_json())["runs"]["a"]
     assert {"pass@1", "pass@4", "compile_rate", "kinds", "cut"} <= set(code)
-
-
-def test_a_torn_last_line_is_left_out_and_a_wrong_one_is_named(tmp_path: Path) -> None:
-    judgments = [Judgment(run="a", id=str(i), category="c", turn=0, rating=5.0, reply="ü") for i in range(3)]
-    path = tmp_path / "j.jsonl"
-    write_records(path, judgments)
-    assert read_records(path, Judgment) == judgments
-    path.write_bytes(path.read_bytes()[:-7])
-    assert read_records(path, Judgment) == judgments[:2]
-    path.write_text('{"run": "a"}\n')
-    with pytest.raises(
-        RunError, match=r"j.jsonl line 1: not a result that this version reads \(id: Field required"
-    ):
-        read_records(path, Judgment)
-    assert read_records(tmp_path / "none.jsonl", Judgment) == []
 
 
 def test_what_was_not_evaluated_is_none(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ from paceline.data.formats import ROLES, Messages, Row
 from paceline.errors import EvaluationError
 from paceline.evaluate.adapters import AdapterSet
 from paceline.evaluate.generate import Request, Sampling
-from paceline.runs.evaluations import Answer, AnyRecord, Record, read_records
+from paceline.runs.evaluations import Answer
+from paceline.runs.records import AnyRecord, Record, read_records
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from paceline.evaluate.adapters import BASE, AdapterSet
 from paceline.evaluate.progress import EvaluationProgress
 from paceline.evaluate.registry import Registry
 from paceline.runs.directory import RunDirectory
-from paceline.runs.evaluations import EvaluationResult, Record, read_records, write_record, write_records
+from paceline.runs.evaluations import EvaluationResult
+from paceline.runs.records import Record, read_records, write_record, write_records
 
 Settings = TypeVar("Settings", bound=BaseModel)
 

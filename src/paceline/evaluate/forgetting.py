@@ -17,7 +17,8 @@ from paceline.data.tokens import load_tokens
 from paceline.evaluate.adapters import AdapterSet
 from paceline.evaluate.evaluation import EvaluationGroup
 from paceline.evaluate.progress import NO_PROGRESS, EvaluationProgress
-from paceline.runs.evaluations import ForgettingSummary, RunForgetting, write_record
+from paceline.runs.evaluations import ForgettingSummary, RunForgetting
+from paceline.runs.records import write_record
 from paceline.training.heldout import held_out_losses
 from paceline.training.hidden_cache import HiddenStateCache
 

@@ -26,10 +26,10 @@ from paceline.runs.evaluations import (
     read_code,
     read_forgetting,
     read_mtbench,
-    read_records,
 )
 from paceline.runs.events import EvalEvent, StartEvent, TrainEvent, of_kind, read_events
 from paceline.runs.losses import ExampleLosses
+from paceline.runs.records import read_records
 from paceline.runs.study import read_study_record, run_directories
 from paceline.stats.paired import Difference
 

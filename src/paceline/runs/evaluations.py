@@ -7,29 +7,23 @@ forgetting.json
 
 import math
 import re
-from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, ClassVar, TypeVar
+from typing import Annotated, ClassVar
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     PlainSerializer,
     SerializerFunctionWrapHandler,
-    ValidationError,
     model_serializer,
     model_validator,
 )
 
-from paceline.errors import RunError
-from paceline.runs.files import JsonObject, write_whole
+from paceline.runs.files import JsonObject
 from paceline.runs.losses import LossSummary, Measured
+from paceline.runs.records import Record, read_record
 from paceline.stats.intervals import Interval
 from paceline.stats.paired import Difference
-
-_Fields = JsonObject
 
 # The rating of a reply that holds none.
 FAILED = -1.0
@@ -49,19 +43,19 @@ def _bounds_for_null(fields: object) -> object:
 _KNOWN = {"value", "delta", "low", "high", "n", "observations", "better", "left_out"}
 
 
-def _null_for_infinite(fields: _Fields) -> _Fields:
+def _null_for_infinite(fields: JsonObject) -> JsonObject:
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in fields.items()
     }
 
 
-def _difference_fields(difference: Difference) -> _Fields:
+def _difference_fields(difference: Difference) -> JsonObject:
     fields = asdict(difference)
     return _null_for_infinite({"value": fields.pop("delta"), **fields, "verdict": difference.verdict})
 
 
-def _rating_fields(difference: Difference) -> _Fields:
+def _rating_fields(difference: Difference) -> JsonObject:
     return {**_difference_fields(difference), "graded": difference.observations}
 
 
@@ -72,16 +66,6 @@ StoredDifference = Annotated[
     Difference, BeforeValidator(_bounds_for_null), PlainSerializer(_difference_fields)
 ]
 RatingDifference = Annotated[Difference, BeforeValidator(_bounds_for_null), PlainSerializer(_rating_fields)]
-
-
-class Record(BaseModel):
-    """A line of a file, or a whole one."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    def to_json(self, indent: int | None = None) -> str:
-        """The record as JSON; numbers that are not finite are null."""
-        return self.model_dump_json(indent=indent)
 
 
 class Answer(Record):
@@ -212,7 +196,7 @@ class CodeScores(Record):
         return others
 
     @model_serializer(mode="wrap")
-    def _write_names(self, handler: SerializerFunctionWrapHandler) -> _Fields:
+    def _write_names(self, handler: SerializerFunctionWrapHandler) -> JsonObject:
         fields = handler(self)
         first, several, k = fields.pop("pass_at_1"), fields.pop("pass_at_k"), fields.pop("k")
         return {"pass@1": first, **fields, **({f"pass@{k}": several} if several is not None else {})}
@@ -262,42 +246,6 @@ class FailedEvaluation(EvaluationResult):
     reason: str
 
 
-AnyRecord = TypeVar("AnyRecord", bound=Record)
-
-
-def write_record(path: Path, record: Record) -> None:
-    """Writes a file of one record in one step."""
-    write_whole(path, record.to_json(indent=1) + "\n")
-
-
-def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
-    """Reads what `write_record` wrote.
-
-    Raises:
-        RunError: not a result that this version reads, with the field.
-    """
-    return _parse(path.read_bytes(), kind, str(path))
-
-
-def write_records(path: Path, records: Iterable[Record]) -> None:
-    """Writes one record a line, in one step."""
-    write_whole(path, "".join(f"{record.to_json()}\n" for record in records))
-
-
-def read_records(path: Path, kind: type[AnyRecord]) -> list[AnyRecord]:
-    """The whole lines of a file that grows line by line; a torn last one is left out.
-
-    Raises:
-        RunError: a line that this version does not read, with its number.
-    """
-    if not path.is_file():
-        return []
-    lines = path.read_bytes().split(b"\n")[:-1]
-    return [
-        _parse(line, kind, f"{path} line {number}") for number, line in enumerate(lines, 1) if line.strip()
-    ]
-
-
 def read_mtbench(folder: Path) -> MTBenchSummary | None:
     """MT-Bench in a run's eval folder; None if it was not done."""
     path = folder / "mtbench.json"
@@ -315,15 +263,3 @@ def read_forgetting(folder: Path) -> RunForgetting | None:
     """What the run of an eval folder forgot; None if that was not measured."""
     path = folder / "forgetting.json"
     return read_record(path, RunForgetting) if path.is_file() else None
-
-
-def _parse(text: bytes, kind: type[AnyRecord], where: str) -> AnyRecord:
-    try:
-        return kind.model_validate_json(text)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        field = ".".join(map(str, fault["loc"]))
-        raise RunError(
-            f"{where}: not a result that this version reads ({field + ': ' if field else ''}{fault['msg']}); "
-            "delete the *-settings.json beside it and run the study again"
-        ) from error

@@ -15,7 +15,8 @@ from paceline.evaluate.mtbench.judges.simple import SimpleJudge
 from paceline.evaluate.mtbench.protocol import OWN
 from paceline.evaluate.mtbench.questions import load_questions
 from paceline.evaluate.mtbench.run import grade_answers, run_mtbench
-from paceline.runs.evaluations import MTBenchSummary, read_record
+from paceline.runs.evaluations import MTBenchSummary
+from paceline.runs.records import read_record
 
 
 def test_two_turns_of_every_run_with_the_simple_judge(adapter_set: Any, file: Any, tmp_path: Path) -> None:

@@ -20,9 +20,8 @@ from paceline.runs.evaluations import (
     CodeScores,
     CodeSummary,
     CodeVerdict,
-    write_record,
-    write_records,
 )
+from paceline.runs.records import write_record, write_records
 from paceline.stats.intervals import wilson_interval
 from paceline.stats.proportions import mean_pass_at_k, pass_at_1
 

@@ -15,7 +15,8 @@ from paceline.evaluate.mtbench.protocol import Template, judge_prompt, load_temp
 from paceline.evaluate.mtbench.questions import Question, load_questions
 from paceline.evaluate.mtbench.scoring import scores
 from paceline.evaluate.progress import NO_PROGRESS, EvaluationProgress
-from paceline.runs.evaluations import Judgment, MTBenchSummary, write_record, write_records
+from paceline.runs.evaluations import Judgment, MTBenchSummary
+from paceline.runs.records import write_record, write_records
 
 
 def run_mtbench(
