@@ -99,6 +99,7 @@ def run(*arguments: Any) -> Any:
         (("doctor", "{study}/run-0/events.jsonl", "--explain", "zero-gradient"), "Computed: "),
         (("study", "show", "studies/rust-five-recipes.yaml"), "exp-baseline-10k"),
         (("presets",), "small-batch"),
+        (("push", "{study}/run-0", "--to", "someone/run-0", "--dry-run"), "adapter_model.safetensors"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
