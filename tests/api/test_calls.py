@@ -74,3 +74,17 @@ def test_two_runs_of_one_name_are_refused() -> None:
 def test_a_path_without_an_adapter_is_refused(tmp_path: Path) -> None:
     with pytest.raises(paceline.ModelError, match="no adapter there"):
         paceline.load_adapter(tmp_path)
+
+
+def test_a_rehearsal_runs_no_code_where_it_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make demo` needs Python and make alone: no compiler, no sandbox."""
+
+    def no_compiler(suite: object) -> list[Path]:
+        raise paceline.EvaluationError("the Rust suite needs rustc")
+
+    monkeypatch.setattr("paceline.evaluate.code.rust.RustSuite.toolchain", no_compiler)
+    study = paceline.rehearse(Path(__file__).parents[2] / "studies" / "rust-five-recipes.yaml")
+    assert not any(run.recipe.eval.code for run in study.runs)
+    assert study.notes[-1].startswith(
+        "generated code is not run in this rehearsal: the Rust suite needs rustc"
+    )

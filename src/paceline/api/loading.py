@@ -9,6 +9,7 @@ from paceline.config import load
 from paceline.config.recipe import Recipe
 from paceline.config.rehearse import rehearsal
 from paceline.config.study import Run, Study
+from paceline.errors import EvaluationError, MissingExtra
 
 
 def load_study(path: str | Path, **overrides: Any) -> Study:
@@ -46,7 +47,27 @@ def rehearse(study: Study | str | Path) -> Study:
     Raises:
         ConfigError: a file that is no study.
     """
-    return rehearsal(as_study(study))
+    rehearsed = rehearsal(as_study(study))
+    if not any(run.recipe.eval.code for run in rehearsed.runs):
+        return rehearsed
+    from paceline.evaluate.study import check_evaluations
+
+    try:
+        check_evaluations([run.recipe for run in rehearsed.runs if run.recipe.eval.code])
+    except (EvaluationError, MissingExtra) as error:
+        return _without_code(rehearsed, str(error))
+    return rehearsed
+
+
+def _without_code(study: Study, reason: str) -> Study:
+    """A rehearsal needs neither a compiler nor a sandbox: where one is missing, generated code is not run."""
+    runs = []
+    for run in study.runs:
+        evaluation = run.recipe.eval.model_copy(update={"code": None})
+        recipe = run.recipe.model_copy(update={"eval": evaluation})
+        runs.append(run.model_copy(update={"recipe": recipe}))
+    note = f"generated code is not run in this rehearsal: {reason}"
+    return study.model_copy(update={"runs": runs, "notes": (*study.notes, note)})
 
 
 def as_study(source: Study | Recipe | str | Path) -> Study:

@@ -69,9 +69,8 @@ def rehearse(
     as_json: Json = False,
 ) -> None:
     """Walk a study's every step in minutes: the embedded base and sample in place of its own, fewer steps."""
+    from paceline.api.loading import rehearse as rehearsal_of
     from paceline.cli.run import train_and_compare
-    from paceline.config.load import load_study
-    from paceline.config.rehearse import rehearsal
 
-    study = rehearsal(load_study(file))
+    study = rehearsal_of(file)
     train_and_compare(study, runs / study.name, as_json, token_budget, check)
