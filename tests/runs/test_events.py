@@ -208,3 +208,11 @@ def test_a_log_is_cut_back_to_where_it_was(log: Path) -> None:
 def test_an_event_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         trained().step = 5  # type: ignore[misc]
+
+
+def test_a_broken_line_before_others_is_refused_with_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    failed = '{"event": "failed", "step": 1, "reason": "x"}'
+    path.write_text(f"{failed}\n{{torn\n{failed}\n")
+    with pytest.raises(RunError, match="line 2"):
+        read_events(path)

@@ -34,18 +34,20 @@ def read_peft_config(folder: Path) -> dict[str, Any]:
     """The recipe fields that an adapter's configuration fixes: base, rank, alpha, dropout, targets.
 
     Raises:
-        ModelError: no such file, or not JSON.
+        ModelError: no such file, not JSON, or a field is missing.
     """
     path = folder / "adapter_config.json"
     try:
         config = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
+        return {
+            "base": config["base_model_name_or_path"],
+            "lora_r": config["r"],
+            "lora_alpha": config["lora_alpha"],
+            "lora_dropout": config.get("lora_dropout", 0.0),
+            "use_rslora": config.get("use_rslora", False),
+            "target_modules": config["target_modules"],
+        }
+    except KeyError as error:
+        raise ModelError(f"{path}: not an adapter's configuration: {error} is missing") from error
+    except (OSError, json.JSONDecodeError, TypeError) as error:
         raise ModelError(f"{path}: cannot be read as an adapter's configuration ({error})") from error
-    return {
-        "base": config["base_model_name_or_path"],
-        "lora_r": config["r"],
-        "lora_alpha": config["lora_alpha"],
-        "lora_dropout": config.get("lora_dropout", 0.0),
-        "use_rslora": config.get("use_rslora", False),
-        "target_modules": config["target_modules"],
-    }

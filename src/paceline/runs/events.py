@@ -212,12 +212,13 @@ def read_events(path: Path) -> list[Event]:
     if not path.is_file():
         return []
     events: list[Event] = []
-    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, 1):
         try:
             events += [_EVENT.validate_json(line)] if line.strip() else []
         except ValidationError as error:
             fault = error.errors()[0]
-            if fault["type"] == "json_invalid":
+            if fault["type"] == "json_invalid" and number == len(lines):
                 break
             field = ".".join(map(str, fault["loc"]))
             raise RunError(

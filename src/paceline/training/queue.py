@@ -9,17 +9,19 @@ from paceline.training.prepare import Prepared
 class MicroBatchQueue:
     """The micro-batches of the step under way, and which of them this process has still to compute.
 
-    `all` are the step's, over all processes.
+    `all` are those of `step`, over all processes.
     """
 
     def __init__(self, prepared: Prepared, order: DataOrder, distributed: DistributedContext) -> None:
         self._prepared, self._order, self._distributed = prepared, order, distributed
+        self.step = 0
         self.all: list[MicroBatch] = []
         self._own: list[tuple[int, MicroBatch]] = []
         self._taken = 0
 
     def begin(self, step: int) -> None:
         """Cuts the effective batch of a step (from 0) and takes this process's share, in neighbours."""
+        self.step = step
         examples = self._prepared.split.train[self._order(step)]
         max_length = self._prepared.recipe.max_length
         self.all = list(make_micro_batches(self._prepared.dataset, examples, max_length))

@@ -226,8 +226,8 @@ class TrainingRun:
     @property
     def done(self) -> float:
         """The share of the run that is behind it."""
-        taken = self.queue.fraction if self.state == "running" else 0.0
-        return (self.progress.step + taken) / self.plan.total_steps
+        under_way = self.state == "running" and self.queue.step == self.progress.step
+        return (self.progress.step + (self.queue.fraction if under_way else 0.0)) / self.plan.total_steps
 
     @property
     def last_logged(self) -> TrainEvent | None:
