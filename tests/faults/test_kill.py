@@ -67,8 +67,8 @@ def finish(study_file: Any, runs: Any) -> None:
 
 
 def log(folder: Any) -> Any:
-    events = [event for event in read_events(folder / "events.jsonl") if event.get("rule") not in OF_TIME]
-    return [{key: value for key, value in event.items() if key not in TIMES} for event in events]
+    events = [event.model_dump(exclude=set(TIMES)) for event in read_events(folder / "events.jsonl")]
+    return [event for event in events if event.get("rule") not in OF_TIME]
 
 
 def assert_same(left: Any, right: Any) -> None:

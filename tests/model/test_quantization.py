@@ -66,7 +66,7 @@ def test_int8_products_do_not_see_the_other_segments(tiny_base: MakeBase) -> Non
 
 
 def test_a_recipes_fields_say_how_its_base_is_stored(recipe: MakeRecipe) -> None:
-    assert BaseFormat.of(recipe(compute_dtype="float16")) is UNQUANTIZED, "one base for all plain recipes"
+    assert BaseFormat.of(recipe(compute_dtype="bfloat16")) is UNQUANTIZED, "one base for all plain recipes"
     assert UNQUANTIZED.configuration(CPU) is None
     assert BaseFormat.of(recipe(quantize="int8", llm_int8_threshold=3.0)) == BaseFormat("int8", "auto", 3.0)
 

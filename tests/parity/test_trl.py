@@ -130,10 +130,10 @@ def test_every_step_equals_trl(name: str, recipe: MakeRecipe, study: MakeStudy, 
         10 if name in ("nf4-double", "fp4") else 1
     )  # bitsandbytes multiplies 4-bit weights in another order on some CPUs
     for mine, other in zip(events, theirs, strict=True):
-        assert mine["loss"] == pytest.approx(other["loss"], abs=1e-4 * slack)
-        assert mine["lr"] == pytest.approx(other["learning_rate"], rel=1e-12, abs=1e-18)
-        assert mine["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-3 * slack)
-    assert events[0]["loss"] - events[-1]["loss"] > 0.001, (
+        assert mine.loss == pytest.approx(other["loss"], abs=1e-4 * slack)
+        assert mine.lr == pytest.approx(other["learning_rate"], rel=1e-12, abs=1e-18)
+        assert mine.grad_norm == pytest.approx(other["grad_norm"], rel=1e-3 * slack)
+    assert events[0].loss - events[-1].loss > 0.001, (
         "the recipe must move the loss, or the comparison shows nothing"
     )
 
