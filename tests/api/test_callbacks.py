@@ -59,6 +59,7 @@ class Recorder(paceline.Callback):
         return [(what, step) for what, run, step in self.seen if run in (name, None)]
 
 
+@pytest.mark.slow
 def test_a_callback_sees_a_run_in_order(tmp_path: Path) -> None:
     recorder = Recorder()
     paceline.run_study(tiny_study(save_steps=2, eval_steps=2), tmp_path, [recorder])
@@ -83,6 +84,7 @@ def test_a_callback_sees_a_run_in_order(tmp_path: Path) -> None:
     assert recorder.entered == ["in", "out"]
 
 
+@pytest.mark.slow
 def test_a_stop_saves_every_run_and_the_same_call_goes_on_as_if_there_had_been_none(
     trained: Any, tmp_path: Path
 ) -> None:
@@ -111,6 +113,7 @@ def test_a_stop_saves_every_run_and_the_same_call_goes_on_as_if_there_had_been_n
         assert (ours / weights).read_bytes() == (theirs / weights).read_bytes()
 
 
+@pytest.mark.slow
 def test_an_exception_in_a_callback_ends_cleanly_with_checkpoints_whole(trained: Any, tmp_path: Path) -> None:
     class Breaks(Recorder):
         def on_step(self, run: Any, stats: Any) -> None:

@@ -22,6 +22,7 @@ def test_too_little_memory(findings_on: Any, monkeypatch: pytest.MonkeyPatch) ->
     assert finding.message == "16.0 GiB needed (base 16.0), the device has 8.0"
 
 
+@pytest.mark.slow
 def test_the_command_line_fixes_and_fails(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump({**COMMON, "data": {**RUST, "clean": {}}, "warmup_steps": 500}))
@@ -35,6 +36,7 @@ def test_the_command_line_fixes_and_fails(tmp_path: Path) -> None:
     assert not [f for f in json.loads(fixed.stdout) if f["severity"] == "error"]
 
 
+@pytest.mark.slow
 def test_training_does_not_start_on_an_error_unless_told(tmp_path: Path) -> None:
     arguments = "train --base embedded --data embedded:rust -n 80 --max-steps 2 --lr 1 --runs"
     command = [sys.executable, "-m", "paceline", *arguments.split(), str(tmp_path)]

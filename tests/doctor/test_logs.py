@@ -59,6 +59,7 @@ def test_a_console_log(tmp_path: Path) -> None:
     assert log_rules.findings(log)[0].rule == "not-finite"
 
 
+@pytest.mark.slow
 def test_a_long_console_log_takes_bounded_memory(tmp_path: Path) -> None:
     """Eighty megabytes, one line of thirty among them; peak memory must not grow with the file."""
     path = tmp_path / "long.log"

@@ -90,6 +90,7 @@ def test_an_answer_does_not_depend_on_what_shares_its_batch(trained: Any, tmp_pa
     assert len({together[run, 0] for run in ("a", "b", "base")}) > 1
 
 
+@pytest.mark.slow
 def test_logits_have_the_same_bits_alone_and_together(trained: Any) -> None:
     adapter_set = load_adapters([trained / "a", trained / "b"])
     seen = {}

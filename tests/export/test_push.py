@@ -130,6 +130,7 @@ def test_an_unfinished_run_is_not_pushed(quick: Any, tmp_path: Path) -> None:
         push(tmp_path, "someone/a")
 
 
+@pytest.mark.slow
 def test_training_pushes_when_it_ends_and_a_dead_hub_loses_nothing(
     paceline: Any, hub: Any, tmp_path: Path
 ) -> None:

@@ -163,6 +163,7 @@ def test_place_that_cannot_be_written(paceline: Any, tiny_base: MakeBase, sums: 
     assert "error: /proc/paceline: cannot be written" in errors
 
 
+@pytest.mark.slow
 def test_debug_shows_the_traceback(tiny_base: MakeBase) -> None:
     command = [sys.executable, "-m", "paceline", "train", "--base", "b", "--data", "nowhere.jsonl", "--debug"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -40,6 +40,7 @@ def test_a_job_is_started_followed_and_brought_back(
     assert (tmp_path / "back" / "runs" / "little" / "one" / "status.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_job_that_fails_is_told_and_what_it_had_done_is_brought(
     paceline: Any, hub: Any, tmp_path: Path
 ) -> None:
@@ -91,6 +92,7 @@ def test_local_data_is_refused_before_anything_is_asked(paceline: Any, hub: Any,
     assert hub.asked == []
 
 
+@pytest.mark.slow
 def test_what_runs_inside_the_job_trains_reports_and_gives_back(quick: Any, tmp_path: Path) -> None:
     from paceline.launch import job
 

@@ -76,6 +76,7 @@ def train(paceline: Any, tmp_path: Path, space: Any = None, server: Any = None, 
     return losses
 
 
+@pytest.mark.slow
 def test_two_runs_reach_a_server(paceline: Any, server: Any, tmp_path: Path) -> None:
     url, stored = server
     losses = train(paceline, tmp_path, server=url)
@@ -111,12 +112,14 @@ def test_the_address_of_a_server_is_no_space(paceline: Any, tmp_path: Path) -> N
     assert "very-secret" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_faulty_server_harms_no_run(paceline: Any, hub: Any, tmp_path: Path) -> None:
     hub.faults += [("GET /version", 500), ("GET /config", 429), ("POST /.*", 401)] * 3
     train(paceline, tmp_path, server=f"{hub.url}?write_token=very-secret")
     assert hub.asked, "the server was never asked"
 
 
+@pytest.mark.slow
 def test_a_new_space_is_private(paceline: Any, hub: Any, tmp_path: Path) -> None:
     train(paceline, tmp_path, space="someone/dashboard")
     space = hub.repositories["someone/dashboard"]
@@ -126,6 +129,7 @@ def test_a_new_space_is_private(paceline: Any, hub: Any, tmp_path: Path) -> None
     assert not any(TOKEN.encode() in data for data in space["files"].values())
 
 
+@pytest.mark.slow
 def test_a_hub_that_refuses_a_space_harms_no_run(paceline: Any, hub: Any, tmp_path: Path) -> None:
     hub.faults += [("POST /api/repos/create", status) for status in (401, 403, 409, 429, 500)]
     train(paceline, tmp_path, space="someone/dashboard", names="abcde")  # each run asks for the space

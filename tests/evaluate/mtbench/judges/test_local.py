@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from helpers import MakeBase
 from judge_server import CASES
 from paceline.config.evaluation import MTBench
@@ -10,6 +12,7 @@ from paceline.evaluate.mtbench.judges.judge import open_judge
 from paceline.evaluate.mtbench.protocol import read_rating
 
 
+@pytest.mark.slow
 def test_a_local_judge_is_asked_greedily(adapter_set: Any, tiny_base: MakeBase, tmp_path: Path) -> None:
     judge = open_judge(MTBench(judge="local", judge_model=tiny_base("qwen3")), adapter_set, tmp_path)
     grades = judge.grade(CASES[:2], lambda: None)

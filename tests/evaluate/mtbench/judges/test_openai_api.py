@@ -17,6 +17,7 @@ from paceline.evaluate.mtbench.judges.openai_api import OpenAIJudge
 from paceline.runs.evaluations import FAILED, JudgeUsage
 
 
+@pytest.mark.slow
 def test_a_judge_s_faults_lose_and_repeat_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
@@ -49,6 +50,7 @@ Path(sys.argv[3]).write_text("\\n".join(f"{g.rating} {g.reply}" for g in grades)
 """
 
 
+@pytest.mark.slow
 def test_killed_at_five_moments_it_goes_on_where_it_was(tmp_path: Path) -> None:
     """SIGKILL while 30% of the requests go wrong: what had been answered is not asked again, and the grades are those of a calm run."""
     server, calm = Server([429, 500, "cut", "malformed"], 0.3), Server([None], 0)
