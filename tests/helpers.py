@@ -14,6 +14,7 @@ from paceline.config.study import Study
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base
 from paceline.model.batch import Segment, pack_sequences, use_batch
+from paceline.runs.inputs import Inputs
 from paceline.training.callbacks import Callback, CohortView
 
 CPU = torch.device("cpu")
@@ -40,6 +41,19 @@ class MakeStudy(Protocol):
 def adapter_bytes(folder: Path) -> bytes:
     """The weights of a run's adapter, bit for bit."""
     return (folder / "adapter" / "adapter_model.safetensors").read_bytes()
+
+
+def some_inputs(**digests: Any) -> Inputs:
+    """The inputs of a run, each digest named after what it is of."""
+    fields = {
+        "base_weights": "weights",
+        "base_config": "config",
+        "tokenizer": "tokenizer",
+        "template": "template",
+        "train_rows": "train",
+        "held_out_rows": "held out",
+    }
+    return Inputs(**{"version": "0.1.0", "checkpoint_format": 1, **fields, **digests})
 
 
 def random_adapter(base: Base, recipe: Recipe, seed: int = 0) -> Adapter:

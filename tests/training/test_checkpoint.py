@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from helpers import MakeRecipe, random_adapter
+from helpers import MakeRecipe, random_adapter, some_inputs
 from paceline.config.recipe import Recipe
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base
@@ -38,7 +38,7 @@ def test_a_run_goes_on_from_its_checkpoint_with_the_same_bits(
         best_step=4,
         zero_gradient=True,
     )
-    save_checkpoint(tmp_path / "step-7", made, adapter, optimizer, written)
+    save_checkpoint(tmp_path / "step-7", made, adapter, optimizer, written, some_inputs())
 
     again, read = loaded_base.new_adapter(made), Progress()
     resumed = with_optimizer(again, made)
@@ -58,7 +58,7 @@ def test_a_checkpoint_before_the_first_step_is_a_checkpoint(
 ) -> None:
     made = recipe()
     adapter = random_adapter(loaded_base, made)
-    save_checkpoint(tmp_path / "step-0", made, adapter, with_optimizer(adapter, made), Progress())
+    save_checkpoint(tmp_path / "step-0", made, adapter, with_optimizer(adapter, made), Progress(), some_inputs())
     again = loaded_base.new_adapter(made)
     load_checkpoint(tmp_path / "step-0", again, with_optimizer(again, made), Progress())
     assert torch.equal(again.parameters, adapter.parameters)
@@ -73,7 +73,8 @@ def test_a_checkpoint_that_breaks_off_is_none(
     monkeypatch.setattr("paceline.training.checkpoint.write_json", full_disk)
     adapter = random_adapter(loaded_base, recipe())
     with pytest.raises(OSError, match="no space"):
-        save_checkpoint(tmp_path / "step-1", recipe(), adapter, with_optimizer(adapter, recipe()), Progress())
+        optimizer = with_optimizer(adapter, recipe())
+        save_checkpoint(tmp_path / "step-1", recipe(), adapter, optimizer, Progress(), some_inputs())
     assert not (tmp_path / "step-1").exists()
 
 

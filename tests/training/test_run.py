@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from helpers import some_inputs
 from paceline.model.base import Base
 from paceline.runs.directory import RunDirectory
 from paceline.runs.events import EvalEvent, FailedEvent, FindingEvent, StartEvent, TrainEvent, read_events
@@ -33,7 +34,7 @@ class Runs:
         recipe = self._prepared.recipe.model_copy(update=FIELDS | fields)
         directory = RunDirectory(self._folder / name)
         directory.claim(recipe)
-        around = Surroundings(reference=HiddenStateCache(self._base), study="tests")
+        around = Surroundings(reference=HiddenStateCache(self._base), study="tests", inputs=some_inputs())
         return TrainingRun(self._base, Preparer().prepare(recipe), directory, around)
 
     def start(self, run: TrainingRun, parent: Path | None = None) -> TrainingRun:

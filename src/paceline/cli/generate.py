@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from paceline.cli.options import MaxNewTokens, Seed, Temperature, Thinking, TopP
+from paceline.cli.options import MaxNewTokens, Seed, Temperature, Thinking, TopP, log
 
 
 def chat(
@@ -50,7 +50,7 @@ def generate(
     prompts: Annotated[Path, typer.Option(help="JSONL file; each line has `prompt` or `messages`.")],
     out: Annotated[
         Path,
-        typer.Option("-o", "--out", help="JSONL file to write; answers that it has are not asked for again."),
+        typer.Option("-o", "--out", help="JSONL file to write; answers that it has to the same prompt, settings and weights are kept."),
     ],
     with_base: Annotated[bool, typer.Option("--with-base", help="Let the bare base answer too.")] = False,
     samples: Annotated[int, typer.Option(min=1, help="Answers to each prompt.")] = 1,
@@ -75,10 +75,12 @@ def generate(
     from paceline.cli.progress import answering
     from paceline.errors import ConfigError
     from paceline.evaluate.adapters import load_adapters
-    from paceline.evaluate.answers import answer_all, read_prompts
+    from paceline.evaluate.answers import answer_all, read_answers, read_prompts
     from paceline.evaluate.generate import Sampling
+    from paceline.runs.evaluations import Answer
 
     requested = read_prompts(prompts)
+    read_answers(out, Answer)  # refuses a file of something else before a base is loaded
     adapter_set: Any
     if engine == "vllm":
         from paceline.evaluate.vllm import VLLMAdapterSet
@@ -97,6 +99,7 @@ def generate(
             thinking,
             samples,
             observe,
+            log,
         )
     cut = sum(line.finish == "length" for line in lines)
     print(f"{len(lines)} answers in {out}" + (f"; {cut} cut at {max_new_tokens} tokens" if cut else ""))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import torch
@@ -10,14 +11,18 @@ import torch
 from paceline.config.load import make_recipe
 from paceline.config.recipe import Recipe
 from paceline.data.chat import Chat, load_tokenizer
+from paceline.data.digest import template_digest, tokenizer_digest
 from paceline.data.formats import Messages
 from paceline.errors import ModelError
 from paceline.evaluate.generate import Generator
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base, load_base
+from paceline.model.digest import adapter_digest, base_digest
 from paceline.model.peft_config import read_peft_config
 from paceline.model.quantization import BaseFormat
+from paceline.runs.digests import value_digest
 from paceline.runs.directory import RunDirectory
+from paceline.runs.inputs import read_inputs
 
 BASE = "base"
 
@@ -50,6 +55,13 @@ class AdapterSet:
     def prompt(self, messages: Messages, thinking: bool) -> list[int]:
         """Token ids of a conversation up to where the assistant speaks."""
         return encode_prompt(self.chat, messages, thinking)
+
+    def identity(self, run: str) -> str:
+        """The digest of all that answers under a name: base, how it is stored, adapter, where it stops."""
+        base, config = self.base, self.base.model.config
+        stored = str(getattr(config, "quantization_config", None)) + str(base.head.dtype)
+        digests = [*astuple(base_digest(base.name)), adapter_digest(self.adapters[run])]
+        return value_digest([*digests, stored, sorted(self.stop_tokens())])
 
     def text(self, tokens: list[int]) -> str:
         return str(self.chat.tokenizer.decode(tokens, skip_special_tokens=True))
@@ -113,13 +125,36 @@ def load_adapters(paths: list[Path], with_base: bool = False, batch_invariant: b
     recipes = adapter_recipes(paths)
     first = next(iter(recipes.values()))
     base = load_base(first.base, base_format=BaseFormat.of(first))
+    chat = Chat(load_tokenizer(first.base))
+    refuse_other_base(recipes, chat)
     adapters: dict[str, Adapter | None] = {BASE: None} if with_base else {}
     for path, recipe in recipes.items():
         adapter = base.new_adapter(recipe)
         adapter.load(adapter_folder(path))
         adapters[path.resolve().name] = adapter
     alone = batch_invariant and not (base.device.type == "cpu" and base.head.dtype == torch.float32)
-    return AdapterSet(base, Chat(load_tokenizer(first.base)), adapters, 1 if alone else None)
+    return AdapterSet(base, chat, adapters, 1 if alone else None)
+
+
+def refuse_other_base(recipes: Mapping[Path, Recipe], chat: Chat) -> None:
+    """Refuses runs whose base, tokenizer or template was changed since they were trained.
+
+    Adapters of other trainers do not say what they were trained over.
+
+    Raises:
+        ModelError: with what has changed.
+    """
+    for path, recipe in recipes.items():
+        if (began := read_inputs(path)) is None:
+            continue
+        base = base_digest(recipe.base)
+        now = {"base_weights": base.weights, "base_config": base.config}
+        now |= {"tokenizer": tokenizer_digest(chat), "template": template_digest(chat)}
+        if changed := began.changes(began.model_copy(update=now)):
+            raise ModelError(
+                f"{path}: {', '.join(changed)} changed since the run was trained ({recipe.base}); its adapter "
+                "means nothing there. Restore what was there, or train again"
+            )
 
 
 def adapter_folder(path: Path) -> Path:

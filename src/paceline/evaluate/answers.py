@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from paceline.data.formats import ROLES, Messages, Row
-from paceline.errors import EvaluationError
+from paceline.errors import EvaluationError, RunError
 from paceline.evaluate.adapters import AdapterSet
 from paceline.evaluate.generate import Request, Sampling
+from paceline.runs.digests import value_digest
 from paceline.runs.evaluations import Answer
-from paceline.runs.records import AnyRecord, Record, read_records
+from paceline.runs.records import AnyRecord, Record, read_records, write_records
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,10 @@ class ChatBackend(Protocol):
     @property
     def adapters(self) -> Mapping[str, Any]: ...
     def generator(self) -> Any: ...
+    def identity(self, run: str) -> str:
+        """The digest of all that answers under a name: base, adapter, engine, where an answer stops."""
+        ...
+
     def prompt(self, messages: Messages, thinking: bool) -> list[int]: ...
     def text(self, tokens: list[int]) -> str: ...
 
@@ -85,21 +90,34 @@ def answer_all(
     thinking: bool = True,
     samples: int = 1,
     observe: Callable[[int, int, int], None] = lambda done, total, tokens: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> list[Answer]:
-    """Answers of every run to every prompt, `samples` each. Those that the file has are not asked for again.
+    """Answers of every run to every prompt, `samples` each.
+
+    Those that the file has are not asked for again, if prompt, sampling, adapter and base are the same;
+    others of the same run, id and sample are replaced.
 
     Args:
         observe: is told after every forward how many answers are done, of how many, and the tokens so far.
+        log: takes a line about answers that are replaced.
+
+    Raises:
+        EvaluationError: a file that holds something else; it stays as it is.
     """
-    answers = read_answers(out, Answer)
-    done = {(answer.run, answer.id, answer.sample) for answer in answers}
-    requests = [
-        Request(adapter_set.prompt(prompt.messages, thinking), adapter, sampling, (run, prompt.id, sample))
-        for run, adapter in adapter_set.adapters.items()
-        for prompt in prompts
-        for sample in range(samples)
-        if (run, prompt.id, sample) not in done
-    ]
+    stored = read_answers(out, Answer)
+    asked: dict[tuple[int | str, ...], Request] = {}
+    digests: dict[tuple[int | str, ...], str] = {}
+    for run, adapter in adapter_set.adapters.items():
+        identity = adapter_set.identity(run)
+        for prompt in prompts:
+            tokens = adapter_set.prompt(prompt.messages, thinking)
+            for sample in range(samples):
+                request = Request(tokens, adapter, sampling, (run, prompt.id, sample))
+                asked[request.key] = request
+                digests[request.key] = request_digest(identity, request)
+    answers = keep_answers(out, stored, lambda a: digests.get(_key(a), a.asked) == a.asked, log)
+    done = {_key(answer) for answer in answers}
+    requests = [request for key, request in asked.items() if key not in done]
     messages = {prompt.id: prompt.messages for prompt in prompts}
 
     def record(request: Request) -> Answer:
@@ -112,6 +130,7 @@ def answer_all(
             answer=adapter_set.text(request.tokens),
             tokens=len(request.tokens),
             finish=str(request.finish),
+            asked=digests[request.key],
         )
         answers.append(answer)
         return answer
@@ -121,8 +140,31 @@ def answer_all(
     write_answers(generator, out, record, len(requests), observe)
     pairs = [(run, prompt.id) for run in adapter_set.adapters for prompt in prompts]
     order = {pair: index for index, pair in enumerate(pairs)}
-    asked = [answer for answer in answers if (answer.run, answer.id) in order]
-    return sorted(asked, key=lambda answer: (order[answer.run, answer.id], answer.sample))
+    wanted = [answer for answer in answers if _key(answer) in asked]
+    return sorted(wanted, key=lambda answer: (order[answer.run, answer.id], answer.sample))
+
+
+def _key(answer: Answer) -> tuple[int | str, ...]:
+    return answer.run, answer.id, answer.sample
+
+
+def request_digest(identity: str, request: Request) -> str:
+    """The digest of all that decides an answer; `identity` is of what answers."""
+    return value_digest([identity, request.prompt, asdict(request.sampling)])
+
+
+def keep_answers(
+    out: Path, stored: list[AnyRecord], is_asked: Callable[[AnyRecord], bool], log: Callable[[str], None]
+) -> list[AnyRecord]:
+    """The stored answers that may stay; the others are taken out of the file, and told."""
+    kept = [answer for answer in stored if is_asked(answer)]
+    if len(kept) < len(stored):
+        log(
+            f"{out}: {len(stored) - len(kept)} of its {len(stored)} answers were to other prompts or settings, "
+            "or by other weights; these are answered anew"
+        )
+        write_records(out, kept)
+    return kept
 
 
 def write_answers(
@@ -148,13 +190,26 @@ def write_answers(
 
 
 def read_answers(path: Path, kind: type[AnyRecord]) -> list[AnyRecord]:
-    """The whole lines of an answer file; a torn last line is cut off, so that the file can go on."""
-    if path.is_file():
+    """The whole lines of an answer file; a torn last line is cut off, so that the file can go on.
+
+    Raises:
+        EvaluationError: a file that holds something else; it stays as it is.
+    """
+    if not path.exists():
+        return []
+    choose = "choose another file, or delete this one; nothing in it was changed"
+    try:
+        answers = read_records(path, kind)
         content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if len(whole) < len(content):
-            path.write_bytes(whole)
-    return read_records(path, kind)
+    except (RunError, OSError) as error:
+        raise EvaluationError(f"{path} holds something else than answers; {choose}") from error
+    whole = content[: content.rfind(b"\n") + 1]
+    torn = content[len(whole) :]
+    if torn and not answers and not torn.startswith(b'{"run":'[: len(torn)]):
+        raise EvaluationError(f"{path} holds something else than answers; {choose}")
+    if torn:
+        path.write_bytes(whole)
+    return answers
 
 
 def stream(

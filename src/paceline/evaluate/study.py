@@ -13,12 +13,16 @@ from paceline.evaluate.adapters import load_adapters
 from paceline.evaluate.evaluation import EVALUATIONS, EvaluationGroup, RunEvaluation
 from paceline.evaluate.progress import NO_PROGRESS, EvaluationProgress
 from paceline.model.quantization import BaseFormat
+from paceline.runs.digests import path_digest
 from paceline.runs.directory import RunDirectory
 from paceline.runs.evaluations import EvaluationResult, FailedEvaluation
-from paceline.runs.files import read_json, write_json
+from paceline.runs.files import JsonObject, read_json, write_json
 
 # What can go wrong with an evaluation that says nothing against the runs or the program.
 _EXPECTED = (DataError, EvaluationError, MissingExtra, ModelError, ServiceError)
+
+# Settings whose value may be a file or a folder.
+_MAY_BE_FILES = ("data", "source", "lang", "judge_model", "judge_prompts")
 
 
 def check_evaluations(recipes: Sequence[Recipe]) -> None:
@@ -91,7 +95,7 @@ def _is_done(evaluation: RunEvaluation[Any], group: Sequence[RunDirectory]) -> b
         settings = evaluation.settings(directory.recipe())
         stored = _settings_file(directory, evaluation)
         if settings is not None and not (
-            stored.is_file() and read_json(stored) == settings.model_dump(mode="json")
+            stored.is_file() and read_json(stored) == _asked(settings, directory)
         ):
             return False
     return True
@@ -100,6 +104,14 @@ def _is_done(evaluation: RunEvaluation[Any], group: Sequence[RunDirectory]) -> b
 def _settings_file(directory: RunDirectory, evaluation: RunEvaluation[Any]) -> Path:
     """Where the settings stand that the results in a run's eval folder were made with."""
     return directory.eval / f"{evaluation.kind}-settings.json"
+
+
+def _asked(settings: Any, directory: RunDirectory) -> JsonObject:
+    """All that decides a result: the settings, the content of files that they name, the adapter."""
+    fields = settings.model_dump(mode="json")
+    named = [str(fields[name]) for name in _MAY_BE_FILES if fields.get(name) is not None]
+    files = {name: path_digest(Path(name)) for name in named if Path(name).exists()}
+    return {"settings": fields, "files": files, "adapter": path_digest(directory.adapter)}
 
 
 def _evaluate(evaluation: RunEvaluation[Any], group: EvaluationGroup) -> EvaluationResult:
@@ -112,5 +124,5 @@ def _evaluate(evaluation: RunEvaluation[Any], group: EvaluationGroup) -> Evaluat
         return FailedEvaluation(evaluation=evaluation.kind, runs=names, reason=str(error))
     for directory in group.directories:
         if (own := evaluation.settings(directory.recipe())) is not None:  # `during` may differ in a group
-            write_json(_settings_file(directory, evaluation), own.model_dump(mode="json"))
+            write_json(_settings_file(directory, evaluation), _asked(own, directory))
     return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,18 @@ from paceline.config.recipe import Recipe
 from paceline.data.chat import Chat, load_tokenizer
 from paceline.data.formats import Messages
 from paceline.errors import MissingExtra, ModelError
-from paceline.evaluate.adapters import BASE, adapter_folder, adapter_recipes, encode_prompt
+from paceline.evaluate.adapters import (
+    BASE,
+    adapter_folder,
+    adapter_recipes,
+    encode_prompt,
+    refuse_other_base,
+)
 from paceline.evaluate.generate import Request
 from paceline.model.base import base_path, default_device
+from paceline.model.digest import base_digest
 from paceline.model.quantization import default_dtype
+from paceline.runs.digests import path_digest, value_digest
 from paceline.runs.files import JsonObject
 
 
@@ -91,7 +100,10 @@ class VLLMAdapterSet:
             self.adapters[path.resolve().name] = LoRARequest(
                 path.resolve().name, number, str(adapter_folder(path))
             )
-        self._engine = LLMEngine.from_engine_args(arguments)
+        self._engine = LLMEngine.from_engine_args(arguments)  # which brings a base of the hub here
+        refuse_other_base(recipes, self.chat)
+        self._weights = astuple(base_digest(first.base))
+        self._folders = {path.resolve().name: path_digest(adapter_folder(path)) for path in recipes}
         ending = (
             self.chat.tokenizer(self.chat.ending, add_special_tokens=False)["input_ids"][-1:]
             if self.chat.ending
@@ -103,6 +115,10 @@ class VLLMAdapterSet:
 
     def generator(self) -> VLLMGenerator:
         return VLLMGenerator(self._engine, self._stop)
+
+    def identity(self, run: str) -> str:
+        """The digest of all that answers under a name."""
+        return value_digest(["vllm", self._weights, self._folders.get(run, ""), sorted(self._stop)])
 
     def prompt(self, messages: Messages, thinking: bool) -> list[int]:
         return encode_prompt(self.chat, messages, thinking)

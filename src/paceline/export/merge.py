@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from paceline.data.chat import Chat, load_tokenizer
 from paceline.errors import ConfigError, ModelError
-from paceline.evaluate.adapters import adapter_folder, adapter_recipes, encode_prompt
+from paceline.evaluate.adapters import adapter_folder, adapter_recipes, encode_prompt, refuse_other_base
 from paceline.evaluate.mtbench.questions import load_questions
 from paceline.model.base import base_path
 from paceline.runs.files import whole_folder
@@ -48,12 +48,14 @@ def merge(run: Path, out: Path, dtype: str = "bfloat16") -> MergeResult:
         raise ConfigError(f"no type {dtype!r}; there are {', '.join(TOLERANCE)}")
     if out.exists():
         raise ModelError(f"{out} exists; choose another folder or delete it")
-    recipe = next(iter(adapter_recipes([run]).values()))
+    recipes = adapter_recipes([run])
+    recipe = next(iter(recipes.values()))
     chat = Chat(load_tokenizer(recipe.base))
     prompts = _prompts(chat)
     model = PeftModel.from_pretrained(
         _load_base(recipe.base, dtype), str(adapter_folder(run)), torch_device="cpu"
     ).eval()
+    refuse_other_base(recipes, chat)
     expected = [_logits(model, ids) for ids in prompts]
     merged = model.merge_and_unload()
     error = max(

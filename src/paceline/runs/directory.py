@@ -14,7 +14,7 @@ from paceline.errors import RunError
 from paceline.runs.files import read_json, write_json, write_whole
 
 # What a kill may leave before the recipe is written.
-_OURS = ("eval", "checkpoints", ".recipe.yaml.partial")
+_OURS = ("eval", "checkpoints", "inputs.json", ".inputs.json.partial", ".recipe.yaml.partial")
 
 
 State = Literal["new", "running", "stopped", "finished", "failed"]
@@ -43,7 +43,7 @@ class RunStatus(BaseModel):
 class RunDirectory:
     """Where a run's files are.
 
-        recipe.yaml  events.jsonl  trainer_state.json  status.json
+        recipe.yaml  inputs.json  events.jsonl  trainer_state.json  status.json
         checkpoints/step-N/  best/  adapter/  eval/
 
     status.json says how far the run is: `state` is running, stopped, finished or failed, beside its final

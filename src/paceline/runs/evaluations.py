@@ -69,7 +69,10 @@ RatingDifference = Annotated[Difference, BeforeValidator(_bounds_for_null), Plai
 
 
 class Answer(Record):
-    """A run's answer to a prompt. `sample` numbers several answers to one; `finish` is stop or length."""
+    """A run's answer to a prompt. `sample` numbers several answers to one; `finish` is stop or length.
+
+    `asked` is the digest of all that decides the answer: the prompt's tokens, the sampling, adapter and base.
+    """
 
     run: str
     id: str
@@ -78,6 +81,7 @@ class Answer(Record):
     answer: str
     tokens: int
     finish: str
+    asked: str = ""
 
     @property
     def question(self) -> str:
@@ -86,7 +90,7 @@ class Answer(Record):
 
 
 class TurnAnswer(Record):
-    """A run's answer to one turn (from 0) of a question."""
+    """A run's answer to one turn (from 0) of a question; `asked` as an `Answer` has it."""
 
     run: str
     id: str
@@ -95,6 +99,7 @@ class TurnAnswer(Record):
     answer: str
     tokens: int
     finish: str
+    asked: str = ""
 
 
 class Judgment(Record):

@@ -1,4 +1,4 @@
-"""Checkpoints: an adapter, its moments, a step number, and what the log had counted so far."""
+"""Checkpoints: an adapter, its moments, a step number, what the log had counted so far, and the inputs."""
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -9,7 +9,11 @@ from safetensors.torch import load_file, save_file
 from paceline.config.recipe import Recipe
 from paceline.model.adapter import Adapter
 from paceline.runs.files import read_json, whole_folder, write_json
+from paceline.runs.inputs import Inputs, write_inputs
 from paceline.training.optimizer import moments, restore
+
+# Of what a checkpoint holds; another one where this version could not read it.
+FORMAT = 1
 
 
 @dataclass
@@ -39,13 +43,19 @@ class Progress:
 
 
 def save_checkpoint(
-    folder: Path, recipe: Recipe, adapter: Adapter, optimizer: torch.optim.Optimizer, progress: Progress
+    folder: Path,
+    recipe: Recipe,
+    adapter: Adapter,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    inputs: Inputs,
 ) -> None:
     """Writes a checkpoint whole or not at all."""
     with whole_folder(folder) as scratch:
         adapter.save(scratch, recipe)
         save_file(moments(optimizer), scratch / "optimizer.safetensors")
         write_json(scratch / "progress.json", asdict(progress))
+        write_inputs(scratch, inputs)
 
 
 def load_checkpoint(

@@ -15,6 +15,7 @@ from paceline.model.base import Base
 from paceline.runs.directory import RunDirectory, RunStatus, State
 from paceline.runs.events import EvalEvent, FailedEvent, FindingEvent, ScoreEvent, TrainEvent, of_kind
 from paceline.runs.files import whole_folder
+from paceline.runs.inputs import Inputs
 from paceline.runs.losses import ExampleLosses
 from paceline.runs.trainer_state import write_trainer_state
 from paceline.training.callbacks import Callback
@@ -40,9 +41,10 @@ _DROPOUT_STREAM = 2
 class Surroundings:
     """What a run needs beside its own recipe and data.
 
-    `reference` and `teacher` are shared with its neighbours.
+    `reference` and `teacher` are shared with its neighbours; `inputs` go into its checkpoints.
     """
 
+    inputs: Inputs
     reference: HiddenStateCache
     teacher: HiddenStateCache | None = None
     scorer: Scorer = no_scorer
@@ -77,7 +79,7 @@ class TrainingRun:
             around.scorer,
         )
         self._objective = Objective(self.recipe, prepared.dataset, around.reference, around.teacher)
-        self._callbacks, self._distributed = around.callbacks, around.distributed
+        self._callbacks, self._distributed, self._inputs = around.callbacks, around.distributed, around.inputs
 
     # -- beginning -----------------------------------------------------------------------------------------
 
@@ -162,7 +164,7 @@ class TrainingRun:
         """Writes a checkpoint of the last finished step."""
         self.progress.events_bytes = self.log.offset()
         folder = self.directory.checkpoints / f"step-{self.progress.step}"
-        save_checkpoint(folder, self.recipe, self.adapter, self.optimizer, self.progress)
+        save_checkpoint(folder, self.recipe, self.adapter, self.optimizer, self.progress, self._inputs)
         self.directory.prune_checkpoints(self.recipe.save_limit)
         for callback in self._callbacks:
             callback.on_checkpoint(self, folder)

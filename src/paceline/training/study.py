@@ -6,16 +6,18 @@ from pathlib import Path
 
 from paceline.config.recipe import Recipe
 from paceline.config.study import Run, Study
-from paceline.errors import TrainingError
+from paceline.errors import PacelineError, TrainingError
 from paceline.model.base import Base, load_base, read_config
 from paceline.model.quantization import BaseFormat, require_bitsandbytes
 from paceline.model.sharding import shard
 from paceline.runs.directory import RunDirectory, State, check_room, run_bytes
+from paceline.runs.inputs import changes_of_finished, refuse_other_inputs, write_inputs
 from paceline.runs.study import write_study_record
 from paceline.training.callbacks import Callback
 from paceline.training.cohort import Cohort
 from paceline.training.distributed import SINGLE_PROCESS, DistributedContext
 from paceline.training.hidden_cache import HiddenStateCache
+from paceline.training.inputs import gather_inputs
 from paceline.training.prepare import Prepared, Preparer, group_by_base
 from paceline.training.run import Surroundings, TrainingRun
 from paceline.training.run_evaluation import Scorer, no_scorer
@@ -80,17 +82,45 @@ def train_study(study: Study, folder: Path, options: TrainingOptions = TrainingO
     for run, directory in zip(study.runs, directories, strict=True):
         directory.check(run.recipe)
     pending = [run for run in study.runs if run.name not in skipped]
+    preparer = Preparer()
+    _check_finished(study, folder, options, preparer, bool(pending))
     for runs in group_by_base(pending, lambda run: run.recipe).values():
-        cohort = _make_cohort(study, folder, options, runs)
+        cohort = _make_cohort(study, folder, options, preparer, runs)
         cohort.train()
         if cohort.stopped:
             break
     return StudyOutcome(directories, skipped)
 
 
-def _make_cohort(study: Study, folder: Path, options: TrainingOptions, runs: Sequence[Run]) -> Cohort:
+def _check_finished(
+    study: Study, folder: Path, options: TrainingOptions, preparer: Preparer, more: bool
+) -> None:
+    """Says which finished runs had other inputs than there are now, and trains no other runs beside them.
+
+    Inputs that can no longer be read, since a file is gone or a hub out of reach, are said to be so.
+    """
+    for run in study.runs:
+        directory = RunDirectory(folder / run.name)
+        if directory.status().state != "finished":
+            continue
+        try:
+            prepared = preparer.prepare(run.recipe)
+            now = gather_inputs(prepared, preparer, find_parent(run, study, folder))
+        except PacelineError as error:
+            options.log(f"{run.name} has finished; whether its inputs are what they were cannot be told: {error}")
+            continue
+        changes = changes_of_finished(directory, now)
+        if changes and more:
+            raise TrainingError(f"{changes}, or runs of one study would be compared on different inputs")
+        if changes:
+            options.log(changes)
+
+
+def _make_cohort(
+    study: Study, folder: Path, options: TrainingOptions, preparer: Preparer, runs: Sequence[Run]
+) -> Cohort:
     """Prepares runs that share a base, refuses what cannot be trained, and only then writes anything."""
-    log, preparer = options.log, Preparer()
+    log = options.log
     _refuse_missing(runs)
     log(f"reading and tokenizing the data of {len(runs)} run{'s' * (len(runs) > 1)}")
     prepared = {run.name: preparer.prepare(run.recipe) for run in runs}
@@ -100,10 +130,16 @@ def _make_cohort(study: Study, folder: Path, options: TrainingOptions, runs: Seq
     base = _load(runs[0].recipe, options)
     teachers = load_teachers([run.recipe for run in runs], preparer, base, log)
     directories = {run.name: RunDirectory(folder / run.name) for run in runs}
+    inputs = {name: gather_inputs(one, preparer, parents[name]) for name, one in prepared.items()}
+    for name, directory in directories.items():
+        if line := refuse_other_inputs(directory, inputs[name]):
+            log(line)
     check_room(folder, sum(run_bytes(base.adapter_size(run.recipe), run.recipe) + 2**20 for run in runs))
     new = {name: one for name, one in prepared.items() if directories[name].latest_checkpoint() is None}
     options.preflight(base, preparer, new)
     for run in runs:
+        if not directories[run.name].recipe_file.is_file():
+            write_inputs(directories[run.name].path, inputs[run.name])
         directories[run.name].claim(run.recipe)
     write_study_record(study, folder)
     reference, cohort_runs = HiddenStateCache(base), []
@@ -116,6 +152,7 @@ def _make_cohort(study: Study, folder: Path, options: TrainingOptions, runs: Seq
             scorer=options.make_scorer(base, directory, run.recipe),
             callbacks=options.callbacks,
             distributed=options.distributed,
+            inputs=inputs[run.name],
         )
         cohort_runs.append(TrainingRun(base, prepared[run.name], directory, around))
     start = RunStarter(base, parents, log)

@@ -51,6 +51,7 @@ def evaluate_code(
         settings.thinking,
         settings.samples,
         progress.answers,
+        progress.log,
     )
     verdicts = _run_answers(answers, valid.tasks, sandbox, progress)
     write_records(folder / f"{settings.suite}-verdicts.jsonl", verdicts)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from paceline.data.formats import Messages
 from paceline.evaluate.adapters import AdapterSet
-from paceline.evaluate.answers import read_answers, write_answers
+from paceline.evaluate.answers import keep_answers, read_answers, request_digest, write_answers
 from paceline.evaluate.generate import Request, Sampling
 from paceline.evaluate.mtbench.questions import Question
 from paceline.runs.evaluations import TurnAnswer
@@ -23,16 +23,18 @@ def converse(
     sampling: Sampling,
     thinking: bool,
     observe: Callable[[int, int, int], None] = lambda done, total, tokens: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Answers:
-    """Asks every run every question. Answers are written as they come; those in the file are not asked again.
+    """Asks every run every question. Answers are written as they come.
+
+    Those in the file are not asked again if the conversation up to them, sampling, adapter and base are the
+    same; others to the same question are replaced, and `log` is told.
 
     The second turn of a conversation begins when its first is done, while others are still being answered.
     """
     answers: Answers = {(run, q.id): [] for run in adapter_set.adapters for q in questions}
-    for stored in sorted(read_answers(out, TurnAnswer), key=lambda stored: stored.turn):
-        if (stored.run, stored.id) in answers:
-            answers[stored.run, stored.id].append(stored.answer)
     by_id = {question.id: question for question in questions}
+    identities = {run: adapter_set.identity(run) for run in adapter_set.adapters}
 
     def next_turn(run: str, name: str) -> list[Request]:
         answered = answers[run, name]
@@ -40,6 +42,20 @@ def converse(
             return []
         prompt = adapter_set.prompt(_history(by_id[name], answered), thinking)
         return [Request(prompt, adapter_set.adapters[run], sampling, (run, name, len(answered)))]
+
+    def takes_up(stored: TurnAnswer) -> bool:
+        """Whether a stored answer is the one to the next turn, or to what is not asked now."""
+        known = answers.get((stored.run, stored.id))
+        if known is None:
+            return True
+        due = next_turn(stored.run, stored.id) if stored.turn == len(known) else []
+        if not due or request_digest(identities[stored.run], due[0]) != stored.asked:
+            return False
+        known.append(stored.answer)
+        return True
+
+    stored = sorted(read_answers(out, TurnAnswer), key=lambda answer: answer.turn)
+    keep_answers(out, stored, takes_up, log)
 
     def record(request: Request) -> TurnAnswer:
         run, name, turn = str(request.key[0]), str(request.key[1]), int(request.key[2])
@@ -53,6 +69,7 @@ def converse(
             answer=answers[run, name][-1],
             tokens=len(request.tokens),
             finish=str(request.finish),
+            asked=request_digest(identities[run], request),
         )
 
     generator = adapter_set.generator()

@@ -41,6 +41,7 @@ def run_mtbench(
         sampling,
         settings.thinking,
         progress.answers,
+        progress.log,
     )
     summary = grade_answers(answers, questions, judge, templates, folder, progress.checked)
     write_record(folder / "mtbench.json", summary)

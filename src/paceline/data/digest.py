@@ -1,0 +1,46 @@
+"""The digest of tokenized examples: their content, their order, and where they come from."""
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from paceline.data.chat import Chat
+from paceline.data.tokens import TokenDataset
+from paceline.runs.digests import DIGITS, value_digest
+
+
+def rows_digest(dataset: TokenDataset, examples: NDArray[np.int64]) -> str:
+    """Hex over ids, masks, row numbers, tasks and sources of some examples (indices, (n,)), in their order."""
+    content, lengths = hashlib.sha256(), []
+    for batch in dataset.table.select(examples).with_format("arrow").iter(1000):
+        ids = batch.column("input_ids")
+        lengths.append(pc.list_value_length(ids).to_numpy())
+        content.update(_bytes(pc.list_flatten(ids), np.int32))
+        content.update(_bytes(pc.list_flatten(batch.column("mask")), np.uint8))
+    content.update(np.concatenate(lengths).astype(np.int64).tobytes())
+    content.update(dataset.column("row")[examples].astype(np.int64).tobytes())
+    tasks = dataset.tasks
+    named = [[dataset.sources[dataset.parts[i]], tasks[i]] for i in examples]
+    content.update(json.dumps([named, dataset.loss_on]).encode())
+    return content.hexdigest()[:DIGITS]
+
+
+def _bytes(column: Any, kind: type[np.generic]) -> bytes:
+    return bytes(np.ascontiguousarray(column.to_numpy(), dtype=kind).tobytes())
+
+
+def tokenizer_digest(chat: Chat) -> str:
+    """Hex over all that makes tokens of a text. Padding and truncation are a call's own, not the tokenizer's."""
+    tokenizer = chat.tokenizer
+    content = json.loads(tokenizer.backend_tokenizer.to_str())
+    named = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
+    return value_digest([{**content, "padding": None, "truncation": None}, named])
+
+
+def template_digest(chat: Chat) -> str:
+    """Hex over the chat template."""
+    return value_digest(chat.tokenizer.chat_template)

@@ -1,0 +1,111 @@
+"""What a run was trained with beside its recipe, as digests: inputs.json of a run and of its checkpoints."""
+
+from pathlib import Path
+
+from paceline.errors import RunError
+from paceline.runs.directory import RunDirectory
+from paceline.runs.records import Record, read_record, write_record
+
+FILE = "inputs.json"
+
+
+class Inputs(Record):
+    """Digests of all that decides what a run learns and that its recipe only names.
+
+    `version` is Paceline's, `checkpoint_format` that of the checkpoints it writes. Rows are the tokenized
+    examples of one side of the split, in order. An empty digest stands for what the recipe does not have.
+    """
+
+    version: str
+    checkpoint_format: int
+    base_weights: str
+    base_config: str
+    tokenizer: str
+    template: str
+    train_rows: str
+    held_out_rows: str
+    init_from: str = ""
+    teacher: str = ""
+    schedule: str = ""
+
+    def changes(self, now: "Inputs") -> list[str]:
+        """What is not now what it was, in words; causes stand before what may follow from them."""
+        changed = [name for name in _WORDS if getattr(self, name) != getattr(now, name)]
+        words = [_WORDS[name] for name in changed]
+        if {"tokenizer", "template"} & set(changed) and {"train_rows", "held_out_rows"} & set(changed):
+            words[-1] += " (as tokens, which may follow)"
+        return words
+
+
+_WORDS = {
+    "base_weights": "the base's weights",
+    "base_config": "the base's config.json",
+    "tokenizer": "the tokenizer",
+    "template": "the chat template",
+    "init_from": "the adapter that it starts from",
+    "teacher": "the teacher",
+    "schedule": "the rates of its lr_scheduler",
+    "train_rows": "the training rows",
+    "held_out_rows": "the held-out rows",
+}
+
+
+def read_inputs(folder: Path) -> Inputs | None:
+    """The inputs that a run directory or a checkpoint was written with; None: none are recorded there."""
+    path = folder / FILE
+    return read_record(path, Inputs) if path.is_file() else None
+
+
+def write_inputs(folder: Path, inputs: Inputs) -> None:
+    """Records a run's inputs in its directory, or in a checkpoint."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_record(folder / FILE, inputs)
+
+
+def refuse_other_inputs(directory: RunDirectory, now: Inputs) -> str | None:
+    """Refuses to go on with a run whose inputs are not what they were; a new run has none.
+
+    Returns:
+        A line for the user where another version of Paceline began the run.
+
+    Raises:
+        RunError: with what has changed, and what to do.
+    """
+    if not directory.recipe_file.is_file():
+        return None
+    checkpoint = directory.latest_checkpoint()
+    other = "train under another name, or delete the directory"
+    for folder in (directory.path, *([checkpoint] if checkpoint else [])):
+        began = read_inputs(folder)
+        if began is None:
+            raise RunError(f"{folder}: no {FILE}, so nobody can tell whether its inputs are the same; {other}")
+        if changed := began.changes(now):
+            raise RunError(
+                f"{directory.path}: {_listed(changed)} changed since the run began, and it would be no run of "
+                f"either; restore what was there and run the same command again, or {other}"
+            )
+        if began.checkpoint_format != now.checkpoint_format:
+            raise RunError(
+                f"{folder}: written by Paceline {began.version} in format {began.checkpoint_format}, this one "
+                f"({now.version}) reads format {now.checkpoint_format}; finish it with that version, or {other}"
+            )
+    if began.version != now.version:
+        return f"{directory.name}: begun with Paceline {began.version}, goes on with {now.version}"
+    return None
+
+
+def changes_of_finished(directory: RunDirectory, now: Inputs) -> str | None:
+    """A line about what has changed since a run ended; None: nothing has."""
+    began = read_inputs(directory.path)
+    if began is None:
+        return f"{directory.name} has finished, but with which inputs is not recorded"
+    if changed := began.changes(now):
+        return (
+            f"{directory.name} has finished with other inputs than there are now: {_listed(changed)} changed; "
+            "its results are those of the old ones. For the new ones train under another name"
+        )
+    return None
+
+
+def _listed(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
