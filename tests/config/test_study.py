@@ -102,7 +102,7 @@ runs: [{name: a, gradient_accumulation_steps: 2}, {name: b, lr: 2e-4, packing: t
     [
         ("runs: []", "`runs` must be a list"),
         ("runs: [{base: b, data: d}]", "run 1 (no name): a run needs a `name`"),
-        ("runs: [{name: ../x, base: b, data: d}]", "it names its directory"),
+        ("runs: [{name: ../x, base: b, data: d}]", "run name '../x' is a path; it names one directory"),
         ("runs: [{name: a, base: b, data: d}, {name: a}]", "run name 'a' is used twice"),
         ("runs: [{name: a, base: b, data: d, init_from: b}, {name: b}]", "must stand before it in the file"),
         ("objectiv: x\nruns: [{name: a}]", "unknown field 'objectiv', did you mean 'objective'?"),

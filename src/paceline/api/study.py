@@ -13,7 +13,9 @@ from pathlib import Path
 from paceline.api.callbacks import evaluation_progress, of_study, tell, tell_notes, teller
 from paceline.api.findings import CheckFailed, Findings
 from paceline.api.loading import as_study
+from paceline.api.progress import is_first_process
 from paceline.api.results import RunResult, StudyResult
+from paceline.config.names import check_run_name
 from paceline.config.recipe import Recipe
 from paceline.config.study import Study
 from paceline.doctor.check import check_cohort
@@ -23,6 +25,7 @@ from paceline.evaluate.study import check_evaluations, evaluate_study
 from paceline.model.base import Base
 from paceline.report.trackers import Trackers, check_trackers
 from paceline.runs.directory import RunDirectory
+from paceline.runs.lock import hold_all
 from paceline.training.callbacks import Callback as TrainingCallback
 from paceline.training.distributed import DistributedContext, init_distributed, rank_local_folder
 from paceline.training.prepare import Prepared, Preparer
@@ -63,13 +66,15 @@ def run_study(
         PacelineError: bad input, in one line; nothing has been written then.
     """
     study, folder = as_study(study), Path(folder)
+    for run in study.runs:
+        check_run_name(run.name)  # a copy of a study may have been given another
     tell_notes(callbacks, study)
     pending = [run.recipe for run in study.runs if not RunDirectory(folder / run.name).status().over]
     check_trackers(pending)
     if evaluate:
         check_evaluations(pending)
     preflight = _Preflight(folder, callbacks)
-    with _entered(callbacks):
+    with _entered(callbacks), hold_all(folder / run.name for run in study.runs if is_first_process()):
         with init_distributed(shard_base) as distributed:
             skipped = _train(
                 study, folder, callbacks, distributed, token_budget, preflight if check else None
@@ -111,6 +116,7 @@ def train(
         PacelineError: bad input, in one line; nothing has been written then.
     """
     path = Path(folder).resolve()
+    check_run_name(path.name)
     given = as_study(recipe)
     run = given.runs[0].model_copy(update={"name": path.name})
     study = given.model_copy(update={"name": path.name, "runs": [run]})

@@ -9,6 +9,7 @@ import typer
 from paceline.cli.flags import recipe_flags
 from paceline.cli.options import Budget, Check, Json, Runs
 from paceline.config.fields import Fields
+from paceline.config.names import check_run_name
 from paceline.errors import ConfigError
 
 
@@ -44,7 +45,8 @@ def train(
     if output_dir is not None:
         if run_name != "run":
             raise ConfigError("--output-dir names the run directory whole; leave out --run-name")
-        runs, run_name = output_dir.resolve().parent, output_dir.name
+        runs, run_name = output_dir.resolve().parent, output_dir.resolve().name
+    check_run_name(run_name)
     if num_proc is not None:
         os.environ["RAYON_NUM_THREADS"] = str(num_proc)  # read when the tokenizers are first used
     from paceline.cli.run import train_and_compare

@@ -12,6 +12,7 @@ from paceline.config.aliases import all_names, resolve_aliases
 from paceline.config.explain import explain
 from paceline.config.fields import Fields
 from paceline.config.layers import Notes, RunLayers, idle_settings, merge, preset_fields
+from paceline.config.names import check_name, check_run_name
 from paceline.config.recipe import Recipe
 from paceline.config.study import Run, Study
 from paceline.errors import ConfigError, nearest
@@ -120,6 +121,10 @@ def load_study(path: Path, flags: Mapping[str, Any] | None = None) -> Study:
     """
     content = read_yaml(path)
     _refuse_unknown(content, _STUDY_KEYS, str(path))
+    try:
+        name = check_name(content.get("study", path.stem), "study name")
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
     listed = content.get("runs")
     if not isinstance(listed, list) or not listed or not all(isinstance(run, dict) for run in listed):
         raise ConfigError(f"{path}: `runs` must be a list of runs, each with a name and its fields")
@@ -142,7 +147,7 @@ def load_study(path: Path, flags: Mapping[str, Any] | None = None) -> Study:
         runs.append(Run(name=_run_name(entry, where), hypothesis=entry.get("hypothesis", ""), recipe=recipe))
     _check_order(runs, path)
     return Study(
-        name=content.get("study", path.stem),
+        name=name,
         objective=content.get("objective", ""),
         runs=runs,
         published=content.get("published") or {},
@@ -166,12 +171,12 @@ def _check_order(runs: Sequence[Run], path: Path) -> None:
 
 
 def _run_name(entry: Mapping[str, Any], where: str) -> str:
-    name = entry.get("name")
-    if not isinstance(name, str) or not re.fullmatch(r"[\w.\-]+", name) or name.startswith("."):
-        raise ConfigError(
-            f"{where}: a run needs a `name` of letters, digits, '.', '_' and '-': it names its directory"
-        )
-    return name
+    if entry.get("name") is None:
+        raise ConfigError(f"{where}: a run needs a `name`: it names its directory")
+    try:
+        return check_run_name(entry["name"])
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def _refuse_unknown(content: Iterable[str], known: Iterable[str], where: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from paceline.config.fields import Fields
+from paceline.config.names import RunName, StudyName
 from paceline.config.recipe import Recipe
 
 
@@ -13,7 +14,7 @@ class Run(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    name: str
+    name: RunName
     hypothesis: str = ""
     recipe: Recipe
 
@@ -27,7 +28,7 @@ class Study(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    name: str
+    name: StudyName
     objective: str = ""
     runs: list[Run] = Field(min_length=1)
     published: Fields = {}

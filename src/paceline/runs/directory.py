@@ -14,7 +14,7 @@ from paceline.errors import RunError
 from paceline.runs.files import read_json, write_json, write_whole
 
 # What a kill may leave before the recipe is written.
-_OURS = ("eval", "checkpoints", "inputs.json", ".inputs.json.partial", ".recipe.yaml.partial")
+_OURS = ("eval", "checkpoints", ".lock", "inputs.json", ".inputs.json.partial", ".recipe.yaml.partial")
 
 
 State = Literal["new", "running", "stopped", "finished", "failed"]

@@ -7,6 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from paceline.config.load import make, read_yaml
+from paceline.config.names import RunName
 from paceline.config.study import Study
 from paceline.errors import RunError
 from paceline.runs.directory import RunDirectory
@@ -18,7 +19,7 @@ class RunEntry(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    name: str
+    name: RunName
     hypothesis: str = ""
 
 
