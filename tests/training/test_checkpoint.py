@@ -58,7 +58,9 @@ def test_a_checkpoint_before_the_first_step_is_a_checkpoint(
 ) -> None:
     made = recipe()
     adapter = random_adapter(loaded_base, made)
-    save_checkpoint(tmp_path / "step-0", made, adapter, with_optimizer(adapter, made), Progress(), some_inputs())
+    save_checkpoint(
+        tmp_path / "step-0", made, adapter, with_optimizer(adapter, made), Progress(), some_inputs()
+    )
     again = loaded_base.new_adapter(made)
     load_checkpoint(tmp_path / "step-0", again, with_optimizer(again, made), Progress())
     assert torch.equal(again.parameters, adapter.parameters)
@@ -72,8 +74,8 @@ def test_a_checkpoint_that_breaks_off_is_none(
 
     monkeypatch.setattr("paceline.training.checkpoint.write_json", full_disk)
     adapter = random_adapter(loaded_base, recipe())
+    optimizer = with_optimizer(adapter, recipe())
     with pytest.raises(OSError, match="no space"):
-        optimizer = with_optimizer(adapter, recipe())
         save_checkpoint(tmp_path / "step-1", recipe(), adapter, optimizer, Progress(), some_inputs())
     assert not (tmp_path / "step-1").exists()
 

@@ -41,6 +41,7 @@ def run_study(
     evaluate: bool = True,
     token_budget: int | None = None,
     shard_base: bool = False,
+    extend: bool = False,
 ) -> StudyResult:
     """Checks a study, trains its runs together, and evaluates and compares them.
 
@@ -57,6 +58,8 @@ def run_study(
         token_budget: tokens of one forward: more is faster on a GPU, less saves memory; no bit of a result
             changes.
         shard_base: under torchrun, spread the base over the GPUs (FSDP2).
+        extend: let runs go on that were begun with fewer steps or other logging; a recipe that differs in
+            more is refused, as all are without this.
 
     Returns:
         What came of it; `state` is stopped where a callback ended it. Comparing is done when it is asked for.
@@ -69,7 +72,9 @@ def run_study(
     for run in study.runs:
         check_run_name(run.name)  # a copy of a study may have been given another
     tell_notes(callbacks, study)
-    pending = [run.recipe for run in study.runs if not RunDirectory(folder / run.name).status().over]
+    pending = [
+        run.recipe for run in study.runs if extend or not RunDirectory(folder / run.name).status().over
+    ]
     check_trackers(pending)
     if evaluate:
         check_evaluations(pending)
@@ -77,7 +82,7 @@ def run_study(
     with _entered(callbacks), hold_all(folder / run.name for run in study.runs if is_first_process()):
         with init_distributed(shard_base) as distributed:
             skipped = _train(
-                study, folder, callbacks, distributed, token_budget, preflight if check else None
+                study, folder, callbacks, distributed, token_budget, preflight if check else None, extend
             )
         result = _result(study, folder, skipped, Findings(preflight.findings))
         if distributed.rank > 0:
@@ -103,13 +108,14 @@ def train(
     evaluate: bool = True,
     token_budget: int | None = None,
     shard_base: bool = False,
+    extend: bool = False,
 ) -> RunResult:
     """Checks, trains and evaluates one run: a study of one.
 
     Args:
         recipe: a recipe, or its file.
         folder: the run directory; its name is the run's.
-        callbacks, check, evaluate, token_budget, shard_base: as in `paceline.run_study`.
+        callbacks, check, evaluate, token_budget, shard_base, extend: as in `paceline.run_study`.
 
     Raises:
         CheckFailed: the check found an error; its `findings` say what, and nothing was trained.
@@ -128,6 +134,7 @@ def train(
         evaluate=evaluate,
         token_budget=token_budget,
         shard_base=shard_base,
+        extend=extend,
     )
     return result[path.name]
 
@@ -158,6 +165,7 @@ def _train(
     distributed: DistributedContext,
     token_budget: int | None,
     preflight: _Preflight | None,
+    extend: bool,
 ) -> list[str]:
     """Trains what is left, with trackers and the live doctor; names of the runs that were over before."""
     with (
@@ -169,6 +177,7 @@ def _train(
             make_scorer=in_training_score,
             token_budget=token_budget,
             distributed=distributed,
+            extend=extend,
         )
         if preflight is not None:
             options = replace(options, preflight=preflight)

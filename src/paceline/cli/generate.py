@@ -50,7 +50,11 @@ def generate(
     prompts: Annotated[Path, typer.Option(help="JSONL file; each line has `prompt` or `messages`.")],
     out: Annotated[
         Path,
-        typer.Option("-o", "--out", help="JSONL file to write; answers that it has to the same prompt, settings and weights are kept."),
+        typer.Option(
+            "-o",
+            "--out",
+            help="JSONL file to write; those of its answers that are the same are kept.",
+        ),
     ],
     with_base: Annotated[bool, typer.Option("--with-base", help="Let the bare base answer too.")] = False,
     samples: Annotated[int, typer.Option(min=1, help="Answers to each prompt.")] = 1,

@@ -17,6 +17,10 @@ Budget = Annotated[
         "--token-budget", min=1, help="Tokens of one forward: more is faster on a GPU, less saves memory."
     ),
 ]
+Extend = Annotated[
+    bool,
+    typer.Option("--extend", help="Go on with runs that began with fewer steps or other logging."),
+]
 StudyFile = Annotated[Path, typer.Argument(help="Study file (YAML).")]
 
 Temperature = Annotated[float, typer.Option(min=0, help="0: greedy.")]

@@ -25,6 +25,7 @@ def train_and_compare(
     token_budget: int | None,
     check: bool = True,
     shard_base: bool = False,
+    extend: bool = False,
 ) -> None:
     """Runs a study and prints its tables.
 
@@ -43,6 +44,7 @@ def train_and_compare(
             check=check,
             token_budget=token_budget,
             shard_base=shard_base,
+            extend=extend,
         )
     except CheckFailed as error:
         print("not started; change the recipe, or go on with --no-check", file=sys.stderr)

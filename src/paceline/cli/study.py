@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 
 from paceline.cli.flags import print_notes
-from paceline.cli.options import Budget, Check, Json, Runs, StudyFile
+from paceline.cli.options import Budget, Check, Extend, Json, Runs, StudyFile
 
 app = typer.Typer(help="Run or show a whole study.", no_args_is_help=True)
 
@@ -16,6 +16,7 @@ def run(
     runs: Runs = Path("runs"),
     token_budget: Budget = None,
     check: Check = True,
+    extend: Extend = False,
     as_json: Json = False,
 ) -> None:
     """Train all runs of a study; those that share a base train together.
@@ -26,7 +27,7 @@ def run(
     from paceline.config.load import load_study
 
     study = load_study(file)
-    train_and_compare(study, runs / study.name, as_json, token_budget, check)
+    train_and_compare(study, runs / study.name, as_json, token_budget, check, extend=extend)
 
 
 @app.command("show")

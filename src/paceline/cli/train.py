@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from paceline.cli.flags import recipe_flags
-from paceline.cli.options import Budget, Check, Json, Runs
+from paceline.cli.options import Budget, Check, Extend, Json, Runs
 from paceline.config.fields import Fields
 from paceline.config.names import check_run_name
 from paceline.errors import ConfigError
@@ -29,6 +29,7 @@ def train(
     ] = None,
     token_budget: Budget = None,
     check: Check = True,
+    extend: Extend = False,
     shard_base: Annotated[
         bool, typer.Option("--shard-base", help="Under torchrun: spread the base over the GPUs (FSDP2).")
     ] = False,
@@ -65,6 +66,7 @@ def train(
         token_budget,
         check,
         shard_base,
+        extend,
     )
     if push_to_hub or hub_model_id:
         finish()

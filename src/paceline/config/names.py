@@ -34,8 +34,8 @@ def check_name(name: Any, what: str) -> str:
         raise ConfigError(f"{said}… is too long: a directory's name has at most {LONGEST} bytes here")
     if not re.fullmatch(r"[\w(](?:[\w .,+=@()\-]*[\w.,+=@()\-])?", name):
         raise ConfigError(
-            f"{said} cannot name a directory: letters, digits and spaces inside, and any of . , _ + - = @ ( ), "
-            "beginning with a letter or a digit"
+            f"{said} cannot name a directory: letters, digits, spaces inside, and any of . , _ + - = @ ( ); "
+            "a letter or a digit is first"
         )
     return name
 

@@ -46,6 +46,27 @@ class Study(BaseModel):
         return recipe_differences(self.runs[0].recipe, run.recipe)
 
 
+# The fields that say how long a run trains, and those that change what is logged and kept of a step, but
+# never what a step learns: a run that has begun may go on with others.
+LENGTH = ("epochs", "max_steps")
+LOGGING = (
+    "track",
+    "track_project",
+    "track_space",
+    "logging_steps",
+    "eval_steps",
+    "save_steps",
+    "save_limit",
+    "on_error",
+    "gradient_checkpointing",
+)
+
+
+def can_extend(field: str) -> bool:
+    """Whether a run that has begun may go on with another value of a dotted field."""
+    return field in (*LENGTH, *LOGGING) or (field.startswith("eval.") and ".during" not in field)
+
+
 def flatten(fields: Fields, parents: str = "") -> Fields:
     """A recipe's fields with nested ones under dotted names."""
     flat: Fields = {}

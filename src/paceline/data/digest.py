@@ -14,7 +14,7 @@ from paceline.runs.digests import DIGITS, value_digest
 
 
 def rows_digest(dataset: TokenDataset, examples: NDArray[np.int64]) -> str:
-    """Hex over ids, masks, row numbers, tasks and sources of some examples (indices, (n,)), in their order."""
+    """Hex over ids, masks, row numbers, tasks and sources of examples (indices, (n,)), in their order."""
     content, lengths = hashlib.sha256(), []
     for batch in dataset.table.select(examples).with_format("arrow").iter(1000):
         ids = batch.column("input_ids")
@@ -34,7 +34,7 @@ def _bytes(column: Any, kind: type[np.generic]) -> bytes:
 
 
 def tokenizer_digest(chat: Chat) -> str:
-    """Hex over all that makes tokens of a text. Padding and truncation are a call's own, not the tokenizer's."""
+    """Hex over all that makes tokens of a text; padding and truncation are a call's own."""
     tokenizer = chat.tokenizer
     content = json.loads(tokenizer.backend_tokenizer.to_str())
     named = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}

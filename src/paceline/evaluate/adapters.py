@@ -152,8 +152,8 @@ def refuse_other_base(recipes: Mapping[Path, Recipe], chat: Chat) -> None:
         now |= {"tokenizer": tokenizer_digest(chat), "template": template_digest(chat)}
         if changed := began.changes(began.model_copy(update=now)):
             raise ModelError(
-                f"{path}: {', '.join(changed)} changed since the run was trained ({recipe.base}); its adapter "
-                "means nothing there. Restore what was there, or train again"
+                f"{path}: {', '.join(changed)} changed since the run was trained ({recipe.base}); "
+                "its adapter means nothing there. Restore what was there, or train again"
             )
 
 

@@ -160,8 +160,8 @@ def keep_answers(
     kept = [answer for answer in stored if is_asked(answer)]
     if len(kept) < len(stored):
         log(
-            f"{out}: {len(stored) - len(kept)} of its {len(stored)} answers were to other prompts or settings, "
-            "or by other weights; these are answered anew"
+            f"{out}: {len(stored) - len(kept)} of its {len(stored)} answers were to other prompts or "
+            "settings, or by other weights; these are answered anew"
         )
         write_records(out, kept)
     return kept

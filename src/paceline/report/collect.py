@@ -27,7 +27,7 @@ from paceline.runs.evaluations import (
     read_forgetting,
     read_mtbench,
 )
-from paceline.runs.events import EvalEvent, StartEvent, TrainEvent, of_kind, read_events
+from paceline.runs.events import EvalEvent, StartEvent, TrainEvent, of_kind, read_events, start_of
 from paceline.runs.losses import ExampleLosses
 from paceline.runs.records import read_records
 from paceline.runs.study import read_study_record, run_directories
@@ -145,7 +145,7 @@ def _run(directory: RunDirectory, baseline: Recipe, hypothesis: str) -> RunFacts
         hypothesis=hypothesis,
         recipe=recipe,
         differences=dict(recipe_differences(baseline, recipe)),
-        start=next(iter(of_kind(events, StartEvent)), None),
+        start=start_of(events),
         train=of_kind(events, TrainEvent),
         evals=of_kind(events, EvalEvent),
         status=directory.status(),

@@ -17,7 +17,7 @@ from rich.text import Text
 from paceline.doctor.finding import SEVERITIES
 from paceline.report.format import clock
 from paceline.runs.directory import RunDirectory, State
-from paceline.runs.events import EvalEvent, FindingEvent, StartEvent, TrainEvent, of_kind, read_events
+from paceline.runs.events import EvalEvent, FindingEvent, TrainEvent, of_kind, read_events, start_of
 from paceline.runs.study import run_directories
 
 # A run that has written nothing for this long is shown as silent.
@@ -57,13 +57,13 @@ class _Run:
     def read(cls, directory: RunDirectory) -> _Run:
         events = read_events(directory.events)
         state = directory.status().state
-        starts = of_kind(events, StartEvent)
+        start = start_of(events)
         age = time.time() - directory.events.stat().st_mtime if events else 0.0
         return cls(
             name=directory.name,
             state=state,
             silent=state == "running" and age > SILENT_SECONDS,
-            total_steps=starts[0].total_steps if starts else None,
+            total_steps=start.total_steps if start else None,
             train=of_kind(events, TrainEvent),
             evals=of_kind(events, EvalEvent),
             findings=of_kind(events, FindingEvent),

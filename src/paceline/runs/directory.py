@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from paceline.config.load import dump_recipe, load_recipe
 from paceline.config.recipe import Recipe
-from paceline.config.study import recipe_differences
+from paceline.config.study import can_extend, recipe_differences
 from paceline.errors import RunError
 from paceline.runs.files import read_json, write_json, write_whole
 
@@ -44,10 +44,10 @@ class RunDirectory:
     """Where a run's files are.
 
         recipe.yaml  inputs.json  events.jsonl  trainer_state.json  status.json
-        checkpoints/step-N/  best/  adapter/  eval/
+        checkpoints/step-N/  end/  best/  adapter/  eval/
 
     status.json says how far the run is: `state` is running, stopped, finished or failed, beside its final
-    figures.
+    figures. end/ is the checkpoint of a finished run's last step, from which a longer run could go on.
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,6 +56,7 @@ class RunDirectory:
         self.events = path / "events.jsonl"
         self.trainer_state = path / "trainer_state.json"
         self.checkpoints = path / "checkpoints"
+        self.end = path / "end"
         self.best = path / "best"
         self.adapter = path / "adapter"
         self.eval = path / "eval"
@@ -90,9 +91,10 @@ class RunDirectory:
                 differences = ", ".join(
                     f"{key}: {old!r} there, {new!r} now" for key, (old, new) in differing.items()
                 )
+                extend = ", or let it go on with --extend" if all(map(can_extend, differing)) else ""
                 raise RunError(
                     f"{self.path} belongs to another recipe ({differences}); "
-                    "choose another name or delete the directory"
+                    f"choose another name or delete the directory{extend}"
                 )
         elif self.path.exists() and (
             not self.path.is_dir() or any(p for p in self.path.iterdir() if p.name not in _OURS)
@@ -106,13 +108,21 @@ class RunDirectory:
         if not self.recipe_file.is_file():
             write_whole(self.recipe_file, dump_recipe(recipe))
 
-    def latest_checkpoint(self) -> Path | None:
-        """The newest whole checkpoint."""
-        found = {
+    def replace_recipe(self, recipe: Recipe) -> None:
+        """Gives a run that is extended its new recipe."""
+        write_whole(self.recipe_file, dump_recipe(recipe))
+
+    def all_checkpoints(self) -> dict[int, Path]:
+        """{step: its whole checkpoint}."""
+        return {
             int(m[1]): p
             for p in self.checkpoints.glob("step-*")
             if (m := re.fullmatch(r"step-(\d+)", p.name))
         }
+
+    def latest_checkpoint(self) -> Path | None:
+        """The newest whole checkpoint."""
+        found = self.all_checkpoints()
         return found[max(found)] if found else None
 
     def prune_checkpoints(self, keep: int) -> None:

@@ -72,6 +72,15 @@ class StartEvent(_Event, DataFacts):
     steps_per_epoch: int
 
 
+class ExtendEvent(_Event):
+    """The run goes on beyond the length that it was begun with, or with fewer steps than that."""
+
+    event: Literal["extend"] = "extend"
+    step: int
+    total_steps: int
+    steps_per_epoch: int
+
+
 class ModuleNorms(BaseModel):
     """Frobenius norms of A and B, and of the update s·B·A as a share of the frozen weight's."""
 
@@ -163,7 +172,7 @@ class FailedEvent(_Event):
     reason: str
 
 
-Event = StartEvent | TrainEvent | EvalEvent | ScoreEvent | FindingEvent | FailedEvent
+Event = StartEvent | ExtendEvent | TrainEvent | EvalEvent | ScoreEvent | FindingEvent | FailedEvent
 _EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 Kind = TypeVar("Kind", bound=_Event)
 
@@ -171,6 +180,17 @@ Kind = TypeVar("Kind", bound=_Event)
 def of_kind(events: Iterable[Event], kind: type[Kind]) -> list[Kind]:
     """The events of one type, in order."""
     return [event for event in events if isinstance(event, kind)]
+
+
+def start_of(events: Iterable[Event]) -> StartEvent | None:
+    """What a log begins with, at the length that the run was extended to last; None: nothing was logged."""
+    start: StartEvent | None = None
+    for event in events:
+        if isinstance(event, StartEvent):
+            start = event
+        elif isinstance(event, ExtendEvent) and start is not None:
+            start = start.model_copy(update=event.model_dump(include={"total_steps", "steps_per_epoch"}))
+    return start
 
 
 class EventLog:

@@ -66,7 +66,7 @@ def refuse_other_inputs(directory: RunDirectory, now: Inputs) -> str | None:
     """Refuses to go on with a run whose inputs are not what they were; a new run has none.
 
     Returns:
-        A line for the user where another version of Paceline began the run.
+        A line for the user where another version of Paceline has trained it so far.
 
     Raises:
         RunError: with what has changed, and what to do.
@@ -75,23 +75,27 @@ def refuse_other_inputs(directory: RunDirectory, now: Inputs) -> str | None:
         return None
     checkpoint = directory.latest_checkpoint()
     other = "train under another name, or delete the directory"
+    line = None
     for folder in (directory.path, *([checkpoint] if checkpoint else [])):
         began = read_inputs(folder)
         if began is None:
-            raise RunError(f"{folder}: no {FILE}, so nobody can tell whether its inputs are the same; {other}")
+            raise RunError(
+                f"{folder}: no {FILE}, so nobody can tell whether its inputs are the same; {other}"
+            )
         if changed := began.changes(now):
             raise RunError(
-                f"{directory.path}: {_listed(changed)} changed since the run began, and it would be no run of "
-                f"either; restore what was there and run the same command again, or {other}"
+                f"{directory.path}: {_listed(changed)} changed since the run began, and it would be no run "
+                f"of either; restore what was there and run the same command again, or {other}"
             )
         if began.checkpoint_format != now.checkpoint_format:
             raise RunError(
-                f"{folder}: written by Paceline {began.version} in format {began.checkpoint_format}, this one "
-                f"({now.version}) reads format {now.checkpoint_format}; finish it with that version, or {other}"
+                f"{folder}: written by Paceline {began.version} in format {began.checkpoint_format}, this "
+                f"one ({now.version}) reads format {now.checkpoint_format}; finish it with that version, or "
+                f"{other}"
             )
-    if began.version != now.version:
-        return f"{directory.name}: begun with Paceline {began.version}, goes on with {now.version}"
-    return None
+        if began.version != now.version:
+            line = f"{directory.name}: so far with Paceline {began.version}, goes on with {now.version}"
+    return line
 
 
 def changes_of_finished(directory: RunDirectory, now: Inputs) -> str | None:
@@ -101,8 +105,8 @@ def changes_of_finished(directory: RunDirectory, now: Inputs) -> str | None:
         return f"{directory.name} has finished, but with which inputs is not recorded"
     if changed := began.changes(now):
         return (
-            f"{directory.name} has finished with other inputs than there are now: {_listed(changed)} changed; "
-            "its results are those of the old ones. For the new ones train under another name"
+            f"{directory.name} has finished with other inputs than there are now: {_listed(changed)} "
+            "changed; its results are those of the old ones. For the new ones train under another name"
         )
     return None
 

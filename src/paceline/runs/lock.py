@@ -63,8 +63,9 @@ def hold(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         handle = _acquire(folder)
     except OSError as error:
+        where = (missing or [folder])[-1]
         raise RunError(
-            f"{(missing or [folder])[-1]}: cannot be written ({error.strerror}); choose another place with --runs"
+            f"{where}: cannot be written ({error.strerror}); choose another place with --runs"
         ) from error
     try:
         yield
@@ -86,7 +87,7 @@ def _acquire(folder: Path) -> int:
             # the one who held it may have taken the file away between the two calls
             same = os.path.exists(path) and os.path.samestat(os.fstat(handle), path.stat())
             holder = _holder(path) if same else None
-            if same and not free or holder is not None and holder.lives:
+            if (same and not free) or (holder is not None and holder.lives):
                 raise RunError(_refusal(folder, holder))
             if same:
                 os.truncate(handle, 0)
@@ -121,7 +122,7 @@ def _refusal(folder: Path, holder: Holder | None) -> str:
     if holder is not None:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(holder.started))
         who = f" (pid {holder.pid} on {holder.host}, started {since})"
-    return f"{folder}: a process already trains here{who}; wait for it, or end it, and run the same command again"
+    return f"{folder}: a process already trains here{who}; wait for it, or end it and run the command again"
 
 
 def _ourselves() -> Holder:

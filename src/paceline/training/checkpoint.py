@@ -18,7 +18,10 @@ FORMAT = 1
 
 @dataclass
 class Progress:
-    """All that a run counts. `window_*` are sums since the last logged line."""
+    """All that a run counts. `window_*` are sums since the last logged line.
+
+    `evaluation_due`: the step is taken, and not yet evaluated where a longer run would be.
+    """
 
     step: int = 0
     tokens: int = 0
@@ -34,6 +37,7 @@ class Progress:
     patience_used: int = 0
     zero_gradient: bool = False
     events_bytes: int = 0
+    evaluation_due: bool = False
 
     def restore(self, folder: Path) -> None:
         """Takes over what a checkpoint had counted."""

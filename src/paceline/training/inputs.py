@@ -22,7 +22,11 @@ def gather_inputs(prepared: Prepared, preparer: Preparer, parent: Path | None) -
         parent: what the run starts from, as `find_parent` gives it. A run of the same study is no input: it
             has inputs of its own.
     """
-    recipe, base, chat = prepared.recipe, base_digest(prepared.recipe.base), preparer.chat(prepared.recipe.base)
+    recipe, base, chat = (
+        prepared.recipe,
+        base_digest(prepared.recipe.base),
+        preparer.chat(prepared.recipe.base),
+    )
     weights = None if parent is None else parent / "adapter_model.safetensors"
     return Inputs(
         version=__version__,

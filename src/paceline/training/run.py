@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,7 @@ class TrainingRun:
         self.optimizer = make_optimizer(self.recipe, parameter)
         self.learning_rate = learning_rate(self.recipe, self.plan)
         self.progress = Progress()
+        self._at_end: Progress | None = None
         self.log = RunLog(self, self.progress, self.plan, around.callbacks)
         self.evaluation = RunEvaluation(
             base,
@@ -106,7 +107,13 @@ class TrainingRun:
             self.evaluation.begin(base_losses, parent is not None)
         self.directory.set_status(RunStatus(state="running"))
         self.state = "running"
-        self.begin_step()
+        if self.progress.evaluation_due:
+            self.progress.evaluation_due = False
+            self.evaluation.if_due()
+        if self.at_end or self.evaluation.enough:
+            self.finish()
+        else:
+            self.begin_step()
 
     # -- a step --------------------------------------------------------------------------------------------
 
@@ -153,8 +160,17 @@ class TrainingRun:
     def record(self, stats: StepStats) -> None:
         """Counts a step that was taken, and logs it where the recipe says so."""
         self.log.count(stats)
-        if self.log.is_due(self.progress.step):
+        step, regular = self.progress.step, self.progress.step % self.recipe.logging_steps == 0
+        if self.at_end and not regular:  # a longer run would not log this step
+            self._note_end()
+        if self.log.is_due(step):
             self.log.step(stats, adapter_norms(self.adapter, self.base.weight_norms))
+        if self.at_end and regular:
+            self._note_end()
+
+    def _note_end(self) -> None:
+        """Notes what a longer run would have counted by now."""
+        self._at_end = replace(self.progress, events_bytes=self.log.offset(), evaluation_due=True)
 
     def save_if_due(self) -> None:
         if self.progress.step % self.recipe.save_steps == 0:
@@ -182,7 +198,10 @@ class TrainingRun:
         self._close(RunStatus(state="failed", step=self.progress.step, reason=reason))
 
     def finish(self) -> None:
-        """The last evaluation, and the adapter that is kept."""
+        """The last evaluation, the adapter that is kept, and the state that a longer run could go on from."""
+        if self._at_end is not None:  # before the best adapter takes the last one's place
+            state = (self.adapter, self.optimizer, self._at_end)
+            save_checkpoint(self.directory.end, self.recipe, *state, self._inputs)
         self.evaluation.last().save(self.directory.eval / "final.parquet")
         with whole_folder(self.directory.adapter) as scratch:
             self.adapter.save(scratch, self.recipe)

@@ -11,11 +11,13 @@ from paceline.runs.events import (
     EvaluationName,
     Event,
     EventLog,
+    ExtendEvent,
     FindingEvent,
     ScoreEvent,
     StartEvent,
     TrainEvent,
     read_events,
+    start_of,
 )
 from paceline.runs.losses import LossSummary
 from paceline.training.callbacks import Callback, RunView, dispatch
@@ -52,6 +54,11 @@ class RunLog:
         """Cuts the log back to the checkpoint, and returns its events."""
         self._file.truncate(self._progress.events_bytes)
         events = read_events(self._run.directory.events)
+        start = start_of(events)
+        if start is not None and start.total_steps != self._plan.total_steps:
+            plan = {"total_steps": self._plan.total_steps, "steps_per_epoch": self._plan.steps_per_epoch}
+            events.append(ExtendEvent(step=self._progress.step, **plan))
+            self._file.write(events[-1])
         for callback in self._callbacks:
             callback.on_resume(self._run, events)
         return events

@@ -1,6 +1,6 @@
 """Trains a study: prepares all runs, groups those that share a base, and goes on where it stopped."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from paceline.runs.study import write_study_record
 from paceline.training.callbacks import Callback
 from paceline.training.cohort import Cohort
 from paceline.training.distributed import SINGLE_PROCESS, DistributedContext
+from paceline.training.extend import may_extend, only_evaluations, plan_extension
 from paceline.training.hidden_cache import HiddenStateCache
 from paceline.training.inputs import gather_inputs
 from paceline.training.prepare import Prepared, Preparer, group_by_base
@@ -53,6 +54,7 @@ class TrainingOptions:
         token_budget: tokens of one forward; changes memory and speed only.
         distributed: the processes that share each step's micro-batches; with more than one, a study has
             one run.
+        extend: let runs that were begun with another length or other logging go on with the new one.
     """
 
     callbacks: Sequence[Callback] = ()
@@ -60,6 +62,7 @@ class TrainingOptions:
     make_scorer: MakeScorer = lambda base, directory, recipe: no_scorer
     token_budget: int | None = None
     distributed: DistributedContext = SINGLE_PROCESS
+    extend: bool = False
 
     def log(self, line: str) -> None:
         """Tells the callbacks what is about to happen."""
@@ -78,14 +81,25 @@ def train_study(study: Study, folder: Path, options: TrainingOptions = TrainingO
     """
     _refuse_distributed(study, options.distributed)
     directories = [RunDirectory(folder / run.name) for run in study.runs]
-    skipped = [directory.name for directory in directories if directory.status().over]
+    extended, evaluated = set(), set()
     for run, directory in zip(study.runs, directories, strict=True):
-        directory.check(run.recipe)
+        if not options.extend or not may_extend(study, directory, run.recipe):
+            directory.check(run.recipe)
+        elif only_evaluations(directory, run.recipe):
+            evaluated.add(run.name)
+        else:
+            extended.add(run.name)
+    over = [directory.name for directory in directories if directory.status().over]
+    skipped = [name for name in over if name not in extended]
     pending = [run for run in study.runs if run.name not in skipped]
     preparer = Preparer()
-    _check_finished(study, folder, options, preparer, bool(pending))
+    finished = [run for run in study.runs if run.name in skipped]
+    _check_finished(finished, study, folder, options, preparer, bool(pending))
+    for run in finished:
+        if run.name in evaluated:
+            RunDirectory(folder / run.name).replace_recipe(run.recipe)
     for runs in group_by_base(pending, lambda run: run.recipe).values():
-        cohort = _make_cohort(study, folder, options, preparer, runs)
+        cohort = _make_cohort(study, folder, options, preparer, runs, extended)
         cohort.train()
         if cohort.stopped:
             break
@@ -93,13 +107,18 @@ def train_study(study: Study, folder: Path, options: TrainingOptions = TrainingO
 
 
 def _check_finished(
-    study: Study, folder: Path, options: TrainingOptions, preparer: Preparer, more: bool
+    runs: Sequence[Run],
+    study: Study,
+    folder: Path,
+    options: TrainingOptions,
+    preparer: Preparer,
+    more: bool,
 ) -> None:
     """Says which finished runs had other inputs than there are now, and trains no other runs beside them.
 
     Inputs that can no longer be read, since a file is gone or a hub out of reach, are said to be so.
     """
-    for run in study.runs:
+    for run in runs:
         directory = RunDirectory(folder / run.name)
         if directory.status().state != "finished":
             continue
@@ -107,7 +126,9 @@ def _check_finished(
             prepared = preparer.prepare(run.recipe)
             now = gather_inputs(prepared, preparer, find_parent(run, study, folder))
         except PacelineError as error:
-            options.log(f"{run.name} has finished; whether its inputs are what they were cannot be told: {error}")
+            options.log(
+                f"{run.name} has finished; whether its inputs are what they were cannot be told: {error}"
+            )
             continue
         changes = changes_of_finished(directory, now)
         if changes and more:
@@ -117,7 +138,12 @@ def _check_finished(
 
 
 def _make_cohort(
-    study: Study, folder: Path, options: TrainingOptions, preparer: Preparer, runs: Sequence[Run]
+    study: Study,
+    folder: Path,
+    options: TrainingOptions,
+    preparer: Preparer,
+    runs: Sequence[Run],
+    extended: Set[str],
 ) -> Cohort:
     """Prepares runs that share a base, refuses what cannot be trained, and only then writes anything."""
     log = options.log
@@ -131,14 +157,22 @@ def _make_cohort(
     teachers = load_teachers([run.recipe for run in runs], preparer, base, log)
     directories = {run.name: RunDirectory(folder / run.name) for run in runs}
     inputs = {name: gather_inputs(one, preparer, parents[name]) for name, one in prepared.items()}
+    extensions = {
+        name: plan_extension(directories[name], prepared[name]) for name in extended & set(prepared)
+    }
+    began = {name: gather_inputs(one.before, preparer, parents[name]) for name, one in extensions.items()}
     for name, directory in directories.items():
-        if line := refuse_other_inputs(directory, inputs[name]):
+        if line := refuse_other_inputs(directory, began.get(name, inputs[name])):
             log(line)
+    for line in (line for extension in extensions.values() for line in extension.lines):
+        log(line)
     check_room(folder, sum(run_bytes(base.adapter_size(run.recipe), run.recipe) + 2**20 for run in runs))
     new = {name: one for name, one in prepared.items() if directories[name].latest_checkpoint() is None}
     options.preflight(base, preparer, new)
     for run in runs:
-        if not directories[run.name].recipe_file.is_file():
+        if run.name in extensions:
+            extensions[run.name].apply(run.recipe, inputs[run.name])
+        elif not directories[run.name].recipe_file.is_file():
             write_inputs(directories[run.name].path, inputs[run.name])
         directories[run.name].claim(run.recipe)
     write_study_record(study, folder)

@@ -11,6 +11,7 @@ from paceline.doctor.logs.log import EvalLine, Log, LogBuilder, TrainLine
 from paceline.runs.events import (
     EvalEvent,
     Event,
+    ExtendEvent,
     FailedEvent,
     FindingEvent,
     StartEvent,
@@ -25,7 +26,7 @@ _NOT_FINITE = re.compile(r"\b(nan|inf|not finite)\b")
 def add_event(builder: LogBuilder, event: Event) -> bool:
     """Adds an event; whether it says anything that a rule reads."""
     match event:
-        case StartEvent():
+        case StartEvent() | ExtendEvent():
             builder.total_steps = event.total_steps
         case TrainEvent():
             builder.norms = event.norms or builder.norms
