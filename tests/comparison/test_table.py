@@ -47,6 +47,32 @@ def test_a_winner_is_named_only_where_it_beats_the_runner_up(finished: Any) -> N
     )
 
 
+@pytest.mark.parametrize(
+    ("losses", "said"),
+    [
+        ([50.0, 50.0, 50.0], "a does not change the held-out loss (5.0000)."),
+        (
+            [48.0, 48.5, 47.5],
+            "a lowers the base's held-out loss from 5.0000 to 4.8000 (-0.2000, 95% from -0.",
+        ),
+        (
+            [52.0, 51.5, 52.5],
+            "a raises the base's held-out loss from 5.0000 to 5.2000 (+0.2000, 95% from +0.",
+        ),
+        (
+            [50.1, 50.1, 49.8],
+            "a does not measurably change the base's held-out loss, from 5.0000 to 5.0000 (",
+        ),
+        (
+            [10.0],
+            "a does not measurably change the base's held-out loss, from 5.0000 to 1.0000 (-4.0000, 95% ",
+        ),
+    ],
+)
+def test_a_single_run_is_said_to_do_what_its_interval_says(finished: Any, losses: Any, said: str) -> None:
+    assert compare([finished("a", losses)]).conclusion().startswith(said)
+
+
 def test_runs_without_result_are_listed_and_none_at_all_is_refused(finished: Any, tmp_path: Path) -> None:
     waiting = RunDirectory(tmp_path / "waiting")
     assert compare([finished("a", [1.0, 2.0]), waiting]).missing == {"waiting": "new"}
@@ -74,4 +100,4 @@ def test_losses_that_a_caller_has_read_are_not_read_again(
 
     monkeypatch.setattr(ExampleLosses, "read", counting)
     assert compare(directories, losses) == compare(directories)
-    assert files == ["base.parquet", "final.parquet", "final.parquet", "base.parquet"]
+    assert sorted(files) == ["base.parquet"] * 4 + ["final.parquet"] * 2

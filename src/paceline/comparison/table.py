@@ -35,22 +35,34 @@ class Comparison:
     """`rows` in the study's order, the baseline first; `best` are the runs that nothing beats.
 
     `best` is a winner or the runs that tie, `best[0]` has the lowest loss; `from_best` holds every other
-    run's difference from it, where the two share examples. `base_loss` is the bare base's held-out loss;
-    `missing` names runs with no result yet, and their state.
+    run's difference from it, where the two share examples. `base_loss` is the bare base's held-out loss,
+    `gain` the difference of `best[0]` from it; `missing` names runs with no result yet, and their state.
     """
 
     rows: list[Row]
     best: list[str]
     from_best: dict[str, Difference]
     base_loss: float
+    gain: Difference
     missing: dict[str, str]
+
+    def gain_sentence(self) -> str:
+        """What the first of the best does to the base's held-out loss, as far as the interval says it."""
+        leader, gain = self.best[0], self.gain
+        loss = next(row.eval_loss for row in self.rows if row.name == leader)
+        if gain.delta == gain.low == gain.high == 0:
+            return f"{leader} does not change the held-out loss ({loss:.4f})."
+        losses = f"from {loss - gain.delta:.4f} to {loss:.4f}"
+        bounds = f"{gain.delta:+.4f}, 95% from {gain.low:+.4f} to {gain.high:+.4f} nats a token"
+        if gain.verdict == "tie":
+            return f"{leader} does not measurably change the base's held-out loss, {losses} ({bounds})."
+        verb = "lowers" if gain.verdict == "better" else "raises"
+        return f"{leader} {verb} the base's held-out loss {losses} ({bounds})."
 
     def conclusion(self) -> str:
         """One sentence that says which run won, or that none did."""
         if len(self.rows) == 1:
-            row = self.rows[0]
-            losses = f"from {self.base_loss:.4f} to {row.eval_loss:.4f}"
-            return f"{row.name} lowers the base's held-out loss {losses}."
+            return self.gain_sentence()
         if len(self.best) == 1:
             best = self.best[0]
             return f"{best} has the lowest held-out loss, and its lead over every other run is real (95%)."
@@ -84,12 +96,15 @@ def compare(directories: list[RunDirectory], losses: Mapping[str, ExampleLosses]
     rows = [_row(d, losses[d.name], from_baseline.get(d.name)) for d in finished]
     ranked = [row for row in rows if row.name == baseline or row.name in from_baseline]
     leader = min(ranked, key=lambda row: row.eval_loss).name
+    best_directory = next(directory for directory in finished if directory.name == leader)
+    base = ExampleLosses.read(best_directory.eval / "base.parquet")
     from_best = from_baseline if leader == baseline else _differences_from(leader, losses)
     return Comparison(
         rows=rows,
         best=[leader, *(row.name for row in ranked if row.name != leader and _ties(from_best.get(row.name)))],
         from_best={row.name: from_best[row.name] for row in rows if row.name in from_best},
         base_loss=ExampleLosses.read(finished[0].eval / "base.parquet").summary().loss,
+        gain=loss_difference(losses[leader], base),
         missing=missing,
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from paceline.comparison.table import Comparison
 from paceline.report.collect import BASE, RunFacts, StudyFacts
 from paceline.runs.evaluations import CodeSummary
 from paceline.stats.paired import Difference
@@ -41,7 +40,7 @@ def _losses(study: StudyFacts) -> list[Conclusion]:
     if study.comparison is None:
         return [Conclusion("No run has finished: there is nothing to conclude.", ())]
     leader = study.comparison.best[0]
-    drawn = [_gain(study.comparison, leader)]
+    drawn = [Conclusion(study.comparison.gain_sentence(), (leader,))]
     by_delta = sorted(study.pairs.items(), key=lambda item: item[1].delta)
     for name, pair in by_delta:
         if pair.verdict == "worse":
@@ -62,15 +61,6 @@ def _losses(study: StudyFacts) -> list[Conclusion]:
             text = f"{row.name} shares no held-out example with {leader}: the two are not compared."
             drawn.append(Conclusion(text, (leader, row.name)))
     return drawn
-
-
-def _gain(comparison: Comparison, leader: str) -> Conclusion:
-    base, loss = comparison.base_loss, next(r.eval_loss for r in comparison.rows if r.name == leader)
-    text = (
-        f"{leader} lowers the base's held-out loss by {base - loss:.3f}, "
-        f"from {base:.4f} to {loss:.4f} nats a token."
-    )
-    return Conclusion(text, (leader,))
 
 
 def _needed(pair: Difference) -> str:

@@ -162,8 +162,8 @@ def _make_cohort(
     }
     began = {name: gather_inputs(one.before, preparer, parents[name]) for name, one in extensions.items()}
     for name, directory in directories.items():
-        if line := refuse_other_inputs(directory, began.get(name, inputs[name])):
-            log(line)
+        if said := refuse_other_inputs(directory, began.get(name, inputs[name])):
+            log(said)
     for line in (line for extension in extensions.values() for line in extension.lines):
         log(line)
     check_room(folder, sum(run_bytes(base.adapter_size(run.recipe), run.recipe) + 2**20 for run in runs))
