@@ -85,9 +85,11 @@ def _acquire(folder: Path) -> int:
         try:
             free = _lock(handle)
             # the one who held it may have taken the file away between the two calls
-            same = os.path.exists(path) and os.path.samestat(os.fstat(handle), path.stat())
+            same = _is_at(handle, path)
+            if same and not free:
+                raise RunError(_refusal(folder, _named_soon(path)))
             holder = _holder(path) if same else None
-            if (same and not free) or (holder is not None and holder.lives):
+            if holder is not None and holder.lives:
                 raise RunError(_refusal(folder, holder))
             if same:
                 os.truncate(handle, 0)
@@ -115,6 +117,22 @@ def _holder(path: Path) -> Holder | None:
         return read_record(path, Holder)
     except (RunError, OSError):  # it is being written, or was torn
         return None
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _named_soon(path: Path) -> Holder | None:
+    """The holder of a lock that is taken: it names itself right after."""
+    for _ in range(20):
+        if (holder := _holder(path)) is not None:
+            return holder
+        time.sleep(0.05)
+    return None
 
 
 def _refusal(folder: Path, holder: Holder | None) -> str:

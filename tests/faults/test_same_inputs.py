@@ -1,0 +1,99 @@
+"""Real processes: killed between two kinds of data, two at once, a longer run after a kill."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers import MakeBase, adapter_bytes
+from paceline.runs.directory import RunDirectory
+from paceline.runs.events import TrainEvent, of_kind, read_events
+
+pytestmark = pytest.mark.slow
+
+
+class Place:
+    """A working directory with rows, and the command that trains on them."""
+
+    def __init__(self, folder: Path, base: str) -> None:
+        self.folder, self.run, self._base = folder, folder / "runs" / "live", base
+        self.write("The answer is")
+
+    def write(self, text: str) -> None:
+        rows = ({"prompt": f"What is {i}?", "completion": f"{text} {i}."} for i in range(60))
+        (self.folder / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def start(self, steps: int = 60, *more: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "paceline", "train", "--base", self._base, "--data", "d.jsonl"]
+        command += ["--max-steps", str(steps), "--batch-size", "2", "--grad-accum", "1", "--lr", "1e-3"]
+        command += ["--lr-scheduler", "constant", "--logging-steps", "1", "--save-steps", "2", "--no-check"]
+        pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        command += ["--run-name", "live", *more]
+        return subprocess.Popen(command, cwd=self.folder, env=environment, **pipes)
+
+    def train(self, steps: int = 60, *more: str) -> tuple[int, str]:
+        process = self.start(steps, *more)
+        _, errors = process.communicate(timeout=120)
+        assert "Traceback" not in errors
+        return process.returncode, errors
+
+    def until_step(self, step: int, process: subprocess.Popen[str]) -> None:
+        while process.poll() is None and not (self.run / "checkpoints" / f"step-{step}").exists():
+            time.sleep(0.01)
+
+    def kill_at(self, step: int, process: subprocess.Popen[str]) -> None:
+        self.until_step(step, process)
+        assert process.poll() is None, "it ended before it could be killed"
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def place(tiny_base: MakeBase, tmp_path: Path) -> Place:
+    return Place(tmp_path, tiny_base())
+
+
+def test_killed_and_given_other_rows(place: Place) -> None:
+    place.kill_at(6, place.start())
+    log = (place.run / "events.jsonl").read_bytes()
+    place.write("Es ist")
+    code, errors = place.train()
+    assert code == 2
+    assert "runs/live: the training rows and the held-out rows changed since the run began" in errors
+    assert (place.run / "events.jsonl").read_bytes() == log
+    place.write("The answer is")
+    assert place.train()[0] == 0
+    place.write("Es ist")
+    code, errors = place.train()
+    assert code == 0
+    assert "live has finished with other inputs than there are now: the training rows" in errors
+
+
+def test_two_at_once_and_one_after_a_kill(place: Place) -> None:
+    first = place.start(300)
+    place.until_step(2, first)
+    code, errors = place.train(300)
+    assert code == 2
+    assert f"runs/live: a process already trains here (pid {first.pid} on " in errors
+    place.kill_at(4, first)
+    assert place.train(300)[0] == 0, "a lock of the dead holds nobody up"
+    steps = [event.step for event in of_kind(read_events(place.run / "events.jsonl"), TrainEvent)]
+    assert steps == list(range(1, 301))
+
+
+def test_a_longer_run_that_is_killed_on_its_way_goes_on(place: Place) -> None:
+    assert place.train(7)[0] == 0
+    assert place.train(60)[0] == 2
+    place.kill_at(20, place.start(60, "--extend"))
+    assert RunDirectory(place.run).status().state == "running"
+    assert place.train(60)[0] == 0
+    kept = adapter_bytes(place.run)
+    place.run.rename(place.run.with_name("kept"))
+    assert place.train(60)[0] == 0
+    assert adapter_bytes(place.run) == kept
