@@ -193,7 +193,7 @@ def test_answers_of_a_version_that_kept_no_digest_are_asked_again(speakers: Adap
     assert ask.new == 6
 
 
-QUESTIONS = [Question(id="q", category="coding", turns=["What is a slice?", "And a vector?"])]
+QUESTIONS = [Question(id="q", category="coding", turns=("What is a slice?", "And a vector?"))]
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_turns_are_taken_up_as_far_as_the_conversation_is_the_same(
 ) -> None:
     out, lines = tmp_path / "answers.jsonl", list[str]()
     converse(speakers, QUESTIONS, out, SAMPLING, False)
-    asked = [Question(id="q", category="coding", turns=turns)]
+    asked = [Question(id="q", category="coding", turns=tuple(turns))]
     done: list[int] = [0]
     again = converse(
         speakers, asked, out, sampling, False, lambda new, total, tokens: done.append(new), lines.append
