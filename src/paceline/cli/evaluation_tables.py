@@ -39,7 +39,7 @@ def print_failed(failed: FailedEvaluation, console: Console) -> None:
     console.print(
         f"[bold red]{failed.evaluation} failed[/] for {', '.join(failed.runs)}: {escape(failed.reason)}"
     )
-    console.print("nothing of it is in the report; the same command tries it again", style="dim")
+    console.print("the report says so; the same command tries it again", style="dim")
 
 
 def print_code(summary: CodeSummary, console: Console) -> None:
@@ -64,6 +64,8 @@ def print_code(summary: CodeSummary, console: Console) -> None:
         f"{summary.run_a_minute_a_core:.0f} of the tasks' own programs run a minute on each core",
         style="dim",
     )
+    for reason, count in summary.left_out.items():
+        console.print(f"{count} of {summary.drawn} tasks left out: {reason}")
     if changed:
         console.print("changes are paired, task by task; a tie's interval holds zero", style="dim")
 

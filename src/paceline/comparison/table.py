@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from paceline.comparison.losses import loss_difference, shared_examples
 from paceline.errors import RunError
 from paceline.runs.directory import RunDirectory
+from paceline.runs.evaluation_status import EvaluationStatus, evaluation_statuses
 from paceline.runs.losses import ExampleLosses, LossFigures
 from paceline.stats.paired import Difference
 
@@ -36,7 +37,8 @@ class Comparison:
 
     `best` is a winner or the runs that tie, `best[0]` has the lowest loss; `from_best` holds every other
     run's difference from it, where the two share examples. `base_loss` is the bare base's held-out loss;
-    `missing` names runs with no result yet, and their state.
+    `missing` names runs with no result yet, and their state; `evaluations` says what was asked of each run
+    beside its loss, and whether it was done.
     """
 
     rows: list[Row]
@@ -44,6 +46,7 @@ class Comparison:
     from_best: dict[str, Difference]
     base_loss: float
     missing: dict[str, str]
+    evaluations: list[EvaluationStatus]
 
     def conclusion(self) -> str:
         """One sentence that says which run won, or that none did."""
@@ -91,6 +94,7 @@ def compare(directories: list[RunDirectory], losses: Mapping[str, ExampleLosses]
         from_best={row.name: from_best[row.name] for row in rows if row.name in from_best},
         base_loss=ExampleLosses.read(finished[0].eval / "base.parquet").summary().loss,
         missing=missing,
+        evaluations=evaluation_statuses(d for d in directories if d.recipe_file.is_file()),
     )
 
 

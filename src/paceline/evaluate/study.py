@@ -14,8 +14,8 @@ from paceline.evaluate.evaluation import EVALUATIONS, EvaluationGroup, RunEvalua
 from paceline.evaluate.progress import NO_PROGRESS, EvaluationProgress
 from paceline.model.quantization import BaseFormat
 from paceline.runs.directory import RunDirectory
+from paceline.runs.evaluation_status import is_done, set_done, set_failed
 from paceline.runs.evaluations import EvaluationResult, FailedEvaluation
-from paceline.runs.files import read_json, write_json
 
 # What can go wrong with an evaluation that says nothing against the runs or the program.
 _EXPECTED = (DataError, EvaluationError, MissingExtra, ModelError, ServiceError)
@@ -89,17 +89,11 @@ def _is_done(evaluation: RunEvaluation[Any], group: Sequence[RunDirectory]) -> b
     """Whether every run has the results that its recipe asks for, or asks for none."""
     for directory in group:
         settings = evaluation.settings(directory.recipe())
-        stored = _settings_file(directory, evaluation)
-        if settings is not None and not (
-            stored.is_file() and read_json(stored) == settings.model_dump(mode="json")
+        if settings is not None and not is_done(
+            directory.eval, evaluation.kind, settings.model_dump(mode="json")
         ):
             return False
     return True
-
-
-def _settings_file(directory: RunDirectory, evaluation: RunEvaluation[Any]) -> Path:
-    """Where the settings stand that the results in a run's eval folder were made with."""
-    return directory.eval / f"{evaluation.kind}-settings.json"
 
 
 def _evaluate(evaluation: RunEvaluation[Any], group: EvaluationGroup) -> EvaluationResult:
@@ -109,8 +103,11 @@ def _evaluate(evaluation: RunEvaluation[Any], group: EvaluationGroup) -> Evaluat
     except _EXPECTED as error:
         group.progress.log(f"{evaluation.kind}: not evaluated: {error}")
         names = tuple(directory.name for directory in group.directories)
-        return FailedEvaluation(evaluation=evaluation.kind, runs=names, reason=str(error))
+        failed = FailedEvaluation(evaluation=evaluation.kind, runs=names, reason=str(error))
+        for directory in group.directories:
+            set_failed(directory.eval, failed)
+        return failed
     for directory in group.directories:
         if (own := evaluation.settings(directory.recipe())) is not None:  # `during` may differ in a group
-            write_json(_settings_file(directory, evaluation), own.model_dump(mode="json"))
+            set_done(directory.eval, evaluation.kind, own.model_dump(mode="json"))
     return result

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from paceline.comparison.table import Comparison
 from paceline.report.collect import BASE, RunFacts, StudyFacts
+from paceline.runs.evaluation_status import not_evaluated
 from paceline.runs.evaluations import CodeSummary
 from paceline.stats.paired import Difference
 from paceline.stats.power import units_needed
@@ -32,6 +33,9 @@ def conclusions_about(study: StudyFacts, run: str) -> list[str]:
 
 def _all(study: StudyFacts) -> list[Conclusion]:
     drawn = _losses(study) + _code(study)
+    missing = [status for status in study.evaluations if not status.done]
+    runs = tuple(dict.fromkeys(status.run for status in missing))
+    drawn += [Conclusion(f"{sentence}.", runs) for sentence in not_evaluated(missing)]
     for run in study.runs:
         drawn += [Conclusion(text, (run.name,)) for text in _of_run(run)]
     return drawn

@@ -217,6 +217,11 @@ class CodeSummary(EvaluationResult):
     run_a_minute_a_core: float
     runs: dict[str, CodeScores]
 
+    @property
+    def drawn(self) -> int:
+        """Tasks that were asked for: those that count and those left out."""
+        return self.tasks + sum(self.left_out.values())
+
 
 class RunForgetting(Record):
     """One run's loss on general rows against the bare base's, and how far it moved (`run.kl`)."""
