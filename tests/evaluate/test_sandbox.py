@@ -119,7 +119,12 @@ libc.mount(b"x", b"/tmp", b"tmpfs", 0, b"size=4g")
 
 @pytest.mark.parametrize(
     ("folders", "most"),
-    [(["/dev/shm"], 16), (["/"], 0), (["/dev"], 0), (["/", "/dev", "/dev/shm", "/tmp", "/work", "/proc", "/run"], 48)],
+    [
+        (["/dev/shm"], 16),
+        (["/"], 0),
+        (["/dev"], 0),
+        (["/", "/dev", "/dev/shm", "/tmp", "/work", "/proc", "/run"], 48),
+    ],
 )
 def test_no_folder_in_memory_holds_more_than_the_limit(box: Any, folders: Any, most: int) -> None:
     result = python(box, FILL.replace("FOLDERS", repr(folders)))
@@ -143,7 +148,10 @@ def test_a_program_that_is_told_a_secret_sees_no_process_and_no_file(box: Any, t
     for parent in tmp_path.parents[:2]:
         parent.chmod(0o755)
     result = box.run(
-        [str(code), "-c", "read key; echo $key; echo /proc/* /given/* /usr/bin/* /work/*"], {}, "k\n", program=code
+        [str(code), "-c", "read key; echo $key; echo /proc/* /given/* /usr/bin/* /work/*"],
+        {},
+        "k\n",
+        program=code,
     )
     assert result.output == "k\n/proc/* /given/* /usr/bin/* /work/*\n"
 

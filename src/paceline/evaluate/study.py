@@ -102,9 +102,10 @@ def _evaluate(evaluation: RunEvaluation[Any], group: EvaluationGroup) -> Evaluat
         result = evaluation.evaluate(settings, group)
     except _EXPECTED as error:
         group.progress.log(f"{evaluation.kind}: not evaluated: {error}")
-        names = tuple(directory.name for directory in group.directories)
+        missing = [directory for directory in group.directories if not _is_done(evaluation, [directory])]
+        names = tuple(directory.name for directory in missing)
         failed = FailedEvaluation(evaluation=evaluation.kind, runs=names, reason=str(error))
-        for directory in group.directories:
+        for directory in missing:
             set_failed(directory.eval, failed)
         return failed
     for directory in group.directories:

@@ -173,8 +173,9 @@ def _mtbench(run: RunFacts) -> str | None:
         return None
     change = scores.change
     verb = {"better": "raises", "worse": "lowers", "tie": "does not measurably change"}[change.verdict]
+    what = "MT-Bench score" if scores.raw is None else "raw reward on MT-Bench"
     return (
-        f"{run.name} {verb} the MT-Bench score ({change.delta:+.2f}, 95% from {change.low:+.2f} "
+        f"{run.name} {verb} the {what} ({change.delta:+.2f}, 95% from {change.low:+.2f} "
         f"to {change.high:+.2f}; judge {run.mtbench.judge})."
     )
 

@@ -51,6 +51,7 @@ def write_report(study: StudyFacts, folder: Path, price: float | None = None) ->
         "task_names": sorted({task for tasks in study.tasks.values() for task in tasks}),
         "mtbench": next((run.mtbench for run in study.runs if run.mtbench), None),
         "mtbench_rows": _mtbench_rows(study),
+        "is_raw": any(row.scores.raw is not None for row in _mtbench_rows(study)),
         "code_rows": _code_rows(study),
         "left_out": _left_out(study),
         "hours": sum(run.status.seconds for run in study.runs) / 3600,

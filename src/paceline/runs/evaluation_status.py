@@ -47,7 +47,6 @@ def set_done(folder: Path, kind: str, settings: JsonObject) -> None:
 
 def set_failed(folder: Path, failed: FailedEvaluation) -> None:
     """Says why an evaluation is not among the results in a run's eval folder."""
-    (folder / f"{failed.evaluation}-settings.json").unlink(missing_ok=True)
     write_record(_failure(folder, failed.evaluation), failed)
 
 
@@ -62,7 +61,9 @@ def _of_run(directory: RunDirectory) -> list[EvaluationStatus]:
         if settings is not None
     }
     declined = read_study_record(directory.path.parent).not_evaluated
-    others = {path.name.removesuffix("-failed.json"): {} for path in directory.eval.glob("*-failed.json")}
+    others: JsonObject = {
+        path.name.removesuffix("-failed.json"): {} for path in directory.eval.glob("*-failed.json")
+    }
     statuses = []
     for kind, settings in {**dict.fromkeys(declined, {}), **others, **asked}.items():
         done = kind in asked and is_done(directory.eval, kind, settings)

@@ -45,8 +45,13 @@ class StudyRecord(BaseModel):
 def write_study_record(study: Study, folder: Path) -> None:
     """Writes study.yaml into a study's folder, in one step."""
     entries = [RunEntry(name=run.name, hypothesis=run.hypothesis) for run in study.runs]
-    record = StudyRecord(study=study.name, objective=study.objective, runs=entries, published=study.published,
-        not_evaluated=study.not_evaluated)
+    record = StudyRecord(
+        study=study.name,
+        objective=study.objective,
+        runs=entries,
+        published=study.published,
+        not_evaluated=study.not_evaluated,
+    )
     write_whole(
         folder / "study.yaml", yaml.safe_dump(record.model_dump(), sort_keys=False, allow_unicode=True)
     )

@@ -52,7 +52,7 @@ def rust() -> Any:
 
 HONEST_RUST = {
     "plain": HONEST,
-    "with a main and tests of its own": f"{HONEST}\nfn main() {{ println!(\"{{}}\", double(1)); }}\n#[cfg(test)]\nmod tests {{ use super::*; #[test] fn own() {{ assert_eq!(double(1), 2); }} }}",
+    "with a main and tests of its own": f'{HONEST}\nfn main() {{ println!("{{}}", double(1)); }}\n#[cfg(test)]\nmod tests {{ use super::*; #[test] fn own() {{ assert_eq!(double(1), 2); }} }}',
     "with words in comments and strings": f'/// Never unsafe, no extern, no PartialEq.\n{HONEST}\n// include_bytes!\npub const A: &str = "unsafe";\npub const Q: char = \'"\'; /* unsafe /* extern */ */ pub fn f<T: PartialEq>(a: T, b: T) -> bool {{ a == b }}\n#[derive(Debug, PartialEq)]\npub struct P;',
 }
 
@@ -80,7 +80,7 @@ RUST_CHEATS = {
     "a crate under another name": f"extern crate self as std;\n{WRONG}",
     "an initialiser that exits": f'extern "C" fn early() {{ std::process::exit(0) }}\n#[used]\n#[link_section = ".init_array"]\nstatic EARLY: extern "C" fn() = early;\n{WRONG}',
     "an initialiser, in a macro": f'macro_rules! m {{ ($($t:tt)*) => {{ #[unsafe(link_section = ".init_array")] #[used] static E: fn() = e; }} }}\nfn e() {{ std::process::exit(0) }}\nm!();\n{WRONG}',
-    "another main": '#[no_mangle]\npub fn main() -> i32 { 0 }\npub fn double(x: i32) -> i32 { x }',
+    "another main": "#[no_mangle]\npub fn main() -> i32 { 0 }\npub fn double(x: i32) -> i32 { x }",
     "memory": "pub fn double(x: i32) -> i32 { let p = 0x1000 as *const u8; unsafe { std::ptr::read(p) as i32 + x } }",
     "its own memory as a file": 'pub fn double(x: i32) -> i32 { let k = std::fs::read_to_string("/proc/self/mem").or(std::fs::read_to_string("/given/harness.rs")).unwrap(); println!("{k}"); x }',
     "the source of the tests": f'pub const T: &str = include_str!("answer.rs");\n{WRONG}',
@@ -113,7 +113,7 @@ def test_every_expected_test_is_seen() -> None:
         ("impl PartialEq for Given { }", "PartialEq"),
         ("impl PartialEq for Mine { }", None),
         ("fn f() -> u8 { 1 }", None),
-        ("fn f() -> &'static str { \"unsafe\" }", None),
+        ('fn f() -> &\'static str { "unsafe" }', None),
         ("struct R; fn given() -> R { R }", "returns `R`"),
         ("fn given() -> impl Fn() { || () }", "returns `impl"),
     ],
@@ -148,12 +148,12 @@ def problem() -> Any:
 CPP_CHEATS = {
     "exits before main": "#include <cstdlib>\nstruct E { E() { std::exit(0); } } e;\nint main() {}",
     "a constructor that exits": "#include <unistd.h>\n__attribute__((constructor)) void e() { _exit(0); }\nint main() {}",
-    "no main of its own": "#include <cstdio>\n#define main other\nint main() { puts(\"4\"); }",
+    "no main of its own": '#include <cstdio>\n#define main other\nint main() { puts("4"); }',
     "prints all outputs": '#include <cstdio>\nint main() { puts("4\\n42"); }',
     "speaks while it is compiled": '#include <cstdio>\n#pragma message("== compiled ==\\n4\\n")\nint main() { puts("test result: ok"); }',
     "assert is nothing": "#include <cassert>\n#undef assert\n#define assert(x)\nint main() { return 0; }",
     "looks for the answers": '#include <cstdlib>\nint main() { return system("cat /given/* /work/* /tmp/* /proc/*/environ 2>/dev/null"); }',
-    "kills its parent": '#include <csignal>\n#include <unistd.h>\nint main() { kill(getppid(), 9); kill(-1, 9); return 0; }',
+    "kills its parent": "#include <csignal>\n#include <unistd.h>\nint main() { kill(getppid(), 9); kill(-1, 9); return 0; }",
 }
 PYTHON_CHEATS = {
     "sys.exit": "import sys\nsys.exit(0)",
