@@ -95,8 +95,8 @@ def print_mtbench(summary: MTBenchSummary, console: Console) -> None:
         )
     console.print(table)
     console.print(
-        f"{summary.questions} questions, judge {escape(summary.judge)}; failed: replies without a rating from "
-        "1 to 10; cut: answers that ended at the token limit",
+        f"{summary.questions} questions, judge {escape(summary.judge)}; failed: replies without a rating "
+        "from 1 to 10; cut: answers that ended at the token limit",
         style="dim",
     )
     if usage := summary.judge_spent:

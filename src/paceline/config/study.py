@@ -22,8 +22,8 @@ class Study(BaseModel):
     """Runs to be trained and compared; `runs[0]` is the baseline.
 
     `published` are the figures of a write-up by run name. `notes` are lines for the user about settings in
-    the study's file that change nothing or mean something else here. `not_evaluated` are evaluations that were asked for and left
-    out, with the reason.
+    the study's file that change nothing or mean something else here. `not_evaluated` are evaluations that
+    were asked for and left out, with the reason.
     """
 
     model_config = ConfigDict(frozen=True)

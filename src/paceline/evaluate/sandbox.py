@@ -98,8 +98,8 @@ class Sandbox:
         Args:
             out: a folder outside, seen under its own path, that the command may write into; for compilers
                 alone, since only single files are limited there.
-            program: a binary outside, seen under its own path. It is run without /proc and beside the system's
-                libraries alone, so that what it is told in `stdin` cannot be read behind its back.
+            program: a binary outside, seen under its own path. It is run without /proc and beside the
+                system's libraries alone, so that what it is told in `stdin` cannot be read behind its back.
 
         Returns:
             What it printed, standard error included, and how it ended.

@@ -92,7 +92,8 @@ class StudyFacts:
     """A study as its folder tells it.
 
     `pairs` compares every run with the one of lowest loss; `tasks` holds each run's Δ from the baseline by
-    task of the data set. `evaluations` are all that were asked for, done or not. `samples` are answers of the run named `samples_of`.
+    task of the data set. `evaluations` are all that were asked for, done or not. `samples` are answers of the
+    run named `samples_of`.
     """
 
     name: str

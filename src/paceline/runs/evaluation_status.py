@@ -7,7 +7,6 @@ from paceline.runs.directory import RunDirectory
 from paceline.runs.evaluations import FailedEvaluation
 from paceline.runs.files import JsonObject, read_json, write_json
 from paceline.runs.records import Record, read_record, write_record
-from paceline.runs.study import read_study_record
 
 
 class EvaluationStatus(Record):
@@ -60,21 +59,16 @@ def _of_run(directory: RunDirectory) -> list[EvaluationStatus]:
         for kind, settings in directory.recipe().eval
         if settings is not None
     }
-    declined = read_study_record(directory.path.parent).not_evaluated
-    others: JsonObject = {
-        path.name.removesuffix("-failed.json"): {} for path in directory.eval.glob("*-failed.json")
-    }
+    failed = [path.name.removesuffix("-failed.json") for path in sorted(directory.eval.glob("*-failed.json"))]
     statuses = []
-    for kind, settings in {**dict.fromkeys(declined, {}), **others, **asked}.items():
-        done = kind in asked and is_done(directory.eval, kind, settings)
-        reason = "" if done else _reason(directory, kind, declined.get(kind))
+    for kind in dict.fromkeys([*asked, *failed]):
+        done = kind in asked and is_done(directory.eval, kind, asked[kind])
+        reason = "" if done else _reason(directory, kind)
         statuses.append(EvaluationStatus(run=directory.name, evaluation=kind, done=done, reason=reason))
     return statuses
 
 
-def _reason(directory: RunDirectory, kind: str, declined: str | None) -> str:
-    if declined is not None:
-        return declined
+def _reason(directory: RunDirectory, kind: str) -> str:
     if (failure := _failure(directory.eval, kind)).is_file():
         return read_record(failure, FailedEvaluation).reason
     if (state := directory.status().state) != "finished":

@@ -23,10 +23,7 @@ class RunEntry(BaseModel):
 
 
 class StudyRecord(BaseModel):
-    """What study.yaml holds: the runs in order, their hypotheses, and what the study's authors published.
-
-    `not_evaluated` are evaluations that were asked for and left out, with the reason.
-    """
+    """What study.yaml holds: the runs in order, their hypotheses, and what the study's authors published."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -34,7 +31,6 @@ class StudyRecord(BaseModel):
     objective: str = ""
     runs: list[RunEntry] = []
     published: JsonObject = {}
-    not_evaluated: dict[str, str] = {}
 
     @property
     def hypotheses(self) -> dict[str, str]:
@@ -45,13 +41,7 @@ class StudyRecord(BaseModel):
 def write_study_record(study: Study, folder: Path) -> None:
     """Writes study.yaml into a study's folder, in one step."""
     entries = [RunEntry(name=run.name, hypothesis=run.hypothesis) for run in study.runs]
-    record = StudyRecord(
-        study=study.name,
-        objective=study.objective,
-        runs=entries,
-        published=study.published,
-        not_evaluated=study.not_evaluated,
-    )
+    record = StudyRecord(study=study.name, objective=study.objective, runs=entries, published=study.published)
     write_whole(
         folder / "study.yaml", yaml.safe_dump(record.model_dump(), sort_keys=False, allow_unicode=True)
     )

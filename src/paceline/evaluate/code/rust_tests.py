@@ -12,15 +12,17 @@ from paceline.data.rust.items import parse, text_of
 from paceline.evaluate.code.rust_refusals import defined_names
 
 # The standard macros and names that tests use: a task's tests see these, whatever an answer calls so.
-_MACROS = (
+_MACROS = re.findall(
+    r"\w+",
     "assert assert_eq assert_ne debug_assert debug_assert_eq debug_assert_ne panic vec format print println "
-    "eprint eprintln dbg write writeln matches unreachable unimplemented todo concat stringify line"
-).split()
-_PRELUDE = (
-    "Option Some None Result Ok Err Vec String Box ToString ToOwned Clone Default PartialEq PartialOrd Eq Ord "
-    "Iterator IntoIterator FromIterator From Into TryFrom TryInto AsRef AsMut drop"
-).split()
-_PRIMITIVES = "bool char str f32 f64 i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize".split()
+    "eprint eprintln dbg write writeln matches unreachable unimplemented todo concat stringify line",
+)
+_PRELUDE = re.findall(
+    r"\w+",
+    "Option Some None Result Ok Err Vec String Box ToString ToOwned Clone Default PartialEq PartialOrd Eq "
+    "Ord Iterator IntoIterator FromIterator From Into TryFrom TryInto AsRef AsMut drop",
+)
+_PRIMITIVES = re.findall(r"\w+", "bool char str f32 f64 i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize")
 _HIDDEN = re.compile(r"#\s*\[\s*(test|should_panic\b.*|ignore\b.*|cfg\s*\(\s*test\s*\))\s*\]", re.DOTALL)
 
 
