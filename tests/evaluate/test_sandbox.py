@@ -95,6 +95,67 @@ def _read(path: Any) -> Any:
         return b""
 
 
+FILL = """
+import os
+total = 0
+for folder in FOLDERS:
+    for number in range(200):
+        try:
+            with open(f"{folder}/fill{number}", "wb") as file:
+                for _ in range(16):
+                    total += os.write(file.fileno(), bytes(2**20))
+        except OSError as error:
+            break
+print("written", total // 2**20)
+"""
+MOUNT = """
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+if libc.unshare(0x10000000 | 0x00020000) != 0:
+    raise SystemExit("refused")
+libc.mount(b"x", b"/tmp", b"tmpfs", 0, b"size=4g")
+""" + FILL.replace("FOLDERS", "['/tmp']")
+
+
+@pytest.mark.parametrize(
+    ("folders", "most"),
+    [
+        (["/dev/shm"], 16),
+        (["/"], 0),
+        (["/dev"], 0),
+        (["/", "/dev", "/dev/shm", "/tmp", "/work", "/proc", "/run"], 48),
+    ],
+)
+def test_no_folder_in_memory_holds_more_than_the_limit(box: Any, folders: Any, most: int) -> None:
+    result = python(box, FILL.replace("FOLDERS", repr(folders)))
+    written = int(result.output.split("written")[1])
+    assert most - 3 <= written <= most
+
+
+def test_no_user_namespace_inside_brings_a_mount_without_size(box: Any) -> None:
+    assert python(box, MOUNT).output == "refused\n"
+
+
+def test_a_burst_of_memory_ends_by_itself(box: Any) -> None:
+    assert "MemoryError" in python(box, "x = bytearray(5 * 256 * 2**20)").output
+
+
+def test_a_program_that_is_told_a_secret_sees_no_process_and_no_file(box: Any, tmp_path: Path) -> None:
+    code = tmp_path / "program"
+    code.write_bytes(Path("/bin/sh").read_bytes())
+    code.chmod(0o111)
+    tmp_path.chmod(0o755)
+    for parent in tmp_path.parents[:2]:
+        parent.chmod(0o755)
+    result = box.run(
+        [str(code), "-c", "read key; echo $key; echo /proc/* /given/* /usr/bin/* /work/*"],
+        {},
+        "k\n",
+        program=code,
+    )
+    assert result.output == "k\n/proc/* /given/* /usr/bin/* /work/*\n"
+
+
 @pytest.mark.parametrize("name", NOSY)
 def test_what_pries_finds_nothing(box: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     import socket

@@ -6,14 +6,25 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import typer
 
 from helpers import MakeRecipe, MakeStudy, StopWhen
+from paceline.api.comparison import compare
+from paceline.api.results import open_study
+from paceline.api.study import run_study
+from paceline.cli.run import _print_result
 from paceline.config.evaluation import InTrainingEval
 from paceline.errors import DataError, EvaluationError
 from paceline.evaluate.mtbench.in_training import in_training_score
+from paceline.evaluate.mtbench.judges.judge import Grade
 from paceline.evaluate.progress import EvaluationProgress
 from paceline.evaluate.study import check_evaluations, evaluate_study
+from paceline.report.collect import collect_study
+from paceline.report.conclusions import conclusions
+from paceline.report.export import write_report
+from paceline.runs.evaluation_status import not_evaluated
 from paceline.runs.evaluations import (
+    FAILED,
     Answer,
     CodeVerdict,
     EvaluationResult,
@@ -122,7 +133,43 @@ def test_an_evaluation_that_fails_is_among_the_results_and_tried_again(
     assert failed == FailedEvaluation(evaluation="mtbench", runs=("a",), reason="the judge cannot be reached")
     assert forgetting.kind == "forgetting"
     assert "mtbench: not evaluated: the judge cannot be reached" in lines
+    assert not_evaluated(compare(tmp_path).evaluations) == [
+        "mtbench was not done for a: the judge cannot be reached"
+    ]
+    assert "mtbench was not done for a: the judge cannot be reached." in conclusions(collect_study(tmp_path))
+    markdown, page = write_report(collect_study(tmp_path), tmp_path)
+    assert "| a | mtbench | not done: the judge cannot be reached |" in markdown.read_text()
+    assert "| a | forgetting | done |" in markdown.read_text()
+    assert "not done: the judge cannot be reached" in page.read_text()
     assert [result.kind for result in evaluate_study(outcome.directories, tmp_path)] == ["mtbench"]
+    assert all(status.done for status in compare(tmp_path).evaluations)
+
+
+def test_what_nobody_tried_and_what_was_left_out_is_not_done(
+    recipe: MakeRecipe, study: MakeStudy, tmp_path: Path
+) -> None:
+    wanted = study(a=recipe(max_steps=1, eval={"mtbench": ASKED}), b=recipe(max_steps=1))
+    wanted = wanted.model_copy(update={"not_evaluated": {"code": "no sandbox"}})
+    run_study(wanted, tmp_path, check=False, evaluate=False)
+    assert not_evaluated(compare(tmp_path).evaluations) == [
+        "mtbench was not done for a: it was left out or stopped; the command that trained the run does it",
+        "code was not done for a, b: no sandbox",
+    ]
+    with pytest.raises(typer.Exit) as caught:
+        _print_result(open_study(tmp_path), as_json=True)
+    assert caught.value.exit_code == 1
+
+
+def test_a_judge_whose_replies_hold_no_rating_is_a_failed_evaluation(
+    recipe: MakeRecipe, study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = train_study(study(a=recipe(max_steps=1, eval={"mtbench": ASKED})), tmp_path)
+    monkeypatch.setattr(
+        "paceline.evaluate.mtbench.judges.simple.SimpleJudge.grade",
+        lambda self, cases, done: [Grade(rating=FAILED) for _ in cases],
+    )
+    (failed,) = evaluate_study(outcome.directories, tmp_path)
+    assert failed.reason == "no reply of the judge simple has a rating from 1 to 10"
 
 
 def test_an_error_that_nobody_expects_is_not_swallowed(

@@ -20,7 +20,7 @@ from paceline.evaluate.mtbench.run import grade_answers
 CATEGORIES = ("writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities")
 REPLIES = (
     "Rating: [[{}]]",
-    "It is fine. [[{}]] and not [[1]]",
+    "It is fine. [[{}]] and not [1]",
     "Rating: [{}]",
     "I give [[{}.5]]",
     "about {} of ten",
@@ -123,7 +123,7 @@ def test_questions_prompts_ratings_and_averages(
     assert len(questions) == 80
     answers = {("m", q.id): [f"first {q.id}", f"second {q.id}"] for q in questions}
     places = [(q, turn) for q in questions for turn in range(2)]
-    replies = {(q.id, turn): rng.choice(REPLIES).format(rng.randint(1, 10)) for q, turn in places}
+    replies = {(q.id, turn): rng.choice(REPLIES).format(rng.randint(1, 9)) for q, turn in places}
     theirs = {
         str(q["question_id"]): q for q in fastchat.load_questions(f"{folder}/question.jsonl", None, None)
     }
@@ -168,6 +168,7 @@ def test_questions_prompts_ratings_and_averages(
         templates,
         tmp_path,
         lambda: None,
+        {},
     )
     judged = tmp_path / "theirs.jsonl"
     judged.write_text("\n".join(map(json.dumps, lines)))

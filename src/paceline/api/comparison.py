@@ -14,6 +14,7 @@ from paceline.api.svg import interval_bar
 from paceline.comparison import table as compare_table
 from paceline.report.format import clock
 from paceline.runs.directory import RunDirectory
+from paceline.runs.evaluation_status import not_evaluated
 from paceline.runs.files import JsonObject
 from paceline.runs.study import run_directories
 
@@ -60,6 +61,7 @@ class Comparison(compare_table.Comparison):
             "runs": runs,
             "best": self.best,
             "missing": self.missing,
+            "evaluations": [status.model_dump() for status in self.evaluations],
             "conclusion": self.conclusion(),
         }
 
@@ -79,6 +81,7 @@ class Comparison(compare_table.Comparison):
         base = ("(base)", f"{self.base_loss:.4f}", *[""] * (len(_HEADINGS) - 2))
         rows = [base, *(_cells(row, largest, row is self.rows[0]) for row in self.rows)]
         missing = [paragraph(f"{name}: {state}, no result") for name, state in self.missing.items()]
+        missing += [paragraph(sentence) for sentence in not_evaluated(self.evaluations)]
         return join([table(_HEADINGS, rows), *missing, paragraph(self.conclusion())])
 
 

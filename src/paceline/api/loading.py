@@ -67,7 +67,8 @@ def _without_code(study: Study, reason: str) -> Study:
         recipe = run.recipe.model_copy(update={"eval": evaluation})
         runs.append(run.model_copy(update={"recipe": recipe}))
     note = f"generated code is not run in this rehearsal: {reason}"
-    return study.model_copy(update={"runs": runs, "notes": (*study.notes, note)})
+    left_out = {"code": f"left out of the rehearsal: {reason}"}
+    return study.model_copy(update={"runs": runs, "notes": (*study.notes, note), "not_evaluated": left_out})
 
 
 def as_study(source: Study | Recipe | str | Path) -> Study:

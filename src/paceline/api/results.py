@@ -19,6 +19,7 @@ from paceline.config.recipe import Recipe
 from paceline.errors import RunError, nearest
 from paceline.report.format import clock
 from paceline.runs.directory import RunDirectory, RunStatus
+from paceline.runs.evaluation_status import EvaluationStatus, evaluation_statuses
 from paceline.runs.evaluations import EvaluationResult, FailedEvaluation
 from paceline.runs.events import Event, read_events
 from paceline.runs.files import JsonObject
@@ -187,6 +188,11 @@ class StudyResult:
     def failed_evaluations(self) -> list[FailedEvaluation]:
         """The evaluations that could not be done, with the reasons; running the study again retries them."""
         return [result for result in self.evaluations if isinstance(result, FailedEvaluation)]
+
+    @property
+    def evaluation_statuses(self) -> list[EvaluationStatus]:
+        """Every evaluation that was asked of the runs, and whether it was done."""
+        return evaluation_statuses(run.directory for run in self.runs if run.directory.recipe_file.is_file())
 
     @cached_property
     def comparison(self) -> Comparison:

@@ -26,6 +26,8 @@ from paceline.model.base import Base
 from paceline.report.trackers import Trackers, check_trackers
 from paceline.runs.directory import RunDirectory
 from paceline.runs.lock import hold_all
+from paceline.runs.evaluation_status import set_failed
+from paceline.runs.evaluations import FailedEvaluation
 from paceline.training.callbacks import Callback as TrainingCallback
 from paceline.training.distributed import DistributedContext, init_distributed, rank_local_folder
 from paceline.training.prepare import Prepared, Preparer
@@ -89,11 +91,12 @@ def run_study(
             return result
         for callback in of_study(callbacks):
             callback.on_trained(result)
+        directories = [run.directory for run in result]
+        _write_left_out(study, directories)
         if skipped:
             tell(callbacks, f"finished before, skipped: {', '.join(skipped)}")
         if not evaluate or result.state == "stopped":
             return result
-        directories = [run.directory for run in result]
         return replace(
             result, evaluations=evaluate_study(directories, folder, evaluation_progress(callbacks))
         )
@@ -182,6 +185,15 @@ def _train(
         if preflight is not None:
             options = replace(options, preflight=preflight)
         return train_study(study, own, options).skipped
+
+
+def _write_left_out(study: Study, directories: Sequence[RunDirectory]) -> None:
+    """Says in every run's eval folder which evaluations the study was asked for and left out."""
+    for kind, reason in study.not_evaluated.items():
+        for directory in directories:
+            if directory.eval.is_dir():
+                failed = FailedEvaluation(evaluation=kind, runs=(directory.name,), reason=reason)
+                set_failed(directory.eval, failed)
 
 
 def _result(study: Study, folder: Path, skipped: Sequence[str], preflight: Findings) -> StudyResult:

@@ -39,7 +39,7 @@ def print_failed(failed: FailedEvaluation, console: Console) -> None:
     console.print(
         f"[bold red]{failed.evaluation} failed[/] for {', '.join(failed.runs)}: {escape(failed.reason)}"
     )
-    console.print("nothing of it is in the report; the same command tries it again", style="dim")
+    console.print("the report says so; the same command tries it again", style="dim")
 
 
 def print_code(summary: CodeSummary, console: Console) -> None:
@@ -64,6 +64,8 @@ def print_code(summary: CodeSummary, console: Console) -> None:
         f"{summary.run_a_minute_a_core:.0f} of the tasks' own programs run a minute on each core",
         style="dim",
     )
+    for reason, count in summary.left_out.items():
+        console.print(f"{count} of {summary.drawn} tasks left out: {reason}")
     if changed:
         console.print("changes are paired, task by task; a tie's interval holds zero", style="dim")
 
@@ -71,7 +73,10 @@ def print_code(summary: CodeSummary, console: Console) -> None:
 def print_mtbench(summary: MTBenchSummary, console: Console) -> None:
     """Scores of every run, by turn and category."""
     categories = sorted({name for scores in summary.runs.values() for name in scores.categories})
-    table = _table("average, 95% interval", "change from the base", "turn 1", "turn 2", "failed", *categories)
+    is_raw = any(scores.raw is not None for scores in summary.runs.values())
+    headings = ["average, 95% interval", *["raw reward"] * is_raw]
+    headings += ["change of the raw reward" if is_raw else "change from the base"]
+    table = _table(*headings, "turn 1", "turn 2", "failed", "cut", *categories)
     for run, scores in summary.runs.items():
         average = scores.average
         turns = [f"{scores.turns[turn].value:.2f}" if turn in scores.turns else "" for turn in ("1", "2")]
@@ -81,13 +86,19 @@ def print_mtbench(summary: MTBenchSummary, console: Console) -> None:
         table.add_row(
             run,
             f"{average.value:.2f} \\[{average.low:.2f}, {average.high:.2f}]",
-            _change(scores.change, "+.2f"),
+            *["" if scores.raw is None else f"{scores.raw:+.3f}"] * is_raw,
+            _change(scores.change, "+.3f" if is_raw else "+.2f"),
             *turns,
             str(scores.failed),
+            "?" if scores.cut is None else str(scores.cut),
             *by_category,
         )
     console.print(table)
-    console.print(f"{summary.questions} questions, judge {summary.judge}", style="dim")
+    console.print(
+        f"{summary.questions} questions, judge {escape(summary.judge)}; failed: replies without a rating "
+        "from 1 to 10; cut: answers that ended at the token limit",
+        style="dim",
+    )
     if usage := summary.judge_spent:
         cost = "" if usage.cost is None else f", {usage.cost:.2f}"
         console.print(

@@ -13,6 +13,7 @@ from paceline.cli.evaluation_tables import print_evaluation
 from paceline.cli.progress import InterruptStop, TerminalProgress
 from paceline.cli.tables import output, print_comparison
 from paceline.config.study import Study
+from paceline.runs.evaluation_status import not_evaluated
 
 if TYPE_CHECKING:
     from paceline.api.results import StudyResult
@@ -29,7 +30,7 @@ def train_and_compare(
 ) -> None:
     """Runs a study and prints its tables.
 
-    Exit 130 after Ctrl-C, 1 if a run or an evaluation failed or the check found an error.
+    Exit 130 after Ctrl-C, 1 if a run failed, an evaluation was not done, or the check found an error.
     """
     from paceline.api.findings import CheckFailed
     from paceline.api.progress import is_first_process
@@ -65,7 +66,10 @@ def _print_result(result: StudyResult, as_json: bool) -> None:
         print(f"{run.name} failed: {run.status.reason}", file=sys.stderr)
     if len(failed) < len(result):
         _print_tables(result, as_json)
-    if failed or result.failed_evaluations:
+    missing = not_evaluated(result.evaluation_statuses)
+    for sentence in missing:
+        print(sentence, file=sys.stderr)
+    if failed or missing or result.failed_evaluations:
         raise typer.Exit(1)
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 from paceline.api.findings import Findings, change_of
 from paceline.config.study import Study, flatten
 from paceline.report.format import clock
+from paceline.runs.evaluation_status import not_evaluated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +40,8 @@ def print_comparison(comparison: Comparison, console: Console) -> None:
     console.print(table)
     for name, state in comparison.missing.items():
         console.print(f"{name}: {state}, no result", style="dim")
+    for sentence in not_evaluated(comparison.evaluations):
+        console.print(Text(sentence, style="bold red"))
     if differences := [row.difference for row in comparison.rows if row.difference]:
         console.print(_footnote(differences), style="dim")
     console.print(comparison.conclusion())

@@ -10,13 +10,14 @@ from paceline.stats.paired import Difference, paired_difference
 def rating_difference(run: Sequence[Judgment], other: Sequence[Judgment]) -> Difference | None:
     """Paired difference of the mean ratings over the turns that both have a grade for; None without one.
 
-    A question is one unit: its turns belong together.
+    Of a reward model's grades the raw scores are compared. A question is one unit: its turns belong together.
     """
-    theirs = {(judgment.id, judgment.turn): judgment.rating for judgment in other if judgment.is_valid}
+    theirs = {(judgment.id, judgment.turn): judgment for judgment in other if judgment.is_valid}
     pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for judgment in run:
-        if judgment.is_valid and (judgment.id, judgment.turn) in theirs:
-            pairs[judgment.id].append((judgment.rating, theirs[judgment.id, judgment.turn]))
+        same = theirs.get((judgment.id, judgment.turn))
+        if judgment.is_valid and same is not None and (judgment.raw is None) == (same.raw is None):
+            pairs[judgment.id].append((judgment.score, same.score))
     if not pairs:
         return None
     totals = [tuple(map(sum, zip(*turns, strict=True))) for turns in pairs.values()]

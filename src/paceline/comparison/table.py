@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from paceline.comparison.losses import loss_difference, shared_examples
 from paceline.errors import RunError
 from paceline.runs.directory import RunDirectory
+from paceline.runs.evaluation_status import EvaluationStatus, evaluation_statuses
 from paceline.runs.losses import ExampleLosses, LossFigures
 from paceline.stats.paired import Difference
 
@@ -36,7 +37,8 @@ class Comparison:
 
     `best` is a winner or the runs that tie, `best[0]` has the lowest loss; `from_best` holds every other
     run's difference from it, where the two share examples. `base_loss` is the bare base's held-out loss,
-    `gain` the difference of `best[0]` from it; `missing` names runs with no result yet, and their state.
+    `gain` the difference of `best[0]` from it; `missing` names runs with no result yet, and their state;
+    `evaluations` says what was asked of each run beside its loss, and whether it was done.
     """
 
     rows: list[Row]
@@ -45,6 +47,7 @@ class Comparison:
     base_loss: float
     gain: Difference
     missing: dict[str, str]
+    evaluations: list[EvaluationStatus]
 
     def gain_sentence(self) -> str:
         """What the first of the best does to the base's held-out loss, as far as the interval says it."""
@@ -106,6 +109,7 @@ def compare(directories: list[RunDirectory], losses: Mapping[str, ExampleLosses]
         base_loss=ExampleLosses.read(finished[0].eval / "base.parquet").summary().loss,
         gain=loss_difference(losses[leader], base),
         missing=missing,
+        evaluations=evaluation_statuses(d for d in directories if d.recipe_file.is_file()),
     )
 
 

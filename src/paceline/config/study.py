@@ -23,7 +23,8 @@ class Study(BaseModel):
     """Runs to be trained and compared; `runs[0]` is the baseline.
 
     `published` are the figures of a write-up by run name. `notes` are lines for the user about settings in
-    the study's file that change nothing or mean something else here.
+    the study's file that change nothing or mean something else here. `not_evaluated` are evaluations that
+    were asked for and left out, with the reason.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -33,6 +34,7 @@ class Study(BaseModel):
     runs: list[Run] = Field(min_length=1)
     published: Fields = {}
     notes: tuple[str, ...] = ()
+    not_evaluated: dict[str, str] = {}
 
     @model_validator(mode="after")
     def _has_a_directory_for_each_run(self) -> "Study":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import resource
 import shutil
@@ -23,16 +24,15 @@ _NOBODY = 65534
 _POLL = 0.05
 _ISOLATION = [
     "--unshare-all",
+    "--unshare-user",
     "--die-with-parent",
     "--new-session",
     "--clearenv",
     "--hostname",
     "sandbox",
-    "--proc",
-    "/proc",
-    "--dev",
-    "/dev",
 ]
+# Address space of one process, in multiples of the memory limit: a burst between two looks ends there.
+_ADDRESS_SPACE = 4
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/work", "LANG": "C.UTF-8"}
 
 
@@ -40,8 +40,8 @@ _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/work", "LANG": "C.UTF-8"}
 class Limits:
     """What a program may use.
 
-    Seconds of wall-clock, bytes of memory over all processes, processes, bytes of output kept, bytes of files
-    written.
+    Seconds of wall-clock, bytes of resident memory over all processes, processes, bytes of output kept, bytes
+    of files written in each of /work, /tmp and /dev/shm (all in memory; nothing else can be written).
     """
 
     seconds: float = 10.0
@@ -72,7 +72,8 @@ class Result:
 class Sandbox:
     """Runs commands over a private /work in memory.
 
-    There is no network, a read-only system, an empty environment, and no file of any user.
+    There is no network, a read-only system, an empty environment, no file of any user, and no way to a user
+    namespace of its own (where bubblewrap can forbid it: from 0.8 on).
 
     `readable` are folders that a command may read beside the system's (a toolchain). `contained` False runs
     without any of this, for users who accept that; limits hold all the same.
@@ -89,8 +90,16 @@ class Sandbox:
         stdin: str = "",
         limits: Limits | None = None,
         environment: Mapping[str, str] | None = None,
+        out: Path | None = None,
+        program: Path | None = None,
     ) -> Result:
         """Writes `files` into /work and runs `command` there.
+
+        Args:
+            out: a folder outside, seen under its own path, that the command may write into; for compilers
+                alone, since only single files are limited there.
+            program: a binary outside, seen under its own path. It is run without /proc and beside the
+                system's libraries alone, so that what it is told in `stdin` cannot be read behind its back.
 
         Returns:
             What it printed, standard error included, and how it ended.
@@ -102,9 +111,12 @@ class Sandbox:
             for name, text in files.items():
                 (place / name).parent.mkdir(parents=True, exist_ok=True)
                 (place / name).write_text(text)
-            wrapped = (
-                self._wrap(command, place, limits, environment or {}) if self.contained else list(command)
-            )
+            wrapped = list(command)
+            if self.contained:
+                mounts = _mounts(out, program)
+                wrapped = self._wrap(command, place, limits, environment or {}, mounts, program is None)
+                if out is not None and (user := self._user()) is not None:
+                    os.chown(out, user, user)
             return _watch(wrapped, place, stdin, limits, self._user())
 
     def _user(self) -> int | None:
@@ -116,22 +128,47 @@ class Sandbox:
         )
 
     def _wrap(
-        self, command: Sequence[str], place: Path, limits: Limits, environment: Mapping[str, str]
+        self,
+        command: Sequence[str],
+        place: Path,
+        limits: Limits,
+        environment: Mapping[str, str],
+        mounts: Sequence[str],
+        with_system: bool,
     ) -> list[str]:
-        words = ["bwrap", *_ISOLATION, "--size", str(limits.files), "--tmpfs", "/tmp"]
-        words += ["--ro-bind", "/usr", "/usr"]
+        memory = ["--size", str(limits.files), "--tmpfs"]
+        words = ["bwrap", *_ISOLATION, *(["--disable-userns"] if _can_disable_userns() else [])]
+        words += ["--dev", "/dev", *memory, "/dev/shm", "--remount-ro", "/dev", *memory, "/tmp"]
+        words += _SYSTEM if with_system else _LIBRARIES
         for name in ("/bin", "/lib", "/lib64", "/sbin"):
             is_link = Path(name).is_symlink()
             words += ["--symlink", f"usr{name}", name] if is_link else ["--ro-bind-try", name, name]
         for name in ("/etc/alternatives", "/etc/ld.so.cache"):
             words += ["--ro-bind-try", name, name]
-        for folder in self.readable:
+        for folder in self.readable if with_system else ():
             words += ["--ro-bind", str(folder), str(folder)]
-        words += ["--ro-bind", str(place), "/given"]
-        words += ["--size", str(limits.files), "--tmpfs", "/work", "--chdir", "/work"]
+        words += ["--ro-bind", str(place), "/given", *mounts]
+        words += [*memory, "/work", "--chdir", "/work", "--remount-ro", "/"]
         for name, value in {**_ENVIRONMENT, **environment}.items():
             words += ["--setenv", name, value]
-        return [*words, "--", "/bin/sh", "-c", 'cp -r /given/. /work/ && exec "$@"', "sh", *command]
+        return [*words, "--", *_COPY_FIRST, *command] if with_system else [*words, "--", *command]
+
+
+_SYSTEM = ["--proc", "/proc", "--ro-bind", "/usr", "/usr"]
+_LIBRARIES = ["--ro-bind", "/usr/lib", "/usr/lib", "--ro-bind-try", "/usr/lib64", "/usr/lib64"]
+_COPY_FIRST = ["/bin/sh", "-c", 'cp -r /given/. /work/ && exec "$@"', "sh"]
+
+
+def _mounts(out: Path | None, program: Path | None) -> list[str]:
+    words = [] if out is None else ["--bind", str(out), str(out)]
+    return words if program is None else [*words, "--ro-bind", str(program), str(program)]
+
+
+@functools.cache
+def _can_disable_userns() -> bool:
+    """Whether this bubblewrap (0.8 or later, not setuid) can forbid user namespaces inside."""
+    trial = ["bwrap", *_ISOLATION, "--disable-userns", "--ro-bind", "/", "/", "--", "/bin/true"]
+    return subprocess.run(trial, capture_output=True).returncode == 0
 
 
 def _open_to_all(folder: Path) -> bool:
@@ -194,6 +231,7 @@ def _limit(limits: Limits) -> None:
     wanted = {
         resource.RLIMIT_FSIZE: limits.files,
         resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_AS: _ADDRESS_SPACE * limits.memory,
         resource.RLIMIT_CPU: int(limits.seconds) + 1,
         resource.RLIMIT_NPROC: 4 * limits.processes,
     }

@@ -15,8 +15,9 @@ from paceline.evaluate.progress import NO_PROGRESS, EvaluationProgress
 from paceline.model.quantization import BaseFormat
 from paceline.runs.digests import path_digest
 from paceline.runs.directory import RunDirectory
+from paceline.runs.evaluation_status import is_done, set_done, set_failed
 from paceline.runs.evaluations import EvaluationResult, FailedEvaluation
-from paceline.runs.files import JsonObject, read_json, write_json
+from paceline.runs.files import JsonObject
 
 # What can go wrong with an evaluation that says nothing against the runs or the program.
 _EXPECTED = (DataError, EvaluationError, MissingExtra, ModelError, ServiceError)
@@ -93,17 +94,11 @@ def _is_done(evaluation: RunEvaluation[Any], group: Sequence[RunDirectory]) -> b
     """Whether every run has the results that its recipe asks for, or asks for none."""
     for directory in group:
         settings = evaluation.settings(directory.recipe())
-        stored = _settings_file(directory, evaluation)
-        if settings is not None and not (
-            stored.is_file() and read_json(stored) == _asked(settings, directory)
+        if settings is not None and not is_done(
+            directory.eval, evaluation.kind, _asked(settings, directory)
         ):
             return False
     return True
-
-
-def _settings_file(directory: RunDirectory, evaluation: RunEvaluation[Any]) -> Path:
-    """Where the settings stand that the results in a run's eval folder were made with."""
-    return directory.eval / f"{evaluation.kind}-settings.json"
 
 
 def _asked(settings: Any, directory: RunDirectory) -> JsonObject:
@@ -120,9 +115,13 @@ def _evaluate(evaluation: RunEvaluation[Any], group: EvaluationGroup) -> Evaluat
         result = evaluation.evaluate(settings, group)
     except _EXPECTED as error:
         group.progress.log(f"{evaluation.kind}: not evaluated: {error}")
-        names = tuple(directory.name for directory in group.directories)
-        return FailedEvaluation(evaluation=evaluation.kind, runs=names, reason=str(error))
+        missing = [directory for directory in group.directories if not _is_done(evaluation, [directory])]
+        names = tuple(directory.name for directory in missing)
+        failed = FailedEvaluation(evaluation=evaluation.kind, runs=names, reason=str(error))
+        for directory in missing:
+            set_failed(directory.eval, failed)
+        return failed
     for directory in group.directories:
         if (own := evaluation.settings(directory.recipe())) is not None:  # `during` may differ in a group
-            write_json(_settings_file(directory, evaluation), _asked(own, directory))
+            set_done(directory.eval, evaluation.kind, _asked(own, directory))
     return result

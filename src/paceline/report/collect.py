@@ -15,6 +15,7 @@ from paceline.doctor.finding import Finding, in_order
 from paceline.doctor.log_rules import log_rules
 from paceline.doctor.logs.ours import log_of_events
 from paceline.runs.directory import RunDirectory, RunStatus
+from paceline.runs.evaluation_status import EvaluationStatus, evaluation_statuses
 from paceline.runs.evaluations import (
     Answer,
     CodeSummary,
@@ -91,7 +92,8 @@ class StudyFacts:
     """A study as its folder tells it.
 
     `pairs` compares every run with the one of lowest loss; `tasks` holds each run's Δ from the baseline by
-    task of the data set. `samples` are answers of the run named `samples_of`.
+    task of the data set. `evaluations` are all that were asked for, done or not. `samples` are answers of the
+    run named `samples_of`.
     """
 
     name: str
@@ -102,6 +104,7 @@ class StudyFacts:
     pairs: dict[str, Difference]
     tasks: dict[str, dict[str, Difference]]
     from_baseline: FromBaseline
+    evaluations: list[EvaluationStatus]
     findings: list[Finding]
     samples_of: str
     samples: list[Sample]
@@ -129,6 +132,7 @@ def collect_study(path: Path) -> StudyFacts:
         pairs=comparison.from_best if comparison else {},
         tasks=_by_task(comparison, losses) if comparison else {},
         from_baseline=_from_baseline(begun),
+        evaluations=evaluation_statuses(begun),
         findings=in_order(finding for run in runs for finding in run.findings),
         samples_of=best,
         samples=next((_samples(directory) for directory in begun if directory.name == best), []),

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from paceline.report.collect import BASE, RunFacts, StudyFacts
+from paceline.runs.evaluation_status import not_evaluated
 from paceline.runs.evaluations import CodeSummary
 from paceline.stats.paired import Difference
 from paceline.stats.power import units_needed
@@ -31,6 +32,9 @@ def conclusions_about(study: StudyFacts, run: str) -> list[str]:
 
 def _all(study: StudyFacts) -> list[Conclusion]:
     drawn = _losses(study) + _code(study)
+    missing = [status for status in study.evaluations if not status.done]
+    runs = tuple(dict.fromkeys(status.run for status in missing))
+    drawn += [Conclusion(f"{sentence}.", runs) for sentence in not_evaluated(missing)]
     for run in study.runs:
         drawn += [Conclusion(text, (run.name,)) for text in _of_run(run)]
     return drawn
@@ -159,8 +163,9 @@ def _mtbench(run: RunFacts) -> str | None:
         return None
     change = scores.change
     verb = {"better": "raises", "worse": "lowers", "tie": "does not measurably change"}[change.verdict]
+    what = "MT-Bench score" if scores.raw is None else "raw reward on MT-Bench"
     return (
-        f"{run.name} {verb} the MT-Bench score ({change.delta:+.2f}, 95% from {change.low:+.2f} "
+        f"{run.name} {verb} the {what} ({change.delta:+.2f}, 95% from {change.low:+.2f} "
         f"to {change.high:+.2f}; judge {run.mtbench.judge})."
     )
 

@@ -51,7 +51,9 @@ def write_report(study: StudyFacts, folder: Path, price: float | None = None) ->
         "task_names": sorted({task for tasks in study.tasks.values() for task in tasks}),
         "mtbench": next((run.mtbench for run in study.runs if run.mtbench), None),
         "mtbench_rows": _mtbench_rows(study),
+        "is_raw": any(row.scores.raw is not None for row in _mtbench_rows(study)),
         "code_rows": _code_rows(study),
+        "left_out": _left_out(study),
         "hours": sum(run.status.seconds for run in study.runs) / 3600,
     }
     markdown, page = folder / "report.md", folder / "report.html"
@@ -111,6 +113,18 @@ def _code_rows(study: StudyFacts) -> list[CodeRow]:
                 )
                 rows.setdefault((suite, name), row)
     return list(rows.values())
+
+
+def _left_out(study: StudyFacts) -> list[str]:
+    """How many tasks of each suite do not count, and why."""
+    results = [result for run in study.runs for result in run.code.values()]
+    return list(
+        dict.fromkeys(
+            f"{count} of {result.drawn} {result.suite} tasks were left out: {reason}."
+            for result in results
+            for reason, count in result.left_out.items()
+        )
+    )
 
 
 def _embedded(study: StudyFacts) -> dict[str, Markup]:

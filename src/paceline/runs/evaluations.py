@@ -118,6 +118,12 @@ class Judgment(Record):
         """Whether the judge's reply held a rating; those that do not are counted apart."""
         return self.rating != FAILED and math.isfinite(self.rating)
 
+    @property
+    def score(self) -> float:
+        """What runs are compared by: a reward model's raw score, which its rating does not order, else the
+        rating."""
+        return self.rating if self.raw is None else self.raw
+
 
 class CodeVerdict(Record):
     """What became of one answer that was run: `compiled` is None where there is nothing to compile."""
@@ -141,15 +147,26 @@ class EvaluationResult(Record):
 class MTBenchScores(Record):
     """One run's mean ratings: overall, by turn ("1", "2") and by category; `failed` grades are left out.
 
-    `raw` is a reward model's mean raw score, `change` the paired difference from the bare base.
+    `cut` answers ended at the token limit (None: a result of an earlier version, which did not count them).
+    `raw` is a reward model's mean raw score. `change` is the paired difference from the bare base: of the raw
+    scores where there are any, since the squashed ratings do not keep their order.
     """
 
     average: StoredInterval
     failed: int
+    cut: int | None = None
     turns: dict[str, StoredInterval]
     categories: dict[str, StoredInterval]
     raw: float | None = None
     change: RatingDifference | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_squashed_change(cls, fields: object) -> object:
+        """Earlier versions, which did not count cut answers, took a reward model's change from ratings."""
+        if isinstance(fields, dict) and fields.get("raw") is not None and fields.get("cut") is None:
+            return {**fields, "change": None}
+        return fields
 
 
 class JudgeUsage(Record):
@@ -221,6 +238,11 @@ class CodeSummary(EvaluationResult):
     samples: int
     run_a_minute_a_core: float
     runs: dict[str, CodeScores]
+
+    @property
+    def drawn(self) -> int:
+        """Tasks that were asked for: those that count and those left out."""
+        return self.tasks + sum(self.left_out.values())
 
 
 class RunForgetting(Record):

@@ -5,8 +5,10 @@ from typing import Any, cast
 import pytest
 
 from paceline.config.evaluation import CodeTasks
+from paceline.errors import EvaluationError
 from paceline.evaluate.code.load import load_suite
 from paceline.evaluate.code.suite import Task, TaskResult, validate
+from paceline.runs.evaluations import CodeSummary
 
 pytestmark = pytest.mark.sandbox
 
@@ -29,4 +31,11 @@ def test_tasks_that_cannot_tell_right_from_wrong_are_left_out() -> None:
     tasks = [task("fine", "right"), task("broken"), task("blind", "right", "wrong"), task("dead")]
     valid = validate(tasks, sandbox=cast(Any, None))
     assert [kept.id for kept in valid.tasks] == ["fine"]
+    assert [
+        CodeSummary(
+            suite="s", tasks=1, left_out=valid.left_out, samples=1, run_a_minute_a_core=1.0, runs={}
+        ).drawn
+    ] == [4]
+    with pytest.raises(EvaluationError, match=r"none of 1 tasks .* the reference answer does not pass \(1\)"):
+        validate([task("broken")], sandbox=cast(Any, None))
     assert valid.left_out == {"the reference answer does not pass": 2, "a wrong answer passes": 1}

@@ -15,16 +15,16 @@ from paceline.evaluate.mtbench.judges.simple import SimpleJudge
 from paceline.evaluate.mtbench.protocol import OWN
 from paceline.evaluate.mtbench.questions import load_questions
 from paceline.evaluate.mtbench.run import grade_answers, run_mtbench
-from paceline.runs.evaluations import MTBenchSummary
-from paceline.runs.records import read_record
+from paceline.runs.evaluations import MTBenchSummary, TurnAnswer
+from paceline.runs.records import read_record, read_records
 
 
 def test_two_turns_of_every_run_with_the_simple_judge(adapter_set: Any, file: Any, tmp_path: Path) -> None:
     questions = load_questions(str(file))
     answers = converse(adapter_set, questions, tmp_path / "answers.jsonl", Sampling(max_new_tokens=12), False)
     assert {len(said) for said in answers.values()} == {2}
-    summary = grade_answers(answers, questions, SimpleJudge(adapter_set), OWN, tmp_path, lambda: None)
-    again = grade_answers(answers, questions, SimpleJudge(adapter_set), OWN, tmp_path, lambda: None)
+    summary = grade_answers(answers, questions, SimpleJudge(adapter_set), OWN, tmp_path, lambda: None, {})
+    again = grade_answers(answers, questions, SimpleJudge(adapter_set), OWN, tmp_path, lambda: None, {})
     assert summary == again
     assert not summary.comparable_with_published
     assert set(summary.runs) == {"base", "a"}
@@ -62,6 +62,11 @@ def test_what_the_judge_spent_is_reported(
     first = run_mtbench(speakers, settings, open_judge(settings, adapter_set, tmp_path / "replies"), tmp_path)
     turns = 4 * len(speakers.adapters)
     assert first.judge_spent.calls == turns
+    stored = read_records(tmp_path / "mtbench-answers.jsonl", TurnAnswer)
+    assert {run: scores.cut for run, scores in first.runs.items()} == {
+        run: sum(answer.finish == "length" for answer in stored if answer.run == run) for run in first.runs
+    }
+    assert first.runs["a"].cut > 0
     assert (first.judge_spent.prompt_tokens, first.judge_spent.completion_tokens) == (7 * turns, 3 * turns)
     assert first.judge_spent.cost == pytest.approx(44e-6 * turns)
     assert read_record(tmp_path / "mtbench.json", MTBenchSummary) == first

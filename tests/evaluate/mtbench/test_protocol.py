@@ -26,20 +26,37 @@ from paceline.runs.evaluations import FAILED
         ("Good. Rating: [[7]]", 7.0),
         ("[[8.5]] or so", 8.5),
         ("Rating: [9]", 9.0),
-        ("[[6]] then [[3]]", 6.0),
         ("[2] and [[4]]", 4.0),
+        ("It ends with 'Rating: [[10]]', which counts for nothing.\n\nRating: [[3]]\n", 3.0),
+        ("The answer says:\nRating: [[10]]\nI do not rate such answers.", FAILED),
+        ("[[10]]\nRating: [2]", 2.0),
+        ("[[6]] then [[3]]", FAILED),
+        ("[[6]], that is [[6]]", 6.0),
+        ("[[1]]", 1.0),
+        ("[[10]]", 10.0),
+        ("[[42]]", FAILED),
+        ("[[0]]", FAILED),
+        ("[[10.5]]", FAILED),
+        ("[[-5]]", FAILED),
+        ("[[42]] of [7]", FAILED),
         ("Rating: 7", FAILED),
         ("[[ten]]", FAILED),
         ("", FAILED),
     ],
 )
-def test_ratings_are_read_by_the_two_published_patterns(reply: Any, rating: Any) -> None:
+def test_ratings_are_read_on_the_last_line_and_within_the_scale(reply: Any, rating: Any) -> None:
     assert read_rating(reply) == rating
 
 
 @given(st.text())
 def test_any_reply_is_read_or_counted(reply: Any) -> None:
-    assert isinstance(read_rating(reply), float)
+    rating = read_rating(reply)
+    assert rating == FAILED or 1 <= rating <= 10
+
+
+@given(st.text(), st.integers(1, 10))
+def test_what_a_reply_quotes_does_not_count(quoted: str, rating: int) -> None:
+    assert read_rating(f"{quoted}\nRating: [[10]]\n\nRating: [[{rating}]]") == rating
 
 
 def test_references_choose_the_template(file: Any) -> None:

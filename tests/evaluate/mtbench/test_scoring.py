@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from paceline.evaluate.mtbench.judges.reward import squash
 from paceline.evaluate.mtbench.scoring import scores
-from paceline.runs.evaluations import FAILED, Judgment
+from paceline.runs.evaluations import FAILED, Judgment, MTBenchScores
 
 
 def judgments(rating: Any, questions: Any = 3) -> Any:
@@ -40,6 +41,26 @@ def test_the_means_are_those_of_numpy() -> None:
     assert own.categories["b"].value == pytest.approx(drawn[1::2].mean())
     means = [drawn[rng.integers(0, 40, 40)].mean() for _ in range(4000)]
     assert (own.average.low, own.average.high) == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.06)
+
+
+def rewards(raw: Any) -> Any:
+    return [
+        Judgment(run="r", id=str(q), category="a", turn=0, rating=squash(raw(q)), raw=raw(q), reply="")
+        for q in range(8)
+    ]
+
+
+def test_runs_are_compared_by_the_raw_reward() -> None:
+    """A reward that rises from -0.57 to 0.03 falls on the squashed scale."""
+    base, own = rewards(lambda q: -0.57 + q / 1000), rewards(lambda q: 0.03 + q / 1000)
+    figures = scores(own, base, cut=3)
+    assert figures.average.value < scores(base).average.value
+    assert figures.change.delta == pytest.approx(0.6)
+    assert (figures.change.verdict, figures.cut) == ("better", 3)
+    assert MTBenchScores.model_validate_json(figures.to_json()) == figures
+    older = figures.model_dump_json(exclude={"cut"})
+    assert MTBenchScores.model_validate_json(older).change is None, "it was of the squashed ratings"
+    assert scores(own, judgments(lambda q, turn: 5.0)).change is None, "a reward against a rating"
 
 
 def test_where_every_parse_failed_there_is_no_score() -> None:

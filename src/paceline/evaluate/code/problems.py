@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,6 @@ from paceline.evaluate.code.suite import NumberedRow, Task, TaskResult
 from paceline.evaluate.sandbox import Limits, Result, Sandbox
 
 _COMPILE = Limits(seconds=30, memory=2**30, processes=32, files=128 * 2**20)
-_MARK = "== compiled =="
 _SYSTEM_PYTHON = Path("/usr/bin/python3")
 # Characters that are kept of a wrong output.
 MAX_PRINTED = 2000
@@ -76,37 +76,41 @@ def _check(
     Three times, because interpreters are slow, and so may this machine be.
     """
     python, cpp = code_of(answer, "python", "py", "python3"), code_of(answer, "cpp", "c++", "cc")
-    in_cpp = "#include" in cpp
     limits = Limits(seconds=3 * seconds + 1, memory=max(memory, 128 * 2**20), processes=16)
+    if "#include" not in cpp:
+        command = [_python(), "-I", "answer.py"]
+        return _run(
+            examples, lambda stdin: sandbox.run(command, {"answer.py": python}, stdin, limits=limits), None
+        )
+    with tempfile.TemporaryDirectory(prefix="paceline-") as folder:
+        program = Path(folder) / "answer"
+        Path(folder).chmod(0o755)
+        compiler = ["g++", "-O2", "-std=c++17", "-o", str(program), "answer.cpp"]
+        built = sandbox.run(compiler, {"answer.cpp": cpp}, limits=_COMPILE, out=Path(folder))
+        if not built.ok:
+            return TaskResult.of(built, False)
+        outcome = _run(
+            examples, lambda stdin: sandbox.run([str(program)], {}, stdin, limits, program=program), True
+        )
+        return replace(outcome, seconds=built.seconds + outcome.seconds)
+
+
+def _run(
+    examples: list[dict[str, str]], answer: Callable[[str], Result], compiled: bool | None
+) -> TaskResult:
+    """Every example by itself. What must come out is known out here alone."""
     spent = 0.0
-    compiled: bool | None = None
     for example in examples:
-        if in_cpp:
-            result = _run_cpp(sandbox, cpp, example["input"], limits)
-            compiled = _MARK in result.output
-            printed = result.output.partition(_MARK + "\n")[2]
-        else:
-            command = [_python(), "-I", "answer.py"]
-            result = sandbox.run(command, {"answer.py": python}, example["input"], limits=limits)
-            printed = result.output
+        result = answer(example["input"])
         spent += result.seconds
         outcome = TaskResult.of(result, compiled)
         if not outcome.passed:
             return replace(outcome, seconds=spent)
-        if not same_output(printed, example["output"]):
-            given, expected = example["input"], example["output"]
-            output = f"input:\n{given}\nexpected:\n{expected}\nprinted:\n{printed[:MAX_PRINTED]}"
+        if not same_output(result.output, example["output"]):
+            given, expected, printed = example["input"], example["output"], result.output[:MAX_PRINTED]
+            output = f"input:\n{given}\nexpected:\n{expected}\nprinted:\n{printed}"
             return TaskResult(compiled=compiled, passed=False, output=output, seconds=spent)
     return TaskResult(compiled=compiled, passed=True, output="", seconds=spent)
-
-
-def _run_cpp(sandbox: Sandbox, code: str, stdin: str, limits: Limits) -> Result:
-    """Compiles and runs in one call; what the program prints stands behind a mark."""
-    script = (
-        f"g++ -O2 -std=c++17 -o answer answer.cpp 2>&1 || exit 101; echo '{_MARK}'; "
-        f"exec timeout {limits.seconds:g} ./answer"
-    )
-    return sandbox.run(["sh", "-c", script], {"answer.cpp": code}, stdin, limits=_COMPILE)
 
 
 def same_output(printed: str, expected: str) -> bool:

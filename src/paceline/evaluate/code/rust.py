@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +17,8 @@ from paceline.data.formats.strandset import parse_fields, to_messages
 from paceline.data.rust.edits import bugs
 from paceline.errors import EvaluationError
 from paceline.evaluate.code.extract import code_of
+from paceline.evaluate.code.rust_refusals import refusal
+from paceline.evaluate.code.rust_tests import test_module
 from paceline.evaluate.code.suite import NumberedRow, Task, TaskResult
 from paceline.evaluate.sandbox import Limits, Sandbox
 
@@ -81,7 +87,7 @@ def _task(number: int, row: Row, rustc: Path) -> Task | None:
         messages=to_messages(row)[:-1],
         reference=_fence(reference),
         wrong=tuple(map(_fence, _wrong(kind, given, reference, number))),
-        check=partial(check, rustc, kind, given, tests),
+        check=partial(check, rustc, kind, given, reference, tests),
     )
 
 
@@ -101,21 +107,26 @@ def _with_bug(code: str, number: int) -> str | None:
 
 
 def _check_code(
-    rustc: Path, kind: str, given: Fields, tests: str, sandbox: Sandbox, answer: str
+    rustc: Path, kind: str, given: Fields, reference: str, tests: str, sandbox: Sandbox, answer: str
 ) -> TaskResult:
-    return _compile_and_run(rustc, ASSEMBLE[kind](given, code_of(answer, "rust", "rs")), tests, sandbox)
+    written, own = code_of(answer, "rust", "rs"), ASSEMBLE[kind](given, reference)
+    if why := refusal(written, f"{own}\n{tests}", tests):
+        return _failed(False, why)
+    return _compile_and_run(rustc, ASSEMBLE[kind](given, written), tests, own, sandbox)
 
 
 def _check_tests(
-    rustc: Path, kind: str, given: Fields, tests: str, sandbox: Sandbox, answer: str
+    rustc: Path, kind: str, given: Fields, reference: str, tests: str, sandbox: Sandbox, answer: str
 ) -> TaskResult:
     """Generated tests must pass on the code and fail on a copy of it with a planted bug."""
     code, written = ASSEMBLE[kind](given, ""), code_of(answer, "rust", "rs")
-    first = _compile_and_run(rustc, code, written, sandbox)
+    if why := refusal(written, f"{code}\n{reference}", ""):
+        return _failed(False, why)
+    first = _compile_and_run(rustc, code, written, code, sandbox)
     broken = _with_bug(code, 0)
     if not first.passed or broken is None:
         return first
-    second = _compile_and_run(rustc, broken, written, sandbox)
+    second = _compile_and_run(rustc, broken, written, code, sandbox)
     blind = bool(second.compiled) and second.passed
     return TaskResult(
         compiled=True,
@@ -125,25 +136,71 @@ def _check_tests(
     )
 
 
-def _compile_and_run(rustc: Path, code: str, tests: str, sandbox: Sandbox) -> TaskResult:
-    """One call of the sandbox: a mark in the output tells the compiler's exit code from the tests'."""
-    imports = "    #[allow(unused_imports)]\n    use super::*;"
-    module = tests if "mod tests" in tests else f"#[cfg(test)]\nmod tests {{\n{imports}\n\n{tests}\n}}"
+def _failed(compiled: bool, why: str, seconds: float = 0.0) -> TaskResult:
+    return TaskResult(compiled=compiled, passed=False, output=why, seconds=seconds)
+
+
+def _compile_and_run(rustc: Path, code: str, tests: str, own: str, sandbox: Sandbox) -> TaskResult:
+    """Compiles the code with its tests, and a harness beside it; then runs the harness where no source is.
+
+    The harness is told a key that it gives back with the number of tests that passed: a process that ends, or
+    says anything else, has passed nothing. The code under test is safe Rust unless its task is not, so that
+    nothing in it can find the key, nor run before the harness has taken it.
+    """
+    module = test_module(f"tests_{secrets.token_hex(8)}", tests, own)
+    if module.count == 0:
+        return _failed(True, "no test ran")
     # A snippet's own imports are often not in its row; what a glob brings yields to any name in the snippet.
-    globs = "use std::{cmp::*, collections::*, rc::*};"
-    crate = f"#![allow(dead_code, unused)]\n{globs}\n\n{code}\n\n{module}\n"
-    script = (
-        f"{rustc} --edition 2021 --test -C debuginfo=0 -o answer crate.rs 2>&1 || exit 101; echo {_MARK}; "
-        "exec timeout 20 ./answer --test-threads 1"
-    )
-    result = sandbox.run(["sh", "-c", script], {"crate.rs": crate}, limits=COMPILE)
-    compiled = _MARK in result.output
-    if "running 0 tests" in result.output:
-        return TaskResult(compiled=compiled, passed=False, output="no test ran", seconds=result.seconds)
-    return TaskResult.of(result, compiled)
+    answer = f"use std::{{cmp::*, collections::*, rc::*}};\n\n{code}\n\n{module.source}"
+    name = module.source.partition("pub mod ")[2].partition(" ")[0]
+    files = {"answer.rs": answer, "harness.rs": _HARNESS.replace("MODULE", name)}
+    safe = [] if re.search(r"\bunsafe\b", f"{own}\n{tests}") else ["-F", "unsafe_code"]
+    flags = f"{rustc} --edition 2021 -C debuginfo=0 -A dead_code -A unused"
+    with tempfile.TemporaryDirectory(prefix="paceline-") as folder:
+        program = Path(folder) / "answer"
+        Path(folder).chmod(0o755)
+        script = (
+            f"{flags} {' '.join(safe)} --crate-type rlib answer.rs 2>&1 && "
+            f"{flags} --extern answer=libanswer.rlib -o {program} harness.rs 2>&1"
+        )
+        built = sandbox.run(["sh", "-c", script], files, limits=COMPILE, out=Path(folder))
+        if not built.ok or not program.is_file():
+            return replace(TaskResult.of(replace(built, status=built.status or 1), False), passed=False)
+        program.chmod(0o111)  # what cannot be read cannot be traced either
+        key = secrets.token_hex(16)
+        result = sandbox.run([str(program)], {}, f"{key}\n", limits=_RUN, program=program)
+    outcome = TaskResult.of(result, True)
+    report = f"\n{key} {module.count} of {module.count}\n"
+    if outcome.passed and report not in f"\n{result.output}":
+        output = f"{result.output.replace(key, '')}\nnot every test was seen to pass"
+        outcome = replace(outcome, passed=False, output=output)
+    return replace(outcome, seconds=built.seconds + result.seconds)
 
 
-_MARK = "== compiled =="
+_RUN = Limits(seconds=20, memory=2 * 2**30, processes=64, files=64 * 2**20)
+_HARNESS = """
+fn main() {
+    let mut key = String::new();
+    std::io::stdin().read_line(&mut key).unwrap();
+    let mut passed = 0;
+    for (name, panics, expected, run) in answer::MODULE::TESTS {
+        let good = match std::panic::catch_unwind(run) {
+            Ok(fine) => fine && !panics,
+            Err(cause) => {
+                let text = cause.downcast_ref::<&str>().map(|text| text.to_string());
+                let said = text.or_else(|| cause.downcast_ref::<String>().cloned());
+                *panics && said.unwrap_or_default().contains(expected)
+            }
+        };
+        if good {
+            passed += 1;
+        } else {
+            println!("test {name} failed");
+        }
+    }
+    println!("\\n{} {passed} of {}", key.trim(), answer::MODULE::TESTS.len());
+}
+"""
 
 
 def _join(context: str, code: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from paceline.data.formats import Messages, Row
+from paceline.errors import EvaluationError
 from paceline.evaluate.sandbox import Result, Sandbox
 
 # A row of a data set with its place there.
@@ -88,7 +89,11 @@ class Validation:
 
 
 def validate(tasks: list[Task], sandbox: Sandbox, observe: Callable[[], None] = lambda: None) -> Validation:
-    """Runs every task's own answers first: a task that cannot tell right from wrong measures nothing."""
+    """Runs every task's own answers first: a task that cannot tell right from wrong measures nothing.
+
+    Raises:
+        EvaluationError: no task is left.
+    """
 
     def fault(task: Task) -> str | None:
         reason = _fault(task, sandbox)
@@ -99,10 +104,14 @@ def validate(tasks: list[Task], sandbox: Sandbox, observe: Callable[[], None] = 
     with ThreadPoolExecutor(workers()) as pool:
         reasons = list(pool.map(fault, tasks))
     minutes = (time.perf_counter() - began) / 60
+    left_out = dict(Counter(reason for reason in reasons if reason))
+    if sum(left_out.values()) == len(tasks):
+        told = "; ".join(f"{reason} ({count})" for reason, count in left_out.items())
+        raise EvaluationError(f"none of {len(tasks)} tasks can tell right from wrong: {told}")
     programs = sum(1 + len(task.wrong) for task in tasks)
     return Validation(
         tasks=[task for task, reason in zip(tasks, reasons, strict=True) if reason is None],
-        left_out=dict(Counter(reason for reason in reasons if reason)),
+        left_out=left_out,
         run_a_minute_a_core=programs / minutes / workers(),
     )
 

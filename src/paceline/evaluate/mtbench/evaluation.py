@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from paceline.config.evaluation import MTBench
 from paceline.config.recipe import Recipe
+from paceline.errors import EvaluationError
 from paceline.evaluate.adapters import BASE
 from paceline.evaluate.evaluation import EvaluationGroup
 from paceline.evaluate.mtbench.judges.judge import JUDGES
@@ -31,7 +32,11 @@ class MTBenchEvaluation:
         JUDGES.get(settings.judge).check(settings)
 
     def evaluate(self, settings: MTBench, group: EvaluationGroup) -> MTBenchSummary:
-        """Asks and grades the runs, the base or both, as `when` says."""
+        """Asks and grades the runs, the base or both, as `when` says.
+
+        Raises:
+            EvaluationError: a judge that cannot be asked, or none of whose replies has a rating.
+        """
         wanted = {
             name: adapter
             for name, adapter in group.adapter_set.adapters.items()
@@ -43,6 +48,8 @@ class MTBenchEvaluation:
         summary = run_mtbench(
             replace(group.adapter_set, adapters=wanted), settings, judge, group.scratch, group.progress
         )
+        if all(scores.turns == {} for scores in summary.runs.values()):
+            raise EvaluationError(f"no reply of the judge {summary.judge} has a rating from 1 to 10")
         group.share_records("mtbench-answers.jsonl", TurnAnswer)
         group.share_records("mtbench-judgments.jsonl", Judgment)
         group.share_summary("mtbench.json", summary)

@@ -111,8 +111,17 @@ def judge_prompt(
 
 
 def read_rating(reply: str) -> float:
-    """The number in [[…]], else the one in […], else FAILED; the benchmark's own two patterns."""
-    for pattern in (r"\[\[(\d+\.?\d*)\]\]", r"\[(\d+\.?\d*)\]"):
-        if match := re.search(pattern, reply):
-            return float(match[1])
+    """The rating on a reply's last line: in [[…]], else in […]; these are the benchmark's own two patterns.
+
+    FAILED where the line has none, several that differ, or one outside 1..10. What stands further up may be
+    quoted from the answer, which can hold a rating of its own.
+    """
+    lines = reply.strip().splitlines() or [""]
+    for pattern in (r"\[\[(\d+(?:\.\d*)?)\]\]", r"\[(\d+(?:\.\d*)?)\]"):
+        if found := {float(number) for number in re.findall(pattern, lines[-1])}:
+            rating = found.pop()
+            return rating if not found and LOWEST <= rating <= HIGHEST else FAILED
     return FAILED
+
+
+LOWEST, HIGHEST = 1.0, 10.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from paceline.config.evaluation import MTBench
@@ -15,8 +15,8 @@ from paceline.evaluate.mtbench.protocol import Template, judge_prompt, load_temp
 from paceline.evaluate.mtbench.questions import Question, load_questions
 from paceline.evaluate.mtbench.scoring import scores
 from paceline.evaluate.progress import NO_PROGRESS, EvaluationProgress
-from paceline.runs.evaluations import Judgment, MTBenchSummary
-from paceline.runs.records import write_record, write_records
+from paceline.runs.evaluations import Judgment, MTBenchSummary, TurnAnswer
+from paceline.runs.records import read_records, write_record, write_records
 
 
 def run_mtbench(
@@ -43,9 +43,19 @@ def run_mtbench(
         progress.answers,
         progress.log,
     )
-    summary = grade_answers(answers, questions, judge, templates, folder, progress.checked)
+    cut = _cut(read_records(folder / "mtbench-answers.jsonl", TurnAnswer), answers)
+    summary = grade_answers(answers, questions, judge, templates, folder, progress.checked, cut)
     write_record(folder / "mtbench.json", summary)
     return summary
+
+
+def _cut(stored: Sequence[TurnAnswer], answers: Answers) -> dict[str, int]:
+    """{run: how many of the answers ended at the token limit}."""
+    finish = {(answer.run, answer.id, answer.turn): answer.finish for answer in stored}
+    cut = {run: 0 for run, _ in answers}
+    for (run, question), turns in answers.items():
+        cut[run] += sum(finish.get((run, question, turn)) == "length" for turn in range(len(turns)))
+    return cut
 
 
 def grade_answers(
@@ -55,8 +65,13 @@ def grade_answers(
     templates: dict[str, Template],
     folder: Path,
     done: Callable[[], None],
+    cut: Mapping[str, int],
 ) -> MTBenchSummary:
-    """Grades every turn of every run, writes the judgments into `folder`, and returns the scores."""
+    """Grades every turn of every run, writes the judgments into `folder`, and returns the scores.
+
+    Args:
+        cut: {run: how many of its answers ended at the token limit}.
+    """
     turns = [
         (run, question, turn)
         for run in dict.fromkeys(run for run, _ in answers)
@@ -90,6 +105,8 @@ def grade_answers(
         judge=judge.name,
         comparable_with_published=judge.comparable,
         questions=len(questions),
-        runs={run: scores(own, None if run == BASE else base) for run, own in judgments.items()},
+        runs={
+            run: scores(own, None if run == BASE else base, cut.get(run)) for run, own in judgments.items()
+        },
         judge_spent=judge.usage,
     )

@@ -11,10 +11,13 @@ from paceline.runs.evaluations import Judgment, MTBenchScores
 from paceline.stats.intervals import Interval, cluster_interval
 
 
-def scores(judgments: Sequence[Judgment], base: Sequence[Judgment] | None = None) -> MTBenchScores:
+def scores(
+    judgments: Sequence[Judgment], base: Sequence[Judgment] | None = None, cut: int | None = None
+) -> MTBenchScores:
     """One run's mean ratings with 95% intervals over questions, and the paired change from the base.
 
-    Judgments without a rating are counted, and left out of the means.
+    Judgments without a rating are counted, and left out of the means. `cut` says how many of the answers
+    ended at the token limit.
     """
     valid = [judgment for judgment in judgments if judgment.is_valid]
     raws = [judgment.raw for judgment in judgments if judgment.raw is not None]
@@ -22,6 +25,7 @@ def scores(judgments: Sequence[Judgment], base: Sequence[Judgment] | None = None
     return MTBenchScores(
         average=_mean(valid),
         failed=len(judgments) - len(valid),
+        cut=cut,
         turns={str(turn + 1): _mean([j for j in valid if j.turn == turn]) for turn in turns},
         categories={name: _mean([j for j in valid if j.category == name]) for name in categories},
         raw=float(np.mean(raws)) if raws else None,

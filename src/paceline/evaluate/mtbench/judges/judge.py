@@ -17,7 +17,7 @@ from paceline.runs.evaluations import JudgeUsage
 
 @dataclass(frozen=True, kw_only=True)
 class Grade:
-    """A rating from 1 to 10, or FAILED where the reply held none.
+    """A rating from 1 to 10, or FAILED where the reply held none or was cut before its end.
 
     `reply` is what the judge wrote, `raw` a reward model's score before it is mapped to the scale.
     """

@@ -13,6 +13,7 @@ from paceline.evaluate.generate import Request, Sampling
 from paceline.evaluate.mtbench.judges.judge import Grade, GradingCase, judge_model
 from paceline.evaluate.mtbench.protocol import read_rating
 from paceline.model.base import load_base
+from paceline.runs.evaluations import FAILED
 
 MAX_REPLY_TOKENS = 1024
 
@@ -47,4 +48,8 @@ class LocalJudge:
         for _ in self.adapter_set.generator().run(requests):
             done()
         replies = [self.adapter_set.text(request.tokens) for request in requests]
-        return [Grade(rating=read_rating(reply), reply=reply) for reply in replies]
+        ratings = [
+            FAILED if request.finish == "length" else read_rating(reply)
+            for request, reply in zip(requests, replies, strict=True)
+        ]
+        return [Grade(rating=rating, reply=reply) for rating, reply in zip(ratings, replies, strict=True)]

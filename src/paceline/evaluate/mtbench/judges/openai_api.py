@@ -19,7 +19,7 @@ from paceline.errors import EvaluationError, MissingExtra
 from paceline.evaluate.adapters import AdapterSet
 from paceline.evaluate.mtbench.judges.judge import Grade, GradingCase, judge_model
 from paceline.evaluate.mtbench.protocol import read_rating
-from paceline.runs.evaluations import JudgeUsage
+from paceline.runs.evaluations import FAILED, JudgeUsage
 from paceline.runs.files import write_json
 
 if TYPE_CHECKING:
@@ -77,9 +77,9 @@ class OpenAIJudge:
         self.cache.mkdir(parents=True, exist_ok=True)
 
         def grade_one(case: GradingCase) -> Grade:
-            reply = self._ask(client, case.prompt)
+            reply, was_cut = self._ask(client, case.prompt)
             done()
-            return Grade(rating=read_rating(reply), reply=reply)
+            return Grade(rating=FAILED if was_cut else read_rating(reply), reply=reply)
 
         with ThreadPoolExecutor(self.concurrency) as pool:
             return list(pool.map(grade_one, cases))
@@ -95,20 +95,22 @@ class OpenAIJudge:
             timeout=self.timeout,
         )
 
-    def _ask(self, client: OpenAI, prompt: Messages) -> str:
-        """The reply to a prompt, from the disk if it is there."""
+    def _ask(self, client: OpenAI, prompt: Messages) -> tuple[str, bool]:
+        """The reply to a prompt, from the disk if it is there, and whether it was cut before its end."""
         asked = {"model": self.model, "messages": prompt, "temperature": 0, "max_tokens": MAX_REPLY_TOKENS}
         key = hashlib.sha256(json.dumps([self.url, asked], sort_keys=True).encode()).hexdigest()
         stored = self.cache / f"{key}.json"
         if stored.is_file():
-            return str(json.loads(stored.read_text())["reply"])
+            kept = json.loads(stored.read_text())
+            return str(kept["reply"]), kept.get("finish") == "length"
         completion, reply = self._complete(client, prompt)
         usage = getattr(completion, "usage", None)
         tokens = [getattr(usage, name, 0) or 0 for name in ("prompt_tokens", "completion_tokens")]
         with self._lock:
             self._new.append((tokens[0], tokens[1]))
-        write_json(stored, {"asked": asked, "reply": reply})
-        return reply
+        finish = getattr(completion.choices[0], "finish_reason", None)
+        write_json(stored, {"asked": asked, "reply": reply, "finish": finish})
+        return reply, finish == "length"
 
     def _complete(self, client: OpenAI, prompt: Messages) -> tuple[ChatCompletion, str]:
         """A new completion; a response that cannot be read is asked for again, as a failed one is."""
