@@ -25,7 +25,7 @@ from paceline.model.batch import PackedBatch, Segment, pack_sequences, use_batch
 from paceline.model.lora_weights import LinearGroup
 from paceline.model.patches import Patches
 from paceline.model.probe import plain_logits, probe, refuse_unknown_layers
-from paceline.model.quantization import UNQUANTIZED, BaseFormat, default_dtype, dense_weight, is_quantized
+from paceline.model.quantization import UNQUANTIZED, BaseFormat, dense_weight, is_quantized
 
 
 @dataclass
@@ -158,11 +158,11 @@ def default_device() -> torch.device:
 
 
 def load_base(name: str, device: torch.device | None = None, base_format: BaseFormat = UNQUANTIZED) -> Base:
-    """Loads a base frozen, in bf16 on a GPU and fp32 on a CPU, or quantized, and patches it.
+    """Loads a base frozen, in the type of its format, or quantized, and patches it.
 
     Raises:
-        ModelError: not found, not a causal LM, or a model whose logits are not `hidden x head` (a soft
-            cap or a scale after the projection).
+        ModelError: not found, not a causal LM, or a model that packed does not compute what it does alone
+            (see `probe`).
     """
     device = device or default_device()
     read_config(name)
@@ -173,7 +173,7 @@ def load_base(name: str, device: torch.device | None = None, base_format: BaseFo
     try:
         model = AutoModelForCausalLM.from_pretrained(
             base_path(name),
-            dtype=default_dtype(device),
+            dtype=base_format.weights_dtype(device),
             device_map={"": device},
             quantization_config=base_format.configuration(device),
         )
