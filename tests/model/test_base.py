@@ -3,12 +3,12 @@
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM, CohereConfig
+from transformers import AutoModelForCausalLM
 
 from helpers import MakeBase, MakeRecipe, packed_logits, plain_model, random_sequences
 from paceline import embedded
 from paceline.errors import ModelError, PacelineError
-from paceline.model.base import Base, base_path, load_base, read_config, wrap_model
+from paceline.model.base import Base, base_path, load_base, read_config
 
 LENGTHS = (40, 57, 33)
 
@@ -93,22 +93,6 @@ def test_embedded_stands_for_the_base_that_the_package_carries() -> None:
     assert base_path("embedded") == str(embedded.BASE)
     assert base_path("owner/name") == "owner/name"
     assert read_config("embedded").model_type == "qwen3"
-
-
-def test_a_base_that_scales_its_logits_is_refused() -> None:
-    config = CohereConfig(
-        vocab_size=200,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        logit_scale=0.01,
-        initializer_range=1.0,
-    )
-    model = AutoModelForCausalLM.from_config(config)
-    with pytest.raises(ModelError, match="not a plain product of hidden states and output projection"):
-        wrap_model(model, "cohere")
 
 
 def test_weights_that_cannot_be_read_are_told_in_one_line(tiny_base: MakeBase, tmp_path: object) -> None:

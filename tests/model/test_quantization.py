@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from helpers import CPU, MakeBase, MakeRecipe, MakeStudy, adapter_bytes
+from helpers import CPU, MakeBase, MakeRecipe, MakeStudy, adapter_bytes, random_adapter, random_sequences
 from paceline.config.objective import Quantize
 from paceline.errors import MissingExtra, PacelineError
+from paceline.model.adapter import Adapter
 from paceline.model.base import Base, load_base
+from paceline.model.batch import Segment, pack_sequences, use_batch
+from paceline.model.loss import segment_losses
 from paceline.model.quantization import (
     UNQUANTIZED,
     BaseFormat,
@@ -138,3 +141,40 @@ def test_without_bitsandbytes_it_says_what_to_install(
         require_bitsandbytes("a thing")
     UNQUANTIZED.require()
     assert not list(tmp_path.glob("*/recipe.yaml"))
+
+
+def test_the_type_of_a_base_is_part_of_its_format(recipe: MakeRecipe, tiny_base: MakeBase) -> None:
+    assert BaseFormat.of(recipe(dtype="auto")) is UNQUANTIZED
+    half = BaseFormat.of(recipe(dtype="bfloat16"))
+    assert half != UNQUANTIZED
+    base = load_base(tiny_base(), CPU, half)
+    assert {parameter.dtype for parameter in base.model.parameters()} == {torch.bfloat16}
+    assert base.new_adapter(recipe()).parameters.dtype == torch.float32
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_in_half_precision_a_run_beside_another_has_the_bits_of_one_alone(
+    dtype: str, recipe: MakeRecipe, tiny_base: MakeBase
+) -> None:
+    base = load_base(tiny_base(), CPU, BaseFormat(dtype=dtype))
+    one, two = (random_adapter(base, recipe(lora_r=4), seed) for seed in (0, 1))
+    first, second = random_sequences((64, 80))
+    alone = _gradient(base, [(first, one)])
+    assert torch.equal(alone, _gradient(base, [(first, one), (second, two)]))
+
+
+def _gradient(base: Base, runs: list[tuple[tuple[Tensor, Tensor], Adapter]]) -> Tensor:
+    """The gradient of the first run's adapter."""
+    segments, start = [], 0
+    for (ids, _), adapter in runs:
+        adapter.gradients.zero_()
+        segments.append(Segment(start, start + len(ids), adapter))
+        start += len(ids)
+    batch = pack_sequences([sequence for sequence, _ in runs], segments, CPU)
+    with use_batch(batch):
+        hidden = base.hidden(batch)
+        gradient = torch.zeros_like(hidden)
+        for segment in segments:
+            segment_losses(hidden.detach(), base.head, batch, segment, gradient)
+        hidden.backward(gradient)
+    return runs[0][1].gradients.clone()

@@ -25,9 +25,9 @@ from paceline.evaluate.study import check_evaluations, evaluate_study
 from paceline.model.base import Base
 from paceline.report.trackers import Trackers, check_trackers
 from paceline.runs.directory import RunDirectory
-from paceline.runs.lock import hold_all
 from paceline.runs.evaluation_status import set_failed
 from paceline.runs.evaluations import FailedEvaluation
+from paceline.runs.lock import hold_all
 from paceline.training.callbacks import Callback as TrainingCallback
 from paceline.training.distributed import DistributedContext, init_distributed, rank_local_folder
 from paceline.training.prepare import Prepared, Preparer

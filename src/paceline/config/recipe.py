@@ -89,6 +89,10 @@ class Recipe(Strict):
     )
 
     quantize: Quantize = Field("none", description="how the frozen base is stored (needs the extra `quant`)")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="type of the frozen base's weights and products; auto: bf16 on a GPU, fp32 on a CPU",
+    )
     compute_dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="type that 4-bit weights are multiplied in"
     )

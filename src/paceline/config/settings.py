@@ -74,6 +74,10 @@ def _precision(dtype: str) -> Callable[[Any], Meaning]:
     return lambda value: ({"compute_dtype": dtype}, "") if value else ({}, "")
 
 
+def _base_dtype(value: Any) -> Meaning:
+    return ({} if value is None else {"dtype": str(value).removeprefix("torch.")}), ""
+
+
 def _dtype(value: Any) -> Meaning:
     name = str(value).removeprefix("torch.")
     return {"compute_dtype": {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32"}.get(name, name)}, ""
@@ -146,12 +150,7 @@ SETTINGS: dict[str, Setting] = {
     "bf16": _switch(_precision("bfloat16")),
     "fp16": _switch(_precision("float16")),
     "bnb_4bit_compute_dtype": Setting(_dtype),
-    "dtype": Setting(
-        _only((None, "auto"), "a base that is not quantized is bfloat16 on a GPU, float32 on a CPU")
-    ),
-    "torch_dtype": Setting(
-        _only((None, "auto"), "a base that is not quantized is bfloat16 on a GPU, float32 on a CPU")
-    ),
+    "torch_dtype": Setting(_base_dtype),
     "tf32": _switch(_idle("products are bfloat16 on a GPU")),
     "llm_int8_has_fp16_weight": _switch(_refused("8-bit weights are kept in 8 bits only")),
     "llm_int8_has_fp16_weights": _switch(_refused("8-bit weights are kept in 8 bits only")),

@@ -15,7 +15,7 @@ from paceline.evaluate.progress import NO_PROGRESS, EvaluationProgress
 from paceline.model.quantization import BaseFormat
 from paceline.runs.digests import path_digest
 from paceline.runs.directory import RunDirectory
-from paceline.runs.evaluation_status import is_done, set_done, set_failed
+from paceline.runs.evaluation_status import made_with, set_done, set_failed
 from paceline.runs.evaluations import EvaluationResult, FailedEvaluation
 from paceline.runs.files import JsonObject
 
@@ -94,9 +94,7 @@ def _is_done(evaluation: RunEvaluation[Any], group: Sequence[RunDirectory]) -> b
     """Whether every run has the results that its recipe asks for, or asks for none."""
     for directory in group:
         settings = evaluation.settings(directory.recipe())
-        if settings is not None and not is_done(
-            directory.eval, evaluation.kind, _asked(settings, directory)
-        ):
+        if settings is not None and made_with(directory.eval, evaluation.kind) != _asked(settings, directory):
             return False
     return True
 

@@ -21,7 +21,7 @@ from paceline.evaluate.adapters import (
 from paceline.evaluate.generate import Request
 from paceline.model.base import base_path, default_device
 from paceline.model.digest import base_digest
-from paceline.model.quantization import default_dtype
+from paceline.model.quantization import BaseFormat
 from paceline.runs.digests import path_digest, value_digest
 from paceline.runs.files import JsonObject
 
@@ -88,7 +88,9 @@ class VLLMAdapterSet:
             )
         arguments = EngineArgs(
             model=base_path(first.base),
-            dtype=str(default_dtype(default_device())).removeprefix("torch."),  # as load_base has it
+            dtype=str(BaseFormat.of(first).weights_dtype(default_device())).removeprefix(
+                "torch."
+            ),  # as load_base has it
             enable_lora=True,
             max_loras=len(recipes)
             + 1,  # one stays empty: vLLM's CPU kernels give rows without an adapter what the last slot holds

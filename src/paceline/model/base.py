@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.utils.logging import disable_progress_bar
@@ -23,7 +24,8 @@ from paceline.model.allocator import keep_freed_memory
 from paceline.model.batch import PackedBatch, Segment, pack_sequences, use_batch
 from paceline.model.lora_weights import LinearGroup
 from paceline.model.patches import Patches
-from paceline.model.quantization import UNQUANTIZED, BaseFormat, default_dtype, dense_weight, is_quantized
+from paceline.model.probe import plain_logits, probe, refuse_unknown_layers
+from paceline.model.quantization import UNQUANTIZED, BaseFormat, dense_weight, is_quantized
 
 
 @dataclass
@@ -31,7 +33,8 @@ class Base:
     """A frozen causal LM ready for packed batches.
 
     `groups` are its linears (the output projection apart) in the order of a forward pass; `head` is the
-    output projection (vocabulary, hidden size).
+    output projection (vocabulary, hidden size), with a bias as one more column, filled up with zeros. `scale`
+    is the factor of the logits. `longest` is what a sequence may have where rotary frequencies depend on it.
     """
 
     name: str
@@ -40,14 +43,30 @@ class Base:
     head: Tensor
     device: torch.device
     patches: Patches
+    scale: float = 1.0
+    longest: int | None = None
 
     def hidden(self, batch: PackedBatch) -> Tensor:
-        """Final hidden states (T, hidden size) of a packed batch, current until its backward is done.
+        """Final hidden states (T, columns of `head`) of a packed batch, current until its backward is done.
 
+        Times `head` they are the logits: a scale is in them, and ones stand in the column of a bias.
         Only the rows of supervised positions mean anything (see `last_layer`).
+
+        Raises:
+            ModelError: a sequence beyond `longest`.
         """
+        if self.longest is not None and int(batch.positions.max()) >= self.longest:
+            raise ModelError(
+                f"base {self.name!r}: beyond {self.longest} tokens the rotary frequencies of one sequence "
+                "change with the longest in the batch; lower max_length or max_tokens"
+            )
         out = self.model.base_model(input_ids=batch.input_ids, position_ids=batch.positions, use_cache=False)
-        return out.last_hidden_state[0]  # type: ignore[no-any-return]
+        hidden: Tensor = out.last_hidden_state[0]
+        if self.scale != 1.0:
+            hidden = hidden * self.scale
+        if (more := self.head.shape[1] - hidden.shape[1]) > 0:
+            hidden = pad(pad(hidden, (0, 1), value=1.0), (0, more - 1))
+        return hidden
 
     def checkpoint_layers(self, on: bool) -> None:
         """Recompute each layer in the backward pass in place of keeping its activations.
@@ -122,7 +141,9 @@ def read_config(name: str) -> Any:
             f"base {name!r}: no model configuration can be read from this {kind}: {reason}"
         ) from error
     declared = config.architectures or []
-    generates = not declared or any("CausalLM" in kind or "LMHead" in kind for kind in declared)
+    generates = not declared or any(
+        part in kind for kind in declared for part in ("CausalLM", "LMHead", "ForConditionalGeneration")
+    )
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING or not generates:
         kind = ", ".join(declared) or config.model_type
         raise ModelError(
@@ -137,11 +158,11 @@ def default_device() -> torch.device:
 
 
 def load_base(name: str, device: torch.device | None = None, base_format: BaseFormat = UNQUANTIZED) -> Base:
-    """Loads a base frozen, in bf16 on a GPU and fp32 on a CPU, or quantized, and patches it.
+    """Loads a base frozen, in the type of its format, or quantized, and patches it.
 
     Raises:
-        ModelError: not found, not a causal LM, or a model whose logits are not `hidden x head` (a soft
-            cap or a scale after the projection).
+        ModelError: not found, not a causal LM, or a model that packed does not compute what it does alone
+            (see `probe`).
     """
     device = device or default_device()
     read_config(name)
@@ -152,7 +173,7 @@ def load_base(name: str, device: torch.device | None = None, base_format: BaseFo
     try:
         model = AutoModelForCausalLM.from_pretrained(
             base_path(name),
-            dtype=default_dtype(device),
+            dtype=base_format.weights_dtype(device),
             device_map={"": device},
             quantization_config=base_format.configuration(device),
         )
@@ -174,18 +195,65 @@ def wrap_model(model: PreTrainedModel, name: str) -> Base:
         if is_quantized(module):
             module.train()  # bitsandbytes repacks or requantizes weights in its inference mode
     device = next(model.parameters()).device
-    head = model.get_output_embeddings()
+    refuse_unknown_layers(name, model)
     patches = Patches(model)
     try:
+        plain = plain_logits(model, device)
         patches.install_attention()
-        groups = _find_groups(model, head, device)
+        groups = _find_groups(model, model.get_output_embeddings(), device)
         patches.install(groups)
-        base = Base(name, model, groups, head.weight, device, patches)
-        _check_head(base)
+        head, longest = _head(model), _longest(model)
+        base = Base(name, model, groups, head, device, patches, _logit_scale(model), longest)
+        probe(name, model, base.hidden, lambda hidden: hidden @ head.t(), plain, device)
+    except ModelError:
+        patches.remove()
+        raise
+    except Exception as error:
+        patches.remove()
+        reason = (str(error).splitlines() or [""])[0]
+        raise ModelError(
+            f"base {name!r} ({model.config.model_type}) does not run in a packed batch: "
+            f"{type(error).__name__}: {reason}; not supported"
+        ) from error
     except BaseException:
         patches.remove()
         raise
     return base
+
+
+def _head(model: PreTrainedModel) -> Tensor:
+    """The output projection; a bias is one more column, and zeros fill up to a multiple of 16."""
+    head: Any = model.get_output_embeddings()
+    if head.bias is None:
+        return head.weight  # type: ignore[no-any-return]
+    filler = head.weight.new_zeros(len(head.weight), 15 - head.weight.shape[1] % 16)
+    return torch.cat([head.weight, head.bias[:, None], filler], dim=1).detach()
+
+
+def _logit_scale(model: PreTrainedModel) -> float:
+    """The factor of the logits after the projection (Cohere multiplies, Granite divides).
+
+    The probe compares the logits, so that a wrong reading is refused.
+    """
+    config = model.config.get_text_config()
+    if "cohere" in config.model_type:
+        return float(config.logit_scale)
+    if "granite" in config.model_type:
+        return 1 / float(config.logits_scaling)
+    return 1.0
+
+
+def _longest(model: PreTrainedModel) -> int | None:
+    """Up to where rotary frequencies do not depend on the longest sequence; None: everywhere."""
+    config = model.config.get_text_config()
+    rope = getattr(config, "rope_parameters", None) or {}
+    kinds = [rope, *(value for value in rope.values() if isinstance(value, dict))]
+    changing = [kind for kind in kinds if kind.get("rope_type") in ("dynamic", "longrope")]
+    if not changing:
+        return None
+    limits = [kind.get("original_max_position_embeddings") for kind in changing]
+    own = getattr(config, "original_max_position_embeddings", None) or config.max_position_embeddings
+    return min(int(limit or own) for limit in limits)
 
 
 def _example_batch(device: torch.device) -> PackedBatch:
@@ -216,23 +284,9 @@ def _find_groups(model: PreTrainedModel, head: nn.Module, device: torch.device) 
             groups[-1].append(call)
         else:
             groups.append([call])
+    if not groups:
+        raise ModelError(f"base of {model.config.model_type} layers: no linear to adapt; not supported")
     return [
         LinearGroup(index, tuple(name for name, _, _ in members), tuple(linear for _, linear, _ in members))
         for index, members in enumerate(groups)
     ]
-
-
-@torch.no_grad()
-def _check_head(base: Base) -> None:
-    """Refuses a model whose logits are more than the hidden states times the output projection."""
-    batch = _example_batch(base.device)
-    with use_batch(batch):
-        logits = base.model(input_ids=batch.input_ids, position_ids=batch.positions, use_cache=False).logits[
-            0
-        ]
-        ours = base.hidden(batch) @ base.head.t()
-    if not torch.allclose(logits.float(), ours.float(), atol=1e-2, rtol=1e-2):
-        raise ModelError(
-            f"base {base.name!r}: its logits are not a plain product of hidden states and output projection "
-            "(a soft cap, scale or bias follows); not supported"
-        )

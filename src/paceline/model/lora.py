@@ -48,7 +48,7 @@ class GroupLinear(torch.autograd.Function):
         outs = [base_product(flat, linear, stops) for linear in group.linears]
         if batch.generation is not None:
             batch.generation.lora.add(group, flat, outs, batch.segments)
-            return tuple(out.view(*x.shape[:-1], -1) for out in outs)
+            return tuple(_shaped(out, x) for out in outs)
         saved: list[_Saved] = []
         tensors: list[Tensor | None] = []
         for segment in batch.segments:
@@ -65,7 +65,7 @@ class GroupLinear(torch.autograd.Function):
             tensors += (low, keep)
         ctx.save_for_backward(flat, *tensors)
         ctx.group, ctx.saved = group, saved
-        return tuple(out.view(*x.shape[:-1], -1) for out in outs)
+        return tuple(_shaped(out, x) for out in outs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None]:
@@ -130,6 +130,11 @@ def group_forwards(group: LinearGroup) -> Iterator[tuple[nn.Module, Callable[[Te
     yield group.linears[0], first
     for linear in range(1, len(group.linears)):
         yield group.linears[linear], partial(later, linear)
+
+
+def _shaped(out: Tensor, x: Tensor) -> Tensor:
+    """(T, out) in the shape of x; no view where it can be, as some models add to outputs in place."""
+    return out.unsqueeze_(0) if x.shape[:-1] == (1, len(out)) else out.view(*x.shape[:-1], -1)
 
 
 def _own_forward(linear: nn.Linear, x: Tensor) -> Tensor:

@@ -68,14 +68,17 @@ class BaseFormat:
     quantize: Quantize = "none"
     compute_dtype: str = "auto"
     llm_int8_threshold: float = 6.0
+    dtype: str = "auto"
 
     @classmethod
     def of(cls, recipe: Recipe) -> BaseFormat:
-        return (
-            UNQUANTIZED
-            if recipe.quantize == "none"
-            else cls(recipe.quantize, recipe.compute_dtype, recipe.llm_int8_threshold)
-        )
+        if recipe.quantize != "none":
+            return cls(recipe.quantize, recipe.compute_dtype, recipe.llm_int8_threshold, recipe.dtype)
+        return UNQUANTIZED if recipe.dtype == "auto" else cls(dtype=recipe.dtype)
+
+    def weights_dtype(self, device: torch.device) -> torch.dtype:
+        """What unquantized weights and activations are in."""
+        return default_dtype(device) if self.dtype == "auto" else _torch_dtype(self.dtype)
 
     def require(self) -> None:
         """Refuses a quantized base where bitsandbytes is not installed."""
@@ -99,13 +102,17 @@ class BaseFormat:
             load_in_4bit=True,
             bnb_4bit_quant_type=self.quantize.removesuffix("-double"),
             bnb_4bit_use_double_quant=self.quantize.endswith("-double"),
-            bnb_4bit_compute_dtype=default_dtype(device)
+            bnb_4bit_compute_dtype=self.weights_dtype(device)
             if self.compute_dtype == "auto"
-            else getattr(torch, self.compute_dtype),
+            else _torch_dtype(self.compute_dtype),
         )
 
 
 UNQUANTIZED = BaseFormat()
+
+
+def _torch_dtype(name: str) -> torch.dtype:
+    return getattr(torch, name)  # type: ignore[no-any-return]
 
 
 def require_bitsandbytes(what: str) -> None:

@@ -32,15 +32,19 @@ def not_evaluated(statuses: Iterable[EvaluationStatus]) -> list[str]:
     return [f"{kind} was not done for {', '.join(runs)}: {why}" for (kind, why), runs in missing.items()]
 
 
-def is_done(folder: Path, kind: str, settings: JsonObject) -> bool:
-    """Whether a run's eval folder has the results of an evaluation with these settings."""
+def made_with(folder: Path, kind: str) -> JsonObject | None:
+    """What decided the results of an evaluation in a run's eval folder; None: there are none.
+
+    `settings` are the recipe's, the other keys what else was looked at.
+    """
     stored = folder / f"{kind}-settings.json"
-    return stored.is_file() and read_json(stored) == settings
+    content: JsonObject | None = read_json(stored) if stored.is_file() else None
+    return content
 
 
-def set_done(folder: Path, kind: str, settings: JsonObject) -> None:
-    """Says with which settings the results in a run's eval folder were made."""
-    write_json(folder / f"{kind}-settings.json", settings)
+def set_done(folder: Path, kind: str, decided_by: JsonObject) -> None:
+    """Says what decided the results in a run's eval folder."""
+    write_json(folder / f"{kind}-settings.json", decided_by)
     _failure(folder, kind).unlink(missing_ok=True)
 
 
@@ -62,7 +66,8 @@ def _of_run(directory: RunDirectory) -> list[EvaluationStatus]:
     failed = [path.name.removesuffix("-failed.json") for path in sorted(directory.eval.glob("*-failed.json"))]
     statuses = []
     for kind in dict.fromkeys([*asked, *failed]):
-        done = kind in asked and is_done(directory.eval, kind, asked[kind])
+        made = made_with(directory.eval, kind)
+        done = kind in asked and made is not None and made.get("settings") == asked[kind]
         reason = "" if done else _reason(directory, kind)
         statuses.append(EvaluationStatus(run=directory.name, evaluation=kind, done=done, reason=reason))
     return statuses

@@ -1,0 +1,168 @@
+"""Model families: right against transformers and PEFT to 1e-6, or refused in one line; docs/models.md."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from helpers import MakeRecipe, random_adapter
+from paceline.errors import ModelError
+from paceline.model.base import Base, wrap_model
+from paceline.model.batch import Segment, pack_sequences, use_batch
+from paceline.model.loss import segment_losses
+
+DOCS = Path(__file__).parents[2] / "docs" / "models.md"
+_LLAMA = {
+    "vocab_size": 200,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 128,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+_GPT = {"vocab_size": 200, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128}
+_WINDOWS = {"sliding_window": 16, "layer_types": ["sliding_attention", "full_attention"]}
+_EXPERTS = {"num_local_experts": 4, "num_experts_per_tok": 2}
+_DELTA = {
+    "layer_types": ["linear_attention", "full_attention"],
+    "linear_num_value_heads": 4,
+    "linear_num_key_heads": 2,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+}
+
+# What trains as transformers and PEFT do: (settings of the configuration, targets).
+WORKS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "llama": ({**_LLAMA, "attention_bias": True}, ["q_proj", "down_proj"]),
+    "qwen2": (_LLAMA, ["q_proj", "down_proj"]),
+    "qwen3": (_LLAMA, ["q_proj", "down_proj"]),
+    "mistral": ({**_LLAMA, "sliding_window": 16}, ["q_proj", "down_proj"]),
+    "mixtral": ({**_LLAMA, **_EXPERTS}, ["q_proj", "o_proj"]),
+    "gemma": (_LLAMA, ["q_proj", "down_proj"]),
+    "gemma3_text": ({**_LLAMA, **_WINDOWS}, ["q_proj", "down_proj"]),
+    "smollm3": (_LLAMA, ["q_proj", "down_proj"]),
+    "olmo2": (_LLAMA, ["q_proj", "down_proj"]),
+    "phi": (_LLAMA, ["q_proj", "fc2"]),
+    "phi3": (_LLAMA, ["qkv_proj", "down_proj"]),
+    "granite": (
+        {**_LLAMA, "logits_scaling": 8.0, "embedding_multiplier": 12.0, "residual_multiplier": 0.22},
+        ["q_proj", "down_proj"],
+    ),
+    "cohere": ({**_LLAMA, "logit_scale": 0.0625}, ["q_proj", "down_proj"]),
+    "cohere2": ({**_LLAMA, **_WINDOWS, "logit_scale": 0.25}, ["q_proj", "down_proj"]),
+    "gpt_neox": (_LLAMA, ["query_key_value", "dense_4h_to_h"]),
+    "gptj": ({**_GPT, "rotary_dim": 4}, ["q_proj", "fc_out"]),
+    "starcoder2": (_LLAMA, ["q_proj", "c_proj"]),
+    "stablelm": (_LLAMA, ["q_proj", "down_proj"]),
+    "nemotron": (_LLAMA, ["q_proj", "down_proj"]),
+    "glm": (_LLAMA, ["q_proj", "down_proj"]),
+}
+# What is refused: (settings of the configuration, what the refusal says).
+REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "gpt2": (_GPT, "Conv1D"),
+    "gemma2": (_LLAMA, "caps its logits"),
+    "bloom": ({"vocab_size": 200, "hidden_size": 32, "n_layer": 2, "n_head": 4}, "mixes neighbouring"),
+    "mpt": ({"vocab_size": 200, "d_model": 32, "n_layers": 2, "n_heads": 4}, "mixes neighbouring"),
+    "lfm2": ({**_LLAMA, "layer_types": ["conv", "full_attention"]}, "mixes neighbouring"),
+    "qwen3_next": ({**_LLAMA, **_DELTA, "num_experts": 4, "num_experts_per_tok": 2}, "mixes neighbouring"),
+    "qwen3_5_text": ({**_LLAMA, **_DELTA}, "mixes neighbouring"),
+    "gpt_oss": ({**_LLAMA, **_EXPERTS, **_WINDOWS}, "does not run in a packed batch"),
+    "mamba": (
+        {"vocab_size": 200, "hidden_size": 32, "num_hidden_layers": 2, "state_size": 8},
+        "not supported",
+    ),
+}
+
+
+def _model(family: str, settings: dict[str, Any]) -> Any:
+    """A small model of random weights, large enough that no part of it is lost in rounding."""
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(family, **settings)).eval()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() > 1 or name.endswith("bias"):
+                parameter.normal_(0, 0.15)
+    return model
+
+
+def _sequences() -> list[tuple[Tensor, Tensor]]:
+    draw = torch.Generator().manual_seed(1)
+    rows = [torch.randint(3, 200, (length + 1,), generator=draw) for length in (41, 37)]
+    return [(ids[:-1], torch.cat([torch.full((9,), -100), ids[10:]])) for ids in rows]
+
+
+def _ours(base: Base, recipe: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    """The summed loss, the gradients of the adapter's matrices, and after `=` the matrices."""
+    adapter = random_adapter(base, recipe)
+    sequences = _sequences()
+    total = sum(len(ids) for ids, _ in sequences)
+    batch = pack_sequences(sequences, [Segment(0, total, adapter)], base.device)
+    with use_batch(batch):
+        hidden = base.hidden(batch)
+        gradient = torch.zeros_like(hidden)
+        losses = segment_losses(hidden.detach(), base.head, batch, batch.segments[0], gradient)
+        hidden.backward(gradient)
+    gradients = {}
+    for group in base.groups:
+        weights = adapter.weights.get(group.index)
+        for target, linear in enumerate(weights.targets if weights else []):
+            assert weights is not None
+            name = group.names[linear]
+            gradients[f"{name}.lora_A"] = weights.a_grad[weights.columns(target)].clone()
+            gradients[f"{name}.lora_B"] = weights.b_grad[target].clone()
+    for name, pair in adapter.matrices.items():
+        gradients |= {f"={name}.lora_{half}": matrix for half, matrix in zip("AB", pair, strict=True)}
+    return losses.loss.sum(), gradients
+
+
+@pytest.mark.parametrize("family", WORKS)
+def test_a_family_trains_as_transformers_and_peft_do(family: str, recipe: MakeRecipe) -> None:
+    settings, targets = WORKS[family]
+    wrapped = wrap_model(_model(family, settings), family)
+    loss, ours = _ours(wrapped, recipe(lora_r=4, lora_dropout=0.0, target_modules=targets))
+    config = LoraConfig(r=4, lora_alpha=recipe(lora_r=4).lora_alpha, target_modules=targets)
+    peft = get_peft_model(_model(family, settings), config).eval()
+    with torch.no_grad():
+        for name, parameter in peft.named_parameters():
+            if parameter.requires_grad:
+                parameter.copy_(ours["=" + _short(name)])
+    total = torch.zeros(())
+    for ids, labels in _sequences():
+        total = total + cross_entropy(peft(input_ids=ids[None]).logits[0], labels, reduction="sum")
+    total.backward()  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(loss, total.detach(), rtol=1e-6, atol=0)
+    trained = {_short(name): p.grad for name, p in peft.named_parameters() if p.requires_grad}
+    assert trained
+    assert set(trained) == {name for name in ours if name[0] != "="}
+    for name, gradient in trained.items():
+        assert gradient is not None
+        assert float((ours[name] - gradient).norm() / gradient.norm()) < 5e-6, name
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("base_model.model.").removesuffix(".default.weight")
+
+
+@pytest.mark.parametrize("family", REFUSED)
+def test_a_family_that_would_be_wrong_is_refused_in_one_line(family: str) -> None:
+    settings, reason = REFUSED[family]
+    with pytest.raises(ModelError, match=reason) as refusal:
+        wrap_model(_model(family, settings), family)
+    assert "\n" not in str(refusal.value)
+    assert family in str(refusal.value)
+
+
+def test_the_table_in_the_docs_is_this_one() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| (works|refused)\b", DOCS.read_text(encoding="utf-8"), re.M))
+    assert rows == dict.fromkeys(WORKS, "works") | dict.fromkeys(REFUSED, "refused")
