@@ -34,7 +34,7 @@ def test_matrices_and_layers_views_are_the_same_memory(loaded_base: Base, recipe
     adapter = loaded_base.new_adapter(recipe(lora_r=3, target_modules=TARGETS))
     assert adapter.parameters.dtype == adapter.gradients.dtype == torch.float32
     assert len(adapter.gradients) == len(adapter.parameters)
-    assert sorted(adapter.names) == sorted(loaded_base.targets(TARGETS))
+    assert sorted(adapter.names) == sorted(loaded_base.targets(recipe(target_modules=TARGETS)))
     for group in loaded_base.groups:
         weights = adapter.weights.get(group.index)
         targeted = [name for name in group.names if name in adapter.matrices]
@@ -152,6 +152,6 @@ def test_a_folder_without_weights_is_refused(loaded_base: Base, recipe: MakeReci
 
 
 def test_an_adapter_without_targets_is_empty(loaded_base: Base, recipe: MakeRecipe) -> None:
-    adapter = Adapter(recipe(), loaded_base.groups, set(), CPU)
+    adapter = Adapter(recipe(), loaded_base.groups, {}, CPU)
     assert adapter.names == []
     assert len(adapter.parameters) == 0

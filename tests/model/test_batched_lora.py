@@ -57,7 +57,7 @@ def test_every_row_has_the_product_of_its_own_adapter(
             if segment.adapter and name in segment.adapter.matrices:
                 a, b = segment.adapter.matrices[name]
                 rows = slice(segment.start, segment.stop)
-                expected[rows] = segment.adapter.scale * x[rows] @ a.t() @ b.t()
+                expected[rows] = segment.adapter.scales[name] * x[rows] @ a.t() @ b.t()
         torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-5)
         assert not out[30:].any(), "rows of the bare base and of the filler"
 

