@@ -108,8 +108,9 @@ def read_peft_config(folder: Path) -> dict[str, Any]:
 def _read(config: dict[str, Any]) -> dict[str, Any]:
     known = {"base_model_name_or_path", "r", "lora_alpha", "target_modules", *_FIELDS, *_ONLY, *_IDLE}
     for name, accepted in _ONLY.items():
-        if name in config and not any(config[name] == one and type(config[name]) is type(one) for one in accepted):
-            raise ValueError(f"{name} is {config[name]!r}; adapters with it are not supported")
+        given = config.get(name, accepted[0])
+        if not any(given == one and type(given) is type(one) for one in accepted):
+            raise ValueError(f"{name} is {_short(given)}; adapters with it are not supported")
     for name, value in config.items():
         if name not in known and value not in (None, False, [], {}, ""):
             raise ValueError(f"{name} is {_short(value)}; adapters with it are not supported")
@@ -143,7 +144,7 @@ def _check_numbers(config: dict[str, Any], fields: dict[str, Any]) -> None:
             raise ValueError(f"{pattern} is {_short(fields[pattern])}, expected an object")
         values = {name: value, **{f"{pattern} {key!r}": one for key, one in fields[pattern].items()}}
         for what, number in values.items():
-            if isinstance(number, bool) or not isinstance(number, int | float) or number != number // 1:
+            if isinstance(number, bool) or not isinstance(number, int | float) or number % 1 != 0:
                 raise ValueError(f"{what} is {_short(number)}, expected a whole number")
             if number <= 0:
                 raise ValueError(f"{what} is {_short(number)}, expected more than 0")
