@@ -14,7 +14,6 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ("decay_ratio", {"decay_ratio": 0.2}, {}, {"lr_scheduler": "warmup_stable_decay"}),
     ("min_lr_ratio", {"min_lr_ratio": 0.1}, {"lr_scheduler": "linear"}, {"lr_scheduler": "polynomial"}),
     ("warmup_ratio", {"warmup_ratio": 0.2}, {"lr_scheduler": "constant"}, {}),
-    ("warmup_ratio", {"warmup_ratio": 0.2}, {"warmup_steps": 3}, {}),
     ("warmup_steps", {"warmup_steps": 9}, {"lr_scheduler": "constant"}, {}),
     ("llm_int8_threshold", {"llm_int8_threshold": 3.0}, {"quantize": "nf4"}, {"quantize": "int8"}),
     ("compute_dtype", {"compute_dtype": "bfloat16"}, {"quantize": "int8"}, {"quantize": "fp4"}),
@@ -36,7 +35,12 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ),
     ("distill.quantize", {"distill": {"teacher": "t", "quantize": "nf4"}}, {"distill": {"weight": 0}}, {}),
     *(
-        (f"eval.mtbench.{field}", {"eval": {"mtbench": {field: value}}}, {}, {"eval": {"mtbench": {"judge": judge}}})
+        (
+            f"eval.mtbench.{field}",
+            {"eval": {"mtbench": {field: value}}},
+            {},
+            {"eval": {"mtbench": {"judge": judge}}},
+        )
         for field, value, judge in (
             ("judge_model", "m", "reward"),
             ("judge_url", "http://x", "openai"),
@@ -78,7 +82,6 @@ def test_a_setting_is_said_where_it_changes_nothing_and_only_there(
 ) -> None:
     assert field in said(setting, idle)
     assert field not in said(setting, counting)
-
 
 
 def test_every_condition_has_a_case() -> None:

@@ -125,7 +125,9 @@ def layer(recipe: MakeRecipe) -> tuple[LinearGroup, list[Adapter], PackedBatch]:
         group = LinearGroup(3, ("a", "b", "c"), linears)
         adapters = [
             Adapter(recipe(lora_r=2, lora_dropout=0.25), [group], dict.fromkeys("ac", Target(2, 16.0)), CPU),
-            Adapter(recipe(lora_r=3, lora_dropout=0.0), [group], dict.fromkeys("abc", Target(3, 32 / 3)), CPU),
+            Adapter(
+                recipe(lora_r=3, lora_dropout=0.0), [group], dict.fromkeys("abc", Target(3, 32 / 3)), CPU
+            ),
         ]
     for linear in linears:
         linear.requires_grad_(False)
@@ -166,6 +168,21 @@ def test_the_gradient_of_the_input_is_the_slope(
     layer: tuple[LinearGroup, list[Adapter], PackedBatch],
 ) -> None:
     group, _, batch = layer
+    x = torch.randn(1, 32, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: outputs(x, group, batch)[:, :12], x)
+
+
+def test_the_gradient_of_the_input_is_the_slope_with_dora_and_dropout(recipe: MakeRecipe) -> None:
+    with float64_by_default():
+        linears = (nn.Linear(5, 4), nn.Linear(5, 3, bias=False))
+        group = LinearGroup(3, ("a", "b"), linears)
+        made = recipe(lora_r=2, lora_dropout=0.25, use_dora=True)
+        adapter = Adapter(made, [group], dict.fromkeys("ab", Target(2, 16.0)), CPU)
+    for linear in linears:
+        linear.requires_grad_(False)
+    adapter.parameters.normal_()
+    segments = [Segment(0, 7, adapter, (1, 2)), Segment(7, 12, None)]
+    batch = pack_sequences(random_sequences((12,)), segments, CPU)
     x = torch.randn(1, 32, 5, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: outputs(x, group, batch)[:, :12], x)
 

@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.optimizers import create_loraplus_optimizer
-from torch import Tensor
 
 from helpers import MakeBase, MakeRecipe, packed_logits, plain_model, random_sequences
 from paceline.config.recipe import Recipe
@@ -85,11 +84,13 @@ def learn_in_peft(folder: str, recipe: Recipe, start: Adapter) -> Any:
         alpha_pattern=recipe.alpha_pattern,
         use_rslora=recipe.use_rslora,
         use_dora=recipe.use_dora,
-        init_lora_weights=recipe.init_lora_weights,  # type: ignore[arg-type]
+        init_lora_weights=recipe.init_lora_weights,
         task_type="CAUSAL_LM",
     )
     model = get_peft_model(plain_model(folder), config)
-    adapted = {name.removeprefix("base_model.model.") for name, m in model.named_modules() if hasattr(m, "lora_A")}
+    adapted = {
+        name.removeprefix("base_model.model.") for name, m in model.named_modules() if hasattr(m, "lora_A")
+    }
     assert adapted == set(start.names)
     if recipe.init_lora_weights in (True, "gaussian"):
         for name, (a, b) in start.matrices.items():

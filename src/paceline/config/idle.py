@@ -59,11 +59,6 @@ CONDITIONS: tuple[Condition, ...] = (
     _with("decay_ratio", "lr_scheduler", ("warmup_stable_decay",)),
     _with("min_lr_ratio", "lr_scheduler", ("cosine_with_min_lr", "warmup_stable_decay", "polynomial")),
     *_SCHEDULED,
-    Condition(
-        "warmup_ratio",
-        lambda recipe: recipe.warmup_steps is None,
-        lambda recipe: f"warmup_steps is {recipe.warmup_steps}",
-    ),
     _with("llm_int8_threshold", "quantize", ("int8",)),
     _with("compute_dtype", "quantize", FOUR_BIT),
     Condition(

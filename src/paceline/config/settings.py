@@ -137,7 +137,9 @@ def _scheduler_arguments(value: Any) -> Meaning:
     return {_SCHEDULER_FIELDS[key]: argument for key, argument in value.items()}, ""
 
 
-_FROZEN = "only adapters of linears are trained; embeddings, output projection and all of the base stay frozen"
+_FROZEN = (
+    "only adapters of linears are trained; embeddings, output projection and all of the base stay frozen"
+)
 _STARTS = "adapters begin as init_lora_weights says: true, gaussian, pissa, pissa_niter_N or olora"
 _BY_STEPS = "evaluations and checkpoints are counted in steps, and `paceline study show` prints an epoch's"
 _OF_THE_COMMAND = "where a run's files go is a flag of `paceline train`, not part of a recipe"

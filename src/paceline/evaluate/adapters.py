@@ -140,6 +140,6 @@ def _recipe(path: Path) -> Recipe:
     for name, value in as_stored(recipe).items():
         if stored[name] != value:
             raise ModelError(
-                f"{path}: {name} is {stored[name]!r} in adapter/adapter_config.json and {value!r} in recipe.yaml"
+                f"{path}: {name} is {stored[name]!r} in adapter_config.json and {value!r} in recipe.yaml"
             )
     return recipe.model_copy(update={**as_stored(recipe), "init_lora_weights": True})

@@ -86,9 +86,7 @@ def _load_base(name: str, dtype: str) -> PreTrainedModel:
 def _check_adapter(model: PreTrainedModel, recipe: Recipe, folder: Path) -> None:
     """Refuses an adapter that does not fit: PEFT itself leaves out tensors in silence."""
     head = model.get_output_embeddings()
-    linears = [
-        (name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear) and m is not head
-    ]
+    linears = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear) and m is not head]
     groups = [LinearGroup(index, (name,), (linear,)) for index, (name, linear) in enumerate(linears)]
     targets = find_targets(recipe, [name for name, _ in linears], recipe.base)
     Adapter(recipe, groups, targets, torch.device("cpu")).load(folder)

@@ -27,9 +27,9 @@ class Adapter:
     """LoRA weights of one run over a base's groups of linears.
 
     `parameters` and `gradients` are flat fp32 buffers of the same length: a group after another, in each the
-    A matrices of its targets one below the other, then their B matrices, then DoRA's magnitudes. `weights` are
-    the views into them that the layers use, by group; `matrices` are each target's A (r, in) and B (out, r),
-    `scales` the factor of their product. `rank` is the largest that `product` has.
+    A matrices of its targets one below the other, then their B matrices, then DoRA's magnitudes. `weights`
+    are the views into them that the layers use, by group; `matrices` are each target's A (r, in) and B
+    (out, r), `scales` the factor of their product. `rank` is the largest that `product` has.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class Adapter:
         """Reads weights that PEFT or `save` wrote.
 
         Raises:
-            ModelError: no weights there, or weights for other modules, of another rank or type, or not finite.
+            ModelError: no weights there, or weights for other modules, of another rank or type, not finite.
         """
         path = folder / "adapter_model.safetensors"
         if not path.is_file():

@@ -44,9 +44,9 @@ class _Saved:
 class GroupLinear(torch.autograd.Function):
     """y_i = x W_i' + b_i + s (keep * x) A_i' B_i' for linear i of a group, a row with its run's A and B.
 
-    LoRA: arXiv:2106.09685; DoRA: see `dora`. The scale s holds alpha / r and dropout's 1 / (1 - p). Differs from PEFT in one
-    point: the linears of a group share their dropout mask. `grad_sentinel` is any tensor that requires grad:
-    it makes a node also where x (the embeddings) needs no gradient.
+    LoRA: arXiv:2106.09685; DoRA: see `dora`. The scale s holds alpha / r and dropout's 1 / (1 - p). Differs
+    from PEFT in one point: the linears of a group share their dropout mask. `grad_sentinel` is any tensor
+    that requires grad: it makes a node also where x (the embeddings) needs no gradient.
     """
 
     @staticmethod

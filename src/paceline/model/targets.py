@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import regex
+import regex  # type: ignore[import-untyped]
 
 from paceline.config.recipe import Recipe
 from paceline.errors import ModelError, nearest
@@ -92,7 +92,9 @@ def _of_layers(recipe: Recipe, names: Sequence[str], base: str) -> set[str]:
     return {name for name, index in found.items() if index in wanted}
 
 
-def _by_pattern(setting: str, pattern: Mapping[str, int], names: Sequence[str], default: int) -> dict[str, int]:
+def _by_pattern(
+    setting: str, pattern: Mapping[str, int], names: Sequence[str], default: int
+) -> dict[str, int]:
     """Each name's value: that of the first expression which fits its end."""
     found: dict[str, int] = {}
     for key, value in pattern.items():
@@ -130,5 +132,5 @@ def _match(
         return compiled.fullmatch(name, timeout=left) if whole else compiled.match(name, timeout=left)
     except TimeoutError as error:
         raise ModelError(
-            f"{setting}: the expression {compiled.pattern[:60]!r} takes too long to match; write a simpler one"
+            f"{setting}: the expression {compiled.pattern[:60]!r} takes too long; write a simpler one"
         ) from error

@@ -19,8 +19,7 @@ from paceline.training.heldout import held_out_losses
 from paceline.training.prepare import Prepared
 from paceline.training.run import TrainingRun
 
-# What must be the same in a run and in the adapter that it starts from; where the targets differ, the weights'
-# names do.
+# What must be the same in a run and in what it starts from; other targets show in the weights' names.
 _OF_A_RUN = ("base", "quantize", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")
 _OF_AN_ADAPTER = ("lora_r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
 
