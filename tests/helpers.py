@@ -82,7 +82,7 @@ def plain_model(folder: str, adapter: Adapter | None = None) -> Any:
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
     with torch.no_grad():
         for name, (a, b) in (adapter.matrices if adapter else {}).items():
-            model.get_submodule(name).weight += adapter.scale * b @ a
+            model.get_submodule(name).weight += adapter.scales[name] * b @ a
     return model.eval().requires_grad_(False)
 
 

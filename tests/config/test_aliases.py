@@ -108,7 +108,7 @@ def test_a_bitsandbytes_configuration_is_quantize(fields: Any, quantize: Any) ->
         ({"completion_only_loss": False}, {"loss_on": "all"}),
         ({"report_to": "none"}, {"track": "none"}),
         ({"lr": 1e-4, "learning_rate": 1e-4}, {"lr": 1e-4}),
-        ({"use_dora": False, "dataset_text_field": None, "trust_remote_code": False}, {}),
+        ({"lora_bias": False, "dataset_text_field": None, "trust_remote_code": False}, {}),
     ],
 )
 def test_what_a_setting_becomes(fields: Any, expected: Any) -> None:
@@ -132,13 +132,13 @@ def test_what_a_setting_becomes(fields: Any, expected: Any) -> None:
         ({"eval_strategy": "epoch"}, "eval_strategy: 'epoch' is not possible: .* use eval_steps"),
         ({"save_strategy": "no"}, "save_strategy: a run without checkpoints"),
         ({"dataset_text_field": "text"}, "dataset_text_field: rows are read as conversations"),
-        ({"use_dora": True}, "use_dora: adapters are LoRA"),
+        ({"trainable_token_indices": [3]}, "trainable_token_indices: only adapters of linears are trained"),
         ({"inference_only": True}, "inference_only: .*`paceline chat RUN`"),
         ({"lr_scheduler_kwargs": {"min_lr": 1e-6}}, "'min_lr' has no counterpart"),
         ({"report_to": ["trackio", "tensorboard"]}, "report_to: one tracker at a time"),
         ({"hub_model_id": "USER/x"}, "hub_model_id: the hub is not part of a recipe"),
         ({"bias": "all"}, "bias: 'all' is not possible"),
-        ({"modules_to_save": ["lm_head"]}, "modules_to_save: only adapters are trained"),
+        ({"modules_to_save": ["lm_head"]}, "modules_to_save: only adapters of linears are trained"),
     ],
 )
 def test_what_cannot_be_followed_is_refused_in_one_line(fields: Any, message: Any) -> None:

@@ -1,6 +1,7 @@
 """An adapter: one flat buffer, PEFT's start, PEFT's files."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ def test_matrices_and_layers_views_are_the_same_memory(loaded_base: Base, recipe
     adapter = loaded_base.new_adapter(recipe(lora_r=3, target_modules=TARGETS))
     assert adapter.parameters.dtype == adapter.gradients.dtype == torch.float32
     assert len(adapter.gradients) == len(adapter.parameters)
-    assert sorted(adapter.names) == sorted(loaded_base.targets(TARGETS))
+    assert sorted(adapter.names) == sorted(loaded_base.targets(recipe(target_modules=TARGETS)))
     for group in loaded_base.groups:
         weights = adapter.weights.get(group.index)
         targeted = [name for name in group.names if name in adapter.matrices]
@@ -152,6 +153,48 @@ def test_a_folder_without_weights_is_refused(loaded_base: Base, recipe: MakeReci
 
 
 def test_an_adapter_without_targets_is_empty(loaded_base: Base, recipe: MakeRecipe) -> None:
-    adapter = Adapter(recipe(), loaded_base.groups, set(), CPU)
+    adapter = Adapter(recipe(), loaded_base.groups, {}, CPU)
     assert adapter.names == []
     assert len(adapter.parameters) == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.int64, torch.bool, torch.float8_e4m3fn])
+def test_weights_of_an_odd_type_are_refused(
+    dtype: torch.dtype, saved: Path, loaded_base: Base, recipe: MakeRecipe
+) -> None:
+    path = saved / "adapter_model.safetensors"
+    save_file({name: tensor.to(dtype) for name, tensor in load_file(path).items()}, path)
+    with pytest.raises(ModelError, match=r"lora_A is of type \w+; there are F64, F32, F16, BF16"):
+        loaded_base.new_adapter(recipe(lora_r=4, target_modules=["q_proj", "v_proj"])).load(saved)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00" * 7, b"\xff" * 64, b"\x08\x00\x00\x00\x00\x00\x00\x00{}"])
+def test_a_broken_file_is_refused(content: bytes, saved: Path, loaded_base: Base, recipe: MakeRecipe) -> None:
+    (saved / "adapter_model.safetensors").write_bytes(content)
+    with pytest.raises(ModelError, match="cannot be read as a safetensors file"):
+        loaded_base.new_adapter(recipe(lora_r=4, target_modules=["q_proj", "v_proj"])).load(saved)
+
+
+def test_values_that_are_not_finite_are_refused(saved: Path, loaded_base: Base, recipe: MakeRecipe) -> None:
+    path = saved / "adapter_model.safetensors"
+    save_file({name: tensor * torch.nan for name, tensor in load_file(path).items()}, path)
+    with pytest.raises(ModelError, match="not finite"):
+        loaded_base.new_adapter(recipe(lora_r=4, target_modules=["q_proj", "v_proj"])).load(saved)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"use_dora": True}, {"init_lora_weights": "pissa"}, {"rank_pattern": {"q_proj": 2}}]
+)
+def test_every_kind_is_saved_and_loaded_bit_for_bit(
+    fields: dict[str, Any], loaded_base: Base, recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    made = recipe(lora_r=3, **fields)
+    written, read = loaded_base.new_adapter(made), loaded_base.new_adapter(made)
+    written.initialize(3)
+    written.parameters.add_(0.01)
+    written.save(tmp_path, made)
+    read.load(tmp_path)
+    assert torch.equal(read.parameters, written.parameters)
+    for name in written.names:
+        for ours, theirs in zip(read.product(name), written.product(name), strict=True):
+            assert torch.equal(ours, theirs)

@@ -45,35 +45,37 @@ def test_the_base_is_frozen(loaded_base: Base) -> None:
         ["model.layers.0.self_attn.o_proj"],
         r".*\.1\..*(k_proj|gate_proj)",
         r".*_proj",
+        "all-linear",
+        "All-Linear",
         r".*layers\.0\.mlp\.(up|down)_proj",
     ],
 )
 def test_target_modules_name_what_they_name_in_peft(
-    targets: list[str] | str, tiny_base: MakeBase, loaded_base: Base
+    targets: list[str] | str, tiny_base: MakeBase, loaded_base: Base, recipe: MakeRecipe
 ) -> None:
     config = LoraConfig(r=2, target_modules=targets, task_type="CAUSAL_LM")
     theirs = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_base()), config).base_model
-    assert loaded_base.targets(targets) == set(theirs.targeted_module_names)
+    assert set(loaded_base.targets(recipe(target_modules=targets))) == set(theirs.targeted_module_names)
 
 
-def test_an_unknown_target_lists_what_exists(loaded_base: Base) -> None:
+def test_an_unknown_target_lists_what_exists(loaded_base: Base, recipe: MakeRecipe) -> None:
     with pytest.raises(
         PacelineError,
         match=r"no linear 'query_proj' in .*; there are down_proj, gate_proj, k_proj, o_proj, q_proj",
     ):
-        loaded_base.targets(["query_proj"])
+        loaded_base.targets(recipe(target_modules=["query_proj"]))
     with pytest.raises(PacelineError, match=r"no linear 'qproj' in .*, did you mean 'q_proj'\?"):
-        loaded_base.targets(["down_proj", "qproj"])
+        loaded_base.targets(recipe(target_modules=["down_proj", "qproj"]))
     with pytest.raises(PacelineError, match=r"the expression 'nothing' matches no linear"):
-        loaded_base.targets("nothing")
+        loaded_base.targets(recipe(target_modules="nothing"))
 
 
-def test_part_of_a_name_is_no_target(loaded_base: Base) -> None:
+def test_part_of_a_name_is_no_target(loaded_base: Base, recipe: MakeRecipe) -> None:
     for partial in ("_proj", "proj", "layers.0", "elf_attn.q_proj"):
         with pytest.raises(ModelError):
-            loaded_base.targets([partial])
+            loaded_base.targets(recipe(target_modules=[partial]))
     with pytest.raises(ModelError):
-        loaded_base.targets("q_proj")  # an expression is matched with the whole name
+        loaded_base.targets(recipe(target_modules="q_proj"))  # an expression is matched with the whole name
 
 
 def test_norms_are_those_of_the_weights(tiny_base: MakeBase, loaded_base: Base) -> None:

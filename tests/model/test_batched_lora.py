@@ -7,11 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers import MakeRecipe, random_adapter
+from helpers import MakeBase, MakeRecipe, random_adapter
 from paceline.model.adapter import Adapter
-from paceline.model.base import Base
-from paceline.model.batch import Segment
+from paceline.model.base import Base, load_base
+from paceline.model.batch import Segment, pack_sequences
 from paceline.model.batched_lora import MAX_GEMM_RANK, BatchedLoRA
+from paceline.model.lora import GroupLinear
+from paceline.model.quantization import base_product
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,7 @@ def test_every_row_has_the_product_of_its_own_adapter(
             if segment.adapter and name in segment.adapter.matrices:
                 a, b = segment.adapter.matrices[name]
                 rows = slice(segment.start, segment.stop)
-                expected[rows] = segment.adapter.scale * x[rows] @ a.t() @ b.t()
+                expected[rows] = segment.adapter.scales[name] * x[rows] @ a.t() @ b.t()
         torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-5)
         assert not out[30:].any(), "rows of the bare base and of the filler"
 
@@ -77,3 +79,32 @@ def test_a_group_that_no_adapter_targets_is_left_alone(
 ) -> None:
     only_down = [adapters[-1]]
     assert not any(out.any() for out in products(loaded_base, only_down, x, segments_of(only_down)))
+
+
+@pytest.mark.parametrize("architecture", ["qwen3", "qwen2"])
+def test_every_kind_of_adapter_is_generated_with_as_it_is_trained(
+    architecture: str, tiny_base: MakeBase, recipe: MakeRecipe, x: Tensor
+) -> None:
+    """DoRA scales the base's own product but not its bias; a start that is taken out stays out."""
+    base = load_base(tiny_base(architecture))
+    kinds: list[dict[str, Any]] = [
+        {},
+        {"use_dora": True},
+        {"init_lora_weights": "pissa"},
+        {"rank_pattern": {"q_proj": 3}, "alpha_pattern": {"v_proj": 5}},
+        {"use_dora": True, "target_modules": ["v_proj"]},
+    ]
+    adapters = [base.new_adapter(recipe(base=base.name, lora_r=4, **kind)) for kind in kinds]
+    for number, adapter in enumerate(adapters):
+        adapter.initialize(number)
+        adapter.parameters.add_(0.05)
+    group, segments = base.groups[0], segments_of([*adapters, None], 8)
+    batch = pack_sequences([(torch.arange(60), torch.arange(60))], segments, base.device)
+    trained = GroupLinear.apply(x[None], torch.zeros(0), group, batch)  # type: ignore[no-untyped-call]
+    outs = [base_product(x, linear, [60]) for linear in group.linears]
+    plain = [out.clone() for out in outs]
+    BatchedLoRA(adapters).add(group, x, outs, segments)
+    for out, expected, before in zip(outs, trained, plain, strict=True):
+        torch.testing.assert_close(out, expected[0], atol=2e-5, rtol=1e-5)
+        assert torch.equal(out[40:], before[40:])
+    assert (outs[0][8:16] - plain[0][8:16]).abs().max() > 1e-2

@@ -24,6 +24,7 @@ from paceline.model.dropout import keep_mask
 from paceline.model.lora import GroupLinear
 from paceline.model.lora_weights import LinearGroup
 from paceline.model.loss import segment_losses
+from paceline.model.targets import Target
 
 LENGTHS = (40, 57, 33)
 
@@ -95,7 +96,7 @@ def reference_loss(
             keep = torch.ones(rows, keep.shape[1], dtype=torch.bool).index_copy(0, inside, keep)
         for name in group.names:
             if name in leaves:
-                wrap(plain.get_submodule(name), leaves[name], keep, adapter, state)
+                wrap(plain.get_submodule(name), leaves[name], keep, adapter, state, name)
     total = torch.zeros(())
     for ids, labels in sequences:
         logits = plain(ids[None]).logits[0]
@@ -105,12 +106,12 @@ def reference_loss(
 
 
 def wrap(
-    linear: Any, pair: tuple[Tensor, ...], keep: Tensor, adapter: Adapter, state: dict[str, int]
+    linear: Any, pair: tuple[Tensor, ...], keep: Tensor, adapter: Adapter, state: dict[str, int], name: str
 ) -> None:
     def forward(x: Tensor) -> Tensor:
         rows = keep[state["row"] : state["row"] + x.shape[1]]
         low = (x * rows / (1 - adapter.dropout)) @ pair[0].t() @ pair[1].t()
-        return F.linear(x, linear.weight, linear.bias) + adapter.scale * low
+        return F.linear(x, linear.weight, linear.bias) + adapter.scales[name] * low
 
     linear.forward = forward
 
@@ -123,8 +124,10 @@ def layer(recipe: MakeRecipe) -> tuple[LinearGroup, list[Adapter], PackedBatch]:
         linears = (nn.Linear(5, 4), nn.Linear(5, 3, bias=False), nn.Linear(5, 2))
         group = LinearGroup(3, ("a", "b", "c"), linears)
         adapters = [
-            Adapter(recipe(lora_r=2, lora_dropout=0.25), [group], {"a", "c"}, CPU),
-            Adapter(recipe(lora_r=3, lora_dropout=0.0), [group], {"a", "b", "c"}, CPU),
+            Adapter(recipe(lora_r=2, lora_dropout=0.25), [group], dict.fromkeys("ac", Target(2, 16.0)), CPU),
+            Adapter(
+                recipe(lora_r=3, lora_dropout=0.0), [group], dict.fromkeys("abc", Target(3, 32 / 3)), CPU
+            ),
         ]
     for linear in linears:
         linear.requires_grad_(False)
@@ -156,7 +159,7 @@ def test_rows_have_the_product_of_their_own_run(
                 if segment.adapter.dropout:
                     keep = keep_mask((1, 2, group.index), 5, 5, 0.25, CPU)
                     masked = masked * keep / 0.75
-                out[rows] += segment.adapter.scale * masked @ a.t() @ b.t()
+                out[rows] += segment.adapter.scales[name] * masked @ a.t() @ b.t()
         expected.append(out)
     torch.testing.assert_close(outputs(x, group, batch)[0], torch.cat(expected, dim=-1))
 
@@ -165,6 +168,21 @@ def test_the_gradient_of_the_input_is_the_slope(
     layer: tuple[LinearGroup, list[Adapter], PackedBatch],
 ) -> None:
     group, _, batch = layer
+    x = torch.randn(1, 32, 5, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: outputs(x, group, batch)[:, :12], x)
+
+
+def test_the_gradient_of_the_input_is_the_slope_with_dora_and_dropout(recipe: MakeRecipe) -> None:
+    with float64_by_default():
+        linears = (nn.Linear(5, 4), nn.Linear(5, 3, bias=False))
+        group = LinearGroup(3, ("a", "b"), linears)
+        made = recipe(lora_r=2, lora_dropout=0.25, use_dora=True)
+        adapter = Adapter(made, [group], dict.fromkeys("ab", Target(2, 16.0)), CPU)
+    for linear in linears:
+        linear.requires_grad_(False)
+    adapter.parameters.normal_()
+    segments = [Segment(0, 7, adapter, (1, 2)), Segment(7, 12, None)]
+    batch = pack_sequences(random_sequences((12,)), segments, CPU)
     x = torch.randn(1, 32, 5, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: outputs(x, group, batch)[:, :12], x)
 

@@ -15,9 +15,7 @@ from paceline.training.optimizer import make_optimizer, moments
 
 
 def with_optimizer(adapter: Adapter, recipe: Recipe) -> torch.optim.Optimizer:
-    parameter = torch.nn.Parameter(adapter.parameters)
-    parameter.grad = adapter.gradients
-    return make_optimizer(recipe, parameter)
+    return make_optimizer(recipe, adapter)
 
 
 @pytest.mark.parametrize("optim", ["adamw", "adamw8bit"])

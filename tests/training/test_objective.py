@@ -89,7 +89,7 @@ def reference(setting: Setting, term: Term) -> tuple[list[Any], dict[str, list[T
         for name, pair in adapter.matrices.items()
     }
     merged = {
-        f"{name}.weight": student.get_submodule(name).weight + adapter.scale * b @ a
+        f"{name}.weight": student.get_submodule(name).weight + adapter.scales[name] * b @ a
         for name, (a, b) in leaves.items()
     }
     sums = []

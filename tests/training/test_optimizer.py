@@ -1,6 +1,8 @@
 """The optimizer of a run: transformers' AdamW with the recipe's settings, and its state as tensors."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from helpers import MakeRecipe
 from paceline.config.recipe import Recipe
+from paceline.model.adapter import Adapter
 from paceline.training.optimizer import make_optimizer, moments, restore
 
 SETTINGS = {"lr": 1e-2, "adam_beta1": 0.8, "adam_beta2": 0.95, "adam_epsilon": 1e-6, "weight_decay": 0.1}
@@ -15,8 +18,9 @@ SIZE = 5000  # bitsandbytes keeps the moments of less than 4,096 elements in 32 
 
 
 def start(recipe: Recipe) -> tuple[torch.nn.Parameter, torch.optim.Optimizer]:
-    parameter = torch.nn.Parameter(torch.linspace(-1, 1, SIZE))
-    return parameter, make_optimizer(recipe, parameter)
+    flat = SimpleNamespace(parameters=torch.linspace(-1, 1, SIZE), gradients=torch.zeros(SIZE))
+    optimizer = make_optimizer(recipe, cast(Adapter, flat))
+    return optimizer.param_groups[0]["params"][0], optimizer
 
 
 def step(parameter: torch.nn.Parameter, optimizer: torch.optim.Optimizer, number: int) -> None:

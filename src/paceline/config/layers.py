@@ -6,23 +6,11 @@ from typing import Any
 
 from paceline.config.aliases import resolve_aliases
 from paceline.config.fields import Fields
-from paceline.config.objective import FOUR_BIT
 from paceline.config.presets import PRESETS
-from paceline.config.recipe import Recipe
 from paceline.errors import ConfigError, nearest
 
 # One layer of fields, which is only read.
 Layer = Mapping[str, Any]
-
-# A field that counts only where another one has one of these values.
-_COUNTS_WITH: dict[str, tuple[str, tuple[str, ...]]] = {
-    "num_cycles": ("lr_scheduler", ("cosine_with_restarts",)),
-    "power": ("lr_scheduler", ("polynomial",)),
-    "decay_ratio": ("lr_scheduler", ("warmup_stable_decay",)),
-    "min_lr_ratio": ("lr_scheduler", ("cosine_with_min_lr", "warmup_stable_decay", "polynomial")),
-    "llm_int8_threshold": ("quantize", ("int8",)),
-    "compute_dtype": ("quantize", FOUR_BIT),
-}
 
 
 def preset_fields(name: str | None) -> Fields:
@@ -102,15 +90,3 @@ class Notes:
         resolved, lines = resolve_aliases(fields, where)
         self.add(lines)
         return resolved
-
-
-def idle_settings(recipe: Recipe) -> list[str]:
-    """A line about each setting that differs from its default but changes nothing beside the others."""
-    lines = []
-    for name, (other, values) in _COUNTS_WITH.items():
-        value, condition = getattr(recipe, name), getattr(recipe, other)
-        if value != Recipe.model_fields[name].default and condition not in values:
-            lines.append(
-                f"{name} {value} has no effect: {other} is {condition}, and only {', '.join(values)} uses it"
-            )
-    return lines

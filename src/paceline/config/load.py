@@ -11,7 +11,8 @@ from pydantic import BaseModel, ValidationError
 from paceline.config.aliases import all_names, resolve_aliases
 from paceline.config.explain import explain
 from paceline.config.fields import Fields
-from paceline.config.layers import Notes, RunLayers, idle_settings, merge, preset_fields
+from paceline.config.idle import idle_settings
+from paceline.config.layers import Notes, RunLayers, merge, preset_fields
 from paceline.config.names import check_name, check_run_name
 from paceline.config.recipe import Recipe
 from paceline.config.study import Run, Study

@@ -47,6 +47,12 @@ def _known_schedule(name: str) -> str:
 Schedule = Annotated[str, AfterValidator(_known_schedule)]
 
 
+def _known_start(name: bool | str) -> bool | str:
+    if name is True or re.fullmatch(r"gaussian|olora|pissa(_niter_[1-9]\d{0,2})?", str(name)):
+        return name
+    raise ValueError(f"no start {name!r}; there are true, gaussian, pissa, pissa_niter_N and olora")
+
+
 class BatchRamp(Strict):
     """A batch that grows: linearly, rounded to whole examples, over the first steps of a run."""
 
@@ -110,10 +116,32 @@ class Recipe(Strict):
     lora_dropout: float = Field(0.05, ge=0, lt=1, description="dropout on the adapter's input")
     target_modules: list[str] | str = Field(
         ALL_PROJECTIONS,
-        description="module names, or one regular expression over full names",
+        description="module names, one regular expression over full names, or all-linear",
         union_mode="left_to_right",
     )
+    exclude_modules: list[str] | str | None = Field(
+        None, description="modules that are no targets after all, named as target_modules are"
+    )
+    layers_to_transform: list[int] | int | None = Field(
+        None, description="only the layers of these numbers, from 0"
+    )
+    layers_pattern: list[str] | str | None = Field(
+        None, description="what stands before a layer's number in a name; default: anything"
+    )
+    rank_pattern: dict[str, Annotated[int, Field(gt=0)]] = Field(
+        {}, description="other ranks by module: a name's last part, or a regular expression for the end of it"
+    )
+    alpha_pattern: dict[str, Annotated[int, Field(gt=0)]] = Field(
+        {}, description="other alphas by module, named as in rank_pattern"
+    )
     use_rslora: bool = Field(False, description="rank-stabilised scale (arXiv:2312.03732)")
+    use_dora: bool = Field(False, description="a trained magnitude for each output (DoRA, arXiv:2402.09353)")
+    init_lora_weights: Annotated[bool | str, AfterValidator(_known_start)] = Field(
+        True, description="PEFT's start of A and B: true, gaussian, pissa, pissa_niter_N or olora"
+    )
+    loraplus_lr_ratio: float | None = Field(
+        None, gt=0, description="LoRA+ (arXiv:2402.12354): the rate of B as a multiple of lr, which A keeps"
+    )
 
     epochs: float = Field(1, gt=0, description="passes over the training data")
     max_steps: int | None = Field(None, gt=0, description="optimizer steps; overrides epochs")
@@ -211,6 +239,31 @@ class Recipe(Strict):
             )
         return self
 
+    @model_validator(mode="after")
+    def _adapter_agrees(self) -> "Recipe":
+        if not self.target_modules:
+            raise ValueError("target_modules is empty: there would be nothing to train")
+        if self.layers_to_transform is not None and isinstance(self.target_modules, str):
+            raise ValueError(
+                "layers_to_transform goes with a list of target_modules, as in PEFT; "
+                "an expression names its layers itself"
+            )
+        if self.layers_to_transform == [] or self.layers_pattern == []:
+            raise ValueError("layers_to_transform and layers_pattern are not empty lists; leave them out")
+        if self.layers_pattern is not None and self.layers_to_transform is None:
+            raise ValueError("layers_pattern needs layers_to_transform: the numbers of the layers")
+        start = self.init_lora_weights
+        if isinstance(start, str) and start != "gaussian":
+            if self.quantize != "none":
+                raise ValueError(
+                    f"init_lora_weights {start} takes directions out of the base's weights; "
+                    f"those of a base stored as {self.quantize} are rounded: use quantize: none, or true"
+                )
+            if self.use_dora or self.use_rslora:
+                other = "use_dora" if self.use_dora else "use_rslora"
+                raise ValueError(f"init_lora_weights {start} does not go with {other}; use true")
+        return self
+
     @property
     def final_batch_size(self) -> int:
         """Examples in a batch, once it has grown."""
@@ -223,5 +276,9 @@ class Recipe(Strict):
 
     @property
     def lora_scale(self) -> float:
-        """Factor of B·A·x."""
-        return self.lora_alpha / (self.lora_r**0.5 if self.use_rslora else self.lora_r)
+        """Factor of B·A·x, where no pattern gives a module another one."""
+        return self.scale_of(self.lora_r, self.lora_alpha)
+
+    def scale_of(self, rank: int, alpha: int) -> float:
+        """Factor of B·A·x for a rank and an alpha."""
+        return alpha / (rank**0.5 if self.use_rslora else rank)

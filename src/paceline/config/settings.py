@@ -141,6 +141,10 @@ def _scheduler_arguments(value: Any) -> Meaning:
     return {_SCHEDULER_FIELDS[key]: argument for key, argument in value.items()}, ""
 
 
+_FROZEN = (
+    "only adapters of linears are trained; embeddings, output projection and all of the base stay frozen"
+)
+_STARTS = "adapters begin as init_lora_weights says: true, gaussian, pissa, pissa_niter_N or olora"
 _BY_STEPS = "evaluations and checkpoints are counted in steps, and `paceline study show` prints an epoch's"
 _OF_THE_COMMAND = "where a run's files go is a flag of `paceline train`, not part of a recipe"
 _HUB = "the hub is not part of a recipe; use `paceline train --push-to-hub`, or `paceline push` afterwards"
@@ -157,8 +161,18 @@ SETTINGS: dict[str, Setting] = {
     # the adapter
     "bias": Setting(_only((None, "none"), "adapters have no biases")),
     "task_type": Setting(_only((None, "CAUSAL_LM"), "bases are causal language models")),
-    "use_dora": _switch(_refused("adapters are LoRA or rsLoRA, not DoRA")),
-    "modules_to_save": Setting(_refused("only adapters are trained; no module of the base is")),
+    "modules_to_save": Setting(_refused(_FROZEN)),
+    "trainable_token_indices": Setting(_refused(_FROZEN)),
+    "new_tokens": Setting(_refused(f"{_FROZEN}; the base must know its tokens")),
+    "loraplus_lr_embedding": Setting(_refused(_FROZEN)),
+    "loraplus_weight_decay": Setting(_refused("weight_decay holds for A and B alike; set that")),
+    "target_parameters": Setting(_refused("adapters change linears, not bare parameters (experts)")),
+    "lora_bias": _switch(_refused("adapters have no biases")),
+    "fan_in_fan_out": _switch(_refused("the layout of a weight follows from its layer")),
+    "layer_replication": Setting(_refused("a layer of the base stands where it stands")),
+    "eva_config": Setting(_refused(_STARTS)),
+    "corda_config": Setting(_refused(_STARTS)),
+    "loftq_config": Setting(_refused(_STARTS)),
     # data and loss
     "packing": _switch(
         _idle("sequences always lie end to end without padding and never see each other, packed or not")

@@ -142,9 +142,7 @@ def unreached_modules(recipe: Recipe, prepared: Prepared, base: Base) -> list[st
     """Modules of the adapter whose B has a gradient of exactly zero in the run's first two steps."""
     adapter = base.new_adapter(recipe)
     adapter.initialize(recipe.seed)
-    parameter = torch.nn.Parameter(adapter.parameters)
-    parameter.grad = adapter.gradients
-    optimizer = make_optimizer(recipe.model_copy(update={"optim": "adamw"}), parameter)
+    optimizer = make_optimizer(recipe.model_copy(update={"optim": "adamw"}), adapter)
     objective = Objective(recipe.model_copy(update={"kl": None, "distill": None}), prepared.dataset)
     order = DataOrder(recipe, prepared.plan)
     reached: set[str] = set()

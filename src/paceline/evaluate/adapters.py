@@ -18,7 +18,7 @@ from paceline.evaluate.generate import Generator
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base, load_base
 from paceline.model.digest import adapter_digest, base_digest
-from paceline.model.peft_config import read_peft_config
+from paceline.model.peft_config import as_stored, read_peft_config
 from paceline.model.quantization import BaseFormat
 from paceline.runs.digests import value_digest
 from paceline.runs.directory import RunDirectory
@@ -163,6 +163,18 @@ def adapter_folder(path: Path) -> Path:
 
 
 def _recipe(path: Path) -> Recipe:
-    if (path / "recipe.yaml").is_file():
-        return RunDirectory(path).recipe()
-    return make_recipe({**read_peft_config(adapter_folder(path)), "data": "none"}, str(path))
+    """What decides how an adapter is computed, with its fields as the adapter's own files have them.
+
+    Raises:
+        ModelError: files of a run that contradict each other, or an adapter that is not supported.
+    """
+    stored = read_peft_config(adapter_folder(path))
+    if not (path / "recipe.yaml").is_file():
+        return make_recipe({**stored, "data": "none"}, str(path))
+    recipe = RunDirectory(path).recipe()
+    for name, value in as_stored(recipe).items():
+        if stored[name] != value:
+            raise ModelError(
+                f"{path}: {name} is {stored[name]!r} in adapter_config.json and {value!r} in recipe.yaml"
+            )
+    return recipe.model_copy(update={**as_stored(recipe), "init_lora_weights": True})

@@ -86,6 +86,12 @@ class VLLMAdapterSet:
             raise ModelError(
                 f"the base is stored as {first.quantize}; --engine vllm serves unquantized bases only"
             )
+        for path, recipe in recipes.items():
+            for field in ("use_dora", "rank_pattern", "alpha_pattern"):
+                if getattr(recipe, field):
+                    raise ModelError(
+                        f"{path}: the adapter has {field}, which vLLM does not follow; use our own engine"
+                    )
         arguments = EngineArgs(
             model=base_path(first.base),
             dtype=str(BaseFormat.of(first).weights_dtype(default_device())).removeprefix(

@@ -10,11 +10,15 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from paceline.config.recipe import Recipe
 from paceline.data.chat import Chat, load_tokenizer
 from paceline.errors import ConfigError, ModelError
 from paceline.evaluate.adapters import adapter_folder, adapter_recipes, encode_prompt, refuse_other_base
 from paceline.evaluate.mtbench.questions import load_questions
+from paceline.model.adapter import Adapter
 from paceline.model.base import base_path
+from paceline.model.lora_weights import LinearGroup
+from paceline.model.targets import find_targets
 from paceline.runs.files import whole_folder
 
 # Largest difference of a logit, as a share of the largest logit: W + BA is rounded once more to the type,
@@ -52,9 +56,9 @@ def merge(run: Path, out: Path, dtype: str = "bfloat16") -> MergeResult:
     recipe = next(iter(recipes.values()))
     chat = Chat(load_tokenizer(recipe.base))
     prompts = _prompts(chat)
-    model = PeftModel.from_pretrained(
-        _load_base(recipe.base, dtype), str(adapter_folder(run)), torch_device="cpu"
-    ).eval()
+    plain = _load_base(recipe.base, dtype)
+    _check_adapter(plain, recipe, adapter_folder(run))
+    model = PeftModel.from_pretrained(plain, str(adapter_folder(run)), torch_device="cpu").eval()
     refuse_other_base(recipes, chat)
     expected = [_logits(model, ids) for ids in prompts]
     merged = model.merge_and_unload()
@@ -79,6 +83,15 @@ def _load_base(name: str, dtype: str) -> PreTrainedModel:
         reason = str(error).splitlines()[0]
         raise ModelError(f"base {name!r} cannot be loaded: {reason}") from error
     return model.eval()
+
+
+def _check_adapter(model: PreTrainedModel, recipe: Recipe, folder: Path) -> None:
+    """Refuses an adapter that does not fit: PEFT itself leaves out tensors in silence."""
+    head = model.get_output_embeddings()
+    linears = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear) and m is not head]
+    groups = [LinearGroup(index, (name,), (linear,)) for index, (name, linear) in enumerate(linears)]
+    targets = find_targets(recipe, [name for name, _ in linears], recipe.base)
+    Adapter(recipe, groups, targets, torch.device("cpu")).load(folder)
 
 
 def _prompts(chat: Chat) -> list[list[int]]:

@@ -2,65 +2,99 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from paceline.config.recipe import Recipe
 from paceline.errors import ModelError
+from paceline.model.dora import direction_norm
+from paceline.model.initialization import initial_weights, takes_from_base
 from paceline.model.lora_weights import LinearGroup, LoRAWeights
 from paceline.model.peft_config import write_peft_config
+from paceline.model.targets import Target
 
 _PREFIX = "base_model.model."
+_FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 class Adapter:
     """LoRA weights of one run over a base's groups of linears.
 
     `parameters` and `gradients` are flat fp32 buffers of the same length: a group after another, in each the
-    A matrices of its targets one below the other, then their B matrices. `weights` are the views into them
-    that the layers use, by group; `matrices` are each target's A (r, in) and B (out, r).
+    A matrices of its targets one below the other, then their B matrices, then DoRA's magnitudes. `weights`
+    are the views into them that the layers use, by group; `matrices` are each target's A (r, in) and B
+    (out, r), `scales` the factor of their product. `rank` is the largest that `product` has.
     """
 
     def __init__(
-        self, recipe: Recipe, groups: Sequence[LinearGroup], targets: set[str], device: torch.device
+        self,
+        recipe: Recipe,
+        groups: Sequence[LinearGroup],
+        targets: Mapping[str, Target],
+        device: torch.device,
     ) -> None:
-        self.rank, self.scale, self.dropout = recipe.lora_r, recipe.lora_scale, recipe.lora_dropout
+        self.dropout, self._dora, self._start = (
+            recipe.lora_dropout,
+            recipe.use_dora,
+            recipe.init_lora_weights,
+        )
+        stored = 2 if takes_from_base(self._start) else 1
+        self.rank = stored * max((target.rank for target in targets.values()), default=0)
+        self.scales = {name: target.scale for name, target in targets.items()}
         size = adapter_size(recipe, groups, targets)
         self.parameters = torch.zeros(size, device=device)
         self.gradients = torch.zeros(size, device=device)
         self.weights: dict[int, LoRAWeights] = {}
         self.matrices: dict[str, tuple[Tensor, Tensor]] = {}
+        self.magnitudes: dict[str, Tensor] = {}
+        self._linears: dict[str, nn.Linear] = {}
+        self._starts: dict[str, tuple[Tensor, Tensor]] = {}
         self._taken = 0
         for group in groups:
             if chosen := [linear for linear, name in enumerate(group.names) if name in targets]:
-                self._add_group(group, chosen)
+                self._add_group(group, chosen, [targets[group.names[linear]] for linear in chosen])
 
     @property
     def names(self) -> list[str]:
         """The full names of the linears that the adapter changes."""
         return list(self.matrices)
 
-    def _add_group(self, group: LinearGroup, targets: list[int]) -> None:
-        rank = self.rank
-        a, a_grad = self._take(len(targets) * rank, group.linears[0].in_features)
-        pairs = [self._take(group.linears[target].out_features, rank) for target in targets]
-        self.weights[group.index] = LoRAWeights(
+    def _add_group(self, group: LinearGroup, targets: list[int], sizes: list[Target]) -> None:
+        linears = [group.linears[target] for target in targets]
+        names = [group.names[target] for target in targets]
+        a, a_grad = self._take(sum(size.rank for size in sizes), linears[0].in_features)
+        pairs = [
+            self._take(linear.out_features, size.rank) for linear, size in zip(linears, sizes, strict=True)
+        ]
+        magnitudes = [self._take(linear.out_features, 1) for linear in linears] if self._dora else []
+        start = None
+        if takes_from_base(self._start):
+            start = torch.zeros_like(a), [torch.zeros_like(b) for b, _ in pairs]
+        self.weights[group.index] = weights = LoRAWeights(
             targets=targets,
-            rank=rank,
+            ranks=[size.rank for size in sizes],
+            scales=[size.scale for size in sizes],
             a=a,
             a_grad=a_grad,
             b=[b for b, _ in pairs],
             b_grad=[grad for _, grad in pairs],
+            magnitude=[values[:, 0] for values, _ in magnitudes],
+            magnitude_grad=[grad[:, 0] for _, grad in magnitudes],
+            start=start,
         )
-        for number, target in enumerate(targets):
-            self.matrices[group.names[target]] = (a[number * rank : (number + 1) * rank], pairs[number][0])
+        for number, (name, linear) in enumerate(zip(names, linears, strict=True)):
+            self.matrices[name] = (a[weights.columns(number)], pairs[number][0])
+            self._linears[name] = linear
+            if self._dora:
+                self.magnitudes[name] = weights.magnitude[number]
+            if start is not None:
+                self._starts[name] = (start[0][weights.columns(number)], start[1][number])
 
     def _take(self, rows: int, columns: int) -> tuple[Tensor, Tensor]:
         """The next rows x columns elements of both buffers."""
@@ -78,54 +112,119 @@ class Adapter:
         )
         return a, b
 
-    def initialize(self, seed: int) -> None:
-        """PEFT's start: A uniform as `kaiming_uniform_(a=sqrt(5))` draws it, B zero.
+    def product(self, name: str) -> tuple[Tensor, Tensor]:
+        """A and B of all that a module is changed by.
 
-        A function of the seed and the module's name.
+        What PiSSA and OLoRA take out of the base stands in them as further ranks, [A; A0] and [B, -B0]:
+        PEFT's own conversion to an adapter that fits the base as it is.
         """
+        a, b = self.matrices[name]
+        if not self._starts:
+            return a, b
+        first_a, first_b = self._starts[name]
+        return torch.cat([a, first_a]), torch.cat([b, -first_b], dim=1)
+
+    def halves(self) -> Iterator[tuple[Tensor, Tensor, bool]]:
+        """Every block of parameters with its gradients, and whether it is of B (or a magnitude), not of A."""
+        for weights in self.weights.values():
+            yield weights.a, weights.a_grad, False
+            for b, grad in zip(weights.b, weights.b_grad, strict=True):
+                yield b, grad, True
+            for magnitude, grad in zip(weights.magnitude, weights.magnitude_grad, strict=True):
+                yield magnitude, grad, True
+
+    def initialize(self, seed: int) -> None:
+        """The start that the recipe names (`initial_weights`); DoRA's magnitudes are the base's own."""
         for name, (a, b) in self.matrices.items():
-            state = np.random.SeedSequence([seed, *name.encode()]).generate_state(1, np.uint64)
-            generator = torch.Generator().manual_seed(int(state[0] >> 1))
-            bound = 1 / math.sqrt(a.shape[1])
-            a.copy_(torch.empty(a.shape).uniform_(-bound, bound, generator=generator))
-            b.zero_()
+            first_a, first_b = initial_weights(
+                self._start, seed, name, self._linears[name], a.shape[0], self.scales[name]
+            )
+            a.copy_(first_a)
+            b.copy_(first_b)
+            if self._starts:
+                self._starts[name][0].copy_(a)
+                self._starts[name][1].copy_(b)
+        for weights in self.weights.values():
+            for target, magnitude in enumerate(weights.magnitude):
+                name = next(n for n, m in self.magnitudes.items() if m is magnitude)
+                magnitude.copy_(direction_norm(weights, target, self._linears[name]))
 
     def save(self, folder: Path, recipe: Recipe) -> None:
         """Writes `adapter_config.json` and `adapter_model.safetensors` as PEFT does."""
         folder.mkdir(parents=True, exist_ok=True)
-        write_peft_config(folder, recipe)
+        write_peft_config(folder, recipe, self.names)
         tensors = {}
-        for name, (a, b) in self.matrices.items():
+        for name in self.names:
+            a, b = self.product(name)
             tensors[f"{_PREFIX}{name}.lora_A.weight"] = a.cpu().contiguous()
             tensors[f"{_PREFIX}{name}.lora_B.weight"] = b.cpu().contiguous()
+        for name, magnitude in self.magnitudes.items():
+            tensors[f"{_PREFIX}{name}.lora_magnitude_vector"] = magnitude.cpu().contiguous()
         save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
     def load(self, folder: Path) -> None:
         """Reads weights that PEFT or `save` wrote.
 
         Raises:
-            ModelError: no weights there, or weights for other modules or of another rank.
+            ModelError: no weights there, or weights for other modules, of another rank or type, not finite.
         """
         path = folder / "adapter_model.safetensors"
         if not path.is_file():
             raise ModelError(
                 f"{folder}: no adapter_model.safetensors there; expected an adapter in PEFT's format"
             )
-        with safe_open(path, "pt") as stored:
-            expected = {f"{_PREFIX}{name}.lora_{half}.weight" for name in self.matrices for half in "AB"}
-            if odd := sorted(expected.symmetric_difference(stored.keys())):
-                raise ModelError(f"{path}: does not fit this base and recipe; differing tensor: {odd[0]}")
-            for name, pair in self.matrices.items():
-                for half, matrix in zip("AB", pair, strict=True):
-                    tensor = stored.get_tensor(f"{_PREFIX}{name}.lora_{half}.weight")
-                    if tensor.shape != matrix.shape:
-                        shapes = f"{tuple(tensor.shape)}, expected {tuple(matrix.shape)}"
-                        raise ModelError(f"{path}: {name} lora_{half} is {shapes}")
-                    matrix.copy_(tensor)
+        expected = dict(self._stored_shapes())
+        try:
+            with safe_open(path, "pt") as stored:
+                if odd := sorted(set(expected).symmetric_difference(stored.keys())):
+                    raise ModelError(f"{path}: does not fit this base and recipe; differing tensor: {odd[0]}")
+                for key, shape in expected.items():
+                    _check_stored(path, key, stored.get_slice(key), shape)
+                for name in self.matrices:
+                    self._load_pair(
+                        name, *(stored.get_tensor(f"{_PREFIX}{name}.lora_{half}.weight") for half in "AB")
+                    )
+                for name, magnitude in self.magnitudes.items():
+                    magnitude.copy_(stored.get_tensor(f"{_PREFIX}{name}.lora_magnitude_vector"))
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"{path}: cannot be read as a safetensors file ({error})") from error
+        if not bool(torch.isfinite(self.parameters).all()):
+            raise ModelError(f"{path}: holds values that are not finite")
+
+    def _load_pair(self, name: str, a: Tensor, b: Tensor) -> None:
+        own_a, own_b = self.matrices[name]
+        rank = own_a.shape[0]
+        own_a.copy_(a[:rank])
+        own_b.copy_(b[:, :rank])
+        if self._starts:
+            self._starts[name][0].copy_(a[rank:])
+            self._starts[name][1].copy_(-b[:, rank:])
+
+    def _stored_shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """The tensors of a file and their shapes, as `save` writes them."""
+        times = 2 if self._starts else 1
+        for name, (a, b) in self.matrices.items():
+            yield f"{_PREFIX}{name}.lora_A.weight", (times * a.shape[0], a.shape[1])
+            yield f"{_PREFIX}{name}.lora_B.weight", (b.shape[0], times * b.shape[1])
+        for name, magnitude in self.magnitudes.items():
+            yield f"{_PREFIX}{name}.lora_magnitude_vector", tuple(magnitude.shape)
 
 
-def adapter_size(recipe: Recipe, groups: Iterable[LinearGroup], targets: set[str]) -> int:
+def _check_stored(path: Path, key: str, stored: Any, shape: tuple[int, ...]) -> None:
+    """Refuses a tensor of another shape, or of whole numbers, before it is read."""
+    what = key.removeprefix(_PREFIX).removesuffix(".weight").replace(".lora_", " lora_")
+    if tuple(stored.get_shape()) != shape:
+        raise ModelError(f"{path}: {what} is {tuple(stored.get_shape())}, expected {shape}")
+    if stored.get_dtype() not in _FLOATS:
+        raise ModelError(f"{path}: {what} is of type {stored.get_dtype()}; there are {', '.join(_FLOATS)}")
+
+
+def adapter_size(recipe: Recipe, groups: Iterable[LinearGroup], targets: Mapping[str, Target]) -> int:
     """Parameters of an adapter, without making it."""
     linears = (pair for group in groups for pair in zip(group.names, group.linears, strict=True))
-    widths = (linear.in_features + linear.out_features for name, linear in linears if name in targets)
-    return recipe.lora_r * sum(widths)
+    return sum(
+        targets[name].rank * (linear.in_features + linear.out_features)
+        + (linear.out_features if recipe.use_dora else 0)
+        for name, linear in linears
+        if name in targets
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +17,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from paceline import embedded
 from paceline.config.recipe import Recipe
-from paceline.errors import ModelError, nearest
+from paceline.errors import ModelError
 from paceline.model.adapter import Adapter, adapter_size
 from paceline.model.allocator import keep_freed_memory
 from paceline.model.batch import PackedBatch, Segment, pack_sequences, use_batch
@@ -26,6 +25,7 @@ from paceline.model.lora_weights import LinearGroup
 from paceline.model.patches import Patches
 from paceline.model.probe import plain_logits, probe, refuse_unknown_layers
 from paceline.model.quantization import UNQUANTIZED, BaseFormat, dense_weight, is_quantized
+from paceline.model.targets import Target, find_targets
 
 
 @dataclass
@@ -84,40 +84,15 @@ class Base:
 
     def new_adapter(self, recipe: Recipe) -> Adapter:
         """An adapter of zeros for a recipe's targets."""
-        return Adapter(recipe, self.groups, self.targets(recipe.target_modules), self.device)
+        return Adapter(recipe, self.groups, self.targets(recipe), self.device)
 
     def adapter_size(self, recipe: Recipe) -> int:
         """Parameters of a recipe's adapter."""
-        return adapter_size(recipe, self.groups, self.targets(recipe.target_modules))
+        return adapter_size(recipe, self.groups, self.targets(recipe))
 
-    def targets(self, modules: list[str] | str) -> set[str]:
-        """The full names of the linears that `target_modules` names.
-
-        Matched as PEFT does: last parts of a name, or one regular expression over the whole of it.
-
-        Raises:
-            ModelError: a name or an expression that matches nothing.
-        """
-        names = [name for group in self.groups for name in group.names]
-        kinds = sorted({name.rsplit(".", 1)[-1] for name in names})
-        if isinstance(modules, str):
-            matching = {name for name in names if re.fullmatch(modules, name)}
-            if not matching:
-                raise ModelError(
-                    f"target_modules: the expression {modules!r} matches no linear of {self.name}; "
-                    f"there are {', '.join(kinds)}"
-                )
-            return matching
-        chosen: set[str] = set()
-        for module in modules:
-            matching = {name for name in names if name == module or name.endswith("." + module)}
-            if not matching:
-                raise ModelError(
-                    f"target_modules: no linear {module!r} in {self.name}{nearest(module, kinds)}; "
-                    f"there are {', '.join(kinds)}"
-                )
-            chosen |= matching
-        return chosen
+    def targets(self, recipe: Recipe) -> dict[str, Target]:
+        """The linears that a recipe's adapter changes, by full name; see `find_targets`."""
+        return find_targets(recipe, [name for group in self.groups for name in group.names], self.name)
 
 
 def base_path(name: str) -> str:

@@ -12,6 +12,7 @@ from torch.nn.functional import pad
 
 from paceline.model.adapter import Adapter
 from paceline.model.batch import MIN_TOKENS, Segment
+from paceline.model.dora import direction_norm, without_bias
 from paceline.model.lora_weights import LinearGroup
 
 # Adapters of one product have at most this many ranks together: a CPU's GEMM then sums over them in one go,
@@ -29,13 +30,15 @@ class _Weights:
     """One chunk's matrices for one group.
 
     Shapes: `a` (columns, in), `owner` and `scale` (columns,), `b` (out, its columns) for each targeted
-    linear, with the columns that it has.
+    linear, with the columns that it has; `gains` (out,) DoRA's factors of a linear's outputs by adapter and
+    linear, which `b` holds already.
     """
 
     a: Tensor
     owner: Tensor
     scale: Tensor
     b: dict[int, tuple[slice, Tensor]]
+    gains: dict[tuple[int, int], Tensor]
 
 
 class BatchedLoRA:
@@ -71,8 +74,21 @@ class BatchedLoRA:
                 owners[segment.start - start : segment.stop - start] = chunk.index(segment.adapter)  # type: ignore[arg-type]
             own = torch.from_numpy(owners).to(flat.device)[:, None] == weights.owner
             low = (flat[start:stop] @ weights.a.t()).mul_(torch.where(own, weights.scale, 0.0))
+            for segment in inside:
+                _apply_gains(group, outs, segment, weights.gains)
             for target, (columns, b) in weights.b.items():
                 outs[target][start:stop].addmm_(low[:, columns], b.t())
+
+
+def _apply_gains(
+    group: LinearGroup, outs: list[Tensor], segment: Segment, gains: dict[tuple[int, int], Tensor]
+) -> None:
+    """Multiplies the base's own outputs, without their bias, by DoRA's factors."""
+    for (adapter, linear), factor in gains.items():
+        if adapter == id(segment.adapter):
+            rows = outs[linear][segment.start : segment.stop]
+            frozen = without_bias(rows, group.linears[linear])
+            rows.sub_(frozen).addcmul_(frozen, factor)
 
 
 def _concatenate(chunk: list[Adapter], group: LinearGroup, like: Tensor) -> _Weights | None:
@@ -81,6 +97,7 @@ def _concatenate(chunk: list[Adapter], group: LinearGroup, like: Tensor) -> _Wei
     owner: list[int] = []
     scale: list[float] = []
     b: dict[int, tuple[slice, Tensor]] = {}
+    gains: dict[tuple[int, int], Tensor] = {}
     for linear in range(len(group.linears)):
         targeting = [
             (number, weights)
@@ -88,15 +105,21 @@ def _concatenate(chunk: list[Adapter], group: LinearGroup, like: Tensor) -> _Wei
             if (weights := adapter.weights.get(group.index)) and linear in weights.targets
         ]
         start = len(owner)
+        halves: list[Tensor] = []
         for number, weights in targeting:
-            missing = -weights.rank % RANK_MULTIPLE
-            rows.append(pad(weights.a[weights.columns(weights.targets.index(linear))], (0, 0, 0, missing)))
-            owner += [number] * (weights.rank + missing)
-            scale += [chunk[number].scale] * (weights.rank + missing)
+            target = weights.targets.index(linear)
+            a, half = chunk[number].product(group.names[linear])
+            rank, missing = a.shape[0], -a.shape[0] % RANK_MULTIPLE
+            rows.append(pad(a, (0, 0, 0, missing)))
+            owner += [number] * (rank + missing)
+            scale += [weights.scales[target]] * (rank + missing)
+            if weights.magnitude:
+                factor = weights.magnitude[target] / direction_norm(weights, target, group.linears[linear])
+                gains[id(chunk[number]), linear] = factor.to(like.dtype)
+                half = half * factor[:, None]
+            halves.append(pad(half, (0, missing)))
         if targeting:
-            halves = [(w.b[w.targets.index(linear)], -w.rank % RANK_MULTIPLE) for _, w in targeting]
-            wide = torch.cat([pad(half, (0, missing)) for half, missing in halves], dim=1)
-            b[linear] = (slice(start, len(owner)), wide.to(like.dtype))
+            b[linear] = (slice(start, len(owner)), torch.cat(halves, dim=1).to(like.dtype))
     if not rows:
         return None
     return _Weights(
@@ -104,4 +127,5 @@ def _concatenate(chunk: list[Adapter], group: LinearGroup, like: Tensor) -> _Wei
         owner=torch.tensor(owner, device=like.device),
         scale=torch.tensor(scale, device=like.device, dtype=like.dtype),
         b=b,
+        gains=gains,
     )

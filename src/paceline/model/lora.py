@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from paceline.model.batch import PackedBatch, Segment, current_context
+from paceline.model.dora import direction_norm, without_bias
 from paceline.model.dropout import keep_mask
 from paceline.model.lora_weights import LinearGroup, LoRAWeights
 from paceline.model.quantization import base_product, dense_weight
@@ -28,15 +29,24 @@ class _Saved:
 
     weights: LoRAWeights
     rows: slice
-    scale: float
+    kept: float
+    norms: list[Tensor]
+
+    def scale(self, target: int) -> float:
+        """The factor of a target's B A x, dropout's own included."""
+        return self.weights.scales[target] / self.kept
+
+    def gain(self, target: int) -> Tensor:
+        """What DoRA multiplies a target's outputs by."""
+        return self.weights.magnitude[target] / self.norms[target]
 
 
 class GroupLinear(torch.autograd.Function):
     """y_i = x W_i' + b_i + s (keep * x) A_i' B_i' for linear i of a group, a row with its run's A and B.
 
-    LoRA: arXiv:2106.09685. The scale s holds alpha / r and dropout's 1 / (1 - p). Differs from PEFT in one
-    point: the linears of a group share their dropout mask. `grad_sentinel` is any tensor that requires grad:
-    it makes a node also where x (the embeddings) needs no gradient.
+    LoRA: arXiv:2106.09685; DoRA: see `dora`. The scale s holds alpha / r and dropout's 1 / (1 - p). Differs
+    from PEFT in one point: the linears of a group share their dropout mask. `grad_sentinel` is any tensor
+    that requires grad: it makes a node also where x (the embeddings) needs no gradient.
     """
 
     @staticmethod
@@ -55,14 +65,27 @@ class GroupLinear(torch.autograd.Function):
             if segment.adapter is None or (weights := segment.adapter.weights.get(group.index)) is None:
                 continue
             rows = slice(segment.start, segment.stop)
-            scale, keep = _dropout(segment, group, x.shape[-1], x.device)
-            low = _masked(flat[rows], keep) @ _as(weights.a, x).t()
+            kept, keep = _dropout(segment, group, x.shape[-1], x.device)
+            inputs = _masked(flat[rows], keep)
+            low = inputs @ _as(weights.a, x).t()
+            own = _Saved(weights, rows, kept, [])
+            directions: list[Tensor] = []
             for target, linear in enumerate(weights.targets):
-                outs[linear][rows].addmm_(
-                    low[:, weights.columns(target)], _as(weights.b[target], x).t(), alpha=scale
-                )
-            saved.append(_Saved(weights, rows, scale))
-            tensors += (low, keep)
+                out, columns = outs[linear][rows], weights.columns(target)
+                b = _as(weights.b[target], x)
+                if weights.magnitude:
+                    module = group.linears[linear]
+                    own.norms.append(direction_norm(weights, target, module))
+                    frozen = without_bias(out, module) if keep is None else _dense(inputs / kept, module)
+                    direction = torch.addmm(frozen, low[:, columns], b.t(), alpha=own.scale(target))
+                    out.sub_(frozen).addcmul_(direction, _as(own.gain(target), x))
+                    directions.append(direction)
+                else:
+                    out.addmm_(low[:, columns], b.t(), alpha=own.scale(target))
+            if weights.start is not None:
+                _subtract_start(weights, flat[rows], [outs[linear][rows] for linear in weights.targets])
+            saved.append(own)
+            tensors += (low, keep, *directions)
         ctx.save_for_backward(flat, *tensors)
         ctx.group, ctx.saved = group, saved
         return tuple(_shaped(out, x) for out in outs)
@@ -76,26 +99,45 @@ class GroupLinear(torch.autograd.Function):
             dx = flats[0] @ dense_weight(ctx.group.linears[0], flat.dtype)
             for grad, linear in zip(flats[1:], ctx.group.linears[1:], strict=True):
                 dx.addmm_(grad, dense_weight(linear, flat.dtype))
-        for saved, low, keep in zip(ctx.saved, tensors[::2], tensors[1::2], strict=True):
-            _backward_segment(saved, low, keep, flat, flats, dx)
+        rest = iter(tensors)
+        for saved in ctx.saved:
+            low, keep = next(rest), next(rest)
+            directions = [next(rest) for _ in saved.norms]
+            _backward_segment(ctx.group, saved, low, keep, directions, flat, flats, dx)
         return None if dx is None else dx.view(*grads[0].shape[:-1], -1), None, None, None
 
 
 def _backward_segment(
-    saved: _Saved, low: Tensor, keep: Tensor | None, flat: Tensor, grads: list[Tensor], dx: Tensor | None
+    group: LinearGroup,
+    saved: _Saved,
+    low: Tensor,
+    keep: Tensor | None,
+    directions: list[Tensor],
+    flat: Tensor,
+    grads: list[Tensor],
+    dx: Tensor | None,
 ) -> None:
     """Adds one segment's gradients to its adapter's buffer and to dx.
 
-    `low` (rows, targets x r) is the dropped-out input times A.
+    `low` (rows, targets x r) is the dropped-out input times A; `directions` (rows, out) are what DoRA's
+    magnitudes multiply.
     """
     weights, rows = saved.weights, saved.rows
     dlow = torch.empty_like(low)
+    # what reaches the dropped-out input through DoRA's own product with W
+    masked = None if dx is None or not directions else torch.zeros_like(flat[rows])
     for target, linear in enumerate(weights.targets):
         columns = weights.columns(target)
         grad = grads[linear][rows]
+        if directions:
+            weights.magnitude_grad[target].add_((grad * directions[target]).sum(0) / saved.norms[target])
+            scaled = grad * _as(saved.gain(target), grad)
+            if masked is not None:
+                masked.addmm_(scaled - grad, dense_weight(group.linears[linear], flat.dtype))
+            grad = scaled
         torch.mm(grad, _as(weights.b[target], flat), out=dlow[:, columns])
-        _accumulate(weights.b_grad[target], grad.t(), low[:, columns], saved.scale)
-    dlow.mul_(saved.scale)
+        _accumulate(weights.b_grad[target], grad.t(), low[:, columns], saved.scale(target))
+        dlow[:, columns].mul_(saved.scale(target))
     _accumulate(weights.a_grad, dlow.t(), _masked(flat[rows], keep), 1.0)
     if dx is None:
         return
@@ -103,6 +145,28 @@ def _backward_segment(
         dx[rows].addmm_(dlow, _as(weights.a, flat))
     else:
         dx[rows].addcmul_(dlow @ _as(weights.a, flat), _factor(keep, flat))
+    if masked is not None:
+        dx[rows].add_(masked if keep is None else _masked(masked, keep) / saved.kept)
+    if weights.start is not None:
+        a, b = weights.start
+        for target, linear in enumerate(weights.targets):
+            through = grads[linear][rows] @ _as(b[target], flat)
+            columns = weights.columns(target)
+            dx[rows].addmm_(through, _as(a[columns], flat), alpha=-weights.scales[target])
+
+
+def _subtract_start(weights: LoRAWeights, rows: Tensor, outs: list[Tensor]) -> None:
+    """Takes the product of the first A and B out again: what PiSSA and OLoRA take out of the base itself."""
+    assert weights.start is not None
+    a, b = weights.start
+    low = rows @ _as(a, rows).t()
+    for target, out in enumerate(outs):
+        columns = weights.columns(target)
+        out.addmm_(low[:, columns], _as(b[target], rows).t(), alpha=-weights.scales[target])
+
+
+def _dense(rows: Tensor, linear: nn.Linear) -> Tensor:
+    return rows @ dense_weight(linear, rows.dtype).t()
 
 
 def group_forwards(group: LinearGroup) -> Iterator[tuple[nn.Module, Callable[[Tensor], Tensor]]]:
@@ -144,13 +208,13 @@ def _own_forward(linear: nn.Linear, x: Tensor) -> Tensor:
 def _dropout(
     segment: Segment, group: LinearGroup, width: int, device: torch.device
 ) -> tuple[float, Tensor | None]:
-    """The scale with dropout's own factor, and the mask of what is kept (None: all)."""
+    """The share that is kept, and the mask of it (None: all)."""
     assert segment.adapter is not None
-    p, scale = segment.adapter.dropout, segment.adapter.scale
+    p = segment.adapter.dropout
     if segment.dropout_key is None or p == 0:
-        return scale, None
+        return 1.0, None
     keep = keep_mask((*segment.dropout_key, group.index), segment.stop - segment.start, width, p, device)
-    return scale / (1 - p), keep
+    return 1 - p, keep
 
 
 def _masked(x: Tensor, keep: Tensor | None) -> Tensor:

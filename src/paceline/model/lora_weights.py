@@ -1,6 +1,7 @@
 """What LoRA adds to a model: groups of linears that read one tensor, and an adapter's matrices for each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import accumulate
 
 from torch import Tensor, nn
 
@@ -18,17 +19,24 @@ class LinearGroup:
 class LoRAWeights:
     """What one adapter adds to one group: views into the adapter's flat buffers.
 
-    Shapes: `a` and `a_grad` (targets x r, in); `b` and `b_grad` hold (out, r) for each targeted linear.
-    `targets` are the indices of these linears in the group.
+    Shapes: `a` and `a_grad` (sum of ranks, in); `b` and `b_grad` hold (out, r) for each targeted linear, and
+    so do `magnitude` and `magnitude_grad` (out,) with DoRA, else they are empty. `targets` are the indices of
+    these linears in the group, `ranks` and `scales` their own. `start` are frozen copies of A and B whose
+    product is subtracted (PiSSA, OLoRA); None: nothing is.
     """
 
     targets: list[int]
-    rank: int
+    ranks: list[int]
+    scales: list[float]
     a: Tensor
     a_grad: Tensor
     b: list[Tensor]
     b_grad: list[Tensor]
+    magnitude: list[Tensor] = field(default_factory=list)
+    magnitude_grad: list[Tensor] = field(default_factory=list)
+    start: tuple[Tensor, list[Tensor]] | None = None
 
     def columns(self, target: int) -> slice:
         """The columns of the shared low-rank product that belong to the target-th targeted linear."""
-        return slice(target * self.rank, (target + 1) * self.rank)
+        stops = list(accumulate(self.ranks, initial=0))
+        return slice(stops[target], stops[target + 1])

@@ -18,12 +18,12 @@ def adapter_norms(adapter: Adapter, weight_norms: dict[str, float]) -> AdapterNo
     Args:
         weight_norms: the norm of each frozen weight, by the linear's name.
     """
-    squares = torch.stack([_squares(a, b) for a, b in adapter.matrices.values()]).cpu().double()
+    squares = torch.stack([_squares(adapter, name) for name in adapter.names]).cpu().double()
     kinds: dict[str, list[float]] = {}
     layers: dict[str, list[float]] = {}
     for name, (a, b, update) in zip(adapter.matrices, squares.tolist(), strict=True):
         weight = weight_norms[name] ** 2
-        values = (a, b, max(update, 0.0) * adapter.scale**2, weight)
+        values = (a, b, max(update, 0.0) * adapter.scales[name] ** 2, weight)
         for table, key in ((kinds, name.rsplit(".", 1)[-1]), (layers, _layer(name))):
             table[key] = [x + y for x, y in zip(table.get(key, [0.0] * 4), values, strict=True)]
     modules = {
@@ -35,9 +35,12 @@ def adapter_norms(adapter: Adapter, weight_norms: dict[str, float]) -> AdapterNo
     )
 
 
-def _squares(a: Tensor, b: Tensor) -> Tensor:
-    grams = a @ a.t(), b.t() @ b
-    return torch.stack([grams[0].trace(), grams[1].trace(), (grams[0] * grams[1]).sum()])
+def _squares(adapter: Adapter, name: str) -> Tensor:
+    """Squared norms of A, of B and of their product, without what the start takes out of the base."""
+    (a, b), (whole_a, whole_b) = adapter.matrices[name], adapter.product(name)
+    grams = whole_a @ whole_a.t(), whole_b.t() @ whole_b
+    own = grams if whole_a is a else (a @ a.t(), b.t() @ b)
+    return torch.stack([own[0].trace(), own[1].trace(), (grams[0] * grams[1]).sum()])
 
 
 def _layer(name: str) -> str:

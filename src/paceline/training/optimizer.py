@@ -1,4 +1,4 @@
-"""One optimizer a run, over its one flat buffer."""
+"""One optimizer a run, over its one flat buffer, or with LoRA+ over the blocks of it."""
 
 from typing import Any
 
@@ -6,40 +6,76 @@ import torch
 from torch import Tensor
 
 from paceline.config.recipe import Recipe
+from paceline.model.adapter import Adapter
 
 
-def make_optimizer(recipe: Recipe, parameter: torch.nn.Parameter) -> torch.optim.Optimizer:
-    """AdamW as in transformers: fused, or bitsandbytes' with blockwise 8-bit moments (arXiv:2110.02861)."""
+def make_optimizer(recipe: Recipe, adapter: Adapter) -> torch.optim.Optimizer:
+    """AdamW as in transformers: fused, or bitsandbytes' with blockwise 8-bit moments (arXiv:2110.02861).
+
+    With LoRA+ (arXiv:2402.12354) the blocks of B, and DoRA's magnitudes, form a group of their own.
+    """
     options: dict[str, Any] = {
         "lr": recipe.lr,
         "betas": (recipe.adam_beta1, recipe.adam_beta2),
         "eps": recipe.adam_epsilon,
         "weight_decay": recipe.weight_decay,
     }
+    groups = _groups(recipe.loraplus_lr_ratio, adapter)
     if recipe.optim == "adamw":
-        return torch.optim.AdamW([parameter], fused=True, **options)
+        return torch.optim.AdamW(groups, fused=True, **options)
     import bitsandbytes.optim
 
-    return bitsandbytes.optim.AdamW8bit([parameter], **options)  # type: ignore[no-any-return]
+    return bitsandbytes.optim.AdamW8bit(groups, **options)  # type: ignore[no-any-return]
+
+
+def _groups(ratio: float | None, adapter: Adapter) -> list[dict[str, Any]]:
+    """The adapter's whole buffer at once; with LoRA+ block by block, since each has its own rate."""
+    if ratio is None:
+        return [{"params": [_parameter(adapter.parameters, adapter.gradients)], "lr_ratio": 1.0}]
+    blocks = list(adapter.halves())
+    return [
+        {"params": [_parameter(value, grad) for value, grad, is_b in blocks if is_b == of_b], "lr_ratio": own}
+        for of_b, own in ((False, 1.0), (True, ratio))
+    ]
+
+
+def _parameter(value: Tensor, gradient: Tensor) -> torch.nn.Parameter:
+    parameter = torch.nn.Parameter(value)
+    parameter.grad = gradient
+    return parameter
+
+
+def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Sets the rate of the next step: `lr` times each group's own ratio."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group.get("lr_ratio", 1.0)
 
 
 def moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimizer's state as tensors; empty before the first step."""
     return {
-        name: torch.as_tensor(value).contiguous()
-        for state in optimizer.state.values()
-        for name, value in state.items()
+        f"{prefix}{name}": torch.as_tensor(value).contiguous()
+        for prefix, parameter in _named(optimizer)
+        for name, value in optimizer.state.get(parameter, {}).items()
     }
 
 
 def restore(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Puts back what `moments` gave."""
-    if tensors:
-        (parameter,) = optimizer.param_groups[0]["params"]
+    for prefix, parameter in _named(optimizer) if tensors else ():
         # bitsandbytes counts its steps in a plain int
         optimizer.state[parameter] = {
-            name: int(value)
+            name.removeprefix(prefix): int(value)
             if value.dtype == torch.int64
             else value.to(parameter.device if value.dim() else "cpu")
             for name, value in tensors.items()
+            if name.startswith(prefix)
         }
+
+
+def _named(optimizer: torch.optim.Optimizer) -> list[tuple[str, torch.nn.Parameter]]:
+    """The parameters with what their moments' names begin with; a single one's begin with nothing."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    if len(parameters) == 1:
+        return [("", parameters[0])]
+    return [(f"{number}.", parameter) for number, parameter in enumerate(parameters)]

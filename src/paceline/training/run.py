@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from numpy.typing import NDArray
 
 from paceline.model.base import Base
@@ -62,9 +61,7 @@ class TrainingRun:
         self.name, self.study = directory.name, around.study
         self.state: State = "new"
         self.adapter = base.new_adapter(self.recipe)
-        parameter = torch.nn.Parameter(self.adapter.parameters)
-        parameter.grad = self.adapter.gradients
-        self.optimizer = make_optimizer(self.recipe, parameter)
+        self.optimizer = make_optimizer(self.recipe, self.adapter)
         self.learning_rate = learning_rate(self.recipe, self.plan)
         self.progress = Progress()
         self._at_end: Progress | None = None

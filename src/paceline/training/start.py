@@ -1,7 +1,8 @@
 """Starting a cohort's runs: what each begins from, and the bare base's losses."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,12 +10,18 @@ from numpy.typing import NDArray
 from paceline.config.study import Run, Study
 from paceline.errors import TrainingError
 from paceline.model.base import Base
+from paceline.model.initialization import takes_from_base
+from paceline.model.peft_config import as_stored, read_peft_config
 from paceline.runs.directory import RunDirectory
 from paceline.runs.losses import ExampleLosses
 from paceline.training.curriculum import order_key
 from paceline.training.heldout import held_out_losses
 from paceline.training.prepare import Prepared
 from paceline.training.run import TrainingRun
+
+# What must be the same in a run and in what it starts from; other targets show in the weights' names.
+_OF_A_RUN = ("base", "quantize", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")
+_OF_AN_ADAPTER = ("lora_r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
 
 
 def find_parent(run: Run, study: Study, folder: Path) -> Path | None:
@@ -35,14 +42,25 @@ def find_parent(run: Run, study: Study, folder: Path) -> Path | None:
                 f"run {run.name}: init_from {name!r} is neither a run of this study "
                 "nor a folder with an adapter"
             )
+        _check_parent(run, name, read_peft_config(adapter), _OF_AN_ADAPTER)
         return adapter
-    for field in ("base", "quantize", "lora_r", "target_modules"):
-        own, theirs = getattr(run.recipe, field), getattr(parent, field)
+    _check_parent(run, name, parent.model_dump() | as_stored(parent), (*_OF_A_RUN, *_OF_AN_ADAPTER))
+    return folder / name
+
+
+def _check_parent(run: Run, name: str, parent: Mapping[str, Any], fields: Sequence[str]) -> None:
+    """Refuses an adapter that the run would compute in another way than it was trained in."""
+    if takes_from_base(run.recipe.init_lora_weights):
+        raise TrainingError(
+            f"run {run.name}: init_lora_weights {run.recipe.init_lora_weights} and init_from are two starts; "
+            "give one of them"
+        )
+    for field in fields:
+        own, theirs = getattr(run.recipe, field), parent[field]
         if own != theirs:
             raise TrainingError(
                 f"run {run.name}: cannot start from {name}: {field} is {own!r} here and {theirs!r} there"
             )
-    return folder / name
 
 
 class RunStarter:

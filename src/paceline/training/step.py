@@ -15,6 +15,7 @@ from paceline.model.loss import segment_losses
 from paceline.training.distributed import DistributedContext
 from paceline.training.micro_batches import MicroBatch, pack_micro_batches
 from paceline.training.objective import StepLoss
+from paceline.training.optimizer import set_rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,5 +91,5 @@ def clip_and_step(
     """Clips the gradients to `max_grad_norm` (0: never) as torch does, then steps the optimizer at `lr`."""
     if max_grad_norm > 0:
         adapter.gradients.mul_(min(1.0, max_grad_norm / (grad_norm + 1e-6)))
-    optimizer.param_groups[0]["lr"] = lr
+    set_rate(optimizer, lr)
     optimizer.step()
