@@ -66,14 +66,14 @@ class Rule(Generic[Subject]):
         return inspect.getdoc(self.check) or ""
 
     def __call__(self, subject: Subject) -> Finding | None:
-        """What the rule finds. A rule that raises is reported as a note, so that the others still speak."""
+        """What the rule finds. A rule that raises is reported, so that the others still speak."""
         try:
             finding = self.check(subject)
             if not isinstance(finding, Finding | None):
                 raise TypeError(f"it returned a {type(finding).__name__}, not a Finding")
         except Exception as error:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            return Finding(severity="note", message=f"rule {self.name} failed: {reason}", rule=self.name)
+            return Finding(severity="warning", message=f"rule {self.name} failed: {reason}", rule=self.name)
         return None if finding is None else replace(finding, rule=self.name)
 
 

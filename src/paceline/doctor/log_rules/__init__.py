@@ -9,22 +9,24 @@ from paceline.doctor.log_rules.evaluation import (
     same_eval,
     stopped_while_falling,
 )
-from paceline.doctor.log_rules.figures import figures_missing, padding, slower_and_slower
+from paceline.doctor.log_rules.figures import figures_missing, lines_unread, padding, slower_and_slower
 from paceline.doctor.log_rules.gradient import large_gradient, zero_gradient
-from paceline.doctor.log_rules.loss import loss_above_start, loss_flat, loss_spikes, not_finite
-from paceline.doctor.log_rules.schedule import dead_learning_rate, low_coverage, tiny_batch
+from paceline.doctor.log_rules.loss import loss_above_start, loss_flat, loss_is_zero, loss_spikes, not_finite
+from paceline.doctor.log_rules.schedule import dead_learning_rate, endless_warmup, low_coverage, tiny_batch
 from paceline.doctor.logs.log import Log
 
 # A rule's place is its importance among findings of the same severity: causes come before their symptoms,
 # as the QLoRA post-mortem lists its own.
 log_rules: Rules[Log] = Rules(
     [
+        not_finite,
+        loss_is_zero,
+        zero_gradient,
         low_coverage,
         dead_learning_rate,
-        zero_gradient,
+        endless_warmup,
         tiny_batch,
         same_eval,
-        not_finite,
         loss_above_start,
         loss_spikes,
         loss_flat,
@@ -38,6 +40,7 @@ log_rules: Rules[Log] = Rules(
         slower_and_slower,
         padding,
         figures_missing,
+        lines_unread,
     ],
     group="paceline.log_rules",
 )

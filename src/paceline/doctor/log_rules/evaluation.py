@@ -48,7 +48,7 @@ def overfitting(log: Log) -> Finding | None:
         return None
     best = int(losses.argmin())
     best_step = log.eval_step[best]
-    rise = float(losses[-1] / losses[best] - 1)
+    rise = float(losses[-1] / losses[best] - 1) if losses[best] > 0 else 0.0
     if rise <= 0.02 or best == len(losses) - 1:
         return None
     known = np.isfinite(log.loss)

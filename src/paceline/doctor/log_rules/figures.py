@@ -74,3 +74,20 @@ def figures_missing(log: Log) -> Finding | None:
         evidence={"missing": missing},
         advice="log them; several rules need them",
     )
+
+
+def lines_unread(log: Log) -> Finding | None:
+    """Some lines seem to hold figures and could not be read: no finding knows what they say.
+
+    Computed: lines with a loss and a number that fit no known form. Over a tenth of all lines it is a warning.
+    Try: send the first such line with a report, so that it can be read.
+    Source: a log of which nothing is understood must never look like a healthy run.
+    """
+    if not log.unread:
+        return None
+    read = len(log) + len(log.eval_step)
+    return Finding(
+        severity="warning" if log.unread > 0.1 * (read + log.unread) else "note",
+        message=f"{log.unread:,} lines could not be read, {read:,} could; the first: {log.first_unread}",
+        evidence={"unread": log.unread, "read": read},
+    )

@@ -17,7 +17,7 @@ def zero_gradient(log: Log) -> Finding | None:
     between them. Rounding makes small norms, never zeros, so a single one is a warning; 20 in a row, or all
     of them, are an error.
     Try: check that the adapter is trainable and attached (`paceline check`) and that not all labels are
-    masked; use a base that is not quantized.
+    masked; where the base is quantized, try one that is not.
     Source: the QLoRA post-mortem; the teaching guide's first common issue.
     """
     zero = log.grad_norm == 0.0
@@ -33,7 +33,7 @@ def zero_gradient(log: Log) -> Finding | None:
         severity="error" if severe else "warning",
         message=f"the gradient norm was exactly 0.0 {where}",
         evidence={"lines": lines, "in_a_row": in_a_row},
-        fix={"quantize": "none"},
+        fix={"quantize": "none"} if log.quantize not in (None, "none") else {},
         advice="`paceline check` shows which modules the loss does not reach",
     )
 

@@ -28,6 +28,26 @@ def not_finite(log: Log) -> Finding | None:
     )
 
 
+def loss_is_zero(log: Log) -> Finding | None:
+    """The loss is exactly 0.0: nothing is supervised, or the weights are no longer numbers.
+
+    Computed: at least two logged lines of exactly 0.0; a mean over many tokens rounds to small numbers, never
+    to zero. Beside gradients that are not finite the weights are NaN, and what is logged is no loss.
+    Try: float32 or bfloat16 in place of fp16; a lower rate and clipping; `paceline check` for labels that
+    are all masked.
+    Source: the most reported sickness of LoRA logs (loss 0.0 with grad_norm nan).
+    """
+    zero = int((log.loss == 0.0).sum())
+    if zero < 2:
+        return None
+    return Finding(
+        severity="error",
+        message=f"the loss is exactly 0.0 on {zero} of {len(log)} logged lines",
+        evidence={"lines": zero},
+        advice="the weights may be NaN, or every label masked; no such adapter is of use",
+    )
+
+
 def loss_above_start(log: Log) -> Finding | None:
     """The loss is far above where it began: the run diverged.
 
@@ -38,9 +58,9 @@ def loss_above_start(log: Log) -> Finding | None:
     Source: measured on the cases.
     """
     losses = log.loss[np.isfinite(log.loss)]
-    if log.base_loss is not None and len(log.held_out):
+    if log.base_loss and len(log.held_out):
         factor, limit = float(log.held_out[-1] / log.base_loss), 1.2
-    elif len(losses) >= 8:
+    elif len(losses) >= 8 and losses[:3].min() > 0:
         factor, limit = float(losses[-3:].mean() / losses[:3].min()), 1.5
     else:
         return None
@@ -97,7 +117,7 @@ def loss_flat(log: Log) -> Finding | None:
     """
     known = np.isfinite(log.loss)
     steps, losses = log.step[known], log.loss[known]
-    if len(losses) < 10 or np.ptp(steps) == 0:
+    if len(losses) < 10 or np.ptp(steps) == 0 or (losses == 0.0).sum() >= 2:
         return None
     if log.base_loss is not None and len(log.held_out):
         flat, fall = log.nothing_learned, log.gain
@@ -116,8 +136,8 @@ def loss_flat(log: Log) -> Finding | None:
 def _without_trend(steps: Array, losses: Array, held_out: Array) -> tuple[bool, float]:
     """Whether training losses are flat, and the share by which they fell."""
     slope, _, low, high = stats.theilslopes(thin(losses), thin(steps))
-    level = float(np.median(losses[: max(3, len(losses) // 3)]))
+    level = float(np.median(losses[: max(3, len(losses) // 3)])) or 1.0
     fall = -float(slope) * float(np.ptp(steps)) / level
-    moved = len(held_out) >= 2 and bool(abs(held_out[-1] / held_out[0] - 1) > 0.002)
+    moved = len(held_out) >= 2 and bool(abs(held_out[-1] - held_out[0]) > 0.002 * abs(held_out[0]))
     trendless = bool(low <= 0 <= high) or len(held_out) >= 2
     return not moved and abs(fall) < 0.02 and trendless, fall

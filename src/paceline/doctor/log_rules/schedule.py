@@ -59,6 +59,27 @@ def dead_learning_rate(log: Log) -> Finding | None:
     )
 
 
+def endless_warmup(log: Log) -> Finding | None:
+    """The rate was still rising when the run ended: the warm-up is longer than the run.
+
+    Computed: over at least five logged lines to the end, the last rate is the highest, over 1.5 times the one
+    in the middle, and no line's rate is under the one before it.
+    Try: fewer warm-up steps; 3 to 10% of the run is usual.
+    Source: a schedule of 600 warm-up steps in a run of 60 learned a tenth of what it could.
+    """
+    rates = log.lr[np.isfinite(log.lr)]
+    if len(rates) < 5 or not log.ended or (np.diff(rates) < 0).any():
+        return None
+    if rates[-1] <= 1.5 * rates[len(rates) // 2]:
+        return None
+    return Finding(
+        severity="warning",
+        message=f"the learning rate was still rising at the end, at {rates[-1]:.1e}: the warm-up never ends",
+        evidence={"last_rate": float(rates[-1])},
+        fix={"warmup_ratio": 0.1, "warmup_steps": None},
+    )
+
+
 def tiny_batch(log: Log) -> Finding | None:
     """Batches of one or two examples in a run that learned nothing: noisy gradients, more so in 4 bits.
 
@@ -70,10 +91,11 @@ def tiny_batch(log: Log) -> Finding | None:
     """
     if log.batch_size is None or log.batch_size > 2 or not log.nothing_learned or not log.ended:
         return None
+    four_bit = log.quantize in ("nf4", "fp4")
     return Finding(
         severity="error",
         message=f"batches of {log.batch_size}, and the loss fell by only {log.gain:.2%}: "
-        "the gradients are too noisy, above all through a 4-bit base",
+        "the gradients are noisy" + (", the more so through a 4-bit base" if four_bit else ""),
         evidence={"batch_size": log.batch_size, "gain": round(log.gain, 5)},
-        fix={"batch_size": 2, "grad_accum": 16, "quantize": "int8"},
+        fix={"batch_size": 2, "grad_accum": 16, **({"quantize": "int8"} if four_bit else {})},
     )

@@ -31,7 +31,21 @@ def longest_run(flags: NDArray[np.bool_]) -> int:
     return longest
 
 
+# What LoRA is usually trained with lies between these; 2e-4 is where most begin.
+_LOWEST_RATE, _USUAL_RATE, _HIGHEST_RATE = 1e-5, 2e-4, 2e-3
+
+
 def rate_times(log: Log, factor: float) -> dict[str, Value]:
-    """The change of `lr` to a multiple of the log's peak; nothing where the log has no rate."""
+    """The change of `lr` to a multiple of the log's peak, within what is usual for LoRA.
+
+    Nothing where the log has no rate, or where a lower one could not be the cure.
+    """
     rates = log.lr[np.isfinite(log.lr)]
-    return {"lr": float(f"{rates.max() * factor:.2g}")} if len(rates) and rates.max() > 0 else {}
+    if not len(rates) or rates.max() <= 0:
+        return {}
+    peak = float(rates.max())
+    if factor < 1:
+        return {"lr": float(f"{peak * factor:.2g}")} if peak * factor >= _LOWEST_RATE else {}
+    if peak * factor < _LOWEST_RATE:
+        return {"lr": _USUAL_RATE}
+    return {"lr": float(f"{min(peak * factor, _HIGHEST_RATE):.2g}")} if peak < _HIGHEST_RATE else {}

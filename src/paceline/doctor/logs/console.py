@@ -1,49 +1,88 @@
-"""A trainer's console output: lines that hold a dict of figures, as transformers and TRL print them."""
+"""A trainer's console output or line-by-line log, whoever wrote it."""
 
 from __future__ import annotations
 
-import ast
-import re
+import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+from paceline.doctor.logs.entries import add_entry
+from paceline.doctor.logs.lines import entries, looks_like_figures
 from paceline.doctor.logs.log import Log, LogBuilder
-from paceline.doctor.logs.trainer_state import Entry, add_entry
 from paceline.errors import RunError
 
 # Progress bars write lines of any length; characters read of one at a time.
 _CHUNK = 100_000
-_DICT = re.compile(r"\{[^{}]*\}")
-_BARE_NUMBER = re.compile(r"(?<=[:\s])(-?(?:nan|inf))\b", re.IGNORECASE)
+_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
 def read_console(path: Path) -> Log:
-    """The figures printed into a console log, line by line; everything else is passed over.
+    """The figures in a log, line by line; other lines are passed over, those with a loss counted.
 
     Raises:
-        RunError: there are none.
+        RunError: not one line with figures could be read.
     """
     builder = LogBuilder()
-    with path.open(errors="replace") as file:
-        for entry in _dicts(file):
-            add_entry(builder, entry)
-    if builder.empty:
+    with open_text(path) as file:
+        for line in _lines(file):
+            read = [add_entry(builder, entry) for entry in entries(line)]
+            if not any(read) and looks_like_figures(line):
+                builder.add_unread(line)
+    return built(builder, path)
+
+
+def read_csv(path: Path) -> Log:
+    """The figures in a table with a column for each, as Lightning's CSV logger writes it.
+
+    Raises:
+        RunError: not one line with figures could be read.
+    """
+    builder = LogBuilder()
+    with open_text(path) as file:
+        try:
+            for row in csv.DictReader(file):
+                figures = {name: value for name, value in row.items() if name and value not in (None, "")}
+                if not add_entry(builder, figures) and any("loss" in name for name in figures):
+                    builder.add_unread(str(row))
+        except csv.Error as error:
+            raise RunError(f"{path}: cannot be read as CSV ({error})") from error
+    return built(builder, path)
+
+
+def built(builder: LogBuilder, path: Path, batch_size: int | None = None) -> Log:
+    """The log, where there is anything in it: no line is no all-clear.
+
+    Raises:
+        RunError: nothing could be read.
+    """
+    if not builder.empty:
+        return builder.build(batch_size)
+    if builder.unread:
         raise RunError(
-            f"{path}: no line with a dict of figures ({{'loss': …}}); "
-            "expected a trainer's console log or a trainer_state.json"
+            f"{path}: {builder.unread:,} lines seem to hold a loss, and none of them can be read; "
+            f"the first: {builder.first_unread}"
         )
-    return builder.build()
+    raise RunError(
+        f"{path}: no logged step and no evaluation in it; expected a trainer's console log, "
+        "its log file or a trainer_state.json"
+    )
 
 
-def _dicts(file: TextIO) -> Iterator[Entry]:
+def open_text(path: Path) -> TextIO:
+    """A text file in whatever encoding it has; what is no text in it becomes a replacement character.
+
+    Raises:
+        RunError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(2)
+        return path.open(encoding=_MARKS.get(start, "utf-8-sig"), errors="replace", newline=None)
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _lines(file: TextIO) -> Iterator[str]:
     while line := file.readline(_CHUNK):
-        for match in _DICT.finditer(line):
-            if "loss" not in match[0]:
-                continue
-            try:
-                entry = ast.literal_eval(_BARE_NUMBER.sub(r"'\1'", match[0]))
-            except (ValueError, SyntaxError):
-                continue
-            if isinstance(entry, dict):
-                yield entry
+        yield line

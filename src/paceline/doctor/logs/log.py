@@ -55,7 +55,9 @@ class Log:
 
     `base_loss` and `base_accuracy` are the untrained model's on the held-out examples, `norms` the last
     line's. `not_finite` are the steps whose figures were NaN or infinite in the log itself, `zero_gradient`
-    the steps at which the training step itself reported a gradient of zero, logged lines or not.
+    the steps at which the training step itself reported a gradient of zero, logged lines or not. `quantize`
+    says how the base was stored (None: not known). `unread` counts lines that seem to hold figures and could
+    not be read, `first_unread` is the first of them.
     """
 
     step: Array
@@ -77,6 +79,9 @@ class Log:
     zero_gradient: list[int] = field(default_factory=list)
     total_steps: int | None = None
     batch_size: int | None = None
+    quantize: str | None = None
+    unread: int = 0
+    first_unread: str = ""
 
     def __len__(self) -> int:
         return len(self.step)
@@ -94,10 +99,11 @@ class Log:
         third of the lines to that of the last third; 0 without any.
         """
         if self.base_loss is not None and len(self.held_out):
-            return float(1 - self.held_out[-1] / self.base_loss)
+            return float(1 - self.held_out[-1] / self.base_loss) if self.base_loss else 0.0
         losses = self.loss[np.isfinite(self.loss)]
         third = len(losses) // 3
-        return float(1 - losses[-third:].mean() / losses[:third].mean()) if third else 0.0
+        first = losses[:third].mean() if third else 0.0
+        return float(1 - losses[-third:].mean() / first) if first else 0.0
 
     @property
     def nothing_learned(self) -> bool:
@@ -121,6 +127,10 @@ class LogBuilder:
         self.not_finite: list[int] = []
         self.zero_gradient: list[int] = []
         self.total_steps: int | None = None
+        self.quantize: str | None = None
+        self.eval_name: str | None = None
+        self.unread = 0
+        self.first_unread = ""
         self._trained: list[TrainLine] = []
         self._evaluated: list[EvalLine] = []
         self._seen, self._stride = 0, 1
@@ -149,6 +159,11 @@ class LogBuilder:
         self._evaluated.append(line)
         del self._evaluated[:-_MOST_LINES]
 
+    def add_unread(self, line: str) -> None:
+        """Counts a line that seems to hold figures and could not be read."""
+        self.unread += 1
+        self.first_unread = self.first_unread or " ".join(line.split())[:120]
+
     def build(self, batch_size: int | None = None) -> Log:
         """The log so far."""
         trained, evaluated = self._trained, self._evaluated
@@ -172,6 +187,9 @@ class LogBuilder:
             zero_gradient=sorted(set(self.zero_gradient)),
             total_steps=self.total_steps,
             batch_size=batch_size,
+            quantize=self.quantize,
+            unread=self.unread,
+            first_unread=self.first_unread,
         )
 
 

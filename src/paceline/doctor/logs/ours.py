@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from paceline.config.load import load_recipe
 from paceline.doctor.logs.log import EvalLine, Log, LogBuilder, TrainLine
+from paceline.errors import RunError
 from paceline.runs.events import (
     EvalEvent,
     Event,
@@ -56,7 +58,10 @@ def log_of_events(events: Iterable[Event], batch_size: int | None) -> Log:
 def read_run(folder: Path) -> Log:
     """The log in a run directory; its recipe, if it is there, gives the batch size."""
     recipe = load_recipe(folder / "recipe.yaml") if (folder / "recipe.yaml").is_file() else None
-    return log_of_events(read_events(folder / "events.jsonl"), recipe.final_batch_size if recipe else None)
+    log = log_of_events(read_events(folder / "events.jsonl"), recipe.final_batch_size if recipe else None)
+    if not len(log) and not len(log.eval_step) and not log.not_finite and log.base_loss is None:
+        raise RunError(f"{folder / 'events.jsonl'}: no logged step and no evaluation in it")
+    return replace(log, quantize=recipe.quantize if recipe else None)
 
 
 def _train_line(event: TrainEvent) -> TrainLine:
