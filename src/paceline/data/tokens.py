@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -132,7 +132,8 @@ def load_tokens(data: Data, chat: Chat, loss_on: str = "assistant") -> TokenData
         ServiceError: the hub cannot be reached.
     """
     parts = choose_rows(data)
-    tables, dropped, bad, unused, formats = [], [], [], [], []
+    tables, dropped, unused, formats = [], [], [], []
+    bad: list[BadRow] = []
     for part in parts:
         row_format = recognise(part.rows.columns, part.origin.format, part.origin.source)
         table, facts = _tokenize(part, row_format, chat)
@@ -218,7 +219,7 @@ def _code_digest() -> bytes:
 
 
 def _encode_rows(
-    rows: list[tuple[int, Row]], chat: Chat, row_format: RowFormat, bad: list[tuple[int, str, str]]
+    rows: Sequence[tuple[int, Row]], chat: Chat, row_format: RowFormat, bad: list[tuple[int, str, str]]
 ) -> dict[str, list[Any]]:
     """The examples of numbered rows as columns; bad ones go to `bad` as (number, kind, reason)."""
     conversations, kept, tasks = [], [], []
@@ -237,10 +238,12 @@ def _encode_rows(
             reason = f"not readable as {row_format.name} ({type(error).__name__}: {error})"
             bad.append((number, f"not readable as {row_format.name}", reason))
     encoded = _encode(conversations, chat) if conversations else []
-    for number, example in zip(kept, encoded, strict=True):
+    made: list[tuple[Encoded, int, str]] = []
+    for example, number, task in zip(encoded, kept, tasks, strict=True):
         if isinstance(example, DataError):
             bad.append((number, "not rendered by the template", str(example)))
-    made = [entry for entry in zip(encoded, kept, tasks, strict=True) if not isinstance(entry[0], DataError)]
+        else:
+            made.append((example, number, task))
     examples = [example for example, _, _ in made]
     return {
         "input_ids": [e.ids for e in examples],

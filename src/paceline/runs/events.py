@@ -48,8 +48,7 @@ class DataFacts(BaseModel):
 
     `truncated` are longer than max_length, `answers_lost` have no supervised token before it, `removed`
     counts what each cleaning rule took out. `bad_rows` counts unusable rows by kind of fault, and
-    `bad_rows_file`
-    lists them; `unused_columns` are those that nothing was read from, `notes` what else is to
+    `bad_rows_file` lists them; `unused_columns` are those that nothing was read from, `notes` what else is to
     be said.
     """
 
