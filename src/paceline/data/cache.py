@@ -15,6 +15,8 @@ import datasets
 import pyarrow as pa
 from datasets import Dataset
 
+from paceline.errors import DataError
+
 Batches = Generator[pa.RecordBatch, None, dict[str, Any]]
 
 
@@ -83,6 +85,10 @@ def _store(table: Path, facts: Path, schema: pa.Schema, batches: Batches) -> dic
 def _drain(batches: Batches, writer: Any) -> dict[str, Any]:
     while True:
         try:
-            writer.write_batch(next(batches))
+            batch = next(batches)
         except StopIteration as end:
             return dict(end.value)
+        try:
+            writer.write_batch(batch)
+        except OSError as error:
+            raise DataError(f"the cache {cache_folder()} cannot be written: {error}; set HF_HOME") from error
