@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.config.data import Data
@@ -56,6 +56,7 @@ def test_without_a_total_as_many_rows_as_the_ratios_allow(dialogues: Any) -> Non
     }
 
 
+@settings(deadline=None)  # reads from the disk
 @given(st.integers(10, 200), st.floats(0.05, 0.45))
 def test_parts_sum_to_the_total_and_keep_their_ratio(dialogues: Any, n: Any, share: Any) -> None:
     given = (
