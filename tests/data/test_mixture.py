@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.config.data import Data
@@ -42,6 +42,13 @@ def test_the_shorthand_counts_as_the_original_script_did(dialogues: Any) -> None
     assert counts(source=dialogues, subset="both", sample_ratio=0.5) == {dialogues: 200}
 
 
+def test_fewer_reasoning_rows_than_asked_are_all_taken_and_told(dialogues: Any) -> None:
+    parts = choose_rows(Data(source=dialogues, subset="both", mix_reasoning_ratio=0.5, n=300))
+    assert [(len(part.picked), part.asked) for part in parts] == [(200, None), (100, 150)]
+    parts = choose_rows(Data(source=dialogues, subset="both", mix_reasoning_ratio=0.5, n=600))
+    assert [(len(part.picked), part.asked) for part in parts] == [(300, None), (100, 300)]
+
+
 def test_without_a_total_as_many_rows_as_the_ratios_allow(dialogues: Any) -> None:
     assert counts(source=dialogues, subset="both", mix_reasoning_ratio=0.5) == {
         "general": 100,
@@ -49,6 +56,7 @@ def test_without_a_total_as_many_rows_as_the_ratios_allow(dialogues: Any) -> Non
     }
 
 
+@settings(deadline=None)  # reads from the disk
 @given(st.integers(10, 200), st.floats(0.05, 0.45))
 def test_parts_sum_to_the_total_and_keep_their_ratio(dialogues: Any, n: Any, share: Any) -> None:
     given = (
@@ -80,7 +88,10 @@ def test_several_sources(dialogues: Any, sums: str) -> None:
     ("fields", "message"),
     [
         (
-            {"subset": "both", "mix_reasoning_ratio": 0.5, "n": 300},
+            {
+                "mix": ({"subset": "general", "ratio": 0.5}, {"subset": "reasoning", "ratio": 0.5}),
+                "n": 300,
+            },
             r"reasoning should give 150 rows \(50% of 300\), it has 100",
         ),
         ({"subset": "reasonin"}, "no subset 'reasonin', did you mean 'reasoning'"),

@@ -77,5 +77,5 @@ def test_a_row_that_cannot_be_read_is_numbered(tmp_path: Path, chat: Any) -> Non
     path.write_text(
         json.dumps({"prompt": "q", "completion": "a"}) + '\n{"prompt": "q", "completion": null}\n'
     )
-    with pytest.raises(DataError, match="row 2: column 'completion' is missing or null"):
+    with pytest.raises(DataError, match="line 2: column 'completion' is missing or null"):
         load_tokens(Data(source=str(path)), chat)

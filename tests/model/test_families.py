@@ -140,7 +140,7 @@ def test_a_family_trains_as_transformers_and_peft_do(family: str, recipe: MakeRe
     total = torch.zeros(())
     for ids, labels in _sequences():
         total = total + cross_entropy(peft(input_ids=ids[None]).logits[0], labels, reduction="sum")
-    total.backward()  # type: ignore[no-untyped-call]
+    total.backward()
     torch.testing.assert_close(loss, total.detach(), rtol=1e-6, atol=0)
     trained = {_short(name): p.grad for name, p in peft.named_parameters() if p.requires_grad}
     assert trained

@@ -20,6 +20,9 @@ class Source:
         source: hub data set id, file or folder.
         subset: only rows whose column `subset` says this; None: all.
         ratio: share of the mixture; 1 where there is no other part.
+        revision: branch, tag or commit of a hub data set.
+        stream_rows: stream the first so many rows from the hub; None: download it whole.
+        max_bad_rows: most rows that may be bad, a number or a share in percent.
     """
 
     source: str
@@ -28,6 +31,9 @@ class Source:
     format: Format = "auto"
     subset: str | None = None
     ratio: float = 1.0
+    revision: str | None = None
+    stream_rows: int | None = None
+    max_bad_rows: int | str = "5%"
 
     @property
     def label(self) -> str:
@@ -44,17 +50,36 @@ class MixtureComponent(Strict):
     split: str | None = Field(None, description="split of the source")
     format: Format | None = Field(None, description="format of the rows")
     subset: str | None = Field(None, description="only rows whose column `subset` says this")
+    revision: str | None = Field(None, description="branch, tag or commit of a hub data set")
 
     def source_within(self, whole: Source) -> Source:
         """This part, with what it leaves out taken from the data that it belongs to (except the subset)."""
-        return Source(
-            self.source or whole.source,
-            self.config or whole.config,
-            self.split or whole.split,
-            self.format or whole.format,
-            self.subset,
-            self.ratio,
+        return replace(
+            whole,
+            source=self.source or whole.source,
+            config=self.config or (whole.config if self.source is None else None),
+            split=self.split or whole.split,
+            format=self.format or whole.format,
+            subset=self.subset,
+            ratio=self.ratio,
+            revision=self.revision or (whole.revision if self.source is None else None),
         )
+
+
+def _share_or_count(value: Any) -> Any:
+    """A share as percent, such as 5% for 0.05; a whole number is a count."""
+    if isinstance(value, str) and not value.strip().endswith("%"):
+        value = float(value) if "." in value else int(value)
+    if isinstance(value, bool):
+        raise ValueError("a share such as 5%, or a number of rows")
+    if isinstance(value, int):
+        if value < 0:
+            raise ValueError("a share such as 5%, or a number of rows from 0")
+        return value
+    share = float(value.strip()[:-1]) if isinstance(value, str) else value * 100
+    if not 0 <= share < 100:
+        raise ValueError("a share from 0% and under 100%, or a number of rows")
+    return f"{share:g}%"
 
 
 def _zero_is_none(value: Any) -> Any:
@@ -88,7 +113,9 @@ class Clean(Strict):
 class Data(Strict):
     """Where the examples come from, how many are used, and which are held out."""
 
-    source: str = Field(description="hub data set id, or a JSONL, JSON, Parquet or CSV file or folder")
+    source: str = Field(
+        description="hub data set id, or a JSONL, JSON, Parquet, CSV or TSV file, folder or pattern"
+    )
     config: str | None = Field(None, description="configuration of a hub data set that has several")
     split: str = Field("train", description="split of the source")
     format: Format = Field("auto", description="format of the rows; auto: recognised from the columns")
@@ -103,6 +130,11 @@ class Data(Strict):
     mix: tuple[MixtureComponent, ...] | None = Field(
         None, min_length=1, description="parts of a mixture, with the share of each"
     )
+    revision: str | None = Field(None, description="branch, tag or commit of a hub data set")
+    stream: bool = Field(False, description="stream the first n rows from the hub, download no more")
+    max_bad_rows: Annotated[int | str, BeforeValidator(_share_or_count)] = Field(
+        "5%", description="most rows that may be unusable and dropped: a share such as 5%, or a number"
+    )
     clean: Clean | None = Field(None, description="what is removed before training")
     eval_ratio: float = Field(0.1, gt=0, lt=1, description="share of the distinct examples that is held out")
     seed: int = Field(
@@ -113,6 +145,8 @@ class Data(Strict):
     def _agree(self) -> "Data":
         if self.n is not None and self.sample_ratio is not None:
             raise ValueError("n and sample_ratio both say how many rows to use; give one of them")
+        if self.stream and self.n is None:
+            raise ValueError("stream needs n, the number of rows to stream")
         if self.mix_reasoning_ratio is not None and (self.mix is not None or self.subset != "both"):
             raise ValueError("mix_reasoning_ratio needs subset: both, and no mix beside it")
         if self.mix is not None:
@@ -125,7 +159,14 @@ class Data(Strict):
     def parts(self) -> tuple[Source, ...]:
         """The parts of the mixture, in order; a plain source is a mixture of one."""
         whole = Source(
-            self.source, self.config, self.split, self.format, None if self.subset == "both" else self.subset
+            self.source,
+            self.config,
+            self.split,
+            self.format,
+            None if self.subset == "both" else self.subset,
+            revision=self.revision,
+            stream_rows=self.n if self.stream else None,
+            max_bad_rows=self.max_bad_rows,
         )
         if self.mix_reasoning_ratio is not None:
             share = self.mix_reasoning_ratio

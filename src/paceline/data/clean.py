@@ -4,15 +4,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from rensa import RMinHash, RMinHashDeduplicator
 
 from paceline.config.data import Clean, Data
+from paceline.data.bad_rows import count_kinds
 from paceline.data.chat import Chat
+from paceline.data.rows import Rows
 from paceline.data.sources import load_rows
 from paceline.data.split import Split
-from paceline.data.tokens import TokenDataset, load_tokens
+from paceline.data.tokens import NO_ANSWER, TokenDataset, load_tokens
 from paceline.errors import DataError
 
 GRAM = 5
@@ -22,9 +23,7 @@ _BATCH = 2000
 OnProgress = Callable[[int], None]
 
 
-def clean_rows(
-    data: Data, rules: Clean, chat: Chat, on_progress: OnProgress
-) -> tuple[pa.Table, dict[str, int]]:
+def clean_rows(data: Data, rules: Clean, chat: Chat, on_progress: OnProgress) -> tuple[Rows, dict[str, int]]:
     """The rows of a plain source that the rules leave, in their order, and how many each rule removed.
 
     Raises:
@@ -36,9 +35,10 @@ def clean_rows(
     everything = np.argsort(dataset.column("row"))
     cleaned = clean(dataset, rules, Split(everything, everything[:0]), on_progress)
     kept = np.sort(dataset.column("row")[cleaned.split.train])
-    removed = {"no answer": len(dataset.dropped), **cleaned.removed}
+    unusable = count_kinds(row for row in dataset.bad if row.kind != NO_ANSWER)
+    removed = {"no answer": len(dataset.dropped), **unusable, **cleaned.removed}
     (source,) = data.parts()
-    return load_rows(source).select(kept).with_format("arrow")[:], {
+    return load_rows(source).select(kept), {
         rule: count for rule, count in removed.items() if "leak" not in rule
     }
 

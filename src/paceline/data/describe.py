@@ -6,8 +6,9 @@ from itertools import groupby
 
 import numpy as np
 
+from paceline.data.bad_rows import count_kinds
 from paceline.data.chat import Chat
-from paceline.data.tokens import TokenDataset
+from paceline.data.tokens import TokenDataset, write_bad_rows
 from paceline.errors import DataError
 
 LIMITS = (512, 1024, 2048)
@@ -21,6 +22,11 @@ class DataSummary:
         rows: examples.
         format: the row formats that were read.
         dropped: rows without an assistant's turn.
+        bad_rows: rows that could not be used, by kind of fault, those without a turn included.
+        first_bad: where the first of them stands, and its fault.
+        bad_rows_file: the file that lists them.
+        unused_columns: columns that nothing was read from.
+        notes: what else is to be said of the rows.
         tasks: examples of each task, the largest first.
         length: tokens of an example: p50, p95, p99, max.
         fits: share of the examples that fit a number of tokens.
@@ -34,6 +40,11 @@ class DataSummary:
     length: dict[str, int]
     fits: dict[int, float]
     example: list[tuple[str, bool]]
+    bad_rows: dict[str, int]
+    first_bad: str | None
+    bad_rows_file: str | None
+    unused_columns: list[str]
+    notes: list[str]
 
 
 def describe(dataset: TokenDataset, chat: Chat, example: int = 0) -> DataSummary:
@@ -56,6 +67,11 @@ def describe(dataset: TokenDataset, chat: Chat, example: int = 0) -> DataSummary
         },
         fits={limit: float((lengths <= limit).mean()) for limit in LIMITS},
         example=_supervised_runs(dataset, chat, example),
+        bad_rows=count_kinds(dataset.bad),
+        first_bad=f"{dataset.bad[0].where}: {dataset.bad[0].reason}" if dataset.bad else None,
+        bad_rows_file=str(listed) if (listed := write_bad_rows(dataset)) else None,
+        unused_columns=list(dataset.unused),
+        notes=list(dataset.notes),
     )
 
 

@@ -1,44 +1,59 @@
-"""Rows from a hub data set or from local files, through `datasets`."""
+"""Rows from a hub data set or from local files."""
 
-import json
+import hashlib
 from logging import CRITICAL
 from pathlib import Path
+from typing import Any
 
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 from datasets import Dataset
 
 from paceline import embedded
 from paceline.config.data import Source
-from paceline.errors import DataError, ServiceError, nearest
+from paceline.data.bad_rows import BadRow, refuse_too_many
+from paceline.data.cache import Batches, cached_table, file_digest
+from paceline.data.hub import hub_rows
+from paceline.data.paths import ENDINGS, ending, find_files, is_pattern
+from paceline.data.read_text import read_text_rows
+from paceline.data.rows import Rows
+from paceline.errors import DataError, nearest
 
-# By name, since they are those of whichever client the hub's library has: httpx, requests or its own.
-_NETWORK_ERRORS = {
-    "ConnectError",
-    "ConnectTimeout",
-    "ReadTimeout",
-    "OfflineModeIsEnabled",
-    "LocalEntryNotFoundError",
-}
-_READERS = {".jsonl": "json", ".json": "json", ".ndjson": "json", ".parquet": "parquet", ".csv": "csv"}
 EMBEDDED = {
     "embedded:rust": embedded.RUST,
     "embedded:twix": embedded.TWIX,
     "embedded:codeforces": embedded.CODEFORCES,
 }
+_TEXT_SCHEMA = pa.schema(
+    [("text", pa.large_string()), ("file", pa.int32()), ("line", pa.int64()), ("subset", pa.string())]
+)
+_BATCH = 1000
+# Part of every key: raised when the same file is read as something else than before.
+_READING = "1"
 
 
-def load_rows(source: Source) -> Dataset:
-    """All rows of the source's split, memory-mapped.
+def load_rows(source: Source) -> Rows:
+    """All rows of the source's split, memory-mapped; bad ones are left out, within the source's limit.
 
     Raises:
-        DataError: not there, not readable (with file and line where there is one), no such split, or empty.
+        DataError: not there, not readable (with file and line where there is one), no such split, empty, or
+            too many bad rows.
         ServiceError: the hub cannot be reached.
     """
     datasets.disable_progress_bars()
     # its error log holds a traceback; what it raises is told in one line
     datasets.logging.set_verbosity(CRITICAL)
     path = _path(source)
-    rows = _local(path, source.split) if path.exists() else _hub(source)
+    if path.is_dir() and ((path / "state.json").exists() or (path / "dataset_dict.json").exists()):
+        rows = _saved(path, source)
+    elif path.exists() or is_pattern(source.source):
+        rows = _files(source, path)
+    else:
+        check_source(source)
+        table = hub_rows(source)
+        rows = Rows(table, table._fingerprint, tuple(table.column_names))
+    refuse_too_many(source.source, rows.bad, len(rows) + len(rows.bad), source.max_bad_rows)
     if len(rows) == 0:
         raise DataError(f"data {source.source!r}: split {source.split!r} has no rows")
     return rows
@@ -48,99 +63,106 @@ def check_source(source: Source) -> None:
     """Refuses what can only be a file and is not there; reads nothing and asks no hub.
 
     Raises:
-        DataError: no such file or folder.
+        DataError: no such file or folder; a field that only a hub data set has.
     """
-    looks_local = (
-        source.source.startswith((".", "/", "~", "embedded:")) or Path(source.source).suffix in _READERS
-    )
-    if looks_local and not _path(source).exists():
-        raise DataError(
-            f"data {source.source!r}: no such file or folder"
-            if not source.source.startswith("embedded:")
-            else f"data {source.source!r}: no such sample{nearest(source.source, EMBEDDED)}"
-        )
+    path = _path(source)
+    if path.exists():
+        hub_only = {"config": source.config, "revision": source.revision, "stream": source.stream_rows}
+        if given := next((name for name, value in hub_only.items() if value is not None), None):
+            raise DataError(
+                f"data {source.source!r}: data.{given} is for hub data sets, and this is a local file"
+            )
+        return
+    if source.source.startswith("embedded:"):
+        raise DataError(f"data {source.source!r}: no such sample{nearest(source.source, EMBEDDED)}")
+    if is_pattern(source.source):
+        find_files(source.source, path, source.split)
+    elif source.source.startswith((".", "/", "~")) or ending(source.source) in ENDINGS:
+        raise DataError(f"data {source.source!r}: no such file or folder")
 
 
 def _path(source: Source) -> Path:
-    return EMBEDDED.get(source.source, Path(source.source))
+    return EMBEDDED.get(source.source, Path(source.source).expanduser())
 
 
-def _local(path: Path, split: str) -> Dataset:
-    files = sorted(p for p in path.rglob("*") if p.suffix in _READERS) if path.is_dir() else [path]
-    if not files:
-        raise DataError(f"data {path}: no {', '.join(_READERS)} file in this folder")
-    if path.is_dir() and (named := [p for p in files if p.stem.split("-")[0] == split]):
-        files = named
-    suffixes = {p.suffix for p in files}
-    if len(suffixes) > 1 or not suffixes <= set(_READERS):
-        raise DataError(
-            f"data {path}: files of type {', '.join(sorted(suffixes))}; expected one of {', '.join(_READERS)}"
-        )
+def _files(source: Source, path: Path) -> Rows:
+    files = find_files(source.source, path, source.split)
     for file in files:
         if file.stat().st_size == 0:
             raise DataError(f"data {file}: the file is empty")
+    kind = ending(files[0])
     try:
-        reader = _READERS[suffixes.pop()]
-        # without a batch size a Parquet file of one row group is read at once
-        batches = {"batch_size": 1000} if reader == "parquet" else {}
-        return datasets.load_dataset(reader, data_files=[str(p) for p in files], split="train", **batches)
-    except Exception as error:
-        for file in files:
-            _explain_json(file)
-        cause = error.__cause__ or error
-        raise DataError(f"data {path}: cannot be read: {str(cause).splitlines()[0]}") from error
+        contents = [file_digest(file) for file in files]
+    except OSError as error:
+        raise DataError(f"data {source.source!r}: cannot be read ({error.strerror})") from error
+    key = hashlib.sha256("\n".join([_READING, kind, *contents]).encode()).hexdigest()
+    if kind == ".parquet":
+        table = _parquet(files, key)
+        return Rows(table, key, tuple(table.column_names))
+    table, facts = cached_table(key, lambda: _TEXT_SCHEMA, lambda: _text_batches(files))
+    bad = [BadRow(f"{files[file]} line {line}", kind, reason) for file, line, kind, reason in facts["bad"]]
+    return Rows(table, key, tuple(facts["columns"]), tuple(map(str, files)), tuple(bad))
 
 
-def _explain_json(file: Path) -> None:
-    """Finds the line that a JSON reader stumbled over."""
-    if _READERS.get(file.suffix) != "json":
-        return
-    text = file.read_text(errors="replace")
-    if text.lstrip().startswith("["):
-        try:
-            json.loads(text)
-        except json.JSONDecodeError as error:
-            raise DataError(f"data {file} line {error.lineno}: broken JSON ({error.msg})") from error
-        return
-    for number, line in enumerate(text.splitlines(), 1):
-        try:
-            fine = not line.strip() or isinstance(json.loads(line), dict)
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"data {file} line {number}: broken JSON ({error.msg} at column {error.colno})"
-            ) from error
-        if not fine:
-            raise DataError(f"data {file} line {number}: expected an object with the row's fields")
+def _text_batches(files: list[Path]) -> Batches:
+    """Rows as JSON text, in batches; the facts are the columns and the bad rows."""
+    columns: dict[str, None] = {}
+    bad: list[tuple[int, int, str, str]] = []
+    batch: list[dict[str, Any]] = []
+    for number, file in enumerate(files):
+        for row in read_text_rows(file):
+            if row.fields is None:
+                bad.append((number, row.line, row.kind, row.reason))
+                continue
+            columns.update(dict.fromkeys(row.fields))
+            subset = row.fields.get("subset")
+            batch.append(
+                {
+                    "text": row.text,
+                    "file": number,
+                    "line": row.line,
+                    "subset": subset if isinstance(subset, str) else None,
+                }
+            )
+            if len(batch) == _BATCH:
+                yield pa.RecordBatch.from_pylist(batch, _TEXT_SCHEMA)
+                batch = []
+    yield pa.RecordBatch.from_pylist(batch, _TEXT_SCHEMA)
+    return {"columns": list(columns), "bad": bad}
 
 
-def _hub(source: Source) -> Dataset:
-    check_source(source)
+def _parquet(files: list[Path], key: str) -> Dataset:
     try:
-        return datasets.load_dataset(source.source, source.config, split=source.split)
-    except ValueError as error:
-        if "split" in str(error):
-            known = datasets.get_dataset_split_names(source.source, source.config)
+        schemas = [pq.read_schema(file) for file in files]
+        for file, schema in zip(files, schemas, strict=True):
+            if not schema.equals(schemas[0]):
+                raise DataError(f"data {file}: its columns or their types are not those of {files[0]}")
+        return cached_table(key, lambda: schemas[0], lambda: _parquet_batches(files, schemas[0]))[0]
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"data {files[0]}: cannot be read: {str(error).splitlines()[0]}") from error
+
+
+def _parquet_batches(files: list[Path], schema: pa.Schema) -> Batches:
+    for file in files:
+        # without a batch size a file of one row group is read at once
+        for batch in pq.ParquetFile(file).iter_batches(_BATCH):
+            yield batch.cast(schema)
+    return {}
+
+
+def _saved(path: Path, source: Source) -> Rows:
+    """A folder that `Dataset.save_to_disk` wrote."""
+    try:
+        saved = datasets.load_from_disk(str(path))
+    except Exception as error:  # the library raises many kinds
+        raise DataError(f"data {path}: cannot be read: {(str(error).splitlines() or [''])[0]}") from error
+    if isinstance(saved, datasets.DatasetDict):
+        if source.split not in saved:
             raise DataError(
-                f"data {source.source!r}: no split {source.split!r}{nearest(source.split, known)}; "
-                f"there are {', '.join(known)}"
-            ) from error
-        raise DataError(f"data {source.source!r}: {str(error).splitlines()[0]}") from error
-    except Exception as error:  # the hub's client raises many kinds, for the network and for the id alike
-        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-        if _unreachable(error):
-            raise ServiceError(
-                f"data {source.source!r}: no such file here, and the hub cannot be reached ({reason})"
-            ) from error
-        raise DataError(
-            f"data {source.source!r}: neither a local file nor a data set that the hub gives ({reason})"
-        ) from error
-
-
-def _unreachable(error: BaseException) -> bool:
-    """Whether a connection failed, by any of the errors that led to this one."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ConnectionError | TimeoutError) or type(cause).__name__ in _NETWORK_ERRORS:
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
+                f"data {path}: no split {source.split!r}{nearest(source.split, saved)}; "
+                f"there are {', '.join(saved)}"
+            )
+        saved, path = saved[source.split], path / source.split
+    files = sorted(file for file in path.iterdir() if file.is_file())
+    key = hashlib.sha256("".join(map(file_digest, files)).encode()).hexdigest()
+    return Rows(saved, key, tuple(saved.column_names))

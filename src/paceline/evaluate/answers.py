@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from paceline.data.formats import ROLES, Messages, Row
+from paceline.data.read_text import read_text_rows
+from paceline.data.text import text_of
 from paceline.errors import EvaluationError, RunError
 from paceline.evaluate.adapters import AdapterSet
 from paceline.evaluate.generate import Request, Sampling
@@ -35,16 +36,13 @@ def read_prompts(path: Path) -> list[Prompt]:
     if not path.is_file():
         raise EvaluationError(f"{path}: no such file")
     prompts: list[Prompt] = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise EvaluationError(f"{path} line {number}: broken JSON ({error.msg})") from error
-        if not isinstance(row, dict):
-            raise EvaluationError(f"{path} line {number}: expected an object with `prompt` or `messages`")
-        prompts.append(Prompt(str(row.get("id", number)), _messages(row, f"{path} line {number}")))
+    for row in read_text_rows(path):
+        if row.fields is None:
+            raise EvaluationError(f"{path} line {row.line}: {row.reason}")
+        where = f"{path} line {row.line}"
+        prompts.append(
+            Prompt(text_of(row.fields.get("id", row.line), f"{where}: id"), _messages(row.fields, where))
+        )
     counts = Counter(prompt.id for prompt in prompts)
     if twice := next((name for name, count in counts.items() if count > 1), None):
         raise EvaluationError(f"{path}: id {twice!r} is used twice")
@@ -65,7 +63,10 @@ def _messages(row: Row, where: str) -> Messages:
         )
     while turns and turns[-1]["role"] == "assistant":
         turns = turns[:-1]  # a training row: its answer is what is asked for
-    return [{"role": str(turn["role"]), "content": str(turn["content"])} for turn in turns]
+    return [
+        {"role": str(turn["role"]), "content": text_of(turn.get("content"), f"{where}: the text of a turn")}
+        for turn in turns
+    ]
 
 
 class ChatBackend(Protocol):

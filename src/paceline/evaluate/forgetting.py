@@ -38,7 +38,7 @@ class ForgettingEvaluation:
     def check(self, settings: ForgettingEval) -> None:
         """The rows can be loaded, and their format is known."""
         (source,) = _data(settings).parts()
-        recognise(load_rows(source).column_names, source.format, source.source)
+        recognise(load_rows(source).columns, source.format, source.source)
 
     def evaluate(self, settings: ForgettingEval, group: EvaluationGroup) -> ForgettingSummary:
         """Measures every run of the group."""

@@ -45,11 +45,11 @@ def base_digest(name: str) -> BaseDigest:
 
 
 def adapter_digest(adapter: Adapter | None) -> str:
-    """Hex over an adapter's weights, its modules and its scale; that of no adapter is empty."""
+    """Hex over an adapter's weights, its modules and their scales; that of no adapter is empty."""
     if adapter is None:
         return ""
     content = hashlib.sha256(adapter.parameters.detach().cpu().numpy().tobytes())
-    content.update(json.dumps([adapter.names, adapter.rank, adapter.scale]).encode())
+    content.update(json.dumps([adapter.names, adapter.rank, adapter.scales]).encode())
     return content.hexdigest()[:DIGITS]
 
 

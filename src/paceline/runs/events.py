@@ -47,7 +47,9 @@ class DataFacts(BaseModel):
     """What a run's data came to. Counts are of examples; `mixture` and `train_mixture` count them by source.
 
     `truncated` are longer than max_length, `answers_lost` have no supervised token before it, `removed`
-    counts what each cleaning rule took out.
+    counts what each cleaning rule took out. `bad_rows` counts unusable rows by kind of fault, and
+    `bad_rows_file` lists them; `unused_columns` are those that nothing was read from, `notes` what else is to
+    be said.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,6 +64,10 @@ class DataFacts(BaseModel):
     eval: int
     train_mixture: dict[str, int] = {}
     removed: dict[str, int] = {}
+    bad_rows: dict[str, int] = {}
+    bad_rows_file: str | None = None
+    unused_columns: list[str] = []
+    notes: list[str] = []
 
 
 class StartEvent(_Event, DataFacts):

@@ -8,11 +8,12 @@ import numpy as np
 
 from paceline.config.data import Data
 from paceline.config.recipe import Recipe
+from paceline.data.bad_rows import count_kinds
 from paceline.data.chat import Chat, load_tokenizer
 from paceline.data.clean import clean
 from paceline.data.phases import choose_tasks
 from paceline.data.split import Split, split
-from paceline.data.tokens import TokenDataset, load_tokens
+from paceline.data.tokens import TokenDataset, load_tokens, write_bad_rows
 from paceline.errors import DataError
 from paceline.model.quantization import BaseFormat
 from paceline.runs.events import DataFacts, TokenLengths
@@ -54,10 +55,13 @@ class Prepared:
         counts = {
             f"cut to {self.recipe.max_length} tokens": facts.truncated,
             "lose their whole answer": facts.answers_lost,
-            "without an answer dropped": facts.dropped_no_assistant,
         }
         clauses += [f"{count:,} {what}" for what, count in counts.items() if count]
         clauses += [f"{count:,} removed: {rule}" for rule, count in facts.removed.items() if count]
+        clauses += [f"{count:,} rows {kind} dropped" for kind, count in facts.bad_rows.items()]
+        clauses += [f"listed in {facts.bad_rows_file}"] if facts.bad_rows_file else []
+        clauses += facts.notes
+        clauses += [f"columns not used: {', '.join(facts.unused_columns)}"] if facts.unused_columns else []
         return "data: " + "; ".join(clauses)
 
 
@@ -136,6 +140,10 @@ def _facts(recipe: Recipe, dataset: TokenDataset, parts: Split, removed: dict[st
         eval=len(parts.eval),
         train_mixture=_mixture(dataset, parts.train),
         removed=removed,
+        bad_rows=count_kinds(dataset.bad),
+        bad_rows_file=str(listed) if (listed := write_bad_rows(dataset)) else None,
+        unused_columns=list(dataset.unused),
+        notes=list(dataset.notes),
     )
 
 

@@ -1,13 +1,17 @@
 """A prompt and its completion, each a text or a list of messages, as TRL has them."""
 
-from paceline.data.formats.row_format import Messages, Row, RowFormat, message, required
+from paceline.data.formats.row_format import Messages, Row, RowFormat, list_of_turns, message, required
 
 
 def _messages(row: Row) -> Messages:
-    prompt, completion = required(row, "prompt"), required(row, "completion")
-    before = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-    after = [{"role": "assistant", "content": completion}] if isinstance(completion, str) else completion
-    return [message(turn.get("role"), turn.get("content")) for turn in [*before, *after]]
+    return [*_turns(row, "prompt", "user"), *_turns(row, "completion", "assistant")]
+
+
+def _turns(row: Row, column: str, role: str) -> Messages:
+    """A list is turns, all else the text of one."""
+    if isinstance(required(row, column), list):
+        return [message(turn.get("role"), turn.get("content")) for turn in list_of_turns(row, column)]
+    return [message(role, row[column])]
 
 
 FORMAT = RowFormat("prompt-completion", ("prompt", "completion"), _messages)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from paceline.config.fields import Fields
+from paceline.data.text import text_of
 from paceline.errors import DataError
 
 Messages = list[dict[str, str]]
@@ -55,4 +56,4 @@ def message(role: Any, content: Any) -> dict[str, str]:
     """One turn; DataError for a role that no chat template knows."""
     if role not in ROLES:
         raise DataError(f"unknown role {role!r}; known: {', '.join(sorted(ROLES))}")
-    return {"role": str(role), "content": "" if content is None else str(content)}
+    return {"role": str(role), "content": "" if content is None else text_of(content, "the text of a turn")}
