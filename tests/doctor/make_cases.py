@@ -198,7 +198,7 @@ def stage(faults: dict[str, str]) -> None:
 def odd_data(folder: Path) -> dict[str, str]:
     """Rows of which a few have noise for an answer."""
     rng = random.Random(0)
-    rows = load_rows(Source(source="embedded:rust")).select(range(120)).to_list()
+    rows = load_rows(Source(source="embedded:rust")).select(np.arange(120)).to_list()
     alphabet = [chr(c) for c in range(0x4E00, 0x9000)]
     paths = {}
     for name, share in (("POISON", 0.03),):

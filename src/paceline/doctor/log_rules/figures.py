@@ -79,7 +79,7 @@ def figures_missing(log: Log) -> Finding | None:
 def lines_unread(log: Log) -> Finding | None:
     """Some lines seem to hold figures and could not be read: no finding knows what they say.
 
-    Computed: lines with a loss and a number that fit no known form. Over a tenth of all lines it is a warning.
+    Computed: lines with a loss and a number that fit no known form. Over a tenth of all is a warning.
     Try: send the first such line with a report, so that it can be read.
     Source: a log of which nothing is understood must never look like a healthy run.
     """
