@@ -62,7 +62,7 @@ def test_a_model_that_is_refused_is_left_as_it_came(model: Any, monkeypatch: pyt
     def refuse(base: Base) -> NoReturn:
         raise ModelError("not this one")
 
-    monkeypatch.setattr("paceline.model.base._check_head", refuse)
+    monkeypatch.setattr("paceline.model.base.probe", refuse)
     with pytest.raises(ModelError):
         wrap_model(model, "tiny")
     assert forwards(model) == {}
