@@ -43,6 +43,10 @@ _ONLY: dict[str, tuple[Any, ...]] = {
 _MAX_RANK = 8192
 
 
+# The part of a name that says that a linear belongs to the text tower of a model with several.
+_TEXT_TOWER = ".language_model."
+
+
 def write_peft_config(folder: Path, recipe: Recipe, names: Sequence[str]) -> None:
     """Writes the file as PEFT does; `names` are the adapted linears'.
 
@@ -52,6 +56,8 @@ def write_peft_config(folder: Path, recipe: Recipe, names: Sequence[str]) -> Non
     targets = recipe.target_modules
     if isinstance(targets, str) and targets.lower() == ALL_LINEAR:
         targets = sorted({name.rsplit(".", 1)[-1] for name in names})  # not every reader knows the word
+    if any(_TEXT_TOWER in name for name in names):
+        targets = list(names)  # by its last part a name would be matched in the other towers too
     config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
