@@ -20,6 +20,7 @@ class Source:
         source: hub data set id, file or folder.
         subset: only rows whose column `subset` says this; None: all.
         ratio: share of the mixture; 1 where there is no other part.
+        columns: (what the format calls a column, what the rows call it), for those that differ.
     """
 
     source: str
@@ -28,6 +29,7 @@ class Source:
     format: Format = "auto"
     subset: str | None = None
     ratio: float = 1.0
+    columns: tuple[tuple[str, str], ...] = ()
 
     @property
     def label(self) -> str:
@@ -44,6 +46,7 @@ class MixtureComponent(Strict):
     split: str | None = Field(None, description="split of the source")
     format: Format | None = Field(None, description="format of the rows")
     subset: str | None = Field(None, description="only rows whose column `subset` says this")
+    columns: dict[str, str] | None = Field(None, description="{column of the format: column of the rows}")
 
     def source_within(self, whole: Source) -> Source:
         """This part, with what it leaves out taken from the data that it belongs to (except the subset)."""
@@ -54,6 +57,7 @@ class MixtureComponent(Strict):
             self.format or whole.format,
             self.subset,
             self.ratio,
+            whole.columns if self.columns is None else tuple(self.columns.items()),
         )
 
 
@@ -92,6 +96,17 @@ class Data(Strict):
     config: str | None = Field(None, description="configuration of a hub data set that has several")
     split: str = Field("train", description="split of the source")
     format: Format = Field("auto", description="format of the rows; auto: recognised from the columns")
+    columns: dict[str, str] | None = Field(
+        None, description="columns under other names: {prompt: q, completion: a}"
+    )
+    thinking: Literal["every", "last", "none"] = Field(
+        "every",
+        description="where a template drops earlier thoughts: an example for every answer, or the last answer "
+        "alone; none: learn to answer without a thought",
+    )
+    chat_template: str | None = Field(
+        None, description="chat template in place of the base's: a file, or chatml"
+    )
     subset: str | None = Field(None, description="only rows whose column `subset` says this; both: all")
     n: int | None = Field(None, gt=0, description="rows to use, train and eval together; default: all")
     sample_ratio: float | None = Field(
@@ -125,7 +140,12 @@ class Data(Strict):
     def parts(self) -> tuple[Source, ...]:
         """The parts of the mixture, in order; a plain source is a mixture of one."""
         whole = Source(
-            self.source, self.config, self.split, self.format, None if self.subset == "both" else self.subset
+            self.source,
+            self.config,
+            self.split,
+            self.format,
+            None if self.subset == "both" else self.subset,
+            columns=tuple((self.columns or {}).items()),
         )
         if self.mix_reasoning_ratio is not None:
             share = self.mix_reasoning_ratio

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 
 from paceline.config.data import Data
 from paceline.data.chat import Chat
-from paceline.data.formats import RowFormat, find_format, recognise
+from paceline.data.encoding import EncodedRow, encode
+from paceline.data.formats import RowFormat, find_format, read_row, recognise, renamed
 from paceline.data.mixture import SampledSource, choose_rows
+from paceline.data.supervision import Thinking
 from paceline.errors import DataError
 from paceline.version import __version__
 
@@ -29,6 +31,10 @@ _FEATURES = Features(
         "digest": Value("int64"),
         "first": Value("int64"),
         "answer": Value("int64"),
+        "group": Value("int64"),
+        "kind": Value("string"),
+        "notes": List(Value("string")),
+        "removed": Value("int64"),
     }
 )
 
@@ -46,10 +52,15 @@ class TokenDataset:
         digest     64-bit hash of the ids
         first      index of the assistant's first token
         answer     number of the assistant's tokens
+        group      64-bit hash of all examples of the row: they stay on one side of the split
+        kind       what the row holds: plain, text, multi-turn, thinking, tools
+        notes      what is to be said about the row; with its first example
+        removed    characters of the assistant's text that the template does not write; with its first example
 
     `parts` (examples,) says of which part of the mixture each example is, `counts` how many rows each part
     gave. `dropped` are rows without an assistant's turn. `format` names the row formats that were read.
-    `loss_on` says which tokens are supervised: the assistant's, or all.
+    `loss_on` says which tokens are supervised: the assistant's, or all. `notes` are sentences about rows that
+    were not read as a person may expect, with their share.
     """
 
     table: Dataset
@@ -59,6 +70,7 @@ class TokenDataset:
     dropped: list[int]
     format: str
     loss_on: str = "assistant"
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.table)
@@ -74,7 +86,7 @@ class TokenDataset:
         return self.table.select_columns(["input_ids", "mask"]).with_format("numpy")
 
     def column(self, name: str) -> NDArray[Any]:
-        """One of the small columns (row, task, digest, first, answer) as an array (examples,)."""
+        """One of the small columns (row, task, digest, group, kind, …) as an array (examples,)."""
         return np.asarray(self.table.data.column(name).to_numpy())
 
     @cached_property
@@ -112,8 +124,11 @@ def load_tokens(data: Data, chat: Chat, loss_on: str = "assistant") -> TokenData
     parts = choose_rows(data)
     tables, dropped, formats = [], [], []
     for part in parts:
-        row_format = recognise(part.rows.column_names, part.origin.format, part.origin.source)
-        table = _tokenize(part, row_format, data.seed, chat)
+        source, names = part.origin.source, dict(part.origin.columns)
+        row_format = recognise(renamed(part.rows.column_names, names, source), part.origin.format, source)
+        if row_format.name != "text":
+            chat.require_template()
+        table = _tokenize(part, row_format, data, chat)
         dropped += np.setdiff1d(part.picked, table.data.column("row").to_numpy()).tolist()
         tables.append(table)
         formats.append(row_format.name)
@@ -123,14 +138,34 @@ def load_tokens(data: Data, chat: Chat, loss_on: str = "assistant") -> TokenData
             f"data {data.source!r}: {len(dropped)} of {picked} conversations have no assistant turn to learn "
             f"from (first: row {dropped[0] + 1}); at most {MAX_DROPPED:.0%} are dropped without an error"
         )
+    table = concatenate_datasets(tables) if len(tables) > 1 else tables[0]
     return TokenDataset(
-        table=concatenate_datasets(tables) if len(tables) > 1 else tables[0],
+        table=table,
         parts=np.repeat(np.arange(len(parts)), [len(table) for table in tables]),
         sources=[f"{part.origin.source}:{part.origin.split}" for part in parts],
         counts=_counts(parts),
         dropped=dropped,
         format=", ".join(dict.fromkeys(formats)),
         loss_on=loss_on,
+        notes=_notes(table, data, picked),
+    )
+
+
+def _notes(table: Dataset, data: Data, picked: int) -> tuple[str, ...]:
+    """What is to be said about rows, each with how many it is true of and the first of them."""
+    columns = table.data
+    rows, removed = columns.column("row").to_pylist(), columns.column("removed").to_numpy()
+    found: dict[str, list[int]] = {}
+    for row, notes in zip(rows, columns.column("notes").to_pylist(), strict=True):
+        for note in notes:
+            found.setdefault(note, []).append(row)
+    if removed.any():
+        note = f"the chat template removes {removed.sum():,} characters of the assistant's text"
+        found[note] = [rows[place] for place in np.flatnonzero(removed)]
+    return tuple(
+        f"{note}: {len(where):,} of {picked:,} rows ({len(where) / picked:.1%}), first row {min(where) + 1} "
+        f"of {data.source}"
+        for note, where in found.items()
     )
 
 
@@ -143,7 +178,7 @@ def _counts(parts: list[SampledSource]) -> dict[str, int]:
     }
 
 
-def _tokenize(part: SampledSource, row_format: RowFormat, seed: int, chat: Chat) -> Dataset:
+def _tokenize(part: SampledSource, row_format: RowFormat, data: Data, chat: Chat) -> Dataset:
     if len(part.picked) > 5000 and sys.stderr.isatty():
         enable_progress_bars()
     # one process: the tokenizer itself works in threads, and a worker would cost as much memory as all the
@@ -153,6 +188,8 @@ def _tokenize(part: SampledSource, row_format: RowFormat, seed: int, chat: Chat)
         fn_kwargs={
             "chat": chat,
             "format_name": row_format.name,
+            "names": dict(part.origin.columns),
+            "thinking": data.thinking,
             "source": part.origin.source,
             "indices_in_source": part.picked,
         },
@@ -162,14 +199,24 @@ def _tokenize(part: SampledSource, row_format: RowFormat, seed: int, chat: Chat)
         desc="tokenizing",
         remove_columns=part.rows.column_names,
         features=_FEATURES,
-        new_fingerprint=_fingerprint(part, row_format.name, seed, chat),
+        new_fingerprint=_fingerprint(part, row_format.name, data, chat),
     )
 
 
-def _fingerprint(part: SampledSource, format_name: str, seed: int, chat: Chat) -> str:
+def _fingerprint(part: SampledSource, format_name: str, data: Data, chat: Chat) -> str:
     tokenizer = chat.tokenizer.backend_tokenizer.to_str() + str(chat.tokenizer.chat_template)
     sample = json.dumps(
-        [__version__, part.rows._fingerprint, part.origin.subset, len(part.picked), seed, format_name]
+        [
+            __version__,
+            sorted(_FEATURES),
+            part.rows._fingerprint,
+            part.origin.subset,
+            len(part.picked),
+            data.seed,
+            format_name,
+            part.origin.columns,
+            data.thinking,
+        ]
     )
     return hashlib.sha256((sample + tokenizer).encode()).hexdigest()[:32]
 
@@ -179,6 +226,8 @@ def _encode_rows(
     indices: list[int],
     chat: Chat,
     format_name: str,
+    names: dict[str, str],
+    thinking: Thinking,
     source: str,
     indices_in_source: NDArray[np.int64],
 ) -> dict[str, list[Any]]:
@@ -188,11 +237,7 @@ def _encode_rows(
         row = {name: values[offset] for name, values in batch.items()}
         number = int(indices_in_source[index])
         try:
-            messages = row_format.messages(row)
-            if any(m["role"] == "assistant" and m["content"].strip() for m in messages):
-                conversations.append(messages)
-                kept.append(number)
-                tasks.append(row_format.task(row))
+            conversation, task = read_row(row_format, row, names)
         except DataError as error:
             raise DataError(f"data {source!r} row {number + 1}: {error}") from error
         except (KeyError, TypeError, AttributeError) as error:
@@ -200,16 +245,38 @@ def _encode_rows(
                 f"data {source!r} row {number + 1}: not readable as {format_name} "
                 f"({type(error).__name__}: {error})"
             ) from error
-    encoded = chat.encode(conversations) if conversations else []
-    return {
-        "input_ids": [e.ids for e in encoded],
-        "mask": [e.mask for e in encoded],
-        "row": kept,
-        "task": tasks,
-        "digest": [
-            int.from_bytes(hashlib.blake2b(e.ids.tobytes(), digest_size=8).digest(), "big", signed=True)
-            for e in encoded
-        ],
-        "answer": [int(e.mask.sum()) for e in encoded],
-        "first": [int(e.mask.argmax()) if e.mask.any() else len(e.mask) for e in encoded],
-    }
+        if conversation.teaches:
+            conversations.append(conversation)
+            kept.append(number)
+            tasks.append(task)
+    made: dict[str, list[Any]] = {name: [] for name in _FEATURES}
+    for number, task, encoded in zip(kept, tasks, encode(chat, conversations, thinking), strict=True):
+        if isinstance(encoded, DataError):
+            raise DataError(f"data {source!r} row {number + 1}: {encoded}") from encoded
+        _add(made, encoded, number, task)
+    return made
+
+
+def _add(made: dict[str, list[Any]], encoded: EncodedRow, number: int, task: str) -> None:
+    """The examples of a row as rows of the table."""
+    group = _digest(b"".join(example.ids.tobytes() for example in encoded.examples))
+    for place, example in enumerate(encoded.examples):
+        entry = {
+            "input_ids": example.ids,
+            "mask": example.mask,
+            "row": number,
+            "task": task,
+            "digest": _digest(example.ids.tobytes()),
+            "first": int(example.mask.argmax()) if example.mask.any() else len(example.mask),
+            "answer": int(example.mask.sum()),
+            "group": group,
+            "kind": encoded.kind,
+            "notes": [] if place else encoded.notes,
+            "removed": 0 if place else encoded.removed,
+        }
+        for name, value in entry.items():
+            made[name].append(value)
+
+
+def _digest(content: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big", signed=True)

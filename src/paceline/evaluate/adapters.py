@@ -9,7 +9,7 @@ import torch
 
 from paceline.config.load import make_recipe
 from paceline.config.recipe import Recipe
-from paceline.data.chat import Chat, load_tokenizer
+from paceline.data.chat import Chat, load_chat
 from paceline.data.formats import Messages
 from paceline.errors import ModelError
 from paceline.evaluate.generate import Generator
@@ -60,7 +60,7 @@ def encode_prompt(chat: Chat, messages: Messages, thinking: bool) -> list[int]:
 
     `thinking` is Qwen3's switch; other templates ignore it.
     """
-    text = chat.render(messages, add_generation_prompt=True, enable_thinking=thinking)
+    text = chat.prompt(messages, enable_thinking=thinking)
     return [int(token) for token in chat.tokenizer(text, add_special_tokens=False)["input_ids"]]
 
 
@@ -88,7 +88,7 @@ def adapter_recipes(paths: list[Path]) -> dict[Path, Recipe]:
     """The recipes of runs that share a base, by their folders.
 
     Raises:
-        ModelError: no adapter at a path; runs over different bases.
+        ModelError: no adapter at a path; runs over different bases, or with different chat templates.
     """
     recipes = {path: _recipe(path) for path in run_paths(paths)}
     bases = {(recipe.base, BaseFormat.of(recipe)) for recipe in recipes.values()}
@@ -96,6 +96,11 @@ def adapter_recipes(paths: list[Path]) -> dict[Path, Recipe]:
         raise ModelError(
             f"the runs have different bases ({', '.join(sorted(name for name, _ in bases))}); "
             "take those of one base at a time"
+        )
+    if len(templates := {str(recipe.data.chat_template) for recipe in recipes.values()}) > 1:
+        raise ModelError(
+            f"the runs have different chat templates ({', '.join(sorted(templates))}); "
+            "take those of one template at a time"
         )
     if not bases:
         raise ModelError("no finished run there")
@@ -119,7 +124,7 @@ def load_adapters(paths: list[Path], with_base: bool = False, batch_invariant: b
         adapter.load(adapter_folder(path))
         adapters[path.resolve().name] = adapter
     alone = batch_invariant and not (base.device.type == "cpu" and base.head.dtype == torch.float32)
-    return AdapterSet(base, Chat(load_tokenizer(first.base)), adapters, 1 if alone else None)
+    return AdapterSet(base, load_chat(first.base, first.data.chat_template), adapters, 1 if alone else None)
 
 
 def adapter_folder(path: Path) -> Path:

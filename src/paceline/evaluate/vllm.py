@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from paceline.config.recipe import Recipe
-from paceline.data.chat import Chat, load_tokenizer
+from paceline.data.chat import load_chat
 from paceline.data.formats import Messages
 from paceline.errors import MissingExtra, ModelError
 from paceline.evaluate.adapters import BASE, adapter_folder, adapter_recipes, encode_prompt
@@ -85,7 +85,7 @@ class VLLMAdapterSet:
             + 1,  # one stays empty: vLLM's CPU kernels give rows without an adapter what the last slot holds
             max_lora_rank=max(16, *(recipe.lora_r for recipe in recipes.values())),
         )
-        self.chat = Chat(load_tokenizer(first.base))
+        self.chat = load_chat(first.base, first.data.chat_template)
         self.adapters: JsonObject = {BASE: None} if with_base else {}
         for number, path in enumerate(recipes, 1):
             self.adapters[path.resolve().name] = LoRARequest(

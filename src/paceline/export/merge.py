@@ -10,7 +10,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from paceline.data.chat import Chat, load_tokenizer
+from paceline.data.chat import Chat, load_chat
 from paceline.errors import ConfigError, ModelError
 from paceline.evaluate.adapters import adapter_folder, adapter_recipes, encode_prompt
 from paceline.evaluate.mtbench.questions import load_questions
@@ -49,7 +49,7 @@ def merge(run: Path, out: Path, dtype: str = "bfloat16") -> MergeResult:
     if out.exists():
         raise ModelError(f"{out} exists; choose another folder or delete it")
     recipe = next(iter(adapter_recipes([run]).values()))
-    chat = Chat(load_tokenizer(recipe.base))
+    chat = load_chat(recipe.base, recipe.data.chat_template)
     prompts = _prompts(chat)
     model = PeftModel.from_pretrained(
         _load_base(recipe.base, dtype), str(adapter_folder(run)), torch_device="cpu"

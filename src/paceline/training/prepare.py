@@ -8,7 +8,7 @@ import numpy as np
 
 from paceline.config.data import Data
 from paceline.config.recipe import Recipe
-from paceline.data.chat import Chat, load_tokenizer
+from paceline.data.chat import Chat, load_chat
 from paceline.data.clean import clean
 from paceline.data.phases import choose_tasks
 from paceline.data.split import Split, split
@@ -58,27 +58,27 @@ class Prepared:
         }
         clauses += [f"{count:,} {what}" for what, count in counts.items() if count]
         clauses += [f"{count:,} removed: {rule}" for rule, count in facts.removed.items() if count]
-        return "data: " + "; ".join(clauses)
+        return "\n".join(["data: " + "; ".join(clauses), *(f"data: {note}" for note in facts.notes)])
 
 
 @dataclass
 class Preparer:
     """Prepares recipes; runs that share a tokenizer and data share the tokenized table."""
 
-    _chats: dict[str, Chat] = field(default_factory=dict)
-    _tokens: dict[tuple[str, Data, str], TokenDataset] = field(default_factory=dict)
+    _chats: dict[tuple[str, str | None], Chat] = field(default_factory=dict)
+    _tokens: dict[tuple[str, str, str], TokenDataset] = field(default_factory=dict)
 
-    def chat(self, base: str) -> Chat:
-        if base not in self._chats:
-            self._chats[base] = Chat(load_tokenizer(base))
-        return self._chats[base]
+    def chat(self, base: str, template: str | None = None) -> Chat:
+        if (base, template) not in self._chats:
+            self._chats[base, template] = load_chat(base, template)
+        return self._chats[base, template]
 
     def tokens(self, base: str, data: Data, loss_on: str = "assistant") -> TokenDataset:
         # the split and what is cleaned do not change the tokens
-        key = (base, data.model_copy(update={"eval_ratio": 0.5, "clean": None}), loss_on)
+        key = (base, data.model_dump_json(exclude={"eval_ratio", "clean"}), loss_on)
         if key not in self._tokens:
             if loss_on == "assistant":
-                self._tokens[key] = load_tokens(data, self.chat(base))
+                self._tokens[key] = load_tokens(data, self.chat(base, data.chat_template))
             else:
                 self._tokens[key] = replace(self.tokens(base, data), loss_on=loss_on)
         return self._tokens[key]
@@ -136,6 +136,7 @@ def _facts(recipe: Recipe, dataset: TokenDataset, parts: Split, removed: dict[st
         eval=len(parts.eval),
         train_mixture=_mixture(dataset, parts.train),
         removed=removed,
+        notes=dataset.notes,
     )
 
 

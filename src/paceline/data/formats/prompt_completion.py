@@ -1,13 +1,32 @@
 """A prompt and its completion, each a text or a list of messages, as TRL has them."""
 
-from paceline.data.formats.row_format import Messages, Row, RowFormat, message, required
+from dataclasses import replace
+from typing import Any
+
+from paceline.config.fields import Fields
+from paceline.data.formats.pairs import before
+from paceline.data.formats.row_format import Conversation, Row, RowFormat, kind_of, required
+from paceline.data.formats.tools import read_tools
+from paceline.data.formats.turns import read_turns
+from paceline.errors import DataError
 
 
-def _messages(row: Row) -> Messages:
-    prompt, completion = required(row, "prompt"), required(row, "completion")
-    before = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-    after = [{"role": "assistant", "content": completion}] if isinstance(completion, str) else completion
-    return [message(turn.get("role"), turn.get("content")) for turn in [*before, *after]]
+def _conversation(row: Row) -> Conversation:
+    given = [*before(row), *_turns(row, "prompt", "user")]
+    answer = _turns(row, "completion", "assistant")
+    read = read_turns([*given, *answer], read_tools(row.get("tools")))
+    # an assistant's turn inside the prompt is given, not learned
+    learned = tuple(on and place >= len(given) for place, on in enumerate(read.supervised))
+    return replace(read, supervised=learned)
 
 
-FORMAT = RowFormat("prompt-completion", ("prompt", "completion"), _messages)
+def _turns(row: Row, column: str, role: str) -> list[Fields]:
+    value: Any = required(row, column)
+    if isinstance(value, str):
+        return [{"role": role, "content": value}]
+    if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
+        raise DataError(f"column {column!r} holds {kind_of(value)}, neither text nor a list of turns")
+    return value
+
+
+FORMAT = RowFormat("prompt-completion", ("prompt", "completion"), _conversation)
