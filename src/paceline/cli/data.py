@@ -36,10 +36,13 @@ def show(
     source: Annotated[str, typer.Argument(help="Hub data set id, file or folder.")],
     sample: Fields,
     base: Annotated[str, typer.Option(help="Base whose tokenizer and chat template are used.")] = "embedded",
-    example: Annotated[int, typer.Option(min=1, help="Which example to render, counted from 1.")] = 1,
+    example: Annotated[
+        int | None,
+        typer.Option(min=1, help="Which example to render, counted from 1; default: the first of each kind."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Rows, tasks, token lengths, and one example as the model sees it, its supervised tokens in colour."""
+    """Rows, tasks, token lengths, and examples as the model sees them, their supervised tokens in colour."""
     import json
     from dataclasses import asdict
 
@@ -51,10 +54,10 @@ def show(
 
     data = make(Data, {**sample, "source": source}, "data show")
     chat = load_chat(base, data.chat_template)
-    summary = describe(load_tokens(data, chat), chat, example - 1)
+    summary = describe(load_tokens(data, chat), chat, None if example is None else example - 1)
     if as_json:
         print(
-            json.dumps({key: value for key, value in asdict(summary).items() if key != "example"}, indent=1)
+            json.dumps({key: value for key, value in asdict(summary).items() if key != "examples"}, indent=1)
         )
     else:
         print_data(source, summary, output())

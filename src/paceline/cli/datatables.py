@@ -1,6 +1,7 @@
 """A data set's summary on a terminal."""
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -8,11 +9,14 @@ from paceline.data.describe import DataSummary
 
 
 def print_data(source: str, summary: DataSummary, console: Console) -> None:
-    """Counts, lengths and a rendered example."""
+    """Counts, lengths, what is to be said about rows, and a rendered example of each kind."""
+    of_rows = f" of {summary.read:,} rows" if summary.read != summary.rows else ""
     console.print(
-        f"[bold]{source}[/]: {summary.rows:,} examples, read as {summary.format}; "
+        f"[bold]{escape(source)}[/]: {summary.rows:,} examples{of_rows}, read as {summary.format}; "
         f"{summary.dropped} without an assistant turn dropped"
     )
+    for note in summary.notes:
+        console.print(Text(f"warning: {note}", style="yellow"), soft_wrap=True)
     lengths = Table("tokens", *summary.length, *(f"fit {limit:,}" for limit in summary.fits))
     lengths.add_row(
         "an example",
@@ -24,8 +28,12 @@ def print_data(source: str, summary: DataSummary, console: Console) -> None:
     for task, count in summary.tasks.items():
         tasks.add_row(task, f"{count:,}", f"{count / summary.rows:.1%}")
     console.print(tasks)
-    shown = Text()
-    for text, supervised in summary.example:
-        shown.append(text, style="black on green" if supervised else "dim")
-    console.print("an example (supervised tokens in green; they are in the loss, the rest is not):")
-    console.print(shown, soft_wrap=True)
+    for kind, runs in summary.examples.items():
+        shown = Text()
+        for text, supervised in runs:
+            shown.append(text, style="black on green" if supervised else "dim")
+        of_kind = f"an example of {summary.kinds[kind]:,} of kind {kind}" if len(summary.kinds) > 1 else "an example"
+        console.print(
+            f"{of_kind} (supervised tokens in green; they are in the loss, the rest is not):", soft_wrap=True
+        )
+        console.print(shown, soft_wrap=True)

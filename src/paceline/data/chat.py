@@ -93,9 +93,14 @@ class Chat:
     def ending(self) -> str:
         """The end-of-turn text; empty if there is none."""
         for token in self.tokenizer.tokenize(self.closing):
-            if token in self.tokenizer.all_special_tokens:
+            if token in self.marks:
                 return self.closing[: self.closing.index(token) + len(token)]
         return ""
+
+    @cached_property
+    def marks(self) -> frozenset[str]:
+        """Tokens that are never pieces of words: special ones, and those that were added."""
+        return frozenset([*self.tokenizer.all_special_tokens, *self.tokenizer.added_tokens_encoder])
 
     @cached_property
     def no_thought(self) -> tuple[str, str]:

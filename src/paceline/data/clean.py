@@ -33,9 +33,9 @@ def clean_rows(
     if len(data.parts()) > 1:
         raise DataError("data clean: a mixture is cleaned part by part; name one source")
     dataset = load_tokens(data, chat)
-    everything = np.argsort(dataset.column("row"))
+    everything = np.argsort(dataset.column("row"), kind="stable")
     cleaned = clean(dataset, rules, Split(everything, everything[:0]), on_progress)
-    kept = np.sort(dataset.column("row")[cleaned.split.train])
+    kept = np.unique(dataset.column("row")[cleaned.split.train])
     removed = {"no answer": len(dataset.dropped), **cleaned.removed}
     (source,) = data.parts()
     return load_rows(source).select(kept).with_format("arrow")[:], {

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from paceline.data.chat import Chat
 from paceline.data.formats import Conversation
-from paceline.data.supervision import Rendered, RenderedText, Thinking, render_conversation
+from paceline.data.supervision import Rendered, RenderedText, Span, Thinking, render_conversation
 from paceline.errors import DataError
 
 
@@ -48,12 +48,13 @@ def encode(
     return [
         one
         if isinstance(one, DataError)
-        else EncodedRow([next(encoded) for _ in one.examples], one.kind, one.notes, one.removed)
+        else EncodedRow([e for _ in one.examples for e in next(encoded)], one.kind, one.notes, one.removed)
         for one in rendered
     ]
 
 
-def _tokenize(chat: Chat, texts: list[RenderedText]) -> list[Encoded]:
+def _tokenize(chat: Chat, texts: list[RenderedText]) -> list[list[Encoded]]:
+    """The examples of each text: one, or one for each stretch where its tokens run over a prompt's end."""
     if not texts:
         return []
     tokens = chat.tokenizer(
@@ -66,24 +67,29 @@ def _tokenize(chat: Chat, texts: list[RenderedText]) -> list[Encoded]:
     found = []
     for text, ids, offsets in zip(texts, tokens["input_ids"], tokens["offset_mapping"], strict=True):
         where = np.asarray(offsets, dtype=np.int64).reshape(-1, 2)
-        crossed = [s for s, _ in text.spans if ((where[:, 0] < s) & (where[:, 1] > s)).any()]
-        if crossed:
-            apart, places = _tokenize_apart(chat, text.text, crossed)
-            if chat.tokenizer.decode(apart) == chat.tokenizer.decode(ids):  # no space was put before a piece
-                ids, where = apart, places
-        mask = np.zeros(len(ids), dtype=np.uint8)
-        for start, end in text.spans:
-            mask[(where[:, 0] >= start) & (where[:, 1] <= end)] = 1
-        found.append(Encoded(np.asarray(ids, dtype=np.int32), mask))
+        if any(((where[:, 0] < start) & (where[:, 1] > start)).any() for start, _ in text.spans):
+            found.append([_cut_at_prompt(chat, text.text, span) for span in text.spans])
+        else:
+            found.append([_masked(ids, where, text.spans)])
     return found
 
 
-def _tokenize_apart(chat: Chat, text: str, borders: list[int]) -> tuple[list[int], NDArray[np.int64]]:
-    """Tokens and their places, none of them over a border: a prompt ends there when a model answers it."""
-    ids: list[int] = []
-    where: list[NDArray[np.int64]] = []
-    for start, end in zip([0, *borders], [*borders, len(text)], strict=True):
-        piece = chat.tokenizer(text[start:end], add_special_tokens=False, return_offsets_mapping=True)
-        ids += piece["input_ids"]
-        where.append(np.asarray(piece["offset_mapping"], dtype=np.int64).reshape(-1, 2) + start)
-    return ids, np.concatenate(where)
+def _masked(ids: list[int], where: NDArray[np.int64], spans: list[Span]) -> Encoded:
+    mask = np.zeros(len(ids), dtype=np.uint8)
+    for start, end in spans:
+        mask[(where[:, 0] >= start) & (where[:, 1] <= end)] = 1
+    return Encoded(np.asarray(ids, dtype=np.int32), mask)
+
+
+def _cut_at_prompt(chat: Chat, text: str, span: Span) -> Encoded:
+    """A text up to a stretch's end, of which no token runs over the end of the prompt: a model's will not."""
+    start, end = span
+    whole, *pieces = (
+        chat.tokenizer(part, add_special_tokens=False, return_offsets_mapping=True)
+        for part in (text[:end], text[:start], text[start:end])
+    )
+    ids = [*pieces[0]["input_ids"], *pieces[1]["input_ids"]]
+    places = [np.asarray(one["offset_mapping"], dtype=np.int64).reshape(-1, 2) for one in (whole, *pieces)]
+    if chat.tokenizer.decode(ids) != chat.tokenizer.decode(whole["input_ids"]):
+        return _masked(whole["input_ids"], places[0], [span])  # a space was put before the second piece
+    return _masked(ids, np.concatenate([places[1], places[2] + start]), [span])

@@ -13,6 +13,7 @@ from functools import partial
 from typing import Literal
 
 from paceline.config.fields import Fields
+from paceline.data import notes as note
 from paceline.data.chat import MARKER, Chat
 from paceline.data.formats import Conversation, Messages
 from paceline.data.tool_texts import check_tools, write_arguments
@@ -89,10 +90,10 @@ def render_conversation(chat: Chat, conversation: Conversation, thinking: Thinki
         for place in places
     }
     answers = {place: turn.full[turn.start :] for place, turn in turns.items() if turn}
-    check_tools(messages, tools, text, answers, chat)
+    check_tools(messages, tools, text, answers, partial(chat.render, messages))
     removed = _removed(messages, text, turns)
     if _prompt_is_short(messages, text):
-        notes.append("the chat template leaves out text of the turns before an answer")
+        notes.append(note.PROMPT_SHORT)
     examples = _examples(chat, messages, render, text, turns, thinking, notes)
     return Rendered(examples, _kind(messages, tools), notes, removed)
 
@@ -110,18 +111,18 @@ def _plain_text(chat: Chat, text: str) -> Rendered:
 
 def _noted(chat: Chat, conversation: Conversation, thinking: Thinking) -> tuple[Messages, list[str]]:
     """The turns as the template knows them, and what is to be said about it."""
-    notes = [f"key {key!r} of a turn is not used" for key in conversation.unused]
+    notes = [note.UNUSED_KEY.format(key=key) for key in conversation.unused]
     messages = conversation.messages
     if thinking == "none":
         quiet = [_without_thought(message) for message in messages]
         if quiet != messages:
-            notes.append("thoughts are left out (thinking: none)")
+            notes.append(note.THOUGHTS_LEFT_OUT)
         messages = quiet
     if any("name" in m and m["role"] != "tool" for m in messages) and not chat.writes_names:
-        notes.append("key 'name' of a turn is not written by the chat template")
+        notes.append(note.NAME_NOT_WRITTEN)
     adapted = chat.adapt(messages)
     if [m["role"] for m in adapted] != [m["role"] for m in messages]:
-        notes.append("a developer turn is written as a system turn, since the chat template knows no developer")
+        notes.append(note.DEVELOPER)
     return adapted, notes
 
 
@@ -169,8 +170,7 @@ def _last_turn(
 def _cut_after_end(chat: Chat, text: str) -> str:
     """A text up to its last special token, where nothing but white space follows that."""
     stripped = text.rstrip()
-    ends = any(stripped.endswith(token) for token in chat.tokenizer.all_special_tokens)
-    return stripped if ends else text
+    return stripped if stripped.endswith(tuple(chat.marks)) else text
 
 
 def _examples(
@@ -185,7 +185,7 @@ def _examples(
     if not turns:
         return []
     if any(turn is None for place, turn in turns.items() if place > 0):
-        notes.append("a generation prompt does not begin the answer as the chat template writes it")
+        notes.append(note.PROMPT_DIFFERS)
     spans = {
         place: turn.begins(text) if turn else _located(chat, render, messages, place, text)
         for place, turn in turns.items()
@@ -194,10 +194,10 @@ def _examples(
         return [RenderedText(text, [span for span in spans.values() if span])]
     if thinking == "last":
         place = max(turns)
-        notes.append("only the last answer is learned, since the chat template changes earlier ones")
+        notes.append(note.LAST_ALONE)
         chosen = [place]
     else:
-        notes.append("each answer is an example of its own, since the chat template changes earlier ones")
+        notes.append(note.ONE_EACH)
         chosen = list(turns)
     found = []
     for place in chosen:

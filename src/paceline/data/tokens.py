@@ -17,6 +17,7 @@ from paceline.data.chat import Chat
 from paceline.data.encoding import EncodedRow, encode
 from paceline.data.formats import RowFormat, find_format, read_row, recognise, renamed
 from paceline.data.mixture import SampledSource, choose_rows
+from paceline.data.notes import REMOVED
 from paceline.data.supervision import Thinking
 from paceline.errors import DataError
 from paceline.version import __version__
@@ -160,7 +161,7 @@ def _notes(table: Dataset, data: Data, picked: int) -> tuple[str, ...]:
         for note in notes:
             found.setdefault(note, []).append(row)
     if removed.any():
-        note = f"the chat template removes {removed.sum():,} characters of the assistant's text"
+        note = REMOVED.format(count=removed.sum())
         found[note] = [rows[place] for place in np.flatnonzero(removed)]
     return tuple(
         f"{note}: {len(where):,} of {picked:,} rows ({len(where) / picked:.1%}), first row {min(where) + 1} "

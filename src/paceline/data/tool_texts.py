@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from paceline.config.fields import Fields
-from paceline.data.chat import Chat
 from paceline.data.formats import Messages
 from paceline.errors import DataError
 
@@ -47,18 +46,23 @@ def _with_text_arguments(message: Fields) -> Fields:
 
 
 def check_tools(
-    messages: Messages, tools: list[Fields] | None, text: str, answers: Mapping[int, str], chat: Chat
+    messages: Messages,
+    tools: list[Fields] | None,
+    text: str,
+    answers: Mapping[int, str],
+    without_tools: Callable[[], str],
 ) -> None:
     """Refuses a conversation of whose tools, calls or results the template leaves something out.
 
     Args:
         answers: what is learned of each turn, where it is known.
+        without_tools: renders the same without tools.
     """
     for tool in tools or []:
         name = tool["function"]["name"]
         if name not in text:
             raise DataError(f"the chat template does not write the row's tools ({name!r} is missing)")
-    if tools and chat.render(messages, None) == text:
+    if tools and without_tools() == text:
         raise DataError("the chat template does not write the row's tools: the text is the same without them")
     for place, message in enumerate(messages):
         for call in message.get("tool_calls") or []:

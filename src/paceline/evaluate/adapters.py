@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from paceline.config.load import make_recipe
 from paceline.config.recipe import Recipe
+from paceline.config.fields import Fields
 from paceline.data.chat import Chat, load_chat
 from paceline.data.formats import Messages
+from paceline.data.tool_texts import check_tools, write_arguments
 from paceline.errors import ModelError
 from paceline.evaluate.generate import Generator
 from paceline.model.adapter import Adapter
@@ -47,20 +50,30 @@ class AdapterSet:
             ends.add(tokenizer(self.chat.ending, add_special_tokens=False)["input_ids"][-1])
         return {int(token) for token in ends if token is not None}
 
-    def prompt(self, messages: Messages, thinking: bool) -> list[int]:
+    def prompt(self, messages: Messages, thinking: bool, tools: list[Fields] | None = None) -> list[int]:
         """Token ids of a conversation up to where the assistant speaks."""
-        return encode_prompt(self.chat, messages, thinking)
+        return encode_prompt(self.chat, messages, thinking, tools)
 
     def text(self, tokens: list[int]) -> str:
         return str(self.chat.tokenizer.decode(tokens, skip_special_tokens=True))
 
 
-def encode_prompt(chat: Chat, messages: Messages, thinking: bool) -> list[int]:
+def encode_prompt(
+    chat: Chat, messages: Messages, thinking: bool, tools: list[Fields] | None = None
+) -> list[int]:
     """Token ids of a conversation up to where the assistant speaks.
 
     `thinking` is Qwen3's switch; other templates ignore it.
+
+    Raises:
+        DataError: the template refuses it, or does not write its tools, calls or results.
     """
-    text = chat.prompt(messages, enable_thinking=thinking)
+    messages, text = write_arguments(
+        chat.adapt(messages),
+        partial(chat.render, tools=tools, add_generation_prompt=True, enable_thinking=thinking),
+    )
+    without = partial(chat.render, messages, None, add_generation_prompt=True, enable_thinking=thinking)
+    check_tools(messages, tools, text, {}, without)
     return [int(token) for token in chat.tokenizer(text, add_special_tokens=False)["input_ids"]]
 
 

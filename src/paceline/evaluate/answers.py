@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from paceline.data.formats import ROLES, Messages, Row
-from paceline.errors import EvaluationError
+from paceline.config.fields import Fields
+from paceline.data.formats import Messages, read_prompt
+from paceline.errors import DataError, EvaluationError
 from paceline.evaluate.adapters import AdapterSet
 from paceline.evaluate.generate import Request, Sampling
 from paceline.runs.evaluations import Answer
@@ -23,6 +24,7 @@ class Prompt:
 
     id: str
     messages: Messages
+    tools: list[Fields] | None = None
 
 
 def read_prompts(path: Path) -> list[Prompt]:
@@ -34,7 +36,7 @@ def read_prompts(path: Path) -> list[Prompt]:
     if not path.is_file():
         raise EvaluationError(f"{path}: no such file")
     prompts: list[Prompt] = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -43,28 +45,15 @@ def read_prompts(path: Path) -> list[Prompt]:
             raise EvaluationError(f"{path} line {number}: broken JSON ({error.msg})") from error
         if not isinstance(row, dict):
             raise EvaluationError(f"{path} line {number}: expected an object with `prompt` or `messages`")
-        prompts.append(Prompt(str(row.get("id", number)), _messages(row, f"{path} line {number}")))
+        try:
+            read = read_prompt(row)
+        except DataError as error:
+            raise EvaluationError(f"{path} line {number}: {error}") from error
+        prompts.append(Prompt(str(row.get("id", number)), read.messages, read.tools))
     counts = Counter(prompt.id for prompt in prompts)
     if twice := next((name for name, count in counts.items() if count > 1), None):
         raise EvaluationError(f"{path}: id {twice!r} is used twice")
     return prompts
-
-
-def _messages(row: Row, where: str) -> Messages:
-    if isinstance(row.get("prompt"), str):
-        return [{"role": "user", "content": row["prompt"]}]
-    turns = row.get("messages")
-    if (
-        not isinstance(turns, list)
-        or not turns
-        or not all(isinstance(t, dict) and t.get("role") in ROLES for t in turns)
-    ):
-        raise EvaluationError(
-            f"{where}: neither `prompt` (text) nor `messages` (a list of {{role, content}})"
-        )
-    while turns and turns[-1]["role"] == "assistant":
-        turns = turns[:-1]  # a training row: its answer is what is asked for
-    return [{"role": str(turn["role"]), "content": str(turn["content"])} for turn in turns]
 
 
 class ChatBackend(Protocol):
@@ -73,7 +62,7 @@ class ChatBackend(Protocol):
     @property
     def adapters(self) -> Mapping[str, Any]: ...
     def generator(self) -> Any: ...
-    def prompt(self, messages: Messages, thinking: bool) -> list[int]: ...
+    def prompt(self, messages: Messages, thinking: bool, tools: list[Fields] | None = None) -> list[int]: ...
     def text(self, tokens: list[int]) -> str: ...
 
 
@@ -94,7 +83,7 @@ def answer_all(
     answers = read_answers(out, Answer)
     done = {(answer.run, answer.id, answer.sample) for answer in answers}
     requests = [
-        Request(adapter_set.prompt(prompt.messages, thinking), adapter, sampling, (run, prompt.id, sample))
+        Request(adapter_set.prompt(prompt.messages, thinking, prompt.tools), adapter, sampling, (run, prompt.id, sample))
         for run, adapter in adapter_set.adapters.items()
         for prompt in prompts
         for sample in range(samples)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from paceline.config.recipe import Recipe
+from paceline.config.fields import Fields
 from paceline.data.chat import load_chat
 from paceline.data.formats import Messages
 from paceline.errors import MissingExtra, ModelError
@@ -104,8 +105,8 @@ class VLLMAdapterSet:
     def generator(self) -> VLLMGenerator:
         return VLLMGenerator(self._engine, self._stop)
 
-    def prompt(self, messages: Messages, thinking: bool) -> list[int]:
-        return encode_prompt(self.chat, messages, thinking)
+    def prompt(self, messages: Messages, thinking: bool, tools: list[Fields] | None = None) -> list[int]:
+        return encode_prompt(self.chat, messages, thinking, tools)
 
     def text(self, tokens: list[int]) -> str:
         return str(self.chat.tokenizer.decode(tokens, skip_special_tokens=True))

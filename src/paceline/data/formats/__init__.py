@@ -1,5 +1,6 @@
 """Row formats, a file for each: from a row's columns to a conversation and a task name."""
 
+from paceline.data.formats.prompts import read_prompt
 from paceline.data.formats.registry import (
     BUILT_IN,
     check_format,
@@ -21,6 +22,7 @@ __all__ = [
     "find_format",
     "format_names",
     "list_of_turns",
+    "read_prompt",
     "read_row",
     "read_turns",
     "recognise",
