@@ -11,7 +11,14 @@ from paceline.data.chat import Chat, load_tokenizer
 from paceline.data.templates import read_template
 
 FOLDER = Path(__file__).parent / "templates"
-MARKS = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<start_of_turn>", "<end_of_turn>", "<|end|>"]
+MARKS = [
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eot_id|>",
+    "<start_of_turn>",
+    "<end_of_turn>",
+    "<|end|>",
+]
 MARKS += ["<|user|>", "<|assistant|>", "<|system|>", "[INST]", "[/INST]", "[TOOL_CALLS]"]
 
 

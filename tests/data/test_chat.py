@@ -126,7 +126,9 @@ def test_equals_transformers_own_mask_where_the_template_marks_generations(talk:
 def test_a_tokenizer_without_template_is_refused_with_advice() -> None:
     tokenizer = load_tokenizer("embedded")
     tokenizer.chat_template = None
-    with pytest.raises(PacelineError, match=r"no chat template; name one with data.chat_template \(a file, or"):
+    with pytest.raises(
+        PacelineError, match=r"no chat template; name one with data.chat_template \(a file, or"
+    ):
         Chat(tokenizer).render([USER])
 
 

@@ -17,7 +17,19 @@ from paceline.errors import DataError
 
 FAMILIES = sorted(TRAITS)
 # the tags of calls and thoughts among them: text that looks like a template's own
-PIECES = ["a", "Z9", " ", "\n", "assistant\n", "<tool_call>", "é", "🦀", "fn main() {\n    x\n}", ".", "<|im_end|>"]
+PIECES = [
+    "a",
+    "Z9",
+    " ",
+    "\n",
+    "assistant\n",
+    "<tool_call>",
+    "é",
+    "🦀",
+    "fn main() {\n    x\n}",
+    ".",
+    "<|im_end|>",
+]
 texts = st.lists(st.sampled_from(PIECES), min_size=1, max_size=6).map("".join).filter(str.strip)
 pairs = st.lists(st.tuples(texts, texts), min_size=1, max_size=3)
 systems = st.none() | texts
@@ -60,7 +72,9 @@ def rows_of(talk: Any, system: Any) -> dict[str, Any]:
     *history, (question, answer) = talk
     before = {"history": [list(pair) for pair in history], **({"system": system} if system else {})}
     return {
-        "messages": {"messages": [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in turns]},
+        "messages": {
+            "messages": [{**turn, "content": [{"type": "text", "text": turn["content"]}]} for turn in turns]
+        },
         "twix": {"messages": json.dumps(turns), "subset": "general"},
         "conversation": {"conversation": turns},
         "sharegpt": {"conversations": [t for t in shared if t["from"] != "system"], "system": system},
@@ -145,8 +159,14 @@ def test_an_empty_thought_is_learned_only_where_asked() -> None:
     ]
 
 
-CALL = {"id": "abcdefghi", "type": "function", "function": {"name": "add_up", "arguments": '{"first": 1, "w": "ö\\n"}'}}
-TOOLS = [{"type": "function", "function": {"name": "add_up", "parameters": {"type": "object", "properties": {}}}}]
+CALL = {
+    "id": "abcdefghi",
+    "type": "function",
+    "function": {"name": "add_up", "arguments": '{"first": 1, "w": "ö\\n"}'},
+}
+TOOLS = [
+    {"type": "function", "function": {"name": "add_up", "parameters": {"type": "object", "properties": {}}}}
+]
 TRAJECTORY = [
     {"role": "user", "content": "Sum?"},
     {"role": "assistant", "content": None, "tool_calls": [CALL]},
@@ -183,7 +203,10 @@ def test_a_call_is_learned_as_the_model_would_have_to_write_it(family: str) -> N
         found = [pair for example in one.examples for pair in stretches(chat, example)]
         assert [chat.tokenizer.decode(ids) for _, ids in found] == [WRITTEN[family], f"It is 4.{trait.end}"]
         given = [{**t, "content": t["content"] or ""} for t in TRAJECTORY]
-        call = {**CALL, "function": {"name": "add_up", "arguments": json.loads(CALL["function"]["arguments"])}}
+        call = {
+            **CALL,
+            "function": {"name": "add_up", "arguments": json.loads(CALL["function"]["arguments"])},
+        }
         given[1]["tool_calls"] = [call]
         assert found[0][0] == prompt_of(chat, given[:1], tools=TOOLS)
         assert found[1][0] in (
@@ -201,7 +224,7 @@ def test_a_template_without_tools_is_refused_with_the_reason(family: str, part: 
     if (family, part) in {("phi", "results"), ("smollm3", "tools"), ("smollm3", "results")}:
         assert encoded(chat_of(family), row, "messages").examples  # it writes these
         return
-    with pytest.raises(DataError, match="the chat template (does not write|refuses)"):
+    with pytest.raises(DataError, match=r"the chat template (does not write|refuses)"):
         encoded(chat_of(family), row, "messages")
 
 
@@ -242,7 +265,10 @@ def test_what_a_template_leaves_out_is_counted_and_named() -> None:
         "{{ m.content.split('</think>')[-1] + '<|im_end|>\n' }}{% endif %}{% endfor %}"
         "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"
     )
-    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "q", "name": "Ann", "id": 1}]
+    turns = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "q", "name": "Ann", "id": 1},
+    ]
     one = encoded(eats, {"messages": [*turns, THOUGHTS[1]]}, "messages")
     chat_of.cache_clear()
     assert one.removed == len("<think>first</think>")

@@ -130,7 +130,8 @@ def test_rows_that_are_rendered_already(findings_on: Any, tmp_path: Path) -> Non
 def test_what_the_template_makes_of_the_rows(findings_on: Any, tmp_path: Path) -> None:
     eats = (
         "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content.split('</think>')[-1] }}"
-        "{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"
+        "{{ '<|im_end|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"
     )
     made = [
         {
@@ -213,7 +214,9 @@ def test_a_full_disk(findings_on: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_sound_recipe_gets_no_warning(findings_on: Any, fields: Any) -> None:
-    findings = findings_on(data={**RUST, "n": 1200, "clean": {}, "eval_ratio": 0.4}, max_length=1024, **fields)
+    findings = findings_on(
+        data={**RUST, "n": 1200, "clean": {}, "eval_ratio": 0.4}, max_length=1024, **fields
+    )
     assert [f for f in findings.values() if f.severity != "note"] == []
 
 

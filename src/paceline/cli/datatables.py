@@ -32,7 +32,11 @@ def print_data(source: str, summary: DataSummary, console: Console) -> None:
         shown = Text()
         for text, supervised in runs:
             shown.append(text, style="black on green" if supervised else "dim")
-        of_kind = f"an example of {summary.kinds[kind]:,} of kind {kind}" if len(summary.kinds) > 1 else "an example"
+        of_kind = (
+            f"an example of {summary.kinds[kind]:,} of kind {kind}"
+            if len(summary.kinds) > 1
+            else "an example"
+        )
         console.print(
             f"{of_kind} (supervised tokens in green; they are in the loss, the rest is not):", soft_wrap=True
         )

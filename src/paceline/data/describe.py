@@ -51,9 +51,11 @@ def describe(dataset: TokenDataset, chat: Chat, example: int | None = None) -> D
     if example is not None and not 0 <= example < len(dataset):
         raise DataError(f"--example {example + 1}: there are {len(dataset)} examples")
     kinds = dataset.column("kind").tolist()
-    shown = {kind: kinds.index(kind) for kind in dict.fromkeys(kinds)} if example is None else {
-        kinds[example]: example
-    }
+    shown = (
+        {kind: kinds.index(kind) for kind in dict.fromkeys(kinds)}
+        if example is None
+        else {kinds[example]: example}
+    )
     lengths = dataset.lengths
     return DataSummary(
         rows=len(dataset),

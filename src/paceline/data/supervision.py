@@ -85,7 +85,11 @@ def render_conversation(chat: Chat, conversation: Conversation, thinking: Thinki
     last = len(messages) - 1
     turns = {
         place: _last_turn(
-            chat, messages[: place + 1], text if place == last else render(messages[: place + 1]), tools, thinking
+            chat,
+            messages[: place + 1],
+            text if place == last else render(messages[: place + 1]),
+            tools,
+            thinking,
         )
         for place in places
     }
@@ -130,9 +134,11 @@ def _without_thought(message: Fields) -> Fields:
     if message["role"] != "assistant":
         return message
     quiet = {key: value for key, value in message.items() if key != "reasoning_content"}
-    return {**quiet, "content": _THOUGHT.sub("", quiet["content"], count=1)} if (
-        _THOUGHT.match(quiet["content"])
-    ) else quiet
+    return (
+        {**quiet, "content": _THOUGHT.sub("", quiet["content"], count=1)}
+        if (_THOUGHT.match(quiet["content"]))
+        else quiet
+    )
 
 
 def _tools_to_write(conversation: Conversation) -> list[Fields] | None:
@@ -229,7 +235,8 @@ def _kind(messages: Messages, tools: list[Fields] | None) -> str:
     holds = {
         "multi-turn": len(answers) > 1,
         "thinking": any(
-            m.get("reasoning_content") or any(t.strip() for t in _THOUGHT.findall(m["content"])) for m in answers
+            m.get("reasoning_content") or any(t.strip() for t in _THOUGHT.findall(m["content"]))
+            for m in answers
         ),
         "tools": bool(tools)
         or any(m.get("tool_calls") or m["role"] == "tool" or "<tool_call>" in m["content"] for m in messages),

@@ -39,7 +39,10 @@ def _arguments(call: Fields) -> Any:
 
 def _with_text_arguments(message: Fields) -> Fields:
     calls = [
-        {**call, "function": {**call["function"], "arguments": json.dumps(_arguments(call), ensure_ascii=False)}}
+        {
+            **call,
+            "function": {**call["function"], "arguments": json.dumps(_arguments(call), ensure_ascii=False)},
+        }
         for call in message.get("tool_calls") or []
     ]
     return {**message, "tool_calls": calls} if calls else message

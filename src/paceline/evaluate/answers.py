@@ -83,7 +83,12 @@ def answer_all(
     answers = read_answers(out, Answer)
     done = {(answer.run, answer.id, answer.sample) for answer in answers}
     requests = [
-        Request(adapter_set.prompt(prompt.messages, thinking, prompt.tools), adapter, sampling, (run, prompt.id, sample))
+        Request(
+            adapter_set.prompt(prompt.messages, thinking, prompt.tools),
+            adapter,
+            sampling,
+            (run, prompt.id, sample),
+        )
         for run, adapter in adapter_set.adapters.items()
         for prompt in prompts
         for sample in range(samples)

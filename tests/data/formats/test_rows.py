@@ -19,7 +19,10 @@ def test_history_and_system_become_turns() -> None:
     assert turns(row, "alpaca") == expected
     assert turns({**row, "history": None, "system": ""}, "alpaca") == expected[3:]
     as_turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
-    assert turns({"question": "i", "answer": "o", "history": as_turns, "system": "s"}, "question-answer") == expected
+    assert (
+        turns({"question": "i", "answer": "o", "history": as_turns, "system": "s"}, "question-answer")
+        == expected
+    )
     talk = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
     assert turns({"conversations": talk, "system": "s"}, "sharegpt") == expected[:3]
     assert turns({"conversations": talk, "system": None}, "sharegpt") == expected[1:3]

@@ -16,7 +16,7 @@ def read_tools(value: Any) -> list[Fields] | None:
     """
     if value is None or value in ("", []):
         return None
-    tools = _parsed(value, "tools")
+    tools: Any = _parsed(value, "tools")
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
         raise DataError(f"tools: {kind_of(tools)}, where a list of tools was expected")
     return [_tool(without_nulls(tool)) for tool in tools] or None

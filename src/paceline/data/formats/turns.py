@@ -131,7 +131,11 @@ def _text(content: Any, role: str) -> tuple[str, str]:
     said: dict[str, list[str]] = {"text": [], "thinking": []}
     for part in content:
         kind = part.get("type") if isinstance(part, dict) else kind_of(part)
-        if kind not in said or not isinstance(part.get(kind), str) or (kind != "text" and role != "assistant"):
+        if (
+            kind not in said
+            or not isinstance(part.get(kind), str)
+            or (kind != "text" and role != "assistant")
+        ):
             raise DataError(
                 f"the content of the {role} has a part of type {kind!r}; only text can be trained on"
                 if kind not in said

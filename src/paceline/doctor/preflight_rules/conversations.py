@@ -50,7 +50,9 @@ def prompt_does_not_begin_the_answer(subject: Preflight) -> Finding | None:
     said = _about(subject, notes.PROMPT_DIFFERS)
     if not said:
         return None
-    return Finding(severity="warning", message=said[0], advice="name another template with data.chat_template")
+    return Finding(
+        severity="warning", message=said[0], advice="name another template with data.chat_template"
+    )
 
 
 def unused_keys(subject: Preflight) -> Finding | None:
@@ -82,4 +84,6 @@ def answers_apart(subject: Preflight) -> Finding | None:
 
 
 def _about(subject: Preflight, *beginnings: str) -> list[str]:
-    return [note for note in subject.prepared.dataset.notes if note.startswith(beginnings)] if beginnings else []
+    return (
+        [note for note in subject.prepared.dataset.notes if note.startswith(beginnings)] if beginnings else []
+    )
