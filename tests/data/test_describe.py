@@ -21,7 +21,9 @@ def test_figures_and_an_example(sums: str) -> None:
     )
     assert summary.length["p50"] <= summary.length["p95"] <= summary.length["max"] == tokens.lengths.max()
     assert summary.fits[2048] == 1.0
-    assert "".join(text for text, _ in summary.example) == chat.tokenizer.decode(tokens.example(3)[0])
-    assert [supervised for _, supervised in summary.example] == [False, True, False]
+    assert list(summary.examples) == ["plain"] == list(summary.kinds)
+    example = summary.examples["plain"]
+    assert "".join(text for text, _ in example) == chat.tokenizer.decode(tokens.example(3)[0])
+    assert [supervised for _, supervised in example] == [False, True, False]
     with pytest.raises(DataError, match="--example 241: there are 240 examples"):
         describe(tokens, chat, 240)

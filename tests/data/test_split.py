@@ -11,7 +11,7 @@ from paceline.data.split import split
 
 
 def dataset(digests: Any, parts: Any = None) -> Any:
-    columns = {"digest": np.asarray(digests)}
+    columns = {"group": np.asarray(digests)}
     nothing = np.zeros(len(digests), dtype=np.int64)
 
     class Fake(SimpleNamespace):

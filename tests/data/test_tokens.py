@@ -29,6 +29,9 @@ ROWS = {
         "output_data": '{"summary": "Answer."}',
         "test": "",
     },
+    "conversation": {"conversation": [USER, ANSWER]},
+    "question-answer": {"question": "Question?", "answer": "Answer."},
+    "text": {"text": "Answer."},
     "codeforces": {"title": "T", "description": "Question?", "generation": "Answer."},
 }
 
@@ -45,8 +48,11 @@ def test_every_format_from_a_file_to_a_mask(name: str, tmp_path: Path, chat: Any
     tokens = load_tokens(Data(source=str(path)), chat)
     assert tokens.format == name
     ids, mask = tokens.example(0)
-    assert chat.tokenizer.decode(ids[mask == 1]) == "<think>\n\n</think>\n\nAnswer.<|im_end|>"
-    assert chat.tokenizer.decode(ids[mask == 0]).endswith("<|im_start|>assistant\n\n")
+    if name == "text":
+        assert chat.tokenizer.decode(ids[mask == 1]) == "Answer.<|im_end|>"
+        return
+    assert chat.tokenizer.decode(ids[mask == 1]) == "Answer.<|im_end|>"
+    assert chat.tokenizer.decode(ids[mask == 0]).endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n\n")
 
 
 def test_loss_on_all_supervises_every_token_of_the_same_examples(sums: str, chat: Any) -> None:

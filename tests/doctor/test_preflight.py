@@ -127,6 +127,31 @@ def test_rows_that_are_rendered_already(findings_on: Any, tmp_path: Path) -> Non
     assert "rendered-twice" in findings_on(data=rows(tmp_path / "rendered.jsonl", made))
 
 
+def test_what_the_template_makes_of_the_rows(findings_on: Any, tmp_path: Path) -> None:
+    eats = (
+        "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content.split('</think>')[-1] }}"
+        "{{ '<|im_end|>\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n<think>\n' }}{% endif %}"
+    )
+    made = [
+        {
+            "messages": [
+                {"role": "user", "content": row["prompt"], "id": 1},
+                {"role": "assistant", "content": f"<think>\nhm\n</think>\n\n{row['completion']}"},
+            ]
+        }
+        for row in talk(random.Random(6))
+    ]
+    findings = findings_on(data=rows(tmp_path / "eaten.jsonl", made), base=base_with(tmp_path / "base", eats))
+    removed = findings["template-removes-text"]
+    assert removed.severity == "warning"
+    assert "removes 2,040 characters of the assistant's text in 100.0% of the rows" in removed.message
+    assert "120 of 120 rows" in findings["prompt-does-not-begin-the-answer"].message
+    assert "key 'id' of a turn is not used: 120 of 120 rows (100.0%)" in findings["unused-keys"].message
+    twice = [{"messages": row["messages"] + row["messages"]} for row in made]
+    assert findings_on(data=rows(tmp_path / "twice.jsonl", twice))["answers-apart"].severity == "note"
+
+
 def test_two_beginnings(findings_on: Any, tmp_path: Path) -> None:
     made = [
         {
@@ -189,7 +214,9 @@ def test_a_full_disk(findings_on: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_sound_recipe_gets_no_warning(findings_on: Any, fields: Any) -> None:
-    findings = findings_on(data={**RUST, "clean": {}, "eval_ratio": 0.2}, max_length=1024, **fields)
+    findings = findings_on(
+        data={**RUST, "n": 1200, "clean": {}, "eval_ratio": 0.4}, max_length=1024, **fields
+    )
     assert [f for f in findings.values() if f.severity != "note"] == []
 
 

@@ -120,7 +120,7 @@ def test_who_hangs_up_holds_nobody_up(client: Any) -> None:
     [
         ({"model": "c"}, 404, "no model 'c'"),
         ({"messages": []}, 400, "messages must be a list"),
-        ({"messages": [{"role": "robot", "content": "x"}]}, 400, "message 1 must have a role"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, 400, "turn 1: unknown role"),
         ({"temperature": -1}, 400, "temperature must be a number"),
         ({"n": 3}, 400, "only one answer"),
         ({"max_tokens": 10**6}, 400, "do not fit into the model's 2048"),

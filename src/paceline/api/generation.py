@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from paceline.data.formats import Messages
+from paceline.data.formats import Messages, read_prompt
 from paceline.errors import ConfigError
 from paceline.evaluate.adapters import AdapterSet, load_adapters
 from paceline.evaluate.generate import Request, Sampling
@@ -69,6 +69,7 @@ def generate(
     Raises:
         ModelError: no adapter there, or a base that cannot be loaded.
         ConfigError: no prompt.
+        DataError: a prompt that cannot be read.
     """
     adapter_set = adapters if isinstance(adapters, AdapterSet) else load_adapter(adapters)
     conversations = _conversations(prompts)
@@ -90,7 +91,7 @@ def _conversations(prompts: str | Iterable[str | Messages]) -> list[Messages]:
     listed: Sequence[str | Messages] = [prompts] if isinstance(prompts, str) else list(prompts)
     if not listed:
         raise ConfigError("no prompt to answer")
-    return [[{"role": "user", "content": one}] if isinstance(one, str) else one for one in listed]
+    return [read_prompt({"prompt": one}).messages for one in listed]
 
 
 def _answer(adapter_set: AdapterSet, request: Request, messages: Messages) -> Answer:

@@ -18,32 +18,46 @@ app = typer.Typer(help="Look at data sets, and make them.", no_args_is_help=True
 @options_from(
     Data,
     "sample",
-    only=("config", "split", "format", "subset", "n", "sample_ratio", "seed"),
+    only=(
+        "config",
+        "split",
+        "format",
+        "columns",
+        "thinking",
+        "chat_template",
+        "subset",
+        "n",
+        "sample_ratio",
+        "seed",
+    ),
     names={"n": ("n", "num_examples")},
 )
 def show(
     source: Annotated[str, typer.Argument(help="Hub data set id, file or folder.")],
     sample: Fields,
     base: Annotated[str, typer.Option(help="Base whose tokenizer and chat template are used.")] = "embedded",
-    example: Annotated[int, typer.Option(min=1, help="Which example to render, counted from 1.")] = 1,
+    example: Annotated[
+        int | None,
+        typer.Option(min=1, help="Which example to render, counted from 1; default: the first of each kind."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Rows, tasks, token lengths, and one example as the model sees it, its supervised tokens in colour."""
+    """Rows, tasks, token lengths, and examples as the model sees them, their supervised tokens in colour."""
     import json
     from dataclasses import asdict
 
     from paceline.cli.datatables import print_data
     from paceline.cli.tables import output
-    from paceline.data.chat import Chat, load_tokenizer
+    from paceline.data.chat import load_chat
     from paceline.data.describe import describe
     from paceline.data.tokens import load_tokens
 
     data = make(Data, {**sample, "source": source}, "data show")
-    chat = Chat(load_tokenizer(base))
-    summary = describe(load_tokens(data, chat), chat, example - 1)
+    chat = load_chat(base, data.chat_template)
+    summary = describe(load_tokens(data, chat), chat, None if example is None else example - 1)
     if as_json:
         print(
-            json.dumps({key: value for key, value in asdict(summary).items() if key != "example"}, indent=1)
+            json.dumps({key: value for key, value in asdict(summary).items() if key != "examples"}, indent=1)
         )
     else:
         print_data(source, summary, output())
@@ -74,7 +88,7 @@ def from_rust(
 
 @app.command("clean")
 @options_from(Clean, "rules")
-@options_from(Data, "rows_of", only=("config", "split", "format"))
+@options_from(Data, "rows_of", only=("config", "split", "format", "columns"))
 def clean(
     source: Annotated[str, typer.Argument(help="Hub data set id, file or folder.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="Parquet or JSONL file to write.")],
@@ -87,14 +101,14 @@ def clean(
     import json
 
     from paceline.cli.progress import counting
-    from paceline.data.chat import Chat, load_tokenizer
+    from paceline.data.chat import load_chat
     from paceline.data.clean import clean_rows
     from paceline.data.write import check_ending, write_rows
 
     check_ending(out)
     data = make(Data, {**rows_of, "source": source}, "data clean")
     with counting("looking for copies") as on_progress:
-        chat = Chat(load_tokenizer(base))
+        chat = load_chat(base, data.chat_template)
         rows, removed = clean_rows(data, make(Clean, rules, "data clean"), chat, on_progress)
     write_rows(rows, out)
     if as_json:

@@ -9,9 +9,10 @@ from paceline.data.describe import DataSummary
 
 
 def print_data(source: str, summary: DataSummary, console: Console) -> None:
-    """Counts, lengths and a rendered example."""
+    """Counts, lengths, what is to be said about rows, and a rendered example of each kind."""
+    of_rows = f" of {summary.read:,} rows" if summary.read != summary.rows else ""
     console.print(
-        f"[bold]{escape(source)}[/]: {summary.rows:,} examples, read as {summary.format}; "
+        f"[bold]{escape(source)}[/]: {summary.rows:,} examples{of_rows}, read as {summary.format}; "
         f"{summary.dropped} without an assistant turn dropped"
     )
     _print_left_out(summary, console)
@@ -26,20 +27,28 @@ def print_data(source: str, summary: DataSummary, console: Console) -> None:
     for task, count in summary.tasks.items():
         tasks.add_row(task, f"{count:,}", f"{count / summary.rows:.1%}")
     console.print(tasks)
-    shown = Text()
-    for text, supervised in summary.example:
-        shown.append(text, style="black on green" if supervised else "dim")
-    console.print("an example (supervised tokens in green; they are in the loss, the rest is not):")
-    console.print(shown, soft_wrap=True)
+    for kind, runs in summary.examples.items():
+        shown = Text()
+        for text, supervised in runs:
+            shown.append(text, style="black on green" if supervised else "dim")
+        of_kind = (
+            f"an example of {summary.kinds[kind]:,} of kind {kind}"
+            if len(summary.kinds) > 1
+            else "an example"
+        )
+        console.print(
+            f"{of_kind} (supervised tokens in green; they are in the loss, the rest is not):", soft_wrap=True
+        )
+        console.print(shown, soft_wrap=True)
 
 
 def _print_left_out(summary: DataSummary, console: Console) -> None:
     """Rows and columns that are not used, and what else is to be said."""
-    lines = list(summary.notes)
+    lines = [f"warning: {note}" for note in summary.notes]
     if summary.bad_rows:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in summary.bad_rows.items())
         lines += [f"rows dropped: {kinds}; the first: {summary.first_bad}; all: {summary.bad_rows_file}"]
     if summary.unused_columns:
         lines += [f"columns not used: {', '.join(summary.unused_columns)}"]
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(Text(line, style="yellow"), soft_wrap=True)

@@ -23,6 +23,7 @@ class Source:
         revision: branch, tag or commit of a hub data set.
         stream_rows: stream the first so many rows from the hub; None: download it whole.
         max_bad_rows: most rows that may be bad, a number or a share in percent.
+        columns: (what the format calls a column, what the rows call it), for those that differ.
     """
 
     source: str
@@ -34,6 +35,7 @@ class Source:
     revision: str | None = None
     stream_rows: int | None = None
     max_bad_rows: int | str = "5%"
+    columns: tuple[tuple[str, str], ...] = ()
 
     @property
     def label(self) -> str:
@@ -51,6 +53,7 @@ class MixtureComponent(Strict):
     format: Format | None = Field(None, description="format of the rows")
     subset: str | None = Field(None, description="only rows whose column `subset` says this")
     revision: str | None = Field(None, description="branch, tag or commit of a hub data set")
+    columns: dict[str, str] | None = Field(None, description="{column of the format: column of the rows}")
 
     def source_within(self, whole: Source) -> Source:
         """This part, with what it leaves out taken from the data that it belongs to (except the subset)."""
@@ -63,6 +66,7 @@ class MixtureComponent(Strict):
             subset=self.subset,
             ratio=self.ratio,
             revision=self.revision or (whole.revision if self.source is None else None),
+            columns=whole.columns if self.columns is None else tuple(self.columns.items()),
         )
 
 
@@ -119,6 +123,17 @@ class Data(Strict):
     config: str | None = Field(None, description="configuration of a hub data set that has several")
     split: str = Field("train", description="split of the source")
     format: Format = Field("auto", description="format of the rows; auto: recognised from the columns")
+    columns: dict[str, str] | None = Field(
+        None, description="columns under other names: {prompt: q, completion: a}"
+    )
+    thinking: Literal["every", "last", "none"] = Field(
+        "every",
+        description="where a template drops earlier thoughts: an example for every answer, or the last answer "
+        "alone; none: learn to answer without a thought",
+    )
+    chat_template: str | None = Field(
+        None, description="chat template in place of the base's: a file, or chatml"
+    )
     subset: str | None = Field(None, description="only rows whose column `subset` says this; both: all")
     n: int | None = Field(None, gt=0, description="rows to use, train and eval together; default: all")
     sample_ratio: float | None = Field(
@@ -167,6 +182,7 @@ class Data(Strict):
             revision=self.revision,
             stream_rows=self.n if self.stream else None,
             max_bad_rows=self.max_bad_rows,
+            columns=tuple((self.columns or {}).items()),
         )
         if self.mix_reasoning_ratio is not None:
             share = self.mix_reasoning_ratio

@@ -1,120 +1,126 @@
-"""Conversations as token ids, and which of them are the assistant's."""
+"""A tokenizer's chat template: conversations as the text that the model reads."""
 
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jinja2 import TemplateError
-from numpy.typing import NDArray
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from paceline import embedded
+from paceline.config.fields import Fields
 from paceline.data.formats import Messages
+from paceline.data.templates import TEMPLATES, read_template
 from paceline.errors import DataError
 
-# Two texts that no conversation holds and that share no character with each other: private-use code points.
+# Texts that no conversation holds. The first two share no character: private-use code points.
 _ALPHA, _OMEGA = "\ue0a1\ue0a2\ue0a3", "\ue0b1\ue0b2\ue0b3"
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """One conversation. Shapes: (tokens,) int32 ids and uint8 mask, 1 where the token is supervised."""
-
-    ids: NDArray[np.int32]
-    mask: NDArray[np.uint8]
+MARKER = "zq7xkjv"
+# What a template raises: its own refusals, and Python's where it meets what it was not made for.
+_REFUSALS = (TemplateError, TypeError, ValueError, KeyError, AttributeError)
 
 
 class Chat:
-    """A tokenizer's chat template, and what it puts around an assistant's turn.
-
-    `opening` is the text that starts an assistant's turn (it ends a generation prompt), `ending` the
-    end-of-turn text (empty if there is none). Both are learned once by rendering two conversations that
-    differ only in a marker.
-    """
+    """A tokenizer with its chat template, and what the template does, learned by rendering small talks."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        if not tokenizer.chat_template:
-            raise DataError(
-                f"tokenizer {tokenizer.name_or_path!r} has no chat template; "
-                "put a `chat_template.jinja` into the base's folder, or use the instruct model"
-            )
         self.tokenizer = tokenizer
-        question = [{"role": "user", "content": _ALPHA}]
-        prompt = self.render(question, add_generation_prompt=True)
-        self.opening = prompt.removeprefix(self.render(question)) or prompt.split(_ALPHA)[-1]
-        after = self.render([*question, {"role": "assistant", "content": _OMEGA}]).split(_OMEGA)[-1]
-        self.ending = self._first_special(after)
 
-    def _first_special(self, text: str) -> str:
-        """`text` up to the end of its first special token."""
-        for token in self.tokenizer.tokenize(text):
-            if token in self.tokenizer.all_special_tokens:
-                return text[: text.index(token) + len(token)]
-        return ""
+    def require_template(self) -> None:
+        """Refuses a tokenizer without a chat template."""
+        if not self.tokenizer.chat_template:
+            raise DataError(
+                f"tokenizer {self.tokenizer.name_or_path!r} has no chat template; name one with "
+                f"data.chat_template (a file, or one of {', '.join(sorted(TEMPLATES))}), put a "
+                "`chat_template.jinja` into the base's folder, or use the instruct model"
+            )
 
-    def render(self, messages: Messages, **options: Any) -> str:
-        """The conversation as the template writes it."""
+    def render(self, messages: Messages, tools: list[Fields] | None = None, **options: Any) -> str:
+        """The conversation as the template writes it.
+
+        Raises:
+            DataError: no template; the template refuses it.
+        """
+        self.require_template()
         try:
-            return str(self.tokenizer.apply_chat_template(messages, tokenize=False, **options))
-        except TemplateError as error:
+            return str(self.tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, **options))
+        except _REFUSALS as error:
             raise DataError(f"the chat template refuses this conversation: {error}") from error
 
-    def assistant_spans(self, messages: Messages, text: str) -> list[tuple[int, int]]:
-        """(start, end) of each assistant turn in the text, in characters, its end token included.
+    def prompt(self, messages: Messages, tools: list[Fields] | None = None, **options: Any) -> str:
+        """The conversation up to where the assistant speaks, in the form that the template knows."""
+        return self.render(self.adapt(messages), tools, add_generation_prompt=True, **options)
 
-        Each turn is located by rendering the conversation again with that turn's content replaced by a
-        marker: what differs is the turn. No text inside a message can be taken for a turn, and no template
-        has to be parsed.
+    def adapt(self, messages: Messages) -> Messages:
+        """The turns in the form that the template knows, with nothing lost.
+
+        A thought is its own field or `<think>` text, a developer a system turn, a tool's result is without
+        tags where the template writes them.
         """
-        spans = []
-        for place, message in enumerate(messages):
-            if message["role"] != "assistant":
-                continue
-            other = self.render([*messages[:place], {**message, "content": _OMEGA}, *messages[place + 1 :]])
-            same = _common_prefix(text, other)
-            tail = _common_prefix(text[::-1], other[::-1])
-            opened = text.rfind(self.opening, 0, same)
-            start = same if opened < 0 else opened + len(self.opening)
-            end = len(text) - min(tail, len(text) - same)
-            spans.append((start, end + len(self.ending) if text.startswith(self.ending, end) else end))
-        return spans
+        return [self._adapted(message) for message in messages]
 
-    def encode(self, conversations: list[Messages]) -> list[Encoded]:
-        """Token ids and masks.
+    def _adapted(self, message: dict[str, Any]) -> dict[str, Any]:
+        made = dict(message)
+        if made.get("reasoning_content") and not self.reads_reasoning:
+            thought = str(made.pop("reasoning_content")).strip("\n")
+            made["content"] = f"<think>\n{thought}\n</think>\n\n{made['content']}"
+        if made["role"] == "developer" and "developer" not in self._template:
+            made["role"] = "system"
+        if made["role"] == "tool" and "<tool_response>" in self._template:
+            inner = made["content"].strip()
+            if inner.startswith("<tool_response>") and inner.endswith("</tool_response>"):
+                made["content"] = inner[len("<tool_response>") : -len("</tool_response>")].strip("\n")
+        return made
 
-        A token is supervised when it lies wholly inside an assistant's turn, its end-of-turn token included.
-        """
-        texts = [self.render(messages) for messages in conversations]
-        tokens = self.tokenizer(
-            texts,
-            add_special_tokens=False,
-            return_offsets_mapping=True,
-            return_attention_mask=False,
-            verbose=False,
-        )
-        encoded = []
-        for messages, text, ids, offsets in zip(
-            conversations, texts, tokens["input_ids"], tokens["offset_mapping"], strict=True
-        ):
-            where = np.asarray(offsets, dtype=np.int64).reshape(-1, 2)
-            mask = np.zeros(len(ids), dtype=np.uint8)
-            for start, end in self.assistant_spans(messages, text):
-                mask[(where[:, 0] >= start) & (where[:, 1] <= end)] = 1
-            encoded.append(Encoded(np.asarray(ids, dtype=np.int32), mask))
-        return encoded
+    @property
+    def _template(self) -> str:
+        return str(self.tokenizer.chat_template or "")
 
+    def _probe(self, messages: Messages, **options: Any) -> str:
+        """What the template makes of a small talk; nothing where it refuses it."""
+        try:
+            return self.render(messages, **options)
+        except DataError:
+            return ""
 
-def _common_prefix(left: str, right: str) -> int:
-    """Length of the common prefix, by halving: comparing strings is fast, a loop over characters is not."""
-    low, high = 0, min(len(left), len(right))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if left[:middle] == right[:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
+    @cached_property
+    def closing(self) -> str:
+        """What the template writes after the text of the last assistant's turn."""
+        talk = [{"role": "user", "content": _ALPHA}, {"role": "assistant", "content": _OMEGA}]
+        return self.render(talk).split(_OMEGA)[-1] if self._template else ""
+
+    @cached_property
+    def ending(self) -> str:
+        """The end-of-turn text; empty if there is none."""
+        for token in self.tokenizer.tokenize(self.closing):
+            if token in self.marks:
+                return self.closing[: self.closing.index(token) + len(token)]
+        return ""
+
+    @cached_property
+    def marks(self) -> frozenset[str]:
+        """Tokens that are never pieces of words: special ones, and those that were added."""
+        return frozenset([*self.tokenizer.all_special_tokens, *self.tokenizer.added_tokens_encoder])
+
+    @cached_property
+    def no_thought(self) -> tuple[str, str]:
+        """How a generation prompt ends with thinking on, and with it off; equal where that is no matter."""
+        question = [{"role": "user", "content": _ALPHA}]
+        on = self._probe(question, add_generation_prompt=True)
+        off = self._probe(question, add_generation_prompt=True, enable_thinking=False)
+        common = on.rfind(_ALPHA) + len(_ALPHA)
+        return (on[common:], off[common:]) if on[:common] == off[:common] else ("", "")
+
+    @cached_property
+    def reads_reasoning(self) -> bool:
+        """Whether the template writes a turn's field `reasoning_content`."""
+        turn = {"role": "assistant", "content": "a", "reasoning_content": MARKER}
+        return MARKER in self._probe([{"role": "user", "content": "q"}, turn])
+
+    @cached_property
+    def writes_names(self) -> bool:
+        """Whether the template writes a turn's field `name`."""
+        return MARKER in self._probe([{"role": "user", "content": "q", "name": MARKER}])
 
 
 def load_tokenizer(base: str) -> PreTrainedTokenizerBase:
@@ -127,3 +133,24 @@ def load_tokenizer(base: str) -> PreTrainedTokenizerBase:
         raise DataError(
             f"base {base!r}: no tokenizer can be loaded from this {kind}: {str(error).splitlines()[0]}"
         ) from error
+
+
+def load_chat(base: str, template: str | None = None) -> Chat:
+    """The base's tokenizer, with another chat template if one is named.
+
+    Args:
+        template: a file, or the name of a template that comes with Paceline.
+
+    Raises:
+        DataError: no such base or template; a template that is not valid.
+    """
+    tokenizer = load_tokenizer(base)
+    if template is not None:
+        tokenizer.chat_template = read_template(template)
+    chat = Chat(tokenizer)
+    if template is not None:
+        try:
+            chat.prompt([{"role": "user", "content": _ALPHA}])
+        except DataError as error:
+            raise DataError(f"chat_template {template!r}: {error}") from error
+    return chat

@@ -32,9 +32,9 @@ def clean_rows(data: Data, rules: Clean, chat: Chat, on_progress: OnProgress) ->
     if len(data.parts()) > 1:
         raise DataError("data clean: a mixture is cleaned part by part; name one source")
     dataset = load_tokens(data, chat)
-    everything = np.argsort(dataset.column("row"))
+    everything = np.argsort(dataset.column("row"), kind="stable")
     cleaned = clean(dataset, rules, Split(everything, everything[:0]), on_progress)
-    kept = np.sort(dataset.column("row")[cleaned.split.train])
+    kept = np.unique(dataset.column("row")[cleaned.split.train])
     unusable = count_kinds(row for row in dataset.bad if row.kind != NO_ANSWER)
     removed = {"no answer": len(dataset.dropped), **unusable, **cleaned.removed}
     (source,) = data.parts()

@@ -16,62 +16,74 @@ LIMITS = (512, 1024, 2048)
 
 @dataclass(frozen=True)
 class DataSummary:
-    """A data set in figures, and one of its examples.
+    """A data set in figures, and some of its examples.
 
     Args:
         rows: examples.
         format: the row formats that were read.
+        read: rows that gave them.
         dropped: rows without an assistant's turn.
         bad_rows: rows that could not be used, by kind of fault, those without a turn included.
         first_bad: where the first of them stands, and its fault.
         bad_rows_file: the file that lists them.
         unused_columns: columns that nothing was read from.
-        notes: what else is to be said of the rows.
+        kinds: examples of each kind of row: plain, text, multi-turn, thinking, tools.
+        notes: what is to be said about rows that were not read as a person may expect.
         tasks: examples of each task, the largest first.
         length: tokens of an example: p50, p95, p99, max.
         fits: share of the examples that fit a number of tokens.
-        example: one example as (text, whether it is supervised), in order.
+        examples: an example of each kind as (text, whether it is supervised), in order.
     """
 
     rows: int
+    read: int
     format: str
     dropped: int
+    kinds: dict[str, int]
+    notes: tuple[str, ...]
     tasks: dict[str, int]
     length: dict[str, int]
     fits: dict[int, float]
-    example: list[tuple[str, bool]]
     bad_rows: dict[str, int]
     first_bad: str | None
     bad_rows_file: str | None
     unused_columns: list[str]
-    notes: list[str]
+    examples: dict[str, list[tuple[str, bool]]]
 
 
-def describe(dataset: TokenDataset, chat: Chat, example: int = 0) -> DataSummary:
-    """The summary of a data set, with the example of an index.
+def describe(dataset: TokenDataset, chat: Chat, example: int | None = None) -> DataSummary:
+    """The summary of a data set, with the first example of each kind of row, or only that of an index.
 
     Raises:
         DataError: no such example.
     """
-    if not 0 <= example < len(dataset):
+    if example is not None and not 0 <= example < len(dataset):
         raise DataError(f"--example {example + 1}: there are {len(dataset)} examples")
+    kinds = dataset.column("kind").tolist()
+    shown = (
+        {kind: kinds.index(kind) for kind in dict.fromkeys(kinds)}
+        if example is None
+        else {kinds[example]: example}
+    )
     lengths = dataset.lengths
     return DataSummary(
         rows=len(dataset),
+        read=len(np.unique(np.stack([dataset.parts, dataset.column("row")]), axis=1).T),
         format=dataset.format,
         dropped=len(dataset.dropped),
+        kinds=dict(Counter(kinds).most_common()),
+        notes=dataset.notes,
         tasks=dict(Counter(dataset.tasks).most_common()),
         length={
             **{f"p{p}": int(np.percentile(lengths, p)) for p in (50, 95, 99)},
             "max": int(lengths.max()),
         },
         fits={limit: float((lengths <= limit).mean()) for limit in LIMITS},
-        example=_supervised_runs(dataset, chat, example),
+        examples={kind: _supervised_runs(dataset, chat, place) for kind, place in shown.items()},
         bad_rows=count_kinds(dataset.bad),
         first_bad=f"{dataset.bad[0].where}: {dataset.bad[0].reason}" if dataset.bad else None,
         bad_rows_file=str(listed) if (listed := write_bad_rows(dataset)) else None,
         unused_columns=list(dataset.unused),
-        notes=list(dataset.notes),
     )
 
 

@@ -21,7 +21,9 @@ class Split:
 
 
 def split(dataset: TokenDataset, eval_ratio: float, max_length: int) -> Split:
-    """Holds out every 1/eval_ratio-th distinct example of each part of the sample; copies go with the first.
+    """Holds out every 1/eval_ratio-th distinct row of each part of the sample; copies go with the first.
+
+    A row may give several examples; they stay together.
 
     The place of an example in its part's sample decides, so a smaller sample's held-out examples are among
     a larger one's and never among its training examples: runs on 5,000 and on 20,000 rows of one source, or
@@ -31,7 +33,7 @@ def split(dataset: TokenDataset, eval_ratio: float, max_length: int) -> Split:
     Raises:
         DataError: one side would be empty.
     """
-    _, first, copy_of = np.unique(dataset.column("digest"), return_index=True, return_inverse=True)
+    _, first, copy_of = np.unique(dataset.column("group"), return_index=True, return_inverse=True)
     part = dataset.parts[first]
     in_order = np.lexsort((first, part))
     rank = np.empty(len(first), dtype=np.int64)

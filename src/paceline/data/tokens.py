@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from paceline.config.data import Data
 from paceline.data.bad_rows import BadRow, refuse_too_many
 from paceline.data.cache import Batches, cache_folder, cached_table
-from paceline.data.chat import Chat, Encoded
-from paceline.data.formats import Messages, Row, RowFormat, recognise
+from paceline.data.chat import Chat
+from paceline.data.encoding import EncodedRow, encode
+from paceline.data.formats import Conversation, Row, RowFormat, read_row, recognise, renamed
 from paceline.data.mixture import SampledSource, choose_rows
-from paceline.data.rows import ReadRow
+from paceline.data.notes import REMOVED
+from paceline.data.supervision import Thinking
 from paceline.errors import DataError
 from paceline.version import __version__
 
@@ -36,6 +38,10 @@ _FEATURES = Features(
         "digest": Value("int64"),
         "first": Value("int64"),
         "answer": Value("int64"),
+        "group": Value("int64"),
+        "kind": Value("string"),
+        "notes": List(Value("string")),
+        "removed": Value("int64"),
     }
 )
 
@@ -53,12 +59,16 @@ class TokenDataset:
         digest     64-bit hash of the ids
         first      index of the assistant's first token
         answer     number of the assistant's tokens
+        group      64-bit hash of all examples of the row: they stay on one side of the split
+        kind       what the row holds: plain, text, multi-turn, thinking, tools
+        notes      what is to be said about the row; with its first example
+        removed    characters of the assistant's text that the template does not write; with its first example
 
     `parts` (examples,) says of which part of the mixture each example is, `counts` how many rows each part
     gave. `dropped` are rows without an assistant's turn, `bad` all rows that could not be used, those
-    included. `unused` are columns that nothing was read from, `notes` what else is to be said of the rows.
-    `format` names the row formats that were read. `loss_on` says which tokens are supervised: the
-    assistant's, or all.
+    included. `unused` are columns that nothing was read from, `notes` sentences about rows that were not read
+    as a person may expect, with their share. `format` names the row formats that were read. `loss_on` says
+    which tokens are supervised: the assistant's, or all.
     """
 
     table: Dataset
@@ -86,7 +96,7 @@ class TokenDataset:
         return self.table.select_columns(["input_ids", "mask"]).with_format("numpy")
 
     def column(self, name: str) -> NDArray[Any]:
-        """One of the small columns (row, task, digest, first, answer) as an array (examples,)."""
+        """One of the small columns (row, task, digest, group, kind, …) as an array (examples,)."""
         return np.asarray(self.table.data.column(name).to_numpy())
 
     @cached_property
@@ -135,22 +145,24 @@ def load_tokens(data: Data, chat: Chat, loss_on: str = "assistant") -> TokenData
     tables, dropped, unused, formats = [], [], [], []
     bad: list[BadRow] = []
     for part in parts:
-        row_format = recognise(part.rows.columns, part.origin.format, part.origin.source)
-        table, facts = _tokenize(part, row_format, chat)
+        source, names = part.origin.source, dict(part.origin.columns)
+        row_format = recognise(renamed(part.rows.columns, names, source), part.origin.format, source)
+        if row_format.name != "text":
+            chat.require_template()
+        table, facts = _tokenize(part, row_format, data, chat)
         bad += part.rows.bad
         unusable = [
             (index, BadRow(part.rows.where(index), kind, reason)) for index, kind, reason in facts["bad"]
         ]
-        refuse_too_many(
-            part.origin.source, [row for _, row in unusable], len(part.picked), part.origin.max_bad_rows
-        )
+        refuse_too_many(source, [row for _, row in unusable], len(part.picked), part.origin.max_bad_rows)
         bad += [row for _, row in unusable]
         dropped += [index for index, row in unusable if row.kind == NO_ANSWER]
         unused += _unused(part, facts["used"])
         tables.append(table)
         formats.append(row_format.name)
+    table = concatenate_datasets(tables) if len(tables) > 1 else tables[0]
     return TokenDataset(
-        table=concatenate_datasets(tables) if len(tables) > 1 else tables[0],
+        table=table,
         parts=np.repeat(np.arange(len(parts)), [len(table) for table in tables]),
         sources=[f"{part.origin.source}:{part.origin.split}" for part in parts],
         counts=_counts(parts),
@@ -159,11 +171,34 @@ def load_tokens(data: Data, chat: Chat, loss_on: str = "assistant") -> TokenData
         loss_on=loss_on,
         bad=tuple(dict.fromkeys(bad)),  # parts of one file share its broken lines
         unused=tuple(dict.fromkeys(unused)),
-        notes=tuple(
-            f"{part.origin.label}: all {len(part.picked):,} rows there are, {part.asked:,} were asked for"
-            for part in parts
-            if part.asked is not None
-        ),
+        notes=(*_shortages(parts), *_notes(table, data, sum(len(part.picked) for part in parts))),
+    )
+
+
+def _shortages(parts: list[SampledSource]) -> list[str]:
+    """The parts of a mixture that have fewer rows than were asked for."""
+    return [
+        f"{part.origin.label}: all {len(part.picked):,} rows there are, {part.asked:,} were asked for"
+        for part in parts
+        if part.asked is not None
+    ]
+
+
+def _notes(table: Dataset, data: Data, picked: int) -> tuple[str, ...]:
+    """What is to be said about rows, each with how many it is true of and the first of them."""
+    columns = table.data
+    rows, removed = columns.column("row").to_pylist(), columns.column("removed").to_numpy()
+    found: dict[str, list[int]] = {}
+    for row, notes in zip(rows, columns.column("notes").to_pylist(), strict=True):
+        for note in notes:
+            found.setdefault(note, []).append(row)
+    if removed.any():
+        note = REMOVED.format(count=removed.sum())
+        found[note] = [rows[place] for place in np.flatnonzero(removed)]
+    return tuple(
+        f"{note}: {len(where):,} of {picked:,} rows ({len(where) / picked:.1%}), first row {min(where) + 1} "
+        f"of {data.source}"
+        for note, where in found.items()
     )
 
 
@@ -181,29 +216,33 @@ def _unused(part: SampledSource, used: Iterable[str]) -> list[str]:
     return [column for column in part.rows.columns if column not in known]
 
 
-def _tokenize(part: SampledSource, row_format: RowFormat, chat: Chat) -> tuple[Dataset, dict[str, Any]]:
+def _tokenize(
+    part: SampledSource, row_format: RowFormat, data: Data, chat: Chat
+) -> tuple[Dataset, dict[str, Any]]:
     """The examples of a part's rows; the facts are its bad rows and the columns that were read."""
     schema = _FEATURES.arrow_schema
+    names = dict(part.origin.columns)
 
     def build() -> Batches:
         bad: list[tuple[int, str, str]] = []
         used: set[str] = set()
         for start in range(0, len(part.picked), _BATCH):
             picked = part.picked[start : start + _BATCH]
-            numbered = list(zip(picked.tolist(), map(ReadRow, part.rows.read(picked)), strict=True))
-            encoded = _encode_rows(numbered, chat, row_format, bad)
-            used.update(*(row.used for _, row in numbered))
+            numbered = list(zip(picked.tolist(), part.rows.read(picked), strict=True))
+            conversations = _read(numbered, row_format, names, bad)
+            used.update(*(conversation.columns for _, conversation, _ in conversations))
+            encoded = _encode(conversations, chat, data.thinking, bad)
             yield pa.RecordBatch.from_pydict(encoded, schema)
         return {"bad": sorted(bad), "used": sorted(used)}
 
-    return cached_table(_fingerprint(part, row_format, chat), lambda: schema, build)
+    return cached_table(_fingerprint(part, row_format, data, chat), lambda: schema, build)
 
 
-def _fingerprint(part: SampledSource, row_format: RowFormat, chat: Chat) -> str:
+def _fingerprint(part: SampledSource, row_format: RowFormat, data: Data, chat: Chat) -> str:
     key = hashlib.sha256(_code_digest())
     # a format of another package changes without our version
-    key.update(Path(inspect.getfile(row_format.messages)).read_bytes())
-    key.update(json.dumps([part.rows.key, row_format.name]).encode())
+    key.update(Path(inspect.getfile(row_format.conversation)).read_bytes())
+    key.update(json.dumps([part.rows.key, row_format.name, part.origin.columns, data.thinking]).encode())
     key.update(part.picked.tobytes())
     key.update((chat.tokenizer.backend_tokenizer.to_str() + str(chat.tokenizer.chat_template)).encode())
     return key.hexdigest()
@@ -218,56 +257,67 @@ def _code_digest() -> bytes:
     return digest.digest()
 
 
-def _encode_rows(
-    rows: Sequence[tuple[int, Row]], chat: Chat, row_format: RowFormat, bad: list[tuple[int, str, str]]
-) -> dict[str, list[Any]]:
-    """The examples of numbered rows as columns; bad ones go to `bad` as (number, kind, reason)."""
-    conversations, kept, tasks = [], [], []
+def _read(
+    rows: Sequence[tuple[int, Row]],
+    row_format: RowFormat,
+    names: dict[str, str],
+    bad: list[tuple[int, str, str]],
+) -> list[tuple[int, Conversation, str]]:
+    """(number, what it says, task) of numbered rows; bad ones go to `bad` as (number, kind, reason)."""
+    kind = f"not readable as {row_format.name}"
+    read = []
     for number, row in rows:
         try:
-            messages = row_format.messages(row)
-            if any(m["role"] == "assistant" and m["content"].strip() for m in messages):
-                tasks.append(row_format.task(row))
-                conversations.append(messages)
-                kept.append(number)
+            conversation, task = read_row(row_format, row, names)
+        except DataError as error:
+            bad.append((number, kind, str(error)))
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            bad.append((number, kind, f"{kind} ({type(error).__name__}: {error})"))
+        else:
+            if conversation.teaches:
+                read.append((number, conversation, task))
             else:
                 bad.append((number, NO_ANSWER, "no assistant turn to learn from"))
-        except DataError as error:
-            bad.append((number, f"not readable as {row_format.name}", str(error)))
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            reason = f"not readable as {row_format.name} ({type(error).__name__}: {error})"
-            bad.append((number, f"not readable as {row_format.name}", reason))
-    encoded = _encode(conversations, chat) if conversations else []
-    made: list[tuple[Encoded, int, str]] = []
-    for example, number, task in zip(encoded, kept, tasks, strict=True):
-        if isinstance(example, DataError):
-            bad.append((number, "not rendered by the template", str(example)))
+    return read
+
+
+def _encode(
+    read: list[tuple[int, Conversation, str]], chat: Chat, thinking: Thinking, bad: list[tuple[int, str, str]]
+) -> dict[str, list[Any]]:
+    """The examples of conversations as columns; those that the template refuses go to `bad`."""
+    made: dict[str, list[Any]] = {name: [] for name in _FEATURES}
+    encoded = encode(chat, [conversation for _, conversation, _ in read], thinking)
+    for (number, _, task), one in zip(read, encoded, strict=True):
+        if isinstance(one, DataError):
+            bad.append((number, "not rendered by the template", str(one)))
         else:
-            made.append((example, number, task))
-    examples = [example for example, _, _ in made]
-    return {
-        "input_ids": [e.ids for e in examples],
-        "mask": [e.mask for e in examples],
-        "row": [number for _, number, _ in made],
-        "task": [task for _, _, task in made],
-        "digest": [
-            int.from_bytes(hashlib.blake2b(e.ids.tobytes(), digest_size=8).digest(), "big", signed=True)
-            for e in examples
-        ],
-        "first": [int(e.mask.argmax()) if e.mask.any() else len(e.mask) for e in examples],
-        "answer": [int(e.mask.sum()) for e in examples],
-    }
+            _add(made, one, number, task)
+    return made
 
 
-def _encode(conversations: list[Messages], chat: Chat) -> list[Encoded | DataError]:
-    """Each conversation's tokens, or why it has none."""
-    try:
-        return list(chat.encode(conversations))
-    except DataError as error:
-        if len(conversations) == 1:
-            return [error]
-        middle = len(conversations) // 2
-        return _encode(conversations[:middle], chat) + _encode(conversations[middle:], chat)
+def _add(made: dict[str, list[Any]], encoded: EncodedRow, number: int, task: str) -> None:
+    """The examples of a row as rows of the table."""
+    group = _digest(b"".join(example.ids.tobytes() for example in encoded.examples))
+    for place, example in enumerate(encoded.examples):
+        entry = {
+            "input_ids": example.ids,
+            "mask": example.mask,
+            "row": number,
+            "task": task,
+            "digest": _digest(example.ids.tobytes()),
+            "first": int(example.mask.argmax()) if example.mask.any() else len(example.mask),
+            "answer": int(example.mask.sum()),
+            "group": group,
+            "kind": encoded.kind,
+            "notes": [] if place else encoded.notes,
+            "removed": 0 if place else encoded.removed,
+        }
+        for name, value in entry.items():
+            made[name].append(value)
+
+
+def _digest(content: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big", signed=True)
 
 
 def write_bad_rows(dataset: TokenDataset) -> Path | None:

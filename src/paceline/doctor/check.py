@@ -45,7 +45,7 @@ def check_study(study: Study, folder: Path, log: Callable[[str], None] = lambda 
 
 def check_cohort(base: Base, preparer: Preparer, runs: Runs, folder: Path) -> list[Finding]:
     """What the rules find in runs that share a loaded base, worst first."""
-    builder = PreflightBuilder(base, preparer.chat(base.name), folder)
+    builder = PreflightBuilder(base, preparer, folder)
     findings: list[Finding] = []
     for name, prepared in runs.items():
         findings += preflight_rules.findings(builder.build(prepared), name)

@@ -25,7 +25,7 @@ from paceline.training.micro_batches import make_micro_batches
 from paceline.training.objective import Objective
 from paceline.training.optimizer import make_optimizer
 from paceline.training.order import DataOrder
-from paceline.training.prepare import Prepared
+from paceline.training.prepare import Prepared, Preparer
 from paceline.training.schedule import learning_rate
 from paceline.training.step import StepItem, forward_backward
 
@@ -100,8 +100,8 @@ class PreflightBuilder:
         folder: where the run directories will be; it may be missing.
     """
 
-    def __init__(self, base: Base, chat: Chat, folder: Path) -> None:
-        self.base, self.chat = base, chat
+    def __init__(self, base: Base, preparer: Preparer, folder: Path) -> None:
+        self.base, self._preparer = base, preparer
         existing = next(path for path in (folder, *folder.resolve().parents) if path.exists())
         self._disk_free = shutil.disk_usage(existing).free
         self._measured: dict[_Examples, tuple[ExampleLosses, dict[str, int]]] = {}
@@ -113,7 +113,7 @@ class PreflightBuilder:
         return Preflight(
             recipe=recipe,
             prepared=prepared,
-            chat=self.chat,
+            chat=self._preparer.chat(self.base.name, recipe.data.chat_template),
             hidden_size=int(config.hidden_size),
             positions=getattr(config, "max_position_embeddings", None),
             model_type=str(config.model_type),

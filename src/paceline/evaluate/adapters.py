@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from paceline.config.fields import Fields
 from paceline.config.load import make_recipe
 from paceline.config.recipe import Recipe
-from paceline.data.chat import Chat, load_tokenizer
+from paceline.data.chat import Chat
 from paceline.data.digest import template_digest, tokenizer_digest
 from paceline.data.formats import Messages
+from paceline.data.tool_texts import check_tools, write_arguments
 from paceline.errors import ModelError
 from paceline.evaluate.generate import Generator
 from paceline.model.adapter import Adapter
@@ -52,9 +55,9 @@ class AdapterSet:
             ends.add(tokenizer(self.chat.ending, add_special_tokens=False)["input_ids"][-1])
         return {int(token) for token in ends if token is not None}
 
-    def prompt(self, messages: Messages, thinking: bool) -> list[int]:
+    def prompt(self, messages: Messages, thinking: bool, tools: list[Fields] | None = None) -> list[int]:
         """Token ids of a conversation up to where the assistant speaks."""
-        return encode_prompt(self.chat, messages, thinking)
+        return encode_prompt(self.chat, messages, thinking, tools)
 
     def identity(self, run: str) -> str:
         """The digest of all that answers under a name: base, how it is stored, adapter, where it stops."""
@@ -67,12 +70,22 @@ class AdapterSet:
         return str(self.chat.tokenizer.decode(tokens, skip_special_tokens=True))
 
 
-def encode_prompt(chat: Chat, messages: Messages, thinking: bool) -> list[int]:
+def encode_prompt(
+    chat: Chat, messages: Messages, thinking: bool, tools: list[Fields] | None = None
+) -> list[int]:
     """Token ids of a conversation up to where the assistant speaks.
 
     `thinking` is Qwen3's switch; other templates ignore it.
+
+    Raises:
+        DataError: the template refuses it, or does not write its tools, calls or results.
     """
-    text = chat.render(messages, add_generation_prompt=True, enable_thinking=thinking)
+    messages, text = write_arguments(
+        chat.adapt(messages),
+        partial(chat.render, tools=tools, add_generation_prompt=True, enable_thinking=thinking),
+    )
+    without = partial(chat.render, messages, None, add_generation_prompt=True, enable_thinking=thinking)
+    check_tools(messages, tools, text, {}, without)
     return [int(token) for token in chat.tokenizer(text, add_special_tokens=False)["input_ids"]]
 
 
@@ -100,7 +113,7 @@ def adapter_recipes(paths: list[Path]) -> dict[Path, Recipe]:
     """The recipes of runs that share a base, by their folders.
 
     Raises:
-        ModelError: no adapter at a path; runs over different bases.
+        ModelError: no adapter at a path; runs over different bases, or with different chat templates.
     """
     recipes = {path: _recipe(path) for path in run_paths(paths)}
     bases = {(recipe.base, BaseFormat.of(recipe)) for recipe in recipes.values()}
@@ -108,6 +121,11 @@ def adapter_recipes(paths: list[Path]) -> dict[Path, Recipe]:
         raise ModelError(
             f"the runs have different bases ({', '.join(sorted(name for name, _ in bases))}); "
             "take those of one base at a time"
+        )
+    if len(templates := {str(recipe.data.chat_template) for recipe in recipes.values()}) > 1:
+        raise ModelError(
+            f"the runs have different chat templates ({', '.join(sorted(templates))}); "
+            "take those of one template at a time"
         )
     if not bases:
         raise ModelError("no finished run there")
@@ -125,7 +143,7 @@ def load_adapters(paths: list[Path], with_base: bool = False, batch_invariant: b
     recipes = adapter_recipes(paths)
     first = next(iter(recipes.values()))
     base = load_base(first.base, base_format=BaseFormat.of(first))
-    chat = Chat(load_tokenizer(first.base))
+    chat = load_chat(first.base, first.data.chat_template)
     refuse_other_base(recipes, chat)
     adapters: dict[str, Adapter | None] = {BASE: None} if with_base else {}
     for path, recipe in recipes.items():

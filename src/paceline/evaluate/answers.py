@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from paceline.data.formats import ROLES, Messages, Row
+from paceline.config.fields import Fields
+from paceline.data.formats import Messages, read_prompt
 from paceline.data.read_text import read_text_rows
 from paceline.data.text import text_of
-from paceline.errors import EvaluationError, RunError
+from paceline.errors import DataError, EvaluationError, RunError
 from paceline.evaluate.adapters import AdapterSet
 from paceline.evaluate.generate import Request, Sampling
 from paceline.runs.digests import value_digest
@@ -25,6 +26,7 @@ class Prompt:
 
     id: str
     messages: Messages
+    tools: list[Fields] | None = None
 
 
 def read_prompts(path: Path) -> list[Prompt]:
@@ -37,36 +39,19 @@ def read_prompts(path: Path) -> list[Prompt]:
         raise EvaluationError(f"{path}: no such file")
     prompts: list[Prompt] = []
     for row in read_text_rows(path):
-        if row.fields is None:
-            raise EvaluationError(f"{path} line {row.line}: {row.reason}")
         where = f"{path} line {row.line}"
-        prompts.append(
-            Prompt(text_of(row.fields.get("id", row.line), f"{where}: id"), _messages(row.fields, where))
-        )
+        if row.fields is None:
+            raise EvaluationError(f"{where}: {row.reason}")
+        try:
+            read = read_prompt(row.fields)
+            name = text_of(row.fields.get("id", row.line), "id")
+        except DataError as error:
+            raise EvaluationError(f"{where}: {error}") from error
+        prompts.append(Prompt(name, read.messages, read.tools))
     counts = Counter(prompt.id for prompt in prompts)
     if twice := next((name for name, count in counts.items() if count > 1), None):
         raise EvaluationError(f"{path}: id {twice!r} is used twice")
     return prompts
-
-
-def _messages(row: Row, where: str) -> Messages:
-    if isinstance(row.get("prompt"), str):
-        return [{"role": "user", "content": row["prompt"]}]
-    turns = row.get("messages")
-    if (
-        not isinstance(turns, list)
-        or not turns
-        or not all(isinstance(t, dict) and t.get("role") in ROLES for t in turns)
-    ):
-        raise EvaluationError(
-            f"{where}: neither `prompt` (text) nor `messages` (a list of {{role, content}})"
-        )
-    while turns and turns[-1]["role"] == "assistant":
-        turns = turns[:-1]  # a training row: its answer is what is asked for
-    return [
-        {"role": str(turn["role"]), "content": text_of(turn.get("content"), f"{where}: the text of a turn")}
-        for turn in turns
-    ]
 
 
 class ChatBackend(Protocol):
@@ -79,7 +64,7 @@ class ChatBackend(Protocol):
         """The digest of all that answers under a name: base, adapter, engine, where an answer stops."""
         ...
 
-    def prompt(self, messages: Messages, thinking: bool) -> list[int]: ...
+    def prompt(self, messages: Messages, thinking: bool, tools: list[Fields] | None = None) -> list[int]: ...
     def text(self, tokens: list[int]) -> str: ...
 
 
@@ -111,7 +96,7 @@ def answer_all(
     for run, adapter in adapter_set.adapters.items():
         identity = adapter_set.identity(run)
         for prompt in prompts:
-            tokens = adapter_set.prompt(prompt.messages, thinking)
+            tokens = adapter_set.prompt(prompt.messages, thinking, prompt.tools)
             for sample in range(samples):
                 request = Request(tokens, adapter, sampling, (run, prompt.id, sample))
                 asked[request.key] = request

@@ -18,7 +18,7 @@ from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from paceline.data.formats import ROLES, Messages
+from paceline.data.formats import Messages, list_of_turns, read_turns
 from paceline.errors import EvaluationError, PacelineError, nearest
 from paceline.evaluate.adapters import AdapterSet
 from paceline.evaluate.generate import Request, Sampling
@@ -195,19 +195,7 @@ def _read(body: Any, adapter_set: AdapterSet) -> _Asked:
 def _messages(turns: Any) -> Messages:
     if not isinstance(turns, list) or not turns:
         raise EvaluationError("messages must be a list of turns")
-    found: Messages = []
-    for number, turn in enumerate(turns, 1):
-        content = turn.get("content") if isinstance(turn, dict) else None
-        if isinstance(content, list) and all(
-            isinstance(part, dict) and part.get("type") == "text" for part in content
-        ):
-            content = "".join(str(part["text"]) for part in content)
-        if not isinstance(content, str) or turn.get("role") not in ROLES:
-            raise EvaluationError(
-                f"message {number} must have a role ({', '.join(sorted(ROLES))}) and text as its content"
-            )
-        found.append({"role": turn["role"], "content": content})
-    return found
+    return read_turns(list_of_turns(turns, "messages")).messages
 
 
 def _usage(asked: _Asked) -> dict[str, int]:

@@ -7,8 +7,9 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
+from paceline.config.fields import Fields
 from paceline.config.recipe import Recipe
-from paceline.data.chat import Chat, load_tokenizer
+from paceline.data.chat import load_chat
 from paceline.data.formats import Messages
 from paceline.errors import MissingExtra, ModelError
 from paceline.evaluate.adapters import (
@@ -102,7 +103,7 @@ class VLLMAdapterSet:
             + 1,  # one stays empty: vLLM's CPU kernels give rows without an adapter what the last slot holds
             max_lora_rank=max(16, *(recipe.lora_r for recipe in recipes.values())),
         )
-        self.chat = Chat(load_tokenizer(first.base))
+        self.chat = load_chat(first.base, first.data.chat_template)
         self.adapters: JsonObject = {BASE: None} if with_base else {}
         for number, path in enumerate(recipes, 1):
             self.adapters[path.resolve().name] = LoRARequest(
@@ -128,8 +129,8 @@ class VLLMAdapterSet:
         """The digest of all that answers under a name."""
         return value_digest(["vllm", self._weights, self._folders.get(run, ""), sorted(self._stop)])
 
-    def prompt(self, messages: Messages, thinking: bool) -> list[int]:
-        return encode_prompt(self.chat, messages, thinking)
+    def prompt(self, messages: Messages, thinking: bool, tools: list[Fields] | None = None) -> list[int]:
+        return encode_prompt(self.chat, messages, thinking, tools)
 
     def text(self, tokens: list[int]) -> str:
         return str(self.chat.tokenizer.decode(tokens, skip_special_tokens=True))

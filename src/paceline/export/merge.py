@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from paceline.config.recipe import Recipe
-from paceline.data.chat import Chat, load_tokenizer
+from paceline.data.chat import Chat, load_chat
 from paceline.errors import ConfigError, ModelError
 from paceline.evaluate.adapters import adapter_folder, adapter_recipes, encode_prompt, refuse_other_base
 from paceline.evaluate.mtbench.questions import load_questions
@@ -54,7 +54,7 @@ def merge(run: Path, out: Path, dtype: str = "bfloat16") -> MergeResult:
         raise ModelError(f"{out} exists; choose another folder or delete it")
     recipes = adapter_recipes([run])
     recipe = next(iter(recipes.values()))
-    chat = Chat(load_tokenizer(recipe.base))
+    chat = load_chat(recipe.base, recipe.data.chat_template)
     prompts = _prompts(chat)
     plain = _load_base(recipe.base, dtype)
     _check_adapter(plain, recipe, adapter_folder(run))

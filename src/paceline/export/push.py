@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from paceline.data.templates import read_template
 from paceline.errors import RunError
 from paceline.export.hub import Log, check_name, silent, upload
 from paceline.export.tokenizer import copy_tokenizer
@@ -62,7 +63,10 @@ def stage(run: Path, name: str, folder: Path, merged: bool = False, log: Log = s
         _stage_merged(run, folder)
     else:
         shutil.copytree(directory.adapter, folder, dirs_exist_ok=True)
-        copy_tokenizer(directory.recipe().base, folder, log)
+        recipe = directory.recipe()
+        copy_tokenizer(recipe.base, folder, log)
+        if recipe.data.chat_template is not None:  # the one that the run was trained with
+            (folder / "chat_template.jinja").write_text(read_template(recipe.data.chat_template))
     shutil.copy2(directory.recipe_file, folder / "recipe.yaml")
     (folder / "README.md").write_text(model_card(run, name, merged))
     return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())

@@ -9,7 +9,7 @@ import math
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     BeforeValidator,
@@ -77,7 +77,7 @@ class Answer(Record):
     run: str
     id: str
     sample: int
-    messages: list[dict[str, str]]
+    messages: list[dict[str, Any]]
     answer: str
     tokens: int
     finish: str
@@ -86,7 +86,7 @@ class Answer(Record):
     @property
     def question(self) -> str:
         """The last thing that was said to the run."""
-        return self.messages[-1]["content"]
+        return str(self.messages[-1]["content"])
 
 
 class TurnAnswer(Record):

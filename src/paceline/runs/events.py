@@ -48,8 +48,8 @@ class DataFacts(BaseModel):
 
     `truncated` are longer than max_length, `answers_lost` have no supervised token before it, `removed`
     counts what each cleaning rule took out. `bad_rows` counts unusable rows by kind of fault, and
-    `bad_rows_file` lists them; `unused_columns` are those that nothing was read from, `notes` what else is to
-    be said.
+    `bad_rows_file` lists them; `unused_columns` are those that nothing was read from; `notes` say of which
+    rows the template or the reader made something other than a person may expect.
     """
 
     model_config = ConfigDict(frozen=True)

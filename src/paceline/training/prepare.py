@@ -9,7 +9,7 @@ import numpy as np
 from paceline.config.data import Data
 from paceline.config.recipe import Recipe
 from paceline.data.bad_rows import count_kinds
-from paceline.data.chat import Chat, load_tokenizer
+from paceline.data.chat import Chat, load_chat
 from paceline.data.clean import clean
 from paceline.data.phases import choose_tasks
 from paceline.data.split import Split, split
@@ -60,29 +60,28 @@ class Prepared:
         clauses += [f"{count:,} removed: {rule}" for rule, count in facts.removed.items() if count]
         clauses += [f"{count:,} rows {kind} dropped" for kind, count in facts.bad_rows.items()]
         clauses += [f"listed in {facts.bad_rows_file}"] if facts.bad_rows_file else []
-        clauses += facts.notes
         clauses += [f"columns not used: {', '.join(facts.unused_columns)}"] if facts.unused_columns else []
-        return "data: " + "; ".join(clauses)
+        return "\n".join(["data: " + "; ".join(clauses), *(f"data: {note}" for note in facts.notes)])
 
 
 @dataclass
 class Preparer:
     """Prepares recipes; runs that share a tokenizer and data share the tokenized table."""
 
-    _chats: dict[str, Chat] = field(default_factory=dict)
-    _tokens: dict[tuple[str, Data, str], TokenDataset] = field(default_factory=dict)
+    _chats: dict[tuple[str, str | None], Chat] = field(default_factory=dict)
+    _tokens: dict[tuple[str, str, str], TokenDataset] = field(default_factory=dict)
 
-    def chat(self, base: str) -> Chat:
-        if base not in self._chats:
-            self._chats[base] = Chat(load_tokenizer(base))
-        return self._chats[base]
+    def chat(self, base: str, template: str | None = None) -> Chat:
+        if (base, template) not in self._chats:
+            self._chats[base, template] = load_chat(base, template)
+        return self._chats[base, template]
 
     def tokens(self, base: str, data: Data, loss_on: str = "assistant") -> TokenDataset:
         # the split and what is cleaned do not change the tokens
-        key = (base, data.model_copy(update={"eval_ratio": 0.5, "clean": None}), loss_on)
+        key = (base, data.model_dump_json(exclude={"eval_ratio", "clean"}), loss_on)
         if key not in self._tokens:
             if loss_on == "assistant":
-                self._tokens[key] = load_tokens(data, self.chat(base))
+                self._tokens[key] = load_tokens(data, self.chat(base, data.chat_template))
             else:
                 self._tokens[key] = replace(self.tokens(base, data), loss_on=loss_on)
         return self._tokens[key]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from paceline.data.formats.codeforces import problem_messages, problem_text
+from paceline.data.formats.codeforces import FORMAT, problem_messages, problem_text
 from paceline.errors import DataError
 
 
@@ -25,7 +25,7 @@ def test_a_problem_is_built_from_what_the_row_has() -> None:
 
 def test_ready_messages_win_over_raw_fields() -> None:
     talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
-    assert problem_messages({"title": "t", "description": "d", "messages": talk}) == talk
+    assert FORMAT.conversation({"title": "t", "description": "d", "messages": talk}).messages == talk
 
 
 def test_a_problem_without_an_answer_is_refused() -> None:

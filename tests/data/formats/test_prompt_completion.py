@@ -6,5 +6,5 @@ TALK = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
 
 
 def test_texts_and_messages_give_the_same_conversation() -> None:
-    assert FORMAT.messages({"prompt": "q", "completion": "a"}) == TALK
-    assert FORMAT.messages({"prompt": TALK[:1], "completion": TALK[1:]}) == TALK
+    assert FORMAT.conversation({"prompt": "q", "completion": "a"}).messages == TALK
+    assert FORMAT.conversation({"prompt": TALK[:1], "completion": TALK[1:]}).messages == TALK

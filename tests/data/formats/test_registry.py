@@ -9,6 +9,7 @@ import pytest
 
 from paceline.data.formats import (
     BUILT_IN,
+    Conversation,
     RowFormat,
     check_format,
     find_format,
@@ -18,8 +19,12 @@ from paceline.data.formats import (
 )
 from paceline.errors import DataError
 
-POEMS = RowFormat("poems", ("verse", "answer"), lambda row: [{"role": "assistant", "content": row["answer"]}])
-HASTY = RowFormat("hasty", ("messages",), lambda row: [])
+POEMS = RowFormat(
+    "poems",
+    ("verse", "answer"),
+    lambda row: Conversation.of([{"role": "assistant", "content": row["answer"]}]),
+)
+HASTY = RowFormat("hasty", ("messages",), lambda row: Conversation.of([]))
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
-"""Row formats, a file for each: from a row's columns to messages and a task name."""
+"""Row formats, a file for each: from a row's columns to a conversation and a task name."""
 
+from paceline.data.formats.prompts import read_prompt
 from paceline.data.formats.registry import (
     BUILT_IN,
     check_format,
@@ -7,16 +8,23 @@ from paceline.data.formats.registry import (
     format_names,
     recognise,
 )
-from paceline.data.formats.row_format import ROLES, Messages, Row, RowFormat
+from paceline.data.formats.row_format import Conversation, Messages, Row, RowFormat
+from paceline.data.formats.rows import read_row, renamed
+from paceline.data.formats.turns import list_of_turns, read_turns
 
 __all__ = [
     "BUILT_IN",
-    "ROLES",
+    "Conversation",
     "Messages",
     "Row",
     "RowFormat",
     "check_format",
     "find_format",
     "format_names",
+    "list_of_turns",
+    "read_prompt",
+    "read_row",
+    "read_turns",
     "recognise",
+    "renamed",
 ]

@@ -3,7 +3,7 @@
 from typing import Any
 
 from paceline.data.formats.messages import ready_messages
-from paceline.data.formats.row_format import Messages, Row, RowFormat, message
+from paceline.data.formats.row_format import Conversation, Messages, Row, RowFormat, kind_of
 from paceline.errors import DataError
 
 TASK = "competitive_programming"
@@ -13,14 +13,20 @@ _SYSTEM = (
 )
 
 
-def problem_messages(row: Row) -> Messages:
+def problem_conversation(row: Row) -> Conversation:
     """Ready messages where the row has them, else built from the problem's fields and the answer."""
-    if row.get("messages"):
-        return ready_messages(row)
+    return ready_messages(row) if row.get("messages") else Conversation.of(problem_messages(row))
+
+
+def problem_messages(row: Row) -> Messages:
+    """System text, problem and answer."""
     answer = row.get("generation") or row.get("solution") or row.get("code")
     if not row.get("description") or not answer:
         raise DataError("neither `messages` nor a `description` with a `generation` to answer it")
-    return [message("system", _SYSTEM), message("user", problem_text(row)), message("assistant", answer)]
+    if not isinstance(answer, str):
+        raise DataError(f"the answer is {kind_of(answer)}, not text")
+    turns = {"system": _SYSTEM, "user": problem_text(row), "assistant": answer}
+    return [{"role": role, "content": content} for role, content in turns.items()]
 
 
 def problem_text(row: Row) -> str:
@@ -44,4 +50,4 @@ def _block(text: Any) -> str:
     return "```\n" + str(text).strip("\n") + "\n```"
 
 
-FORMAT = RowFormat("codeforces", ("title", "description"), problem_messages, lambda row: TASK)
+FORMAT = RowFormat("codeforces", ("title", "description"), problem_conversation, lambda row: TASK)

@@ -1,11 +1,12 @@
-"""Ready conversations: a list of {role, content}."""
+"""Ready conversations: a list of {role, content}, as OpenAI has them."""
 
-from paceline.data.formats.row_format import Messages, Row, RowFormat, list_of_turns, message
+from paceline.data.formats.row_format import Conversation, Row, RowFormat
+from paceline.data.formats.turns import read_conversation
 
 
-def ready_messages(row: Row) -> Messages:
+def ready_messages(row: Row) -> Conversation:
     """The column `messages`, checked."""
-    return [message(turn.get("role"), turn.get("content")) for turn in list_of_turns(row, "messages")]
+    return read_conversation(row, "messages")
 
 
 FORMAT = RowFormat("messages", ("messages",), ready_messages)

@@ -1,17 +1,32 @@
 """A prompt and its completion, each a text or a list of messages, as TRL has them."""
 
-from paceline.data.formats.row_format import Messages, Row, RowFormat, list_of_turns, message, required
+from dataclasses import replace
+from typing import Any
+
+from paceline.config.fields import Fields
+from paceline.data.formats.pairs import before
+from paceline.data.formats.row_format import Conversation, Row, RowFormat, required, text_of
+from paceline.data.formats.tools import read_tools
+from paceline.data.formats.turns import read_turns
+from paceline.errors import DataError
 
 
-def _messages(row: Row) -> Messages:
-    return [*_turns(row, "prompt", "user"), *_turns(row, "completion", "assistant")]
+def _conversation(row: Row) -> Conversation:
+    given = [*before(row), *_turns(row, "prompt", "user")]
+    answer = _turns(row, "completion", "assistant")
+    read = read_turns([*given, *answer], read_tools(row.get("tools")))
+    # an assistant's turn inside the prompt is given, not learned
+    learned = tuple(on and place >= len(given) for place, on in enumerate(read.supervised))
+    return replace(read, supervised=learned)
 
 
-def _turns(row: Row, column: str, role: str) -> Messages:
-    """A list is turns, all else the text of one."""
-    if isinstance(required(row, column), list):
-        return [message(turn.get("role"), turn.get("content")) for turn in list_of_turns(row, column)]
-    return [message(role, row[column])]
+def _turns(row: Row, column: str, role: str) -> list[Fields]:
+    value: Any = required(row, column)
+    if not isinstance(value, list):
+        return [{"role": role, "content": text_of(row, column)}]
+    if not all(isinstance(turn, dict) for turn in value):
+        raise DataError(f"column {column!r} holds a list, but not of turns")
+    return value
 
 
-FORMAT = RowFormat("prompt-completion", ("prompt", "completion"), _messages)
+FORMAT = RowFormat("prompt-completion", ("prompt", "completion"), _conversation)

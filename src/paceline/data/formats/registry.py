@@ -6,10 +6,13 @@ from importlib.metadata import entry_points
 from paceline.data.formats import (
     alpaca,
     codeforces,
+    conversation,
     messages,
     prompt_completion,
+    question_answer,
     sharegpt,
     strandset,
+    text,
     twix,
 )
 from paceline.data.formats.row_format import RowFormat
@@ -26,8 +29,11 @@ BUILT_IN: tuple[RowFormat, ...] = (
     twix.FORMAT,
     messages.FORMAT,
     sharegpt.FORMAT,
+    conversation.FORMAT,
     prompt_completion.FORMAT,
     alpaca.FORMAT,
+    question_answer.FORMAT,
+    text.FORMAT,
 )
 _BY_NAME = {row_format.name: row_format for row_format in BUILT_IN}
 
@@ -80,5 +86,10 @@ def recognise(columns: Collection[str], name: str, source: str) -> RowFormat:
         row_format = find_format(known)
         if all(column in columns for column in row_format.columns):
             return row_format
+    if {"chosen", "rejected"} <= set(columns):
+        raise DataError(
+            f"data {source!r}: these are preference pairs, and answers are what is learned here; to learn the "
+            "chosen ones as text, say so: columns: {completion: chosen}"
+        )
     shapes = "; ".join(f"{known}: {', '.join(find_format(known).columns)}" for known in format_names())
     raise DataError(f"data {source!r}: no format has the columns {', '.join(columns)} (known: {shapes})")

@@ -1,17 +1,53 @@
-"""What a row format is: from a row's columns to messages and a task name."""
+"""What a row format is: from a row's columns to a conversation and a task name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from paceline.config.fields import Fields
-from paceline.data.text import text_of
+from paceline.data import text
 from paceline.errors import DataError
 
-Messages = list[dict[str, str]]
+# Turns as chat templates take them: role and content, and where there are any reasoning_content, tool_calls,
+# tool_call_id and name.
+Messages = list[dict[str, Any]]
 Row = Fields
 
-ROLES = {"system", "user", "assistant", "tool"}
+ROLES = {"system", "developer", "user", "assistant", "tool"}
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """A row as it is to be learned.
+
+    Args:
+        messages: the turns.
+        supervised: for each turn whether it is to be learned; only the assistant's can be.
+        tools: what the assistant may call, as JSON schemas.
+        text: a text without turns, in place of messages.
+        unused: keys of turns that nothing reads, each once.
+        columns: the row's columns that were read.
+    """
+
+    messages: Messages
+    supervised: tuple[bool, ...]
+    tools: list[Fields] | None = None
+    text: str | None = None
+    unused: tuple[str, ...] = ()
+    columns: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, messages: Messages, tools: list[Fields] | None = None) -> "Conversation":
+        """A conversation of which every assistant's turn is learned."""
+        return cls(messages, tuple(turn["role"] == "assistant" for turn in messages), tools)
+
+    @property
+    def teaches(self) -> bool:
+        """Whether there is anything to learn: a text, or a supervised turn that says or calls something."""
+        return bool((self.text or "").strip()) or any(
+            on and (turn["content"].strip() or turn.get("reasoning_content") or turn.get("tool_calls"))
+            for turn, on in zip(self.messages, self.supervised, strict=True)
+        )
 
 
 def task_column(row: Row) -> str:
@@ -26,14 +62,14 @@ class RowFormat:
     Args:
         name: what `data.format` calls it.
         columns: those that every such row has.
-        messages: a row's conversation, as {role, content} with the roles of `ROLES`; raises DataError,
-            without the row's number, where the row cannot be read.
+        conversation: what a row says; raises DataError, without the row's number, where the row cannot be
+            read.
         task: the name by which a row's losses are grouped and tasks are chosen.
     """
 
     name: str
     columns: tuple[str, ...]
-    messages: Callable[[Row], Messages]
+    conversation: Callable[[Row], Conversation]
     task: Callable[[Row], str] = task_column
 
 
@@ -44,16 +80,12 @@ def required(row: Row, column: str) -> Any:
     return row[column]
 
 
-def list_of_turns(row: Row, column: str) -> list[Fields]:
-    """A column that holds a list of mappings; DataError for anything else."""
-    turns = required(row, column)
-    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
-        raise DataError(f"column {column!r} is not a list of turns")
-    return turns
+def text_of(row: Row, column: str) -> str:
+    """A column as text, letter for letter; DataError for what has no text in the file."""
+    return text.text_of(required(row, column), f"column {column!r}")
 
 
-def message(role: Any, content: Any) -> dict[str, str]:
-    """One turn; DataError for a role that no chat template knows."""
-    if role not in ROLES:
-        raise DataError(f"unknown role {role!r}; known: {', '.join(sorted(ROLES))}")
-    return {"role": str(role), "content": "" if content is None else text_of(content, "the text of a turn")}
+def kind_of(value: Any) -> str:
+    """What a value is, in the words of JSON."""
+    kinds = {bool: "a truth value", int: "a number", float: "a number", list: "a list", dict: "an object"}
+    return "null" if value is None else kinds.get(type(value), f"a {type(value).__name__}")

@@ -1,16 +1,6 @@
-"""ShareGPT: a list of {from, value}."""
+"""ShareGPT: a list of {from, value}; a call is a turn of its own (`function_call`, then `observation`)."""
 
-from paceline.data.formats.row_format import Messages, Row, RowFormat, list_of_turns, message
+from paceline.data.formats.row_format import RowFormat
+from paceline.data.formats.turns import read_conversation
 
-_ROLES = {"human": "user", "gpt": "assistant"}
-
-
-def _messages(row: Row) -> Messages:
-    conversation = []
-    for turn in list_of_turns(row, "conversations"):
-        role = turn.get("from", turn.get("role"))
-        conversation.append(message(_ROLES.get(str(role), role), turn.get("value", turn.get("content"))))
-    return conversation
-
-
-FORMAT = RowFormat("sharegpt", ("conversations",), _messages)
+FORMAT = RowFormat("sharegpt", ("conversations",), lambda row: read_conversation(row, "conversations"))

@@ -4,7 +4,7 @@ import ast
 import json
 from typing import Any
 
-from paceline.data.formats.row_format import Messages, Row, RowFormat, required
+from paceline.data.formats.row_format import Conversation, Messages, Row, RowFormat, required
 
 SYSTEM = "You are an expert Rust programmer. Answer precisely and write idiomatic, safe Rust."
 
@@ -121,6 +121,6 @@ def _fenced(key: str, text: str) -> str:
 FORMAT = RowFormat(
     "strandset",
     ("task_category", "input_data", "output_data"),
-    to_messages,
+    lambda row: Conversation.of(to_messages(row)),
     lambda row: str(row["task_category"]),
 )

@@ -11,6 +11,12 @@ from paceline.doctor.preflight_rules.adapter import (
     nothing_reached,
     odd_scale,
 )
+from paceline.doctor.preflight_rules.conversations import (
+    answers_apart,
+    prompt_does_not_begin_the_answer,
+    template_removes_text,
+    unused_keys,
+)
 from paceline.doctor.preflight_rules.data import (
     duplicates,
     eval_too_small,
@@ -51,6 +57,9 @@ preflight_rules: Rules[Preflight] = Rules(
         no_end_of_turn,
         pad_is_end,
         rendered_twice,
+        template_removes_text,
+        prompt_does_not_begin_the_answer,
+        unused_keys,
         double_bos,
         too_long_for_the_model,
         disk_too_small,
@@ -68,6 +77,7 @@ preflight_rules: Rules[Preflight] = Rules(
         eval_too_small,
         one_task_rules,
         mixture_missed,
+        answers_apart,
         not_the_same_bits,
     ],
     group="paceline.preflight_rules",

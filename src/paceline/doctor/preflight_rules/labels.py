@@ -43,8 +43,8 @@ def labels_everywhere(subject: Preflight) -> Finding | None:
     Try: the right --format; rows whose question is a turn of its own.
     Source: what is in the loss is what is learned.
     """
-    if subject.recipe.loss_on != "assistant":
-        return None
+    if subject.recipe.loss_on != "assistant" or subject.prepared.dataset.format == "text":
+        return None  # text without turns is learned whole, as its format says
     share = float(np.mean([mask.mean() > 0.98 for _, mask in subject.sample]))
     if share <= 0.5:
         return None

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from paceline.data.formats import Row
-from paceline.data.formats.codeforces import problem_messages
+from paceline.data.formats.codeforces import problem_conversation
 from paceline.evaluate.code.extract import code_of
 from paceline.evaluate.code.suite import NumberedRow, Task, TaskResult
 from paceline.evaluate.sandbox import Limits, Result, Sandbox
@@ -50,7 +50,7 @@ def _task(number: int, row: Row) -> Task | None:
     )
     if not examples or not answer:
         return None
-    messages = problem_messages({**row, "generation": answer})
+    messages = problem_conversation({**row, "generation": answer}).messages
     check = partial(
         _check,
         examples,

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from paceline.config.recipe import Recipe
-from paceline.data.chat import Chat, load_tokenizer
+from paceline.data.chat import load_chat
 from paceline.evaluate.adapters import AdapterSet
 from paceline.evaluate.mtbench.judges.judge import open_judge
 from paceline.evaluate.mtbench.run import run_mtbench
@@ -25,7 +25,7 @@ def in_training_score(base: Base, directory: RunDirectory, recipe: Recipe) -> Sc
     if settings is None or settings.during is None:
         return no_scorer
     part = settings.model_copy(update={"questions": settings.during.questions})
-    chat = Chat(load_tokenizer(recipe.base))
+    chat = load_chat(recipe.base, recipe.data.chat_template)
     judge = open_judge(part, AdapterSet(base, chat, {}), directory.eval / "judge-replies")
 
     def score(adapter: Adapter | None) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paceline.config.evaluation import MTBench
-from paceline.data.chat import Chat, load_tokenizer
+from paceline.data.chat import load_chat, load_tokenizer
 from paceline.evaluate.adapters import BASE, AdapterSet
 from paceline.evaluate.generate import Request, Sampling
 from paceline.evaluate.mtbench.judges.judge import Grade, GradingCase, judge_model
@@ -35,7 +35,7 @@ class LocalJudge:
     @classmethod
     def open(cls, settings: MTBench, adapter_set: AdapterSet, cache: Path) -> LocalJudge:
         model = judge_model(settings)
-        judge = AdapterSet(load_base(model), Chat(load_tokenizer(model)), {BASE: None})
+        judge = AdapterSet(load_base(model), load_chat(model), {BASE: None})
         return cls(judge, f"local:{model}")
 
     def grade(self, cases: Sequence[GradingCase], done: Callable[[], None]) -> list[Grade]:

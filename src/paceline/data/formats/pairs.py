@@ -1,0 +1,30 @@
+"""One question and one answer, with what may stand before them: a system text, earlier turns."""
+
+from typing import Any
+
+from paceline.config.fields import Fields
+from paceline.data.formats.row_format import Conversation, Row, text_of
+from paceline.data.formats.tools import read_tools
+from paceline.data.formats.turns import list_of_turns, read_turns
+from paceline.errors import DataError
+
+
+def from_pair(row: Row, question: str, answer: str) -> Conversation:
+    """A question and its answer after the row's columns `system` and `history`."""
+    asked = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return read_turns([*before(row), *asked], read_tools(row.get("tools")))
+
+
+def before(row: Row) -> list[Fields]:
+    """The turns of the columns `system` and `history`: pairs of a question and its answer, or turns."""
+    system = [{"role": "system", "content": text_of(row, "system")}] if row.get("system") else []
+    history: Any = row.get("history") or []
+    if isinstance(history, list) and all(isinstance(pair, list | tuple) for pair in history):
+        return [*system, *(turn for pair in history for turn in _pair(pair))]
+    return [*system, *list_of_turns(history, "column 'history'")]
+
+
+def _pair(pair: Any) -> list[Fields]:
+    if len(pair) != 2 or not all(isinstance(text, str) for text in pair):
+        raise DataError("column 'history' is not a list of pairs of texts, a question and its answer each")
+    return [{"role": "user", "content": pair[0]}, {"role": "assistant", "content": pair[1]}]

@@ -1,0 +1,11 @@
+"""What is said about rows of which a template or a reader made something other than a person may expect."""
+
+UNUSED_KEY = "key {key!r} of a turn is not used"
+NAME_NOT_WRITTEN = "key 'name' of a turn is not written by the chat template"
+DEVELOPER = "a developer turn is written as a system turn, since the chat template knows no developer"
+THOUGHTS_LEFT_OUT = "thoughts are left out (thinking: none)"
+PROMPT_SHORT = "the chat template leaves out text of the turns before an answer"
+PROMPT_DIFFERS = "a generation prompt does not begin the answer as the chat template writes it"
+LAST_ALONE = "only the last answer is learned, since the chat template changes earlier ones"
+ONE_EACH = "each answer is an example of its own, since the chat template changes earlier ones"
+REMOVED = "the chat template removes {count:,} characters of the assistant's text"
