@@ -8,7 +8,6 @@ from paceline.config.fields import Fields
 from paceline.data.formats import Messages
 from paceline.errors import DataError
 
-
 _PYTHON = {"true": "True", "false": "False", "null": "None"}
 
 

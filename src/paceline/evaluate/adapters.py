@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
+from paceline.config.fields import Fields
 from paceline.config.load import make_recipe
 from paceline.config.recipe import Recipe
-from paceline.config.fields import Fields
 from paceline.data.chat import Chat, load_chat
 from paceline.data.formats import Messages
 from paceline.data.tool_texts import check_tools, write_arguments

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from paceline.config.recipe import Recipe
 from paceline.config.fields import Fields
+from paceline.config.recipe import Recipe
 from paceline.data.chat import load_chat
 from paceline.data.formats import Messages
 from paceline.errors import MissingExtra, ModelError

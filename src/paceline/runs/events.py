@@ -47,8 +47,8 @@ class DataFacts(BaseModel):
     """What a run's data came to. Counts are of examples; `mixture` and `train_mixture` count them by source.
 
     `truncated` are longer than max_length, `answers_lost` have no supervised token before it, `removed`
-    counts what each cleaning rule took out. `notes` say of which rows the template or the reader made something
-    other than a person may expect.
+    counts what each cleaning rule took out. `notes` say of which rows the template or the reader made
+    something other than a person may expect.
     """
 
     model_config = ConfigDict(frozen=True)

@@ -24,7 +24,8 @@ def read_tools(value: Any) -> list[Fields] | None:
 
 def _tool(tool: Fields) -> Fields:
     whole = tool if isinstance(tool.get("function"), dict) else {"type": "function", "function": tool}
-    if not isinstance(whole["function"].get("name"), str):
+    function: Any = whole["function"]
+    if not isinstance(function.get("name"), str):
         raise DataError("tools: a tool has no name")
     return {"type": "function", **whole}
 
