@@ -2,7 +2,7 @@
 
 A turn is learned only where the text before it is what a generation prompt of the same messages gives, so
 that what is trained is what inference will see. Where a template writes earlier turns otherwise than last
-ones (it drops their thoughts, or moves the system text), one text cannot hold all turns: each becomes an example.
+ones (it drops their thoughts, moves the system text), one text cannot hold all: each becomes an example.
 """
 
 import re
