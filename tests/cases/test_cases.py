@@ -1,7 +1,7 @@
 """Small inputs that once went wrong in silence: each folder's commands, and what they must and must not say.
 
-`expected.yaml` lists commands, each with its exit code (left out: any), texts that its output and errors hold,
-and texts that they lack.
+`expected.yaml` lists commands, each with its exit code (left out: any), texts that its output and errors
+hold, and texts that they lack.
 """
 
 import os

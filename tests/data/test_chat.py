@@ -118,7 +118,7 @@ def test_equals_transformers_own_mask_where_the_template_marks_generations(talk:
     if len(row.examples) == 1 and ours.ids.tolist() == theirs["input_ids"]:
         assert ours.mask.tolist() == theirs["assistant_masks"]
         return
-    # a token of theirs holds the end of a prompt and the beginning of its answer; ours are cut between the two
+    # a token of theirs holds the end of a prompt and the beginning of its answer; ours are cut there
     assert chat.tokenizer.decode(theirs["input_ids"]).startswith(chat.tokenizer.decode(ours.ids))
     assert any(message["content"].startswith("\n") for message in talk if message["role"] == "assistant")
 
@@ -140,5 +140,5 @@ def test_a_template_by_name_or_file(tmp_path: Path) -> None:
     with pytest.raises(PacelineError, match="chat_template 'chatm': no such file, did you mean 'chatml'"):
         load_chat("embedded", "chatm")
     file.write_text("{% for")
-    with pytest.raises(PacelineError, match="own.jinja': the chat template refuses"):
+    with pytest.raises(PacelineError, match=r"own\.jinja': the chat template refuses"):
         load_chat("embedded", str(file))

@@ -1,6 +1,6 @@
 """What is learned of a conversation, for every format and template, against transformers' own rendering.
 
-Nothing here calls the code that places the mask: prompts come from `apply_chat_template`, answers from the rows.
+Nothing here calls the code that places the mask: prompts come from `apply_chat_template`, answers from rows.
 """
 
 import json
@@ -179,13 +179,14 @@ SHARED = [
     {"from": "observation", "value": "4"},
     {"from": "gpt", "value": "It is 4."},
 ]
+HERMES = '<tool_call>\n{"name": "add_up", "arguments": {"first": 1, "w": "ö\\n"}}\n</tool_call><|im_end|>'
 WRITTEN = {
-    "qwen3": '<tool_call>\n{"name": "add_up", "arguments": {"first": 1, "w": "ö\\n"}}\n</tool_call><|im_end|>',
-    "qwen2_5": '<tool_call>\n{"name": "add_up", "arguments": {"first": 1, "w": "ö\\n"}}\n</tool_call><|im_end|>',
+    "qwen3": HERMES,
+    "qwen2_5": HERMES,
     "llama3": '{"name": "add_up", "parameters": {"first": 1, "w": "ö\\n"}}<|eot_id|>',
     "mistral": '[TOOL_CALLS][{"name": "add_up", "arguments": {"first": 1, "w": "ö\\n"}, "id": "abcdefghi"}]'
     "<|endoftext|>",
-    "chatml": '<tool_call>\n{"name": "add_up", "arguments": {"first": 1, "w": "ö\\n"}}\n</tool_call><|im_end|>',
+    "chatml": HERMES,
 }
 
 

@@ -128,8 +128,8 @@ class Data(Strict):
     )
     thinking: Literal["every", "last", "none"] = Field(
         "every",
-        description="where a template drops earlier thoughts: an example for every answer, or the last answer "
-        "alone; none: learn to answer without a thought",
+        description="where a template drops earlier thoughts: an example for every answer, or the last "
+        "answer alone; none: learn to answer without a thought",
     )
     chat_template: str | None = Field(
         None, description="chat template in place of the base's: a file, or chatml"

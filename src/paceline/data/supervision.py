@@ -1,8 +1,8 @@
 """A conversation as training examples: rendered texts, and the stretches of them that are learned.
 
 A turn is learned only where the text before it is what a generation prompt of the same messages gives, so
-that what is trained is what inference will see. Where a template writes earlier turns otherwise than last ones
-(it drops their thoughts, or moves the system text), one text cannot hold all turns: each becomes an example.
+that what is trained is what inference will see. Where a template writes earlier turns otherwise than last
+ones (it drops their thoughts, moves the system text), one text cannot hold all: each becomes an example.
 """
 
 import re
@@ -51,7 +51,7 @@ class Rendered:
 
 @dataclass(frozen=True)
 class _Turn:
-    """An assistant's turn as the last one of its conversation: where in the text it is asked for and answered.
+    """An assistant's turn as the last one of its conversation: where it is asked for and answered.
 
     `full` is the text up to the turn's end, `prompt` what a generation prompt gives of it, `start` the first
     character that is learned.

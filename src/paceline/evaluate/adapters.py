@@ -12,7 +12,7 @@ import torch
 from paceline.config.fields import Fields
 from paceline.config.load import make_recipe
 from paceline.config.recipe import Recipe
-from paceline.data.chat import Chat
+from paceline.data.chat import Chat, load_chat
 from paceline.data.digest import template_digest, tokenizer_digest
 from paceline.data.formats import Messages
 from paceline.data.tool_texts import check_tools, write_arguments

@@ -88,8 +88,8 @@ def recognise(columns: Collection[str], name: str, source: str) -> RowFormat:
             return row_format
     if {"chosen", "rejected"} <= set(columns):
         raise DataError(
-            f"data {source!r}: these are preference pairs, and answers are what is learned here; to learn the "
-            "chosen ones as text, say so: columns: {completion: chosen}"
+            f"data {source!r}: these are preference pairs, and answers are what is learned here; to learn "
+            "the chosen ones as text, say so: columns: {completion: chosen}"
         )
     shapes = "; ".join(f"{known}: {', '.join(find_format(known).columns)}" for known in format_names())
     raise DataError(f"data {source!r}: no format has the columns {', '.join(columns)} (known: {shapes})")

@@ -23,8 +23,9 @@ def read_tools(value: Any) -> list[Fields] | None:
 
 
 def _tool(tool: Fields) -> Fields:
-    whole: Fields = tool if isinstance(tool.get("function"), dict) else {"type": "function", "function": tool}
-    if not isinstance(whole["function"].get("name"), str):
+    whole = tool if isinstance(tool.get("function"), dict) else {"type": "function", "function": tool}
+    function: Any = whole["function"]
+    if not isinstance(function.get("name"), str):
         raise DataError("tools: a tool has no name")
     return {"type": "function", **whole}
 

@@ -26,7 +26,8 @@ def template_removes_text(subject: Preflight) -> Finding | None:
         share = float((removed > 0).sum() / len(set(dataset.column("row").tolist())))
         said.insert(
             0,
-            f"the template removes {removed.sum():,} characters of the assistant's text in {share:.1%} of the rows",
+            f"the template removes {removed.sum():,} characters of the assistant's text "
+            f"in {share:.1%} of the rows",
         )
     if not said:
         return None
@@ -39,12 +40,12 @@ def template_removes_text(subject: Preflight) -> Finding | None:
 
 
 def prompt_does_not_begin_the_answer(subject: Preflight) -> Finding | None:
-    """A generation prompt is not how the rendered answer begins: what is learned is not what will be asked for.
+    """A generation prompt is not how the rendered answer begins: what is learned will not be asked for.
 
     Computed: the prompt of the turns before each answer against the text up to it; one row that differs is a
     warning.
-    Try: a chat template whose generation prompt begins its answers; thoughts in the rows, where the prompt opens
-    one.
+    Try: a chat template whose generation prompt begins its answers; thoughts in the rows, where the
+    prompt opens one.
     Source: templates of reasoning models open a thought in the prompt and cut it out of the answers.
     """
     said = _about(subject, notes.PROMPT_DIFFERS)
