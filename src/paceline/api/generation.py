@@ -50,7 +50,7 @@ def generate(
     top_p: float = 1.0,
     max_new_tokens: int = 512,
     seed: int = 0,
-    thinking: bool = True,
+    thinking: bool = False,
 ) -> list[Answer]:
     """Lets every adapter answer every prompt, all at once.
 

@@ -14,7 +14,7 @@ def chat(
     top_p: TopP = 0.9,
     max_new_tokens: MaxNewTokens = 512,
     system: Annotated[str | None, typer.Option(help="System message.")] = None,
-    thinking: Thinking = True,
+    thinking: Thinking = False,
     seed: Seed = 0,
 ) -> None:
     """Talk to an adapter. Reads prompts line by line; an empty line or Ctrl-D ends."""
@@ -61,7 +61,7 @@ def generate(
     temperature: Temperature = 0.0,
     top_p: TopP = 1.0,
     max_new_tokens: MaxNewTokens = 512,
-    thinking: Thinking = True,
+    thinking: Thinking = False,
     seed: Seed = 0,
     engine: Annotated[str, typer.Option(help="paceline, or vllm (extra `vllm`).")] = "paceline",
     batch_invariant: Annotated[

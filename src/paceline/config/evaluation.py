@@ -64,7 +64,7 @@ class CodeTasks(Strict):
         1.0, ge=0, le=1, description="draw from the likeliest tokens that together have this probability"
     )
     max_new_tokens: int = Field(512, gt=0, description="longest answer in tokens")
-    thinking: bool = Field(True, description="let a base that can think before its answer")
+    thinking: bool = Field(False, description="let a base that can think before its answer")
     seed: int = Field(0, ge=0, description="seed of the draw of tasks and of the sampling")
 
 

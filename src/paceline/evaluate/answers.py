@@ -73,7 +73,7 @@ def answer_all(
     prompts: Sequence[Prompt],
     out: Path,
     sampling: Sampling,
-    thinking: bool = True,
+    thinking: bool = False,
     samples: int = 1,
     observe: Callable[[int, int, int], None] = lambda done, total, tokens: None,
     log: Callable[[str], None] = lambda line: None,

@@ -177,7 +177,7 @@ def _read(body: Any, adapter_set: AdapterSet) -> _Asked:
         if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
             raise EvaluationError(f"{key} must be a number that is not negative, not {value!r}")
     longest = getattr(adapter_set.base.model.config, "max_position_embeddings", None)
-    thinking = bool((body.get("chat_template_kwargs") or {}).get("enable_thinking", True))
+    thinking = bool((body.get("chat_template_kwargs") or {}).get("enable_thinking", False))
     sampling = Sampling(
         float(numbers["temperature"]), float(numbers["top_p"]), int(most), int(numbers["seed"])
     )
