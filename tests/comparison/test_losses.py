@@ -37,3 +37,11 @@ def test_rows_of_two_sources_are_not_mistaken_for_one_another() -> None:
 def test_lower_losses_are_better() -> None:
     run, other = example_losses([1.0, 1.1, 1.0]), example_losses([2.0, 2.2, 2.1])
     assert loss_difference(run, other).verdict == "better"
+
+
+def test_the_examples_of_one_row_are_told_apart() -> None:
+    run = example_losses([1.0, 2.0, 3.0], tokens=[5, 7, 5], rows=[4, 4, 4])
+    other = example_losses([2.0, 3.0, 4.0], tokens=[5, 7, 5], rows=[4, 4, 4])
+    mine, theirs = matching_examples(run, other)
+    assert sorted(mine.tolist()) == sorted(theirs.tolist()) == [0, 1, 2]
+    assert (other.loss[theirs] - run.loss[mine] == 1.0).all()

@@ -1,5 +1,7 @@
 """Held-out losses of two runs, example by example."""
 
+from collections import Counter
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,10 +43,16 @@ def matching_examples(
     run: ExampleLosses, other: ExampleLosses
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices, into each run's examples, of those that both hold out with as many supervised tokens."""
-    mine, theirs = (
-        np.asarray([f"{row} {source}" for row, source in zip(side.row, side.source, strict=True)])
-        for side in (run, other)
-    )
-    _, left, right = np.intersect1d(mine, theirs, assume_unique=True, return_indices=True)
-    same = run.tokens[left] == other.tokens[right]
-    return left[same], right[same]
+    _, left, right = np.intersect1d(_keys(run), _keys(other), assume_unique=True, return_indices=True)
+    return left, right
+
+
+def _keys(losses: ExampleLosses) -> NDArray[np.str_]:
+    """A name for each example; those of one row with as many tokens are numbered in their order."""
+    seen: Counter[str] = Counter()
+    keys = []
+    for row, tokens, source in zip(losses.row, losses.tokens, losses.source, strict=True):
+        key = f"{row} {tokens} {source}"
+        keys.append(f"{seen[key]} {key}")
+        seen[key] += 1
+    return np.asarray(keys, dtype=np.str_)
