@@ -91,7 +91,7 @@ CHANGES: dict[str, tuple[Any, int]] = {
     "top_p": (lambda s: (s, {"sampling": replace(SAMPLING, top_p=0.5)}), 6),
     "max_new_tokens": (lambda s: (s, {"sampling": replace(SAMPLING, max_new_tokens=5)}), 6),
     "seed": (lambda s: (s, {"sampling": replace(SAMPLING, seed=4)}), 6),
-    "thinking": (lambda s: (s, {"thinking": False}), 6),
+    "thinking": (lambda s: (s, {"thinking": True}), 6),
     "adapter": (lambda s: (other_adapter(s), {}), 2),
     "template": (lambda s: (other_template(s), {}), 6),
 }

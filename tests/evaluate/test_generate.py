@@ -68,7 +68,7 @@ def test_greedy_answers_are_transformers_own(trained: Any, tmp_path: Path) -> No
         AutoModelForCausalLM.from_pretrained(recipe_base, dtype=torch.float32), str(trained / "a" / "adapter")
     ).eval()
     for place, question in enumerate(QUESTIONS):
-        ids = torch.tensor([adapter_set.prompt([{"role": "user", "content": question}], True)])
+        ids = torch.tensor([adapter_set.prompt([{"role": "user", "content": question}], False)])
         with torch.no_grad():
             out = model.generate(
                 ids,
@@ -151,7 +151,7 @@ def test_streaming_gives_the_whole_answer(trained: Any, tmp_path: Path) -> None:
     adapter_set = load_adapters([trained / "a"])
     pieces = list(
         stream(
-            adapter_set, "a", [{"role": "user", "content": QUESTIONS[0]}], Sampling(max_new_tokens=24), True
+            adapter_set, "a", [{"role": "user", "content": QUESTIONS[0]}], Sampling(max_new_tokens=24), False
         )
     )
     assert "".join(pieces) == answers(trained, ["a"], QUESTIONS[:1], tmp_path / "o.jsonl")["a", 0]

@@ -1,7 +1,7 @@
 """What cannot be spread over processes is refused; that a spread base trains is in train/test_distributed."""
 
 import pytest
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPTJConfig, GPTJForCausalLM
 
 from helpers import MakeBase
 from paceline.errors import ModelError
@@ -11,9 +11,9 @@ from paceline.model.sharding import shard
 
 
 def test_a_model_without_a_list_of_layers_is_refused() -> None:
-    config = GPT2Config(vocab_size=50, n_positions=64, n_embd=16, n_layer=1, n_head=2)
-    base = wrap_model(GPT2LMHeadModel(config), "gpt2")
-    with pytest.raises(ModelError, match="base 'gpt2': no list of layers to spread"):
+    config = GPTJConfig(vocab_size=50, n_positions=64, n_embd=16, n_layer=1, n_head=2, rotary_dim=4)
+    base = wrap_model(GPTJForCausalLM(config), "gptj")
+    with pytest.raises(ModelError, match="base 'gptj': no list of layers to spread"):
         shard(base, 2)
 
 

@@ -50,13 +50,11 @@ def test_columns_have_other_names_and_those_that_were_read_are_known() -> None:
     ("row", "name", "said"),
     [
         ({"prompt": "q", "completion": "a", "weight": 0.3}, "prompt-completion", "column 'weight' is 0.3"),
-        ({"prompt": "q", "completion": 4}, "prompt-completion", "column 'completion' holds a number"),
-        ({"instruction": "q", "output": {"a": 1}}, "alpaca", "column 'output' holds an object, not text"),
+        ({"prompt": "q", "completion": 0.5}, "prompt-completion", "column 'completion' is of type float"),
+        ({"prompt": "q", "completion": [1]}, "prompt-completion", "holds a list, but not of turns"),
         ({"instruction": "q", "output": "a", "history": [["x"]]}, "alpaca", "not a list of pairs of texts"),
         ({"instruction": "q", "output": "a", "history": 3}, "alpaca", "column 'history' is not a list"),
-        ({"instruction": "q", "output": "a", "system": 3}, "alpaca", "column 'system' holds a number"),
         ({"question": "q", "answer": None}, "question-answer", "column 'answer' is missing or null"),
-        ({"text": ["a"]}, "text", "column 'text' holds a list, not text"),
         (
             {"conversations": [{"from": "system", "value": "a"}], "system": "b"},
             "sharegpt",
