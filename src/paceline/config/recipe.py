@@ -151,7 +151,7 @@ class Recipe(Strict):
     )
     grad_accum: int = Field(4, gt=0, description="batches in an optimizer step")
 
-    lr: float = Field(2e-5, gt=0, description="peak learning rate")
+    lr: float = Field(2e-5, gt=0, le=10, description="peak learning rate")
     lr_scheduler: Schedule = Field(
         "cosine",
         description=f"shape of the learning rate: {', '.join(SCHEDULERS)}, or your own module:function",
@@ -243,6 +243,13 @@ class Recipe(Strict):
     def _adapter_agrees(self) -> "Recipe":
         if not self.target_modules:
             raise ValueError("target_modules is empty: there would be nothing to train")
+        if isinstance(self.target_modules, str):
+            try:
+                re.compile(self.target_modules)
+            except re.error as error:
+                raise ValueError(
+                    f"target_modules: {self.target_modules!r} is no regular expression ({error})"
+                ) from error
         if self.layers_to_transform is not None and isinstance(self.target_modules, str):
             raise ValueError(
                 "layers_to_transform goes with a list of target_modules, as in PEFT; "

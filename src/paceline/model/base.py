@@ -109,9 +109,9 @@ def read_config(name: str) -> Any:
     path = base_path(name)
     try:
         config = AutoConfig.from_pretrained(path)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # what a damaged file makes transformers raise is of many kinds
         kind = "folder" if Path(path).exists() else "hub id (or folder; no such folder here)"
-        reason = str(error).splitlines()[0]
+        reason = _reason(error)
         raise ModelError(
             f"base {name!r}: no model configuration can be read from this {kind}: {reason}"
         ) from error
@@ -125,6 +125,12 @@ def read_config(name: str) -> Any:
             f"base {name!r} is a {kind}, not a causal language model; Paceline fine-tunes decoders"
         )
     return config
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error that says anything."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
 
 
 def default_device() -> torch.device:
@@ -152,9 +158,8 @@ def load_base(name: str, device: torch.device | None = None, base_format: BaseFo
             device_map={"": device},
             quantization_config=base_format.configuration(device),
         )
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ModelError(f"base {name!r}: its weights cannot be loaded: {reason}") from error
+    except Exception as error:  # what a damaged file makes transformers raise is of many kinds
+        raise ModelError(f"base {name!r}: its weights cannot be loaded: {_reason(error)}") from error
     return wrap_model(model, name)
 
 

@@ -82,7 +82,10 @@ def required(row: Row, column: str) -> Any:
 
 def text_of(row: Row, column: str) -> str:
     """A column as text, letter for letter; DataError for what has no text in the file."""
-    return text.text_of(required(row, column), f"column {column!r}")
+    value = required(row, column)
+    if isinstance(value, list) and any(isinstance(part, dict) and "type" in part for part in value):
+        raise DataError(f"column {column!r} holds parts of a message; write it as text, or use `messages`")
+    return text.text_of(value, f"column {column!r}")
 
 
 def kind_of(value: Any) -> str:
