@@ -186,6 +186,15 @@ def test_one_task_among_three(findings_on: Any, tmp_path: Path) -> None:
     assert findings_on(data=rows(tmp_path / "tasks.jsonl", made))["one-task-rules"].severity == "note"
 
 
+def test_dropped_rows_and_unused_columns_are_told(findings_on: Any, tmp_path: Path) -> None:
+    made = talk(random.Random(6), 100)
+    whole = [{**row, "origin": "forum"} for row in made]
+    findings = findings_on(data=rows(tmp_path / "rows.jsonl", [*whole, {"prompt": "x"}]))
+    assert findings["rows-dropped"].severity == "warning"
+    assert "bad-rows" in findings["rows-dropped"].advice
+    assert findings["columns-unused"].message == "columns that nothing reads: origin"
+
+
 def test_a_mixture_that_cleaning_skewed(findings_on: Any, tmp_path: Path) -> None:
     rng = random.Random(5)
     first, second = (

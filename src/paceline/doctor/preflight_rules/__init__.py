@@ -18,12 +18,14 @@ from paceline.doctor.preflight_rules.conversations import (
     unused_keys,
 )
 from paceline.doctor.preflight_rules.data import (
+    columns_unused,
     duplicates,
     eval_too_small,
     leaks,
     mixture_missed,
     much_is_cut,
     one_task_rules,
+    rows_dropped,
     too_long_for_the_model,
 )
 from paceline.doctor.preflight_rules.labels import (
@@ -60,6 +62,7 @@ preflight_rules: Rules[Preflight] = Rules(
         template_removes_text,
         prompt_does_not_begin_the_answer,
         unused_keys,
+        rows_dropped,
         double_bos,
         too_long_for_the_model,
         disk_too_small,
@@ -78,6 +81,7 @@ preflight_rules: Rules[Preflight] = Rules(
         one_task_rules,
         mixture_missed,
         answers_apart,
+        columns_unused,
         not_the_same_bits,
     ],
     group="paceline.preflight_rules",

@@ -37,6 +37,43 @@ def too_long_for_the_model(subject: Preflight) -> Finding | None:
     )
 
 
+def rows_dropped(subject: Preflight) -> Finding | None:
+    """Rows cannot be used, and are left out.
+
+    Computed: rows that are broken, that their format or the chat template cannot read, or that teach nothing;
+    one is a warning. Over `data.max_bad_rows` of them the data is refused.
+    Try: mend the rows that the list names.
+    Source: a row that is left out in silence is missed by nobody until the model lacks it.
+    """
+    facts = subject.prepared.facts
+    if not facts.bad_rows:
+        return None
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in facts.bad_rows.items())
+    return Finding(
+        severity="warning",
+        message=f"rows are dropped: {kinds}",
+        evidence=dict(facts.bad_rows),
+        advice=f"each is named in {facts.bad_rows_file}",
+    )
+
+
+def columns_unused(subject: Preflight) -> Finding | None:
+    """The rows have columns that nothing reads.
+
+    Computed: columns of the source that no row's format asked for; a note.
+    Try: name the format, or what its columns are called (`data.columns`), if one of them was to be learned.
+    Source: a column beside the text may carry what was meant to be in the prompt.
+    """
+    unused = subject.prepared.facts.unused_columns
+    if not unused:
+        return None
+    return Finding(
+        severity="note",
+        message=f"columns that nothing reads: {', '.join(unused)}",
+        evidence={"columns": unused},
+    )
+
+
 def much_is_cut(subject: Preflight) -> Finding | None:
     """Many examples are longer than max_length and lose their end.
 
