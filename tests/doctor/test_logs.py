@@ -85,7 +85,7 @@ def test_a_long_console_log_takes_bounded_memory(tmp_path: Path) -> None:
     [
         ("trainer_state.json", '{"log_history": [{"loss": 1.0}, {"lo', "line 1 column"),
         ("trainer_state.json", "[]", "no `log_history`"),
-        ("train.log", "nothing here\n", "no line with a dict of figures"),
+        ("train.log", "nothing here\n", "no logged step and no evaluation in it"),
     ],
 )
 def test_what_is_no_log_is_refused_in_a_line(tmp_path: Path, name: str, content: Any, message: Any) -> None:

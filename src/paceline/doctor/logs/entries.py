@@ -46,7 +46,7 @@ def add_entry(builder: LogBuilder, entry: Entry) -> bool:
             builder.add_evaluation(EvalLine(step=step, loss=loss, accuracy=share))
         if train_loss is None:
             return True
-    if train_loss is None or _SUMMARY & set(entry):
+    if not any(name in entry for name in _LOSS) or _SUMMARY & set(entry):
         return bool(evaluations) or bool(_SUMMARY & set(entry))
     builder.add_train(
         TrainLine(
