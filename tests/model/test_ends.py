@@ -25,6 +25,7 @@ from paceline.model.batch import Segment, pack_sequences, use_batch
 from paceline.model.dropout import keep_mask
 from paceline.model.lora_weights import HEAD
 from paceline.model.loss import SoftTarget, TokenLosses, segment_losses
+from paceline.runs.events import EvalEvent, of_kind, read_events
 from paceline.training.study import train_study
 
 pytestmark = pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")
@@ -291,6 +292,6 @@ def test_runs_with_and_without_the_ends_train_together_as_alone(
     for run in runs:
         train_study(Study(name=run.name, runs=[run]), tmp_path / run.name)
         assert adapter_bytes(tmp_path / "all" / run.name) == adapter_bytes(tmp_path / run.name / run.name)
-    log = [json.loads(line) for line in (tmp_path / "all" / "ends" / "events.jsonl").read_text().splitlines()]
-    losses = [event["loss"] for event in log if event.get("kind") == "eval"]
+    logged = read_events(tmp_path / "all" / "ends" / "events.jsonl")
+    losses = [event.loss for event in of_kind(logged, EvalEvent)]
     assert losses[-1] < losses[0]
