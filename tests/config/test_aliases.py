@@ -132,13 +132,19 @@ def test_what_a_setting_becomes(fields: Any, expected: Any) -> None:
         ({"eval_strategy": "epoch"}, "eval_strategy: 'epoch' is not possible: .* use eval_steps"),
         ({"save_strategy": "no"}, "save_strategy: a run without checkpoints"),
         ({"dataset_text_field": "text"}, "dataset_text_field: rows are read as conversations"),
-        ({"trainable_token_indices": [3]}, "trainable_token_indices: only adapters of linears are trained"),
+        (
+            {"trainable_token_indices": [3]},
+            "trainable_token_indices: embeddings and .* are not trained as a whole.*leave it out",
+        ),
         ({"inference_only": True}, "inference_only: .*`paceline chat RUN`"),
         ({"lr_scheduler_kwargs": {"min_lr": 1e-6}}, "'min_lr' has no counterpart"),
         ({"report_to": ["trackio", "tensorboard"]}, "report_to: one tracker at a time"),
         ({"hub_model_id": "USER/x"}, "hub_model_id: the hub is not part of a recipe"),
         ({"bias": "all"}, "bias: 'all' is not possible"),
-        ({"modules_to_save": ["lm_head"]}, "modules_to_save: only adapters of linears are trained"),
+        (
+            {"modules_to_save": ["lm_head"]},
+            "modules_to_save: embeddings and output projection are not trained as a whole.*target_modules",
+        ),
     ],
 )
 def test_what_cannot_be_followed_is_refused_in_one_line(fields: Any, message: Any) -> None:

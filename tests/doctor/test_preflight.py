@@ -58,6 +58,7 @@ def talk(rng: Any, count: Any = 120, answer: Any = 40) -> Any:
         ({"quantize": "nf4", "batch_size": 1, "grad_accum": 8}, "four-bits-tiny-batch", "warning"),
         ({"quantize": "nf4", "compute_dtype": "float16"}, "half-precision", "note"),
         ({"lora_alpha": 1024}, "odd-scale", "warning"),
+        ({"target_modules": ["q_proj", "embed_tokens", "lm_head"]}, "adapts-the-ends", "warning"),
         ({"max_length": 300}, "much-is-cut", "warning"),
         ({"max_length": 200}, "empty-labels", "error"),
         ({"max_length": 100_000}, "too-long-for-the-model", "note"),
@@ -69,6 +70,21 @@ def test_recipes(findings_on: Any, fields: Any, rule: Any, severity: Any) -> Non
     assert findings[rule].severity == severity
     assert findings[rule].message
     assert findings[rule].fix or findings[rule].advice
+
+
+def test_adapters_on_embeddings_and_head_are_suspects(findings_on: Any) -> None:
+    """Seed 004's configuration: both ends over a base in four bits."""
+    named = ["q_proj", "v_proj", "embed_tokens", "lm_head"]
+    finding = findings_on(target_modules=named, quantize="nf4")["adapts-the-ends"]
+    config = AutoModelForCausalLM.from_pretrained(embedded.BASE).config
+    width, queries = config.hidden_size, config.num_attention_heads * config.head_dim
+    values = config.num_key_value_heads * config.head_dim
+    ends = 2 * (config.vocab_size + width)
+    layers = config.num_hidden_layers * (2 * width + queries + values)
+    assert finding.evidence == {"share": round(ends / (ends + layers), 3), "tied": config.tie_word_embeddings}
+    assert "nf4" in finding.message
+    assert finding.fix == {"target_modules": ["q_proj", "v_proj"]}
+    assert "adapts-the-ends" not in findings_on(target_modules="all-linear")
 
 
 def test_copies_and_leaks(findings_on: Any, tmp_path: Path) -> None:

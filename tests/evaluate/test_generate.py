@@ -98,8 +98,8 @@ def test_logits_have_the_same_bits_alone_and_together(trained: Any) -> None:
     def watch(generator: Any) -> Any:
         plain = generator._logits
 
-        def logits(rows: Any) -> Any:
-            out = plain(rows)
+        def logits(rows: Any, requests: Any) -> Any:
+            out = plain(rows, requests)
             moved = sorted(
                 generator._active, key=lambda r: list(adapter_set.adapters.values()).index(r.adapter)
             )

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from helpers import MakeBase
+from helpers import MakeBase, MakeRecipe
 from paceline.config.load import make_recipe
 from paceline.config.study import Run, Study
 from paceline.errors import PacelineError
 from paceline.evaluate.answers import Prompt, answer_all
 from paceline.evaluate.generate import Sampling
 from paceline.evaluate.vllm import VLLMAdapterSet
+from paceline.model.base import Base
 from paceline.training.study import train_study
 
 
@@ -58,7 +59,8 @@ def folder(tiny_base: MakeBase, sums: str, tmp_path: Path) -> Any:
     return tmp_path / "two"
 
 
-def test_answers_have_the_same_form(folder: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     vllm, lora = types.ModuleType("vllm"), types.ModuleType("vllm.lora.request")
     vllm.LLMEngine, vllm.EngineArgs, vllm.SamplingParams = Engine, SimpleNamespace, SimpleNamespace
     lora.LoRARequest = lambda name, number, path: SimpleNamespace(name=name, number=number, path=path)
@@ -68,6 +70,20 @@ def test_answers_have_the_same_form(folder: Any, tmp_path: Path, monkeypatch: py
         ("vllm.lora.request", lora),
     ):
         monkeypatch.setitem(sys.modules, name, module)
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_adapters_of_embeddings_and_head_are_refused(
+    loaded_base: Base, recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    chosen = recipe(target_modules=["q_proj", "embed_tokens", "lm_head"])
+    loaded_base.new_adapter(chosen).save(tmp_path, chosen)
+    with pytest.raises(PacelineError, match=r"is on lm_head, model\.embed_tokens too"):
+        VLLMAdapterSet([tmp_path], with_base=False)
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_answers_have_the_same_form(folder: Any, tmp_path: Path) -> None:
     adapter_set = VLLMAdapterSet([folder], with_base=True)
     assert adapter_set._engine.arguments.max_lora_rank == 32
     lines = answer_all(

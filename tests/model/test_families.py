@@ -114,22 +114,22 @@ def _ours(base: Base, recipe: Any) -> tuple[Tensor, dict[str, Tensor]]:
         losses = segment_losses(hidden.detach(), base.head, batch, batch.segments[0], gradient)
         hidden.backward(gradient)
     gradients = {}
-    for group in base.groups:
-        weights = adapter.weights.get(group.index)
-        for target, linear in enumerate(weights.targets if weights else []):
-            assert weights is not None
-            name = group.names[linear]
-            gradients[f"{name}.lora_A"] = weights.a_grad[weights.columns(target)].clone()
-            gradients[f"{name}.lora_B"] = weights.b_grad[target].clone()
     for name, pair in adapter.matrices.items():
-        gradients |= {f"={name}.lora_{half}": matrix for half, matrix in zip("AB", pair, strict=True)}
+        for half, matrix, grad in zip("AB", pair, adapter.gradient_of(name), strict=True):
+            gradients[f"{name}.lora_{half}"], gradients[f"={name}.lora_{half}"] = grad, matrix
     return losses.loss.sum(), gradients
 
 
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")
+@pytest.mark.parametrize("ends", [False, True], ids=["layers", "ends"])
 @pytest.mark.parametrize("family", WORKS)
-def test_a_family_trains_as_transformers_and_peft_do(family: str, recipe: MakeRecipe) -> None:
+def test_a_family_trains_as_transformers_and_peft_do(family: str, ends: bool, recipe: MakeRecipe) -> None:
+    """`ends`: embeddings and output projection are targets too."""
     settings, targets = WORKS[family]
     wrapped = wrap_model(_model(family, settings), family)
+    if ends:
+        targets = targets + [name.rsplit(".", 1)[-1] for group in wrapped.ends for name in group.names]
+        assert len(wrapped.ends) == 2
     loss, ours = _ours(wrapped, recipe(lora_r=4, lora_dropout=0.0, target_modules=targets))
     config = LoraConfig(r=4, lora_alpha=recipe(lora_r=4).lora_alpha, target_modules=targets)
     peft = get_peft_model(_model(family, settings), config).eval()
@@ -151,7 +151,8 @@ def test_a_family_trains_as_transformers_and_peft_do(family: str, recipe: MakeRe
 
 
 def _short(name: str) -> str:
-    return name.removeprefix("base_model.model.").removesuffix(".default.weight")
+    short = name.removeprefix("base_model.model.").removesuffix(".weight").removesuffix(".default")
+    return short.replace("lora_embedding_", "lora_")
 
 
 @pytest.mark.parametrize("family", REFUSED)

@@ -21,8 +21,16 @@ from paceline.model.base import Base
         ({"exclude_modules": ["x_proj"]}, "exclude_modules: no linear 'x_proj'"),
         ({"exclude_modules": ".*"}, "no linear of .* is left"),
         ({"layers_to_transform": [7]}, "has no layer 7"),
-        ({"target_modules": ["embed_tokens"]}, "embeddings and the output projection stay frozen"),
-        ({"target_modules": ["q_proj", "lm_head"]}, "embeddings and the output projection stay frozen"),
+        (
+            {"target_modules": ["embed_tokens"], "use_dora": True},
+            "embed_tokens .* plain LoRA only, not use_dora",
+        ),
+        (
+            {"target_modules": ["lm_head"], "init_lora_weights": "pissa"},
+            "plain LoRA only, not init_lora_weights",
+        ),
+        ({"target_modules": ["lm_head"], "loraplus_lr_ratio": 4.0}, "plain LoRA only, not loraplus_lr_ratio"),
+        ({"target_modules": ["wte"]}, "no linear 'wte' in .* there are .*embed_tokens.*lm_head"),
     ],
 )
 def test_what_fits_nothing_or_takes_too_long_is_refused(

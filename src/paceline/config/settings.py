@@ -141,8 +141,10 @@ def _scheduler_arguments(value: Any) -> Meaning:
     return {_SCHEDULER_FIELDS[key]: argument for key, argument in value.items()}, ""
 
 
-_FROZEN = (
-    "only adapters of linears are trained; embeddings, output projection and all of the base stay frozen"
+_FULL_COPIES = (
+    "embeddings and output projection are not trained as a whole, nor token by token: every run would hold "
+    "full copies of them with their moments; leave it out, or name them in target_modules "
+    "(LoRA on embed_tokens, lm_head)"
 )
 _STARTS = "adapters begin as init_lora_weights says: true, gaussian, pissa, pissa_niter_N or olora"
 _BY_STEPS = "evaluations and checkpoints are counted in steps, and `paceline study show` prints an epoch's"
@@ -161,10 +163,12 @@ SETTINGS: dict[str, Setting] = {
     # the adapter
     "bias": Setting(_only((None, "none"), "adapters have no biases")),
     "task_type": Setting(_only((None, "CAUSAL_LM"), "bases are causal language models")),
-    "modules_to_save": Setting(_refused(_FROZEN)),
-    "trainable_token_indices": Setting(_refused(_FROZEN)),
-    "new_tokens": Setting(_refused(f"{_FROZEN}; the base must know its tokens")),
-    "loraplus_lr_embedding": Setting(_refused(_FROZEN)),
+    "modules_to_save": Setting(_refused(_FULL_COPIES)),
+    "trainable_token_indices": Setting(_refused(_FULL_COPIES)),
+    "new_tokens": Setting(
+        _refused("the base's embeddings are not enlarged; add the tokens to the base itself before training")
+    ),
+    "loraplus_lr_embedding": Setting(_refused("LoRA+ goes with adapters of linears only")),
     "loraplus_weight_decay": Setting(_refused("weight_decay holds for A and B alike; set that")),
     "target_parameters": Setting(_refused("adapters change linears, not bare parameters (experts)")),
     "lora_bias": _switch(_refused("adapters have no biases")),

@@ -47,7 +47,8 @@ class Preflight:
     `unreached` are modules whose B had a gradient of exactly zero in two steps on the real base.
     `base_losses` are the bare base's on up to 100 held-out examples. `copies` counts copies and leaks by
     rule, among up to 5,000 examples of each side. `positions` is the longest sequence that the model knows,
-    `disk_needed` and `disk_free` are in bytes.
+    `disk_needed` and `disk_free` are in bytes. `ends` are the names, full and short, of embeddings and output
+    projection, `ends_share` the share of the adapter's parameters there, `tied` whether both are one weight.
     """
 
     recipe: Recipe
@@ -62,6 +63,9 @@ class Preflight:
     copies: dict[str, int]
     disk_needed: int
     disk_free: int
+    ends: set[str]
+    ends_share: float
+    tied: bool
 
     @cached_property
     def rates(self) -> NDArray[np.float64]:
@@ -110,6 +114,7 @@ class PreflightBuilder:
         """Gathers what the rules look at; probes the base for two steps."""
         recipe, config = prepared.recipe, self.base.model.config
         base_losses, copies = self._measure(prepared)
+        ends = [name for group in self.base.ends for name in group.names]
         return Preflight(
             recipe=recipe,
             prepared=prepared,
@@ -123,6 +128,9 @@ class PreflightBuilder:
             copies=copies,
             disk_needed=run_bytes(self.base.adapter_size(recipe), recipe),
             disk_free=self._disk_free,
+            ends={name for full in ends for name in (full, full.rsplit(".", 1)[-1])},
+            ends_share=self.base.ends_size(recipe) / self.base.adapter_size(recipe),
+            tied=self.base.tied,
         )
 
     def _measure(self, prepared: Prepared) -> tuple[ExampleLosses, dict[str, int]]:

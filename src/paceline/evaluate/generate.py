@@ -19,6 +19,7 @@ from paceline.model.adapter import Adapter
 from paceline.model.base import Base
 from paceline.model.batch import MIN_TOKENS, Generation, PackedBatch, Segment, pack_sequences, use_batch
 from paceline.model.batched_lora import BatchedLoRA
+from paceline.model.ends import add_head_product
 from paceline.model.generation_cache import CachePool, SequenceCache
 
 
@@ -116,7 +117,7 @@ class Generator:
             hidden = self.base.hidden(batch)
         for request in moved:
             request._cache.length += len(request.new_tokens())
-        for request, logits in zip(moved, self._logits(hidden[last]), strict=True):
+        for request, logits in zip(moved, self._logits(hidden[last], moved), strict=True):
             self._take(request, logits)
         for request in moved:
             if request.finish:
@@ -154,10 +155,15 @@ class Generator:
         batch = pack_sequences(sequences, segments, device, starts, generation)
         return batch, torch.tensor([stop - 1 for _, stop, _ in caches], device=device)
 
-    def _logits(self, rows: Tensor) -> Tensor:
+    def _logits(self, rows: Tensor, requests: list[Request]) -> Tensor:
         """(requests, vocabulary) in fp32 on the CPU; at least MIN_TOKENS rows are multiplied."""
         padded = torch.nn.functional.pad(rows, (0, 0, 0, max(0, MIN_TOKENS - len(rows))))
-        return (padded @ self.base.head.t())[: len(rows)].float().cpu()
+        logits = (padded @ self.base.head.t())[: len(rows)].float()
+        for adapter in dict.fromkeys(request.adapter for request in requests):
+            places = [place for place, request in enumerate(requests) if request.adapter is adapter]
+            own = slice(places[0], places[-1] + 1)  # requests of one adapter stand together
+            add_head_product(adapter, rows[own], logits[own])
+        return logits.cpu()
 
     def _take(self, request: Request, logits: Tensor) -> None:
         token = pick(logits, request)

@@ -7,6 +7,8 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+
 from paceline.config.fields import Fields
 from paceline.config.recipe import Recipe
 from paceline.data.chat import load_chat
@@ -72,6 +74,13 @@ class VLLMGenerator:
         return moved
 
 
+def _outside_layers(folder: Path) -> list[str]:
+    """The modules of an adapter that are in no layer: embeddings and output projection."""
+    with safe_open(folder / "adapter_model.safetensors", "pt") as stored:
+        names = {key.removeprefix("base_model.model.").split(".lora_")[0] for key in stored.keys()}  # noqa: SIM118
+    return sorted(name for name in names if not any(part.isdigit() for part in name.split(".")))
+
+
 class VLLMAdapterSet:
     """Adapters of finished runs in one vLLM engine, by name; the bare base is None under the name `base`."""
 
@@ -88,6 +97,11 @@ class VLLMAdapterSet:
                 f"the base is stored as {first.quantize}; --engine vllm serves unquantized bases only"
             )
         for path, recipe in recipes.items():
+            if at_end := _outside_layers(adapter_folder(path)):
+                raise ModelError(
+                    f"{path}: the adapter is on {', '.join(at_end)} too, which is not checked with vLLM; "
+                    "use our own engine"
+                )
             for field in ("use_dora", "rank_pattern", "alpha_pattern"):
                 if getattr(recipe, field):
                     raise ModelError(

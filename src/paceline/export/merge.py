@@ -17,6 +17,7 @@ from paceline.evaluate.adapters import adapter_folder, adapter_recipes, encode_p
 from paceline.evaluate.mtbench.questions import load_questions
 from paceline.model.adapter import Adapter
 from paceline.model.base import base_path
+from paceline.model.ends import find_ends, has_tied_ends
 from paceline.model.lora_weights import LinearGroup
 from paceline.model.targets import find_targets
 from paceline.runs.files import whole_folder
@@ -90,8 +91,15 @@ def _check_adapter(model: PreTrainedModel, recipe: Recipe, folder: Path) -> None
     head = model.get_output_embeddings()
     linears = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear) and m is not head]
     groups = [LinearGroup(index, (name,), (linear,)) for index, (name, linear) in enumerate(linears)]
-    targets = find_targets(recipe, [name for name, _ in linears], recipe.base)
-    Adapter(recipe, groups, targets, torch.device("cpu")).load(folder)
+    ends = find_ends(model)
+    names = [name for group in ends for name in group.names]
+    targets = find_targets(recipe, [name for name, _ in linears], recipe.base, names)
+    if (at_end := [name for name in names if name in targets]) and has_tied_ends(model):
+        raise ModelError(
+            f"{folder}: {recipe.base} has one weight for embeddings and output projection, and the adapter "
+            f"changes {' and '.join(at_end)} each by itself: no merged weight says that; serve it unmerged"
+        )
+    Adapter(recipe, [*groups, *ends], targets, torch.device("cpu")).load(folder)
 
 
 def _prompts(chat: Chat) -> list[list[int]]:

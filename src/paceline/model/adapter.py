@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from paceline.config.recipe import Recipe
 from paceline.errors import ModelError
 from paceline.model.dora import direction_norm
-from paceline.model.initialization import initial_weights, takes_from_base
-from paceline.model.lora_weights import LinearGroup, LoRAWeights
+from paceline.model.initialization import initial_embedding, initial_weights, takes_from_base
+from paceline.model.lora_weights import EMBEDDING, HEAD, LinearGroup, LoRAWeights
 from paceline.model.peft_config import write_peft_config
 from paceline.model.targets import Target
 
@@ -54,6 +54,8 @@ class Adapter:
         self.matrices: dict[str, tuple[Tensor, Tensor]] = {}
         self.magnitudes: dict[str, Tensor] = {}
         self._linears: dict[str, nn.Linear] = {}
+        self._ends: list[str] = []
+        self._embeddings: set[str] = set()
         self._starts: dict[str, tuple[Tensor, Tensor]] = {}
         self._taken = 0
         for group in groups:
@@ -91,6 +93,10 @@ class Adapter:
         for number, (name, linear) in enumerate(zip(names, linears, strict=True)):
             self.matrices[name] = (a[weights.columns(number)], pairs[number][0])
             self._linears[name] = linear
+            if group.index in (HEAD, EMBEDDING):
+                self._ends.append(name)
+            if group.index == EMBEDDING:
+                self._embeddings.add(name)
             if self._dora:
                 self.magnitudes[name] = weights.magnitude[number]
             if start is not None:
@@ -136,6 +142,10 @@ class Adapter:
     def initialize(self, seed: int) -> None:
         """The start that the recipe names (`initial_weights`); DoRA's magnitudes are the base's own."""
         for name, (a, b) in self.matrices.items():
+            if name in self._embeddings:
+                a.zero_()
+                b.copy_(initial_embedding(seed, name, *b.shape))
+                continue
             first_a, first_b = initial_weights(
                 self._start, seed, name, self._linears[name], a.shape[0], self.scales[name]
             )
@@ -156,8 +166,8 @@ class Adapter:
         tensors = {}
         for name in self.names:
             a, b = self.product(name)
-            tensors[f"{_PREFIX}{name}.lora_A.weight"] = a.cpu().contiguous()
-            tensors[f"{_PREFIX}{name}.lora_B.weight"] = b.cpu().contiguous()
+            tensors[self._key(name, "A")] = a.cpu().contiguous()
+            tensors[self._key(name, "B")] = b.cpu().contiguous()
         for name, magnitude in self.magnitudes.items():
             tensors[f"{_PREFIX}{name}.lora_magnitude_vector"] = magnitude.cpu().contiguous()
         save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
@@ -176,20 +186,36 @@ class Adapter:
         expected = dict(self._stored_shapes())
         try:
             with safe_open(path, "pt") as stored:
-                if odd := sorted(set(expected).symmetric_difference(stored.keys())):
+                ends = dict(self._stored_ends())
+                if odd := sorted(set(expected).symmetric_difference(set(stored.keys()) - set(ends))):
                     raise ModelError(f"{path}: does not fit this base and recipe; differing tensor: {odd[0]}")
                 for key, shape in expected.items():
                     _check_stored(path, key, stored.get_slice(key), shape)
+                for key, weight in ends.items():
+                    if key in stored.keys():  # noqa: SIM118 - not a dict
+                        _check_base(path, key, stored.get_tensor(key), weight)
                 for name in self.matrices:
-                    self._load_pair(
-                        name, *(stored.get_tensor(f"{_PREFIX}{name}.lora_{half}.weight") for half in "AB")
-                    )
+                    self._load_pair(name, *(stored.get_tensor(self._key(name, half)) for half in "AB"))
                 for name, magnitude in self.magnitudes.items():
                     magnitude.copy_(stored.get_tensor(f"{_PREFIX}{name}.lora_magnitude_vector"))
         except (SafetensorError, OSError) as error:
             raise ModelError(f"{path}: cannot be read as a safetensors file ({error})") from error
         if not bool(torch.isfinite(self.parameters).all()):
             raise ModelError(f"{path}: holds values that are not finite")
+
+    def _stored_ends(self) -> Iterator[tuple[str, Tensor]]:
+        """What PEFT stores of the base itself beside adapters of its ends, as the base has it."""
+        for name in self._ends:
+            linear = self._linears[name]
+            embedded = name in self._embeddings
+            yield f"{_PREFIX}{name}.base_layer.weight", linear.weight.t() if embedded else linear.weight
+            if linear.bias is not None:
+                yield f"{_PREFIX}{name}.base_layer.bias", linear.bias
+
+    def _key(self, name: str, half: str) -> str:
+        """PEFT's name of a module's A or B in a file."""
+        kind = f"lora_embedding_{half}" if name in self._embeddings else f"lora_{half}.weight"
+        return f"{_PREFIX}{name}.{kind}"
 
     def _load_pair(self, name: str, a: Tensor, b: Tensor) -> None:
         own_a, own_b = self.matrices[name]
@@ -204,8 +230,8 @@ class Adapter:
         """The tensors of a file and their shapes, as `save` writes them."""
         times = 2 if self._starts else 1
         for name, (a, b) in self.matrices.items():
-            yield f"{_PREFIX}{name}.lora_A.weight", (times * a.shape[0], a.shape[1])
-            yield f"{_PREFIX}{name}.lora_B.weight", (b.shape[0], times * b.shape[1])
+            yield self._key(name, "A"), (times * a.shape[0], a.shape[1])
+            yield self._key(name, "B"), (b.shape[0], times * b.shape[1])
         for name, magnitude in self.magnitudes.items():
             yield f"{_PREFIX}{name}.lora_magnitude_vector", tuple(magnitude.shape)
 
@@ -217,6 +243,16 @@ def _check_stored(path: Path, key: str, stored: Any, shape: tuple[int, ...]) -> 
         raise ModelError(f"{path}: {what} is {tuple(stored.get_shape())}, expected {shape}")
     if stored.get_dtype() not in _FLOATS:
         raise ModelError(f"{path}: {what} is of type {stored.get_dtype()}; there are {', '.join(_FLOATS)}")
+
+
+def _check_base(path: Path, key: str, stored: Tensor, own: Tensor) -> None:
+    """Refuses an adapter that brings another embedding or output projection than the base has."""
+    narrow = min(stored.dtype, own.dtype, key=lambda dtype: dtype.itemsize)
+    if stored.shape != own.shape or not torch.equal(stored.to(narrow), own.detach().cpu().to(narrow)):
+        raise ModelError(
+            f"{path}: {key.removeprefix(_PREFIX)} holds weights that are not the base's own (new tokens?); "
+            "that base itself is not here: save it with its changed embeddings and name it as the base"
+        )
 
 
 def adapter_size(recipe: Recipe, groups: Iterable[LinearGroup], targets: Mapping[str, Target]) -> int:

@@ -21,6 +21,7 @@ from paceline.errors import ModelError
 from paceline.model.adapter import Adapter, adapter_size
 from paceline.model.allocator import keep_freed_memory
 from paceline.model.batch import PackedBatch, Segment, pack_sequences, use_batch
+from paceline.model.ends import find_ends, has_tied_ends
 from paceline.model.lora_weights import LinearGroup
 from paceline.model.patches import Patches
 from paceline.model.probe import plain_logits, probe, refuse_unknown_layers
@@ -45,6 +46,16 @@ class Base:
     patches: Patches
     scale: float = 1.0
     longest: int | None = None
+
+    @cached_property
+    def ends(self) -> list[LinearGroup]:
+        """Output projection and embeddings, as far as adapters can be on them."""
+        return find_ends(self.model)
+
+    @property
+    def tied(self) -> bool:
+        """Whether embeddings and output projection are one weight."""
+        return has_tied_ends(self.model)
 
     def hidden(self, batch: PackedBatch) -> Tensor:
         """Final hidden states (T, columns of `head`) of a packed batch, current until its backward is done.
@@ -78,21 +89,30 @@ class Base:
     @cached_property
     def weight_norms(self) -> dict[str, float]:
         """Frobenius norm of every linear's frozen weight."""
-        linears = [pair for group in self.groups for pair in zip(group.names, group.linears, strict=True)]
+        linears = [pair for group in self._all for pair in zip(group.names, group.linears, strict=True)]
         weights = ((name, dense_weight(linear, torch.float32).float()) for name, linear in linears)
         return {name: float(torch.linalg.vector_norm(weight)) for name, weight in weights}
 
     def new_adapter(self, recipe: Recipe) -> Adapter:
         """An adapter of zeros for a recipe's targets."""
-        return Adapter(recipe, self.groups, self.targets(recipe), self.device)
+        return Adapter(recipe, self._all, self.targets(recipe), self.device)
 
     def adapter_size(self, recipe: Recipe) -> int:
         """Parameters of a recipe's adapter."""
-        return adapter_size(recipe, self.groups, self.targets(recipe))
+        return adapter_size(recipe, self._all, self.targets(recipe))
 
     def targets(self, recipe: Recipe) -> dict[str, Target]:
         """The linears that a recipe's adapter changes, by full name; see `find_targets`."""
-        return find_targets(recipe, [name for group in self.groups for name in group.names], self.name)
+        layers = [name for group in self.groups for name in group.names]
+        return find_targets(recipe, layers, self.name, [name for group in self.ends for name in group.names])
+
+    def ends_size(self, recipe: Recipe) -> int:
+        """Those of a recipe's parameters that are on output projection and embeddings."""
+        return adapter_size(recipe, self.ends, self.targets(recipe))
+
+    @property
+    def _all(self) -> list[LinearGroup]:
+        return [*self.groups, *self.ends]
 
 
 def base_path(name: str) -> str:

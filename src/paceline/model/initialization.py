@@ -29,8 +29,7 @@ def initial_weights(
         ModelError: PiSSA or OLoRA of a rank that the weight does not have.
     """
     rows, columns = linear.out_features, linear.in_features
-    state = np.random.SeedSequence([seed, *name.encode()]).generate_state(1, np.uint64)
-    number = int(state[0] >> 1)
+    number = _number(seed, name)
     if not takes_from_base(start):
         generator = torch.Generator().manual_seed(number)
         a, b = torch.empty(rank, columns), torch.zeros(rows, rank)
@@ -47,6 +46,16 @@ def initial_weights(
     left, values, right = _singular(str(start), weight, rank, number)
     root = (values / scale).sqrt()
     return root[:, None] * right, left * root
+
+
+def initial_embedding(seed: int, name: str, rows: int, rank: int) -> Tensor:
+    """The first B (rows, rank) of embeddings: normal, while A is zero, whatever the start (as in PEFT)."""
+    return torch.empty(rows, rank).normal_(generator=torch.Generator().manual_seed(_number(seed, name)))
+
+
+def _number(seed: int, name: str) -> int:
+    state = np.random.SeedSequence([seed, *name.encode()]).generate_state(1, np.uint64)
+    return int(state[0] >> 1)
 
 
 def _singular(start: str, weight: Tensor, rank: int, number: int) -> tuple[Tensor, Tensor, Tensor]:

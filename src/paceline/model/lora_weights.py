@@ -5,6 +5,9 @@ from itertools import accumulate
 
 from torch import Tensor, nn
 
+# Numbers of the groups at the model's ends (see `ends`), beyond those of any layers.
+HEAD, EMBEDDING = 2**31, 2**31 + 1
+
 
 @dataclass(frozen=True)
 class LinearGroup:

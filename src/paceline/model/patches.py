@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from paceline.model import attention
+from paceline.model.ends import embedding_forwards
 from paceline.model.last_layer import last_layer_forwards
 from paceline.model.lora import group_forwards
 from paceline.model.lora_weights import LinearGroup
@@ -47,6 +48,7 @@ class Patches:
         for group in groups:
             _replace(group_forwards(group), self._replaced)
         _replace(last_layer_forwards(self._model), self._replaced)
+        _replace(embedding_forwards(self._model), self._replaced)
 
     def checkpoint_layers(self, on: bool) -> None:
         """Recompute each layer in the backward pass in place of keeping its activations.

@@ -29,7 +29,6 @@ _IDLE = {
     "megatron_core",
     "qalora_group_size",
     "runtime_config",
-    "ensure_weight_tying",
 }
 # What has one meaning here.
 _ONLY: dict[str, tuple[Any, ...]] = {

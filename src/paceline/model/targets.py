@@ -10,6 +10,7 @@ import regex  # type: ignore[import-untyped]
 
 from paceline.config.recipe import Recipe
 from paceline.errors import ModelError, nearest
+from paceline.model.initialization import takes_from_base
 
 ALL_LINEAR = "all-linear"
 # Seconds that all expressions of one setting may take: those of strangers' files can be made to take years.
@@ -24,14 +25,23 @@ class Target:
     scale: float
 
 
-def find_targets(recipe: Recipe, names: Sequence[str], base: str) -> dict[str, Target]:
-    """The targets of a recipe among a base's linears (the head apart), by full name, in the base's order.
+def find_targets(
+    recipe: Recipe, layers: Sequence[str], base: str, ends: Sequence[str] = ()
+) -> dict[str, Target]:
+    """The targets of a recipe among the linears of a base's layers and its `ends`, by full name, in order.
+
+    The ends (output projection, embeddings) are targets where they are named; `all-linear` leaves them out.
 
     Raises:
-        ModelError: a name, an expression or a layer that fits nothing, or an expression that is none.
+        ModelError: a name, an expression or a layer that fits nothing, an expression that is none, or a kind
+            of adapter that the ends cannot have.
     """
+    names = [*layers, *ends]
     kinds = sorted({name.rsplit(".", 1)[-1] for name in names})
-    chosen = _matching("target_modules", recipe.target_modules, names, base, kinds)
+    if isinstance(recipe.target_modules, str) and recipe.target_modules.lower() == ALL_LINEAR:
+        chosen = set(layers)
+    else:
+        chosen = _matching("target_modules", recipe.target_modules, names, base, kinds)
     if recipe.layers_to_transform is not None:
         # a module named in full is a target in any layer, as in PEFT
         chosen &= _of_layers(recipe, names, base) | set(recipe.target_modules)
@@ -40,6 +50,8 @@ def find_targets(recipe: Recipe, names: Sequence[str], base: str) -> dict[str, T
     if not chosen:
         raise ModelError(f"target_modules: no linear of {base} is left to adapt")
     ordered = [name for name in names if name in chosen]
+    if at_end := [name for name in ends if name in chosen]:
+        _refuse_at_end(recipe, at_end)
     ranks = _by_pattern("rank_pattern", recipe.rank_pattern, ordered, recipe.lora_r)
     alphas = _by_pattern("alpha_pattern", recipe.alpha_pattern, ordered, recipe.lora_alpha)
     return {name: Target(ranks[name], recipe.scale_of(ranks[name], alphas[name])) for name in ordered}
@@ -50,8 +62,6 @@ def _matching(
 ) -> set[str]:
     """Last parts of a name, or one regular expression over the whole of it; `all-linear`: every one."""
     if isinstance(modules, str):
-        if setting == "target_modules" and modules.lower() == ALL_LINEAR:
-            return set(names)
         if matching := _fullmatches(setting, modules, names):
             return matching
         raise ModelError(
@@ -64,16 +74,26 @@ def _matching(
         if not matching:
             raise ModelError(
                 f"{setting}: no linear {module!r} in {base}{nearest(module, kinds)}; "
-                f"there are {', '.join(kinds)}{_not_a_linear(module)}"
+                f"there are {', '.join(kinds)}"
             )
         chosen |= matching
     return chosen
 
 
-def _not_a_linear(module: str) -> str:
-    if module.rsplit(".", 1)[-1] in ("embed_tokens", "lm_head", "wte", "embed_in", "embed_out"):
-        return " (embeddings and the output projection stay frozen here)"
-    return ""
+def _refuse_at_end(recipe: Recipe, names: list[str]) -> None:
+    """Embeddings and output projection take plain LoRA only."""
+    start = recipe.init_lora_weights
+    odd = [
+        ("use_dora", recipe.use_dora),
+        (f"init_lora_weights {start}", takes_from_base(start)),
+        ("loraplus_lr_ratio", recipe.loraplus_lr_ratio is not None),
+    ]
+    for setting, given in odd:
+        if given:
+            raise ModelError(
+                f"target_modules: {', '.join(names)} (embeddings or output projection) take plain LoRA only, "
+                f"not {setting}; take them out of target_modules, or {setting} out of the recipe"
+            )
 
 
 def _of_layers(recipe: Recipe, names: Sequence[str], base: str) -> set[str]:

@@ -24,7 +24,10 @@ def adapter_norms(adapter: Adapter, weight_norms: dict[str, float]) -> AdapterNo
     for name, (a, b, update) in zip(adapter.matrices, squares.tolist(), strict=True):
         weight = weight_norms[name] ** 2
         values = (a, b, max(update, 0.0) * adapter.scales[name] ** 2, weight)
-        for table, key in ((kinds, name.rsplit(".", 1)[-1]), (layers, _layer(name))):
+        places = [(kinds, name.rsplit(".", 1)[-1])]
+        if layer := _layer(name):  # embeddings and output projection are in none
+            places.append((layers, layer))
+        for table, key in places:
             table[key] = [x + y for x, y in zip(table.get(key, [0.0] * 4), values, strict=True)]
     modules = {
         kind: ModuleNorms(a=math.sqrt(a), b=math.sqrt(b), update=math.sqrt(update / weight))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from paceline.doctor.finding import Rules
 from paceline.doctor.preflight_rules.adapter import (
+    adapts_the_ends,
     four_bits_tiny_batch,
     half_precision,
     nothing_reached,
@@ -71,6 +72,7 @@ preflight_rules: Rules[Preflight] = Rules(
         schedule_dies_early,
         rate_out_of_range,
         few_steps,
+        adapts_the_ends,
         four_bits_tiny_batch,
         half_precision,
         odd_scale,

@@ -32,6 +32,34 @@ def nothing_reached(subject: Preflight) -> Finding | None:
     )
 
 
+def adapts_the_ends(subject: Preflight) -> Finding | None:
+    """Adapters on embeddings or output projection: many parameters for little, and the first suspects.
+
+    Computed: the share of the trained parameters that are on them; whether the two are one weight in the
+    base (then the adapters pull them apart, and nothing can be merged); whether the base is quantized.
+    Try: take embed_tokens and lm_head out of target_modules; they are needed only for a new alphabet or
+    new control tokens.
+    Source: the QLoRA post-mortem, whose third remedy removes embed_tokens and lm_head from the targets.
+    """
+    recipe, share = subject.recipe, subject.ends_share
+    if share == 0:
+        return None
+    message = f"{share:.0%} of the trained parameters are on embeddings or output projection"
+    if subject.tied:
+        message += ", which are one weight in this base: the adapters pull them apart and cannot be merged"
+    if recipe.quantize != "none":
+        message += f"; under them lies a base stored as {recipe.quantize}"
+    targets = recipe.target_modules
+    left = [] if isinstance(targets, str) else [name for name in targets if name not in subject.ends]
+    return Finding(
+        severity="warning",
+        message=message,
+        evidence={"share": round(share, 3), "tied": subject.tied},
+        fix={"target_modules": left} if left and len(left) < len(targets) else {},
+        advice="take embed_tokens and lm_head out of target_modules unless the text has a new alphabet",
+    )
+
+
 def four_bits_tiny_batch(subject: Preflight) -> Finding | None:
     """A 4-bit base and a small effective batch: noise on noise.
 

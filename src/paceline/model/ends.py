@@ -1,0 +1,170 @@
+"""LoRA on the two ends of a model: its embeddings and its output projection.
+
+To an adapter an embedding is a linear whose inputs are one-hot: W' (hidden size, vocabulary), A (r,
+vocabulary), B (hidden size, r), as PEFT's lora_embedding_A and lora_embedding_B; without dropout. The output
+projection's part is added to the chunks of logits (see `loss`). Tied weights stay as they are: only the end
+that is targeted gets a product, as in PEFT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from paceline.model.adapter import Adapter
+from paceline.model.batch import MIN_TOKENS, Segment, current_batch
+from paceline.model.dropout import keep_mask
+from paceline.model.lora_weights import EMBEDDING, HEAD, LinearGroup, LoRAWeights
+from paceline.model.quantization import is_quantized
+
+
+def find_ends(model: PreTrainedModel) -> list[LinearGroup]:
+    """The output projection and the embeddings as groups of one, where they are plain modules of torch."""
+    names = {module: name for name, module in model.named_modules()}
+    found = []
+    head: Any = model.get_output_embeddings()
+    if isinstance(head, nn.Linear) and not is_quantized(head):
+        found.append(LinearGroup(HEAD, (names[head],), (head,)))
+    embedding: Any = model.get_input_embeddings()
+    if isinstance(embedding, nn.Embedding) and not is_quantized(embedding):
+        linear = nn.Linear(embedding.num_embeddings, embedding.embedding_dim, bias=False, device="meta")
+        linear.weight = nn.Parameter(embedding.weight.detach().t(), requires_grad=False)
+        found.append(LinearGroup(EMBEDDING, (names[embedding],), (linear,)))
+    return found
+
+
+def has_tied_ends(model: PreTrainedModel) -> bool:
+    """Whether embeddings and output projection are one weight."""
+    head: Any = model.get_output_embeddings()
+    embedding: Any = model.get_input_embeddings()
+    return head is not None and embedding is not None and head.weight is embedding.weight
+
+
+class EmbeddingLoRA(torch.autograd.Function):
+    """out + f s A[:, id]' B' for the rows of adapters that target the embeddings.
+
+    f is the factor that some models' embeddings have (Gemma); `padding` is the id whose column of A gets no
+    gradient, as in torch's embedding.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        out: Tensor,
+        grad_sentinel: Tensor,
+        ids: Tensor,
+        segments: list[Segment],
+        factor: float,
+        padding: int | None,
+    ) -> Tensor:
+        result = out.clone()
+        for segment in segments:
+            rows, weights = slice(segment.start, segment.stop), _weights(segment, EMBEDDING)
+            low = _many(weights.a.t()[ids[0, rows]])
+            moved = (low @ weights.b[0].t())[: segment.stop - segment.start]
+            result[0, rows] += (moved * (weights.scales[0] * factor)).to(out.dtype)
+        ctx.save_for_backward(ids)
+        ctx.segments, ctx.factor, ctx.padding = segments, factor, padding
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, ...]:
+        (ids,) = ctx.saved_tensors
+        for segment in ctx.segments:
+            rows, weights = slice(segment.start, segment.stop), _weights(segment, EMBEDDING)
+            own, scale = ids[0, rows], weights.scales[0] * ctx.factor
+            flat = grad[0, rows].to(weights.a.dtype)
+            weights.b_grad[0].addmm_(flat.t(), weights.a.t()[own], alpha=scale)
+            dlow = (flat @ weights.b[0]).mul_(scale)
+            if ctx.padding is not None:
+                dlow.mul_((own != ctx.padding)[:, None])
+            weights.a_grad.index_add_(1, own, dlow.t())
+        return None, None, None, None, None, None
+
+
+def embedding_forwards(model: PreTrainedModel) -> Iterator[tuple[nn.Module, Callable[[Tensor], Tensor]]]:
+    """A forward for the embeddings that adds what the adapters of the current batch have for them."""
+    module: Any = model.get_input_embeddings()
+    grad_sentinel = torch.zeros(0, requires_grad=True)
+
+    def forward(ids: Tensor) -> Tensor:
+        out: Tensor = type(module).forward(module, ids)
+        batch = current_batch()
+        segments = (
+            [s for s in batch.segments if s.adapter and EMBEDDING in s.adapter.weights] if batch else []
+        )
+        if not segments:
+            return out
+        factor = float(getattr(module, "embed_scale", 1.0))
+        return EmbeddingLoRA.apply(out, grad_sentinel, ids, segments, factor, module.padding_idx)  # type: ignore[no-untyped-call, no-any-return]
+
+    if isinstance(module, nn.Embedding):
+        yield module, forward
+
+
+class HeadLoRA:
+    """What a segment's adapter adds to the logits of its supervised rows: s (keep * x) A' B'."""
+
+    def __init__(self, segment: Segment, rows: Tensor) -> None:
+        assert segment.adapter is not None
+        self._own = own = _weights(segment, HEAD)
+        self._factor: Tensor | None = None
+        width, p = own.a.shape[1], segment.adapter.dropout
+        self._inputs = rows[:, :width]
+        if segment.dropout_key is not None and p > 0:
+            keep = keep_mask((*segment.dropout_key, HEAD), len(rows), width, p, rows.device)
+            self._factor = keep.to(rows.dtype) / (1 - p)
+            self._inputs = self._inputs * self._factor
+        self._b = own.b[0].to(rows.dtype)
+        self._low = (self._inputs @ own.a.to(rows.dtype).t()) * own.scales[0]
+
+    def add(self, logits: Tensor, chunk: slice) -> None:
+        """Adds the product of a chunk's rows to its logits."""
+        logits.add_(self._low[chunk] @ self._b.t())
+
+    def backward(self, slope: Tensor, chunk: slice, gradient: Tensor) -> None:
+        """Adds to the gradients of A and B, and to the chunk's `gradient` (rows, hidden size or more).
+
+        `slope` is d(loss)/d(logits).
+        """
+        own, slope = self._own, slope.to(self._b.dtype)
+        own.b_grad[0].add_(slope.t() @ self._low[chunk])
+        dlow = (slope @ self._b) * own.scales[0]
+        own.a_grad.add_(dlow.t() @ self._inputs[chunk])
+        moved = dlow @ own.a.to(dlow.dtype)
+        if self._factor is not None:
+            moved = moved * self._factor[chunk]
+        gradient[:, : moved.shape[1]] += moved
+
+
+def head_lora(segment: Segment, rows: Tensor) -> HeadLoRA | None:
+    """The segment's product on the output projection, for rows (n, hidden size or more); None: none."""
+    targeted = segment.adapter is not None and HEAD in segment.adapter.weights
+    return HeadLoRA(segment, rows) if targeted else None
+
+
+def add_head_product(adapter: Adapter | None, rows: Tensor, logits: Tensor) -> None:
+    """Adds an adapter's product on the output projection to logits (n, vocabulary) of rows, if it has one.
+
+    A row's bits do not depend on the others: at least MIN_TOKENS are multiplied.
+    """
+    if adapter is not None and HEAD in adapter.weights:
+        own = adapter.weights[HEAD]
+        low = _many(rows[:, : own.a.shape[1]]) @ own.a.to(rows.dtype).t()
+        moved = (low * own.scales[0]) @ own.b[0].to(rows.dtype).t()
+        logits.add_(moved[: len(rows)].to(logits.dtype))
+
+
+def _weights(segment: Segment, group: int) -> LoRAWeights:
+    assert segment.adapter is not None
+    return segment.adapter.weights[group]
+
+
+def _many(rows: Tensor) -> Tensor:
+    """The rows, and zeros up to MIN_TOKENS."""
+    return F.pad(rows, (0, 0, 0, max(0, MIN_TOKENS - len(rows))))
