@@ -74,7 +74,7 @@ def test_every_combination_of_layers(load: Any, monkeypatch: pytest.MonkeyPatch,
     assert study.runs[1].recipe.lora_r == expected(given)
     of_first = next((n for n in ("flag", "baseline", "recipe", "baseline_preset") if given[n]), None)
     assert study.runs[0].recipe.lora_r == (LAYERS.index(of_first) + 1 if of_first else DEFAULT)
-    assert study.runs[1].recipe.lr == (2e-5 if preset else 1e-4), "a preset takes the place of the baseline's"
+    assert study.runs[1].recipe.lr == (2e-4 if preset else 1e-4), "a preset takes the place of the baseline's"
 
 
 def test_what_the_baseline_writes_itself_holds_beside_a_preset_that_does_not_set_it(load: Any) -> None:
