@@ -9,13 +9,22 @@ from paceline.config.recipe import Recipe
 
 
 class Run(BaseModel):
-    """One run of a study, its recipe resolved."""
+    """One run of a study, its recipe resolved.
+
+    `replicate_of` is the run that this one repeats with another seed; empty: none.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     hypothesis: str = ""
     recipe: Recipe
+    replicate_of: str = ""
+
+    @property
+    def recipe_name(self) -> str:
+        """The name that all replicates share: the first one's."""
+        return self.replicate_of or self.name
 
 
 class Study(BaseModel):
