@@ -3,7 +3,7 @@
 from paceline.config.fields import Fields
 from paceline.config.load import make_recipe
 from paceline.config.recipe import Recipe
-from paceline.config.study import Run, Study
+from paceline.config.study import Study
 
 ROWS = 800
 # Examples that all runs together train on: about three minutes of two cores.
@@ -33,8 +33,8 @@ def rehearsal(study: Study) -> Study:
     cost = sum(_cost(recipe) * (recipe.data.n or ROWS) / most for recipe in recipes)
     rows = min(ROWS, PASSES / (1 - EVAL_RATIO) / cost) / most
     runs = [
-        Run(name=r.name, hypothesis=r.hypothesis, recipe=_rehearse(r.recipe, r.name, lr_factor, shrink, rows))
-        for r in study.runs
+        run.model_copy(update={"recipe": _rehearse(run.recipe, run.name, lr_factor, shrink, rows)})
+        for run in study.runs
     ]
     return study.model_copy(update={"name": f"rehearsal-{study.name}", "runs": runs})
 

@@ -49,6 +49,14 @@ class Study(BaseModel):
             raise ValueError(f"run name {twice.pop()!r} is used twice; every run has a directory of its own")
         return self
 
+    @property
+    def recipes(self) -> dict[str, list[Run]]:
+        """{recipe: its replicates}, in the order of the first of each."""
+        found: dict[str, list[Run]] = {}
+        for run in self.runs:
+            found.setdefault(run.recipe_name, []).append(run)
+        return found
+
     def differences(self, run: Run) -> dict[str, tuple[Any, Any]]:
         """{field: (baseline's value, this run's value)} where the two differ."""
         return recipe_differences(self.runs[0].recipe, run.recipe)
