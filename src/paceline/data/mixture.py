@@ -1,6 +1,6 @@
 """How many rows of each part of a mixture are used, and which."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from datasets import Dataset
@@ -34,15 +34,26 @@ def choose_rows(data: Data) -> list[SampledSource]:
         DataError: as `load_rows`; an unknown subset; a part with too few rows for its ratio.
         ServiceError: the hub cannot be reached.
     """
-    sources = data.parts()
-    loaded = [load_rows(source) for source in sources]
-    pools = [_pool(rows, source) for rows, source in zip(loaded, sources, strict=True)]
-    counts = _counts(data, sources, [len(pool) for pool in pools])
-    samples = [
-        pool[np.random.default_rng([data.seed, 0]).permutation(len(pool))[:count]]
-        for pool, count in zip(pools, counts, strict=True)
+    whole = pools(data)
+    counts = _counts(data, data.parts(), [len(pool.picked) for pool in whole])
+    return [
+        replace(
+            pool,
+            picked=pool.picked[np.random.default_rng([data.seed, 0]).permutation(len(pool.picked))[:count]],
+        )
+        for pool, count in zip(whole, counts, strict=True)
     ]
-    return [SampledSource(*part) for part in zip(sources, loaded, samples, strict=True)]
+
+
+def pools(data: Data) -> list[SampledSource]:
+    """The mixture's parts with all rows that belong to them, in the source's order.
+
+    Raises:
+        DataError: as `load_rows`; an unknown subset.
+        ServiceError: the hub cannot be reached.
+    """
+    loaded = [(source, load_rows(source)) for source in data.parts()]
+    return [SampledSource(source, rows, _pool(rows, source)) for source, rows in loaded]
 
 
 def _pool(rows: Dataset, source: Source) -> NDArray[np.int64]:

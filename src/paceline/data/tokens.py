@@ -112,8 +112,8 @@ def load_tokens(data: Data, chat: Chat, loss_on: str = "assistant") -> TokenData
     parts = choose_rows(data)
     tables, dropped, formats = [], [], []
     for part in parts:
-        row_format = recognise(part.rows.column_names, part.origin.format, part.origin.source)
-        table = _tokenize(part, row_format, data.seed, chat)
+        row_format = _format(part)
+        table = tokenize(part, data.seed, chat)
         dropped += np.setdiff1d(part.picked, table.data.column("row").to_numpy()).tolist()
         tables.append(table)
         formats.append(row_format.name)
@@ -143,7 +143,13 @@ def _counts(parts: list[SampledSource]) -> dict[str, int]:
     }
 
 
-def _tokenize(part: SampledSource, row_format: RowFormat, seed: int, chat: Chat) -> Dataset:
+def tokenize(part: SampledSource, sample: int | str, chat: Chat) -> Dataset:
+    """The tokens of chosen rows, from the cache where they are there.
+
+    Args:
+        sample: with the number of rows, what tells these from other rows of the same source.
+    """
+    row_format = _format(part)
     if len(part.picked) > 5000 and sys.stderr.isatty():
         enable_progress_bars()
     # one process: the tokenizer itself works in threads, and a worker would cost as much memory as all the
@@ -162,16 +168,20 @@ def _tokenize(part: SampledSource, row_format: RowFormat, seed: int, chat: Chat)
         desc="tokenizing",
         remove_columns=part.rows.column_names,
         features=_FEATURES,
-        new_fingerprint=_fingerprint(part, row_format.name, seed, chat),
+        new_fingerprint=_fingerprint(part, row_format.name, sample, chat),
     )
 
 
-def _fingerprint(part: SampledSource, format_name: str, seed: int, chat: Chat) -> str:
+def _format(part: SampledSource) -> RowFormat:
+    return recognise(part.rows.column_names, part.origin.format, part.origin.source)
+
+
+def _fingerprint(part: SampledSource, format_name: str, sample: int | str, chat: Chat) -> str:
     tokenizer = chat.tokenizer.backend_tokenizer.to_str() + str(chat.tokenizer.chat_template)
-    sample = json.dumps(
-        [__version__, part.rows._fingerprint, part.origin.subset, len(part.picked), seed, format_name]
+    rows = json.dumps(
+        [__version__, part.rows._fingerprint, part.origin.subset, len(part.picked), sample, format_name]
     )
-    return hashlib.sha256((sample + tokenizer).encode()).hexdigest()[:32]
+    return hashlib.sha256((rows + tokenizer).encode()).hexdigest()[:32]
 
 
 def _encode_rows(

@@ -5,12 +5,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paceline.config.data import Data
 from paceline.config.recipe import Recipe
 from paceline.data.chat import Chat, load_tokenizer
 from paceline.data.clean import clean
 from paceline.data.phases import choose_tasks
+from paceline.data.resample import resample
 from paceline.data.split import Split, split
 from paceline.data.tokens import TokenDataset, load_tokens
 from paceline.errors import DataError
@@ -67,6 +69,7 @@ class Preparer:
 
     _chats: dict[str, Chat] = field(default_factory=dict)
     _tokens: dict[tuple[str, Data, str], TokenDataset] = field(default_factory=dict)
+    _resampled: dict[tuple[str, Data, str, int], tuple[TokenDataset, Split]] = field(default_factory=dict)
 
     def chat(self, base: str) -> Chat:
         if base not in self._chats:
@@ -74,8 +77,9 @@ class Preparer:
         return self._chats[base]
 
     def tokens(self, base: str, data: Data, loss_on: str = "assistant") -> TokenDataset:
-        # the split and what is cleaned do not change the tokens
-        key = (base, data.model_copy(update={"eval_ratio": 0.5, "clean": None}), loss_on)
+        # neither the split, nor what is cleaned or drawn anew, changes the tokens of the plain sample
+        same = {"eval_ratio": 0.5, "clean": None, "resample": None}
+        key = (base, data.model_copy(update=same), loss_on)
         if key not in self._tokens:
             if loss_on == "assistant":
                 self._tokens[key] = load_tokens(data, self.chat(base))
@@ -95,10 +99,13 @@ class Preparer:
         dataset = self.tokens(recipe.base, recipe.data, recipe.loss_on)
         _refuse_all_long(recipe, dataset)
         parts = split(dataset, recipe.data.eval_ratio, recipe.max_length)
+        held_out = parts.eval
         removed: dict[str, int] = {}
         if recipe.data.clean is not None:
             cleaned = clean(dataset, recipe.data.clean, parts, on_progress)
             parts, removed = cleaned.split, cleaned.removed
+        if recipe.data.resample is not None:
+            dataset, parts = self._resample(recipe, dataset, parts, held_out)
         if recipe.train_tasks is not None:
             tasks = dataset.tasks
             chosen = choose_tasks([tasks[i] for i in parts.train], recipe.train_tasks, recipe.phases)
@@ -112,6 +119,23 @@ class Preparer:
         plan = make_step_plan(recipe, len(parts.train))
         learning_rate(recipe, plan)  # refuses a schedule that does not fit the steps
         return Prepared(recipe, dataset, parts, plan, _facts(recipe, dataset, parts, removed))
+
+    def _resample(
+        self, recipe: Recipe, dataset: TokenDataset, parts: Split, held_out: NDArray[np.int64]
+    ) -> tuple[TokenDataset, Split]:
+        """The plain sample's held-out examples with other training ones; see `resample`."""
+        key = (recipe.base, recipe.data, recipe.loss_on, recipe.max_length)
+
+        def keep(grown: TokenDataset, drawn: Split) -> NDArray[np.int64]:
+            usable = Split(drawn.train[grown.first[drawn.train] < recipe.max_length], drawn.eval)
+            if recipe.data.clean is None:
+                return usable.train
+            return clean(grown, recipe.data.clean, usable, keep_held_out=True).split.train
+
+        if key not in self._resampled:
+            chat = self.chat(recipe.base)
+            self._resampled[key] = resample(recipe.data, chat, dataset, parts, held_out, keep)
+        return self._resampled[key]
 
 
 def _refuse_all_long(recipe: Recipe, dataset: TokenDataset) -> None:
