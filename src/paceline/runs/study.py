@@ -1,6 +1,7 @@
 """A study's folder: what no run directory holds, in study.yaml beside them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -14,12 +15,22 @@ from paceline.runs.files import JsonObject, write_whole
 
 
 class RunEntry(BaseModel):
-    """A run of a study: its name, which is its directory's, and its hypothesis."""
+    """A run of a study: its name, which is its directory's, its hypothesis, and the recipe of a replicate."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     hypothesis: str = ""
+    recipe: str = ""
+
+
+@dataclass(frozen=True)
+class RecipeGroup:
+    """The runs of one recipe: its replicates, and the seed of each."""
+
+    name: str
+    directories: tuple[RunDirectory, ...]
+    seeds: tuple[int, ...]
 
 
 class StudyRecord(BaseModel):
@@ -70,3 +81,20 @@ def run_directories(paths: Iterable[Path]) -> list[RunDirectory]:
         else:
             raise RunError(f"{path}: neither a run directory (recipe.yaml) nor a study's (study.yaml)")
     return directories
+
+
+def recipe_groups(directories: Sequence[RunDirectory]) -> list[RecipeGroup]:
+    """The runs by recipe, in their order, as the study.yaml beside them says; others are by themselves."""
+    grouped: dict[tuple[Path, str], list[RunDirectory]] = {}
+    names: dict[Path, dict[str, str]] = {}
+    for directory in directories:
+        folder = directory.path.parent
+        if folder not in names:
+            entries = read_study_record(folder).runs
+            names[folder] = {entry.name: entry.recipe for entry in entries if entry.recipe}
+        name = names[folder].get(directory.name, directory.name)
+        grouped.setdefault((folder, name), []).append(directory)
+    return [
+        RecipeGroup(name, tuple(members), tuple(member.recipe().seed for member in members))
+        for (_, name), members in grouped.items()
+    ]

@@ -72,7 +72,7 @@ class PooledSeeds:
         if not self.welch:
             return self.noise[i].freedom
         parts = [(self.noise[k].variance * self.shares[k]) ** 2 / self.noise[k].freedom for k in (i, j)]
-        return self.of_pair(i, j) ** 2 / sum(parts)
+        return float(self.of_pair(i, j) ** 2 / sum(parts))
 
     def draw(self, random: np.random.Generator, draws: int) -> tuple[Floats, PairVariances]:
         variances = np.asarray([noise.variance for noise in self.noise]) * self.shares
@@ -103,7 +103,7 @@ class BlockedSeeds:
 
     def freedom(self, i: int, j: int) -> float:
         recipes, seeds = self.means.shape
-        return seeds - 1 if self.base in (i, j) else (recipes - 1) * (seeds - 1)
+        return float(seeds - 1 if self.base in (i, j) else (recipes - 1) * (seeds - 1))
 
     def draw(self, random: np.random.Generator, draws: int) -> tuple[Floats, PairVariances]:
         recipes, seeds = self.means.shape
@@ -124,9 +124,9 @@ class BlockedSeeds:
 
         def of_pair(i: int, j: int) -> Floats:
             if self.base in (i, j):
-                return within / seeds
+                return np.asarray(within / seeds)
             first, second = (means[:, k - (self.base is not None and k > self.base)] for k in (i, j))
-            return np.maximum(pooled, (first - second).var(axis=1, ddof=1)) / seeds
+            return np.asarray(np.maximum(pooled, (first - second).var(axis=1, ddof=1)) / seeds)
 
         return of_pair
 

@@ -98,6 +98,13 @@ def critical_value(family: Family, *, level: float = LEVEL, draws: int = DRAWS, 
     return float(np.quantile(largest, level))
 
 
+def student_quantile(freedom: float, level: float = LEVEL) -> float:
+    """The factor of a standard error for one difference by itself: two-sided, Student's t."""
+    from scipy.special import stdtrit  # not needed where all pairs are judged together
+
+    return float(stdtrit(min(freedom, 1e9), (1 + level) / 2))
+
+
 def _root(covariance: Floats) -> Floats:
     """A matrix R with R'R = covariance."""
     values, vectors = np.linalg.eigh(covariance)
