@@ -143,7 +143,7 @@ def _family(
     known: SeedNoise | None,
     together: bool = True,
 ) -> RecipeFamily | None:
-    """The family of recipes whose totals by seed have the shape (units,), and of the base where there is one."""
+    """The family of recipes, whose totals by seed have the shape (units,), and of the base if there is one."""
     scores = [
         RecipeScores(
             name=name,

@@ -19,7 +19,7 @@ from paceline.stats.seed_noise import SeedNoise
 
 @dataclass(frozen=True, kw_only=True)
 class Replicate:
-    """One run of a recipe: its seed, held-out loss in nats a token, steps, tokens, and seconds of training."""
+    """One run of a recipe: its seed, held-out loss in nats a token, steps, tokens, seconds of training."""
 
     name: str
     seed: int
@@ -217,7 +217,8 @@ def noise_for(directories: Sequence[RunDirectory], earlier: Sequence[RunDirector
     for what, ours, theirs in zip(("base", "data"), _setting(directories), _setting(earlier), strict=True):
         if ours != theirs:
             raise RunError(
-                f"{where}: its {what} is {theirs}, here it is {ours}; the seeds' noise of one is not the other's"
+                f"{where}: its {what} is {theirs}, here it is {ours}; "
+                "the seeds' noise of one is not the other's"
             )
     losses = read_losses(earlier)
     groups = finished_groups(earlier, losses)

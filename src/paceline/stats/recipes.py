@@ -89,9 +89,9 @@ class RecipeDifference:
 class RecipeFamily:
     """All pairwise differences of some recipes, whose bounds hold together in 95% of all studies.
 
-    `means` are over seeds; `critical` is the factor of a standard error (None: each pair has its own); `noise` is the seeds' (None: one
-    seed each, and nothing known from elsewhere); `units` were measured in all of them. `welch`: the recipes'
-    noise is too unlike to be pooled.
+    `means` are over seeds; `critical` is the factor of a standard error (None: each pair has its own); `noise`
+    is the seeds' (None: one seed each, and nothing known from elsewhere); `units` were measured in all of
+    them. `welch`: the recipes' noise is too unlike to be pooled.
     """
 
     means: dict[str, float]
@@ -178,7 +178,7 @@ def _seeds(
     means: Sequence[Floats],
     known: SeedNoise | None,
 ) -> tuple[SeedNoise | None, PooledSeeds | BlockedSeeds | None, Floats]:
-    """The seeds' noise, the variance that it makes, and each mean's part of the latter that units hold too."""
+    """The seeds' noise, the variance it makes, and each mean's part of the latter that units hold too."""
     units = influences[0].shape[1]
     shares = np.asarray([1 / len(recipe.seeds) if recipe.seeds else 0.0 for recipe in recipes])
     trained = [place for place, recipe in enumerate(recipes) if recipe.seeds]

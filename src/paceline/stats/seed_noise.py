@@ -56,7 +56,7 @@ class SeedNoise:
 
 @dataclass(frozen=True, kw_only=True)
 class PooledSeeds:
-    """Seeds' variance where each recipe has its own seeds: one estimate for all, or in Welch's form their own.
+    """Seeds' variance where recipes have seeds of their own: one estimate for all, or (Welch) one for each.
 
     `shares` (recipes,) is 1 / replicates, 0 for the base, which no seed changes.
     """
@@ -89,7 +89,7 @@ class BlockedSeeds:
     """Seeds' variance where all recipes have the same seeds: what a seed does to all of them drops out.
 
     A pair's own spread over seeds counts where it is larger than the pooled one, since a far-away recipe may
-    answer a seed differently than a near one; `draw` applies the same rule, so the critical value knows of it.
+    answer a seed differently than a near one; `draw` has the same rule, so the critical value knows of it.
 
     Shapes: `means` (trained recipes, seeds). `base` is the place of the base among all recipes, whose
     difference from a recipe keeps what a seed does to all.
@@ -182,7 +182,7 @@ def _per_unit(squares: float, units: int) -> float:
 
 
 def _residual_variance(means: Floats) -> Floats:
-    """Variance left of figures (draws, recipes, seeds) without what each recipe and each seed has in common."""
+    """Variance left of figures (draws, recipes, seeds) without what a recipe or a seed has in common."""
     _, recipes, seeds = means.shape
     residual = means - means.mean(axis=2, keepdims=True) - means.mean(axis=1, keepdims=True)
     residual = residual + means.mean(axis=(1, 2), keepdims=True)

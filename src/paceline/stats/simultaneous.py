@@ -26,7 +26,7 @@ class SeedVariance(Protocol):
         """Its degrees of freedom."""
 
     def draw(self, random: np.random.Generator, draws: int) -> tuple[Floats, PairVariances]:
-        """Errors of all means, shape (draws, recipes), and the variances that would be estimated with them."""
+        """Errors of all means (draws, recipes), and the variances that would be estimated with them."""
 
 
 @dataclass(frozen=True, kw_only=True)

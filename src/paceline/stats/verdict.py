@@ -13,8 +13,8 @@ def verdict(low: float, high: float, better: Better, *, covers_seeds: bool) -> V
         low: the interval's lower bound.
         high: its upper bound.
         better: which values of the measure are the better ones: lower for a loss, higher for a score.
-        covers_seeds: whether the interval covers the choice of training seeds. Where it does not, two adapters
-            may differ, but neither recipe is better.
+        covers_seeds: whether the interval covers the choice of training seeds. Where it does not, two
+            adapters may differ, but neither recipe is better.
     """
     if low <= 0 <= high:
         return "tie"
