@@ -18,6 +18,7 @@ def model_card(run: Path, name: str, merged: bool) -> str:
     parent = run.resolve().parent
     study = collect_study(parent if (parent / "study.yaml").is_file() else run)
     facts = next(facts for facts in study.runs if facts.name == run.resolve().name)
+    recipe = next(group.name for group in study.recipes if facts.name in [d.name for d in group.directories])
     return (
         markdown_environment()
         .get_template("card.md.jinja")
@@ -28,7 +29,8 @@ def model_card(run: Path, name: str, merged: bool) -> str:
             merged=merged,
             version=__version__,
             header=_header(facts.recipe, name, merged),
-            sentences=conclusions_about(study, facts.name),
+            recipe=recipe,
+            sentences=conclusions_about(study, recipe),
         )
     )
 

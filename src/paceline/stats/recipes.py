@@ -14,7 +14,6 @@ difference. docs/compare.md has the formulas.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +27,10 @@ from paceline.stats.seed_noise import (
     pooled_noise,
     unlike,
 )
-from paceline.stats.simultaneous import Family, critical_value
-from paceline.stats.verdict import Better, verdict
+from paceline.stats.simultaneous import Family, critical_value, student_quantile
+from paceline.stats.verdict import Better, Verdict, verdict
 
 Floats = NDArray[np.float64]
-RecipeVerdict = Literal["better", "worse", "tie", "differ"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +74,9 @@ class RecipeDifference:
         return (self.high - self.low) / 2
 
     @property
-    def verdict(self) -> RecipeVerdict:
-        """What the bounds say of the first: `differ` where they speak of these adapters and not of recipes."""
-        said = verdict(self.low, self.high, self.better)
-        return said if self.covers_seeds or said == "tie" else "differ"
+    def verdict(self) -> Verdict:
+        """What the bounds say of the first."""
+        return verdict(self.low, self.high, self.better, covers_seeds=self.covers_seeds)
 
     def turned(self) -> "RecipeDifference":
         """The second minus the first."""
@@ -92,14 +89,14 @@ class RecipeDifference:
 class RecipeFamily:
     """All pairwise differences of some recipes, whose bounds hold together in 95% of all studies.
 
-    `means` are over seeds; `critical` is the factor of a standard error; `noise` is the seeds' (None: one
-    seed each, and nothing known from elsewhere); `units` were measured in all of them. `welch`: the recipes'
-    noise is too unlike to be pooled.
+    `means` are over seeds; `critical` is the factor of a standard error (None: each pair has its own); `noise`
+    is the seeds' (None: one seed each, and nothing known from elsewhere); `units` were measured in all of
+    them. `welch`: the recipes' noise is too unlike to be pooled.
     """
 
     means: dict[str, float]
     differences: dict[tuple[str, str], RecipeDifference]
-    critical: float
+    critical: float | None
     noise: SeedNoise | None
     units: int
     welch: bool
@@ -117,6 +114,7 @@ def compare_recipes(
     *,
     better: Better,
     known: SeedNoise | None = None,
+    together: bool = True,
     seed: int = 0,
 ) -> RecipeFamily:
     """Every pair's difference of means, sum(totals) / sum(counts) averaged over seeds.
@@ -125,6 +123,7 @@ def compare_recipes(
         recipes: measured on the same units.
         counts: how many observations each unit has, shape (units,).
         known: the seeds' noise as another study of the same base and data shows it.
+        together: whether the bounds are to hold for all pairs at once; else each pair's by itself.
         seed: of the simulation of the critical value.
 
     Raises:
@@ -134,7 +133,9 @@ def compare_recipes(
     if len(recipes) < 2 or units < 2:
         raise ValueError("a comparison needs two recipes, and two units to see how much units differ")
     means = [recipe.totals.sum(axis=1) / counts.sum() for recipe in recipes]
-    influences = [(r.totals - np.outer(m, counts)) / counts.sum() for r, m in zip(recipes, means, strict=True)]
+    influences = [
+        (r.totals - np.outer(m, counts)) / counts.sum() for r, m in zip(recipes, means, strict=True)
+    ]
     noise, seeds, rest = _seeds(recipes, influences, means, known)
     family = Family(
         recipes=len(recipes),
@@ -142,12 +143,13 @@ def compare_recipes(
         unit_covariance=_unit_covariance(influences, rest),
         unit_freedom=units - 1,
     )
-    critical = critical_value(family, seed=seed)
+    critical = critical_value(family, seed=seed) if together else None
     centre = [float(own.mean()) for own in means]
     differences = {}
     for i, j in family.pairs:
         seed_variance, unit_variance = family.seed_variance(i, j), family.unit_variance(i, j)
-        delta, reach = centre[i] - centre[j], critical * float(np.sqrt(seed_variance + unit_variance))
+        factor = student_quantile(family.freedom(i, j)) if critical is None else critical
+        delta, reach = centre[i] - centre[j], factor * float(np.sqrt(seed_variance + unit_variance))
         differences[recipes[i].name, recipes[j].name] = RecipeDifference(
             first=recipes[i].name,
             second=recipes[j].name,
@@ -176,7 +178,7 @@ def _seeds(
     means: Sequence[Floats],
     known: SeedNoise | None,
 ) -> tuple[SeedNoise | None, PooledSeeds | BlockedSeeds | None, Floats]:
-    """The seeds' noise, the variance that it makes, and each mean's part of the latter that units hold too."""
+    """The seeds' noise, the variance it makes, and each mean's part of the latter that units hold too."""
     units = influences[0].shape[1]
     shares = np.asarray([1 / len(recipe.seeds) if recipe.seeds else 0.0 for recipe in recipes])
     trained = [place for place, recipe in enumerate(recipes) if recipe.seeds]

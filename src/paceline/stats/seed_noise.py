@@ -56,7 +56,7 @@ class SeedNoise:
 
 @dataclass(frozen=True, kw_only=True)
 class PooledSeeds:
-    """Seeds' variance where each recipe has its own seeds: one estimate for all, or in Welch's form their own.
+    """Seeds' variance where recipes have seeds of their own: one estimate for all, or (Welch) one for each.
 
     `shares` (recipes,) is 1 / replicates, 0 for the base, which no seed changes.
     """
@@ -72,7 +72,7 @@ class PooledSeeds:
         if not self.welch:
             return self.noise[i].freedom
         parts = [(self.noise[k].variance * self.shares[k]) ** 2 / self.noise[k].freedom for k in (i, j)]
-        return self.of_pair(i, j) ** 2 / sum(parts)
+        return float(self.of_pair(i, j) ** 2 / sum(parts))
 
     def draw(self, random: np.random.Generator, draws: int) -> tuple[Floats, PairVariances]:
         variances = np.asarray([noise.variance for noise in self.noise]) * self.shares
@@ -89,7 +89,7 @@ class BlockedSeeds:
     """Seeds' variance where all recipes have the same seeds: what a seed does to all of them drops out.
 
     A pair's own spread over seeds counts where it is larger than the pooled one, since a far-away recipe may
-    answer a seed differently than a near one; `draw` applies the same rule, so the critical value knows of it.
+    answer a seed differently than a near one; `draw` has the same rule, so the critical value knows of it.
 
     Shapes: `means` (trained recipes, seeds). `base` is the place of the base among all recipes, whose
     difference from a recipe keeps what a seed does to all.
@@ -103,7 +103,7 @@ class BlockedSeeds:
 
     def freedom(self, i: int, j: int) -> float:
         recipes, seeds = self.means.shape
-        return seeds - 1 if self.base in (i, j) else (recipes - 1) * (seeds - 1)
+        return float(seeds - 1 if self.base in (i, j) else (recipes - 1) * (seeds - 1))
 
     def draw(self, random: np.random.Generator, draws: int) -> tuple[Floats, PairVariances]:
         recipes, seeds = self.means.shape
@@ -124,9 +124,9 @@ class BlockedSeeds:
 
         def of_pair(i: int, j: int) -> Floats:
             if self.base in (i, j):
-                return within / seeds
+                return np.asarray(within / seeds)
             first, second = (means[:, k - (self.base is not None and k > self.base)] for k in (i, j))
-            return np.maximum(pooled, (first - second).var(axis=1, ddof=1)) / seeds
+            return np.asarray(np.maximum(pooled, (first - second).var(axis=1, ddof=1)) / seeds)
 
         return of_pair
 
@@ -182,7 +182,7 @@ def _per_unit(squares: float, units: int) -> float:
 
 
 def _residual_variance(means: Floats) -> Floats:
-    """Variance left of figures (draws, recipes, seeds) without what each recipe and each seed has in common."""
+    """Variance left of figures (draws, recipes, seeds) without what a recipe or a seed has in common."""
     _, recipes, seeds = means.shape
     residual = means - means.mean(axis=2, keepdims=True) - means.mean(axis=1, keepdims=True)
     residual = residual + means.mean(axis=(1, 2), keepdims=True)

@@ -26,7 +26,7 @@ class SeedVariance(Protocol):
         """Its degrees of freedom."""
 
     def draw(self, random: np.random.Generator, draws: int) -> tuple[Floats, PairVariances]:
-        """Errors of all means, shape (draws, recipes), and the variances that would be estimated with them."""
+        """Errors of all means (draws, recipes), and the variances that would be estimated with them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +96,13 @@ def critical_value(family: Family, *, level: float = LEVEL, draws: int = DRAWS, 
     for _, errors, standard_errors in family.draw(draws, seed):
         np.maximum(largest, np.abs(errors) / standard_errors, out=largest)
     return float(np.quantile(largest, level))
+
+
+def student_quantile(freedom: float, level: float = LEVEL) -> float:
+    """The factor of a standard error for one difference by itself: two-sided, Student's t."""
+    from scipy.special import stdtrit  # not needed where all pairs are judged together
+
+    return float(stdtrit(min(freedom, 1e9), (1 + level) / 2))
 
 
 def _root(covariance: Floats) -> Floats:
