@@ -17,7 +17,7 @@ def study_of(folder: Path, runs: list[dict[str, Any]], flag: str | None = None, 
     path = folder / "s.yaml"
     content = {"recipe": {"base": "b", "data": "d"}, **fields, "runs": runs}
     path.write_text(yaml.safe_dump(content, sort_keys=False))
-    return load_study(path, seeds=None if flag is None else parse_seeds(flag))
+    return load_study(path, seeds=parse_seeds(flag))
 
 
 def shape(study: Study) -> list[tuple[str, str, int]]:

@@ -17,6 +17,10 @@ Budget = Annotated[
         "--token-budget", min=1, help="Tokens of one forward: more is faster on a GPU, less saves memory."
     ),
 ]
+Seeds = Annotated[
+    str | None,
+    typer.Option("--seeds", help="Train every recipe with so many seeds (3), or with these (1,2,3)."),
+]
 StudyFile = Annotated[Path, typer.Argument(help="Study file (YAML).")]
 
 Temperature = Annotated[float, typer.Option(min=0, help="0: greedy.")]

@@ -12,15 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from paceline.api.findings import Findings, change_of
-from paceline.config.study import Study, flatten
 from paceline.report.format import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from paceline.comparison.table import Comparison, Replicate, Row
-    from paceline.training.estimate import CohortEstimate
-    from paceline.training.run_length import RunLength
 
 VERDICT_COLOUR = {"better": "green", "worse": "red", "tie": "yellow", "differ": "cyan"}
 
@@ -76,71 +71,6 @@ def output() -> Console:
 def short(count: int) -> str:
     """1,234 as 1.2k."""
     return f"{count / 1e6:.1f}M" if count >= 1e6 else f"{count / 1e3:.1f}k" if count >= 1e3 else str(count)
-
-
-def print_study(study: Study, lengths: Sequence[RunLength], console: Console) -> None:
-    """Every run as its difference from the baseline, with its length."""
-    console.print(f"[bold]{study.name}[/]  {study.objective}")
-    first = flatten(study.runs[0].recipe.model_dump())
-    shown = (
-        "base",
-        "data.source",
-        "data.n",
-        "epochs",
-        "lr",
-        "lr_scheduler",
-        "warmup_ratio",
-        "batch_size",
-        "grad_accum",
-        "lora_r",
-        "lora_alpha",
-        "lora_dropout",
-        "max_length",
-    )
-    console.print("baseline: " + ", ".join(f"{key} {first[key]}" for key in shown), highlight=False)
-    table = Table("run", "difference from the baseline", "hypothesis")
-    for heading in ("batch", "steps", "coverage"):
-        table.add_column(heading, justify="right")
-    for run, length in zip(study.runs, lengths, strict=True):
-        changes = "\n".join(f"{key}: {old} → {new}" for key, (old, new) in study.differences(run).items())
-        steps = "?" if length.steps is None else f"{length.steps:,}"
-        coverage = "?" if length.coverage is None else f"{length.coverage:.0%}"
-        table.add_row(
-            run.name,
-            changes or "(baseline)",
-            run.hypothesis,
-            str(run.recipe.effective_batch),
-            steps,
-            coverage,
-        )
-    console.print(table)
-
-
-def print_estimates(cohorts: Sequence[CohortEstimate], console: Console) -> None:
-    """Runs and memory of every cohort."""
-    for cohort in cohorts:
-        table = Table("run", box=box.SIMPLE_HEAD)
-        for heading in ("steps", "tokens", "coverage", "time"):
-            table.add_column(heading, justify="right")
-        for run in cohort.runs:
-            table.add_row(
-                run.name, f"{run.steps:,}", short(run.tokens), f"{run.coverage:.0%}", clock(run.seconds)
-            )
-        seconds = sum(run.seconds for run in cohort.runs)
-        table.add_row(
-            "all",
-            f"{sum(r.steps for r in cohort.runs):,}",
-            short(sum(r.tokens for r in cohort.runs)),
-            "",
-            clock(seconds),
-            style="bold",
-        )
-        console.print(f"[bold]{cohort.base}[/], {len(cohort.runs)} runs together")
-        console.print(table)
-        parts = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in cohort.memory.items())
-        fits = "" if cohort.total < cohort.available else " [red]it does not fit[/]"
-        whole = f"{cohort.total / 2**20:,.0f} of {cohort.available / 2**20:,.0f}"
-        console.print(f"memory, MiB: {parts}; together {whole}{fits}", highlight=False)
 
 
 _SEVERITY = {"error": "bold red", "warning": "yellow", "note": "dim"}

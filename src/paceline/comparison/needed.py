@@ -15,7 +15,7 @@ def needed_to_know(
     seconds_per_run: float,
     power: float = POWER,
 ) -> str:
-    """One sentence: the seeds with which a tie would be told apart, or the first step to know of seeds at all.
+    """One sentence: the seeds that would tell a tie apart, or the first step to know of seeds at all.
 
     Args:
         replicates: {recipe: how many seeds it was trained with}.
@@ -43,7 +43,8 @@ def needed_to_know(
     what = f"Were the difference of {pair[0]} and {pair[1]} really {abs(difference.delta):.4f}"
     if seeds is None:
         others = f"; {more} would be" if more else ""
-        return f"{what}, even {MAX_SEEDS} seeds each would not be enough to find it with {power:.0%} power{others}."
+        found = f"even {MAX_SEEDS} seeds each would not be enough to find it with {power:.0%} power"
+        return f"{what}, {found}{others}."
     runs = seeds * recipes - trained
     cost = f" ({_cost(runs, seconds_per_run)})" if runs > 0 else ""
     others = f", or these seeds with {more}" if more else ""

@@ -60,12 +60,14 @@ def read_noise(value: Any, where: str) -> Seeds:
     return seeds
 
 
-def parse_seeds(text: str) -> Seeds:
-    """What the flag --seeds says: 3, or 1,2,3.
+def parse_seeds(text: str | None) -> Seeds | None:
+    """What the flag --seeds says: 3, or 1,2,3; None where it is not given.
 
     Raises:
         ConfigError: as `read_seeds`.
     """
+    if text is None:
+        return None
     parts = text.strip("[]").split(",")
     try:
         numbers = [int(part) for part in parts]
@@ -101,6 +103,12 @@ def replicates(run: Run, seeds: Seeds, earlier: Sequence[Run] = ()) -> list[Run]
         name = f"{run.name}-seed{seed}"
         made.append(run.model_copy(update={"name": name, "recipe": recipe, "replicate_of": run.name}))
     return made
+
+
+def without_seed(recipe: Recipe) -> Recipe:
+    """The recipe without what tells its replicates apart: equal for all of them."""
+    data = recipe.data.model_copy(update={"resample": None})
+    return recipe.model_copy(update={"seed": 0, "init_from": None, "data": data})
 
 
 def _count(value: Any, field: str, where: str) -> int:

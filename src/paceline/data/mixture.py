@@ -56,6 +56,15 @@ def pools(data: Data) -> list[SampledSource]:
     return [SampledSource(source, rows, _pool(rows, source)) for source, rows in loaded]
 
 
+def most_rows(data: Data) -> int:
+    """How many rows the sources have for the mixture, in its ratios.
+
+    Raises:
+        DataError: as `pools`.
+    """
+    return min(int(len(pool.picked) / pool.origin.ratio + 1e-9) for pool in pools(data))
+
+
 def _pool(rows: Dataset, source: Source) -> NDArray[np.int64]:
     """Indices of the rows that belong to the source's subset."""
     if source.subset is None:

@@ -117,6 +117,7 @@ def cheapest(
     most_units: int,
     run_seconds: float,
     unit_seconds: float,
+    least_units: int = 2,
 ) -> Design | None:
     """The cheapest seeds and units with which a study finds a difference between two of its recipes.
 
@@ -124,6 +125,7 @@ def cheapest(
         most_units: as many as the source has.
         run_seconds: of one training.
         unit_seconds: of all evaluations of one run, for each unit.
+        least_units: as many as there are anyway.
 
     Returns:
         None where no more than MAX_SEEDS seeds and all units do not suffice.
@@ -136,6 +138,7 @@ def cheapest(
         units = _units_for(pilot, recipes, seeds, delta, power, most_units)
         if units is None:
             continue
+        units = max(units, least_units)
         found = detectable(planned_family(pilot, recipes=recipes, seeds=seeds, units=units), (0, 1), power)
         seconds = trained + seeds * recipes * units * unit_seconds
         if best is None or seconds < best.seconds:
