@@ -94,6 +94,11 @@ def test_a_rehearsal_keeps_the_replicates(tmp_path: Path) -> None:
     assert shape(rehearsal(study)) == shape(study)
 
 
+def test_a_rehearsal_leaves_rows_to_draw_from(tmp_path: Path) -> None:
+    rehearsed = rehearsal(study_of(tmp_path, [LOW], seeds={"count": 2, "resample": True}))
+    assert {run.recipe.data.n for run in rehearsed.runs} == {180}
+
+
 @pytest.mark.parametrize(
     ("seeds", "said"),
     [

@@ -69,6 +69,7 @@ def show(file: StudyFile, seeds: Seeds = None, as_json: Json = False) -> None:
 def rehearse(
     file: StudyFile,
     runs: Runs = Path("runs"),
+    seeds: Seeds = None,
     token_budget: Budget = None,
     check: Check = True,
     as_json: Json = False,
@@ -76,6 +77,9 @@ def rehearse(
     """Walk a study's every step in minutes: the embedded base and sample in place of its own, fewer steps."""
     from paceline.api.loading import rehearse as rehearsal_of
     from paceline.cli.run import train_and_compare
+    from paceline.config.load import load_study
+    from paceline.config.replicates import parse_seeds
 
-    study = rehearsal_of(file)
+    chosen = parse_seeds(seeds)
+    study = rehearsal_of(file if chosen is None else load_study(file, seeds=chosen))
     train_and_compare(study, runs / study.name, as_json, token_budget, check)
