@@ -26,7 +26,6 @@ from paceline.training.prepare import Prepared, Preparer, group_by_base
 from paceline.training.step import StepItem, forward_backward
 from paceline.training.teacher import load_teachers
 
-
 # How much faster a forward is than a training step, whose backward costs as much again: no weight of the
 # base has a gradient.
 FORWARD_SPEED = 2.0
