@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,8 +42,9 @@ def loss_family(
     base: ExampleLosses | None,
     known: SeedNoise | None = None,
     together: bool = True,
+    measure: Literal["loss", "correct"] = "loss",
 ) -> LossFamily:
-    """Differences of mean losses in nats a token, of all recipes and the bare base.
+    """Differences of mean losses in nats a token, of all recipes and the bare base; or of token accuracies.
 
     An example is one unit, since its tokens depend on each other; it is shared where all runs hold it out
     with as many supervised tokens.
@@ -62,16 +63,18 @@ def loss_family(
     measured = [losses for name in alike for losses in recipes[name].values()]
     every = reduce(np.union1d, map(_keys, measured))
     totals = {
-        name: {seed: losses.loss[_places(losses, shared)] for seed, losses in recipes[name].items()}
+        name: {
+            seed: getattr(losses, measure)[_places(losses, shared)] for seed, losses in recipes[name].items()
+        }
         for name in alike
     }
     counts = measured[0].tokens[_places(measured[0], shared)]
     return LossFamily(
         family=_family(
             totals,
-            None if base is None else base.loss[_places(base, shared)],
+            None if base is None else getattr(base, measure)[_places(base, shared)],
             counts,
-            "lower",
+            "lower" if measure == "loss" else "higher",
             known,
             together,
         ),
@@ -143,7 +146,7 @@ def _family(
     known: SeedNoise | None,
     together: bool = True,
 ) -> RecipeFamily | None:
-    """The family of recipes, whose totals by seed have the shape (units,), and of the base if there is one."""
+    """The family of recipes, whose totals by seed have the shape (units,), and of a base if there is one."""
     scores = [
         RecipeScores(
             name=name,

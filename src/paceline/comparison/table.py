@@ -13,7 +13,7 @@ from paceline.errors import RunError
 from paceline.runs.directory import RunDirectory
 from paceline.runs.losses import ExampleLosses, LossFigures
 from paceline.runs.study import RecipeGroup, recipe_groups
-from paceline.stats.recipes import RecipeDifference
+from paceline.stats.recipes import RecipeDifference, RecipeFamily
 from paceline.stats.seed_noise import SeedNoise
 
 
@@ -62,6 +62,7 @@ class Comparison:
     `best[0]` has the lowest loss; `from_best` holds every other recipe's difference from it. All differences,
     and the ranking, are on the examples that all of these recipes share. `base_loss` is the bare base's;
     `missing` names runs with no result yet, and their state. `noise` is the seeds' (None: one seed each).
+    `family` holds every pair's difference.
     """
 
     rows: list[Row]
@@ -72,7 +73,12 @@ class Comparison:
     noise: SeedNoise | None
     examples: int
     left_out: int
-    welch: bool
+    family: RecipeFamily | None
+
+    @property
+    def welch(self) -> bool:
+        """Whether the recipes' noise is too unlike to be pooled."""
+        return self.family is not None and self.family.welch
 
     @property
     def covers_seeds(self) -> bool:
@@ -203,7 +209,7 @@ def compare(
         noise=family.noise if family else None,
         examples=family.units if family else len(base.row),
         left_out=measured.left_out,
-        welch=family.welch if family else False,
+        family=family,
     )
 
 

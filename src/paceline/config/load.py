@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from paceline.config.aliases import all_names, resolve_aliases
+from paceline.config.criteria import Criterion, parse_expectation, parse_success
 from paceline.config.explain import explain
 from paceline.config.fields import Fields
 from paceline.config.layers import Notes, RunLayers, idle_settings, merge, preset_fields
@@ -17,8 +18,8 @@ from paceline.config.replicates import Seeds, read_noise, read_seeds, replicates
 from paceline.config.study import Run, Study
 from paceline.errors import ConfigError, nearest
 
-_STUDY_KEYS = ("study", "objective", "recipe", "runs", "published", "seeds", "noise")
-_RUN_KEYS = ("name", "hypothesis", "preset", "seeds")
+_STUDY_KEYS = ("study", "objective", "recipe", "runs", "published", "seeds", "noise", "success")
+_RUN_KEYS = ("name", "hypothesis", "preset", "seeds", "expect", "success")
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -146,7 +147,13 @@ def load_study(path: Path, flags: Mapping[str, Any] | None = None, seeds: Seeds 
             raise ConfigError(f"{where}: {error}") from error
         recipe = make(Recipe, merge(fields, over), where)
         notes.add(f"run {entry.get('name')}: {line}" for line in idle_settings(recipe))
-        run = Run(name=_run_name(entry, where), hypothesis=entry.get("hypothesis", ""), recipe=recipe)
+        run = Run(
+            name=_run_name(entry, where),
+            hypothesis=entry.get("hypothesis", ""),
+            recipe=recipe,
+            expects=_expectation(entry, runs, where),
+            success=parse_success(entry.get("success", content.get("success", [])), where),
+        )
         chosen = seeds or _seeds_of(entry, content, number == 1, where)
         if chosen.listed and any("seed" in layer for layer in (common, own, over)):
             raise ConfigError(f"{where}: seed {recipe.seed} beside a list of seeds; leave one of them out")
@@ -159,6 +166,14 @@ def load_study(path: Path, flags: Mapping[str, Any] | None = None, seeds: Seeds 
         published=content.get("published") or {},
         notes=tuple(notes.lines),
     )
+
+
+def _expectation(entry: Fields, before: Sequence[Run], where: str) -> Criterion | None:
+    """What a run's hypothesis claims: what `expect` says, else that it beats the baseline's held-out loss."""
+    names = list(dict.fromkeys(run.recipe_name for run in before))
+    if "expect" in entry:
+        return parse_expectation(entry["expect"], where, names)
+    return Criterion("eval_loss", "<", names[0]) if entry.get("hypothesis") and names else None
 
 
 def _seeds_of(entry: Fields, study: Fields, is_baseline: bool, where: str) -> Seeds:

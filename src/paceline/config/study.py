@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from paceline.config.criteria import Criterion
 from paceline.config.fields import Fields
 from paceline.config.recipe import Recipe
 
@@ -11,7 +12,8 @@ from paceline.config.recipe import Recipe
 class Run(BaseModel):
     """One run of a study, its recipe resolved.
 
-    `replicate_of` is the run that this one repeats with another seed; empty: none.
+    `replicate_of` is the run that this one repeats with another seed; empty: none. `expects` is what its
+    hypothesis claims; `success` are criteria that its figures have to meet.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -20,6 +22,8 @@ class Run(BaseModel):
     hypothesis: str = ""
     recipe: Recipe
     replicate_of: str = ""
+    expects: Criterion | None = None
+    success: tuple[Criterion, ...] = ()
 
     @property
     def recipe_name(self) -> str:

@@ -14,6 +14,8 @@ from paceline.config.study import recipe_differences
 from paceline.doctor.finding import Finding, in_order
 from paceline.doctor.log_rules import log_rules
 from paceline.doctor.logs.ours import log_of_events
+from paceline.report.judged import Judged, judge_hypotheses, judge_success
+from paceline.report.judged import Measured as MeasuredStudy
 from paceline.runs.directory import RunDirectory, RunStatus
 from paceline.runs.evaluations import (
     Answer,
@@ -108,6 +110,8 @@ class StudyFacts:
     comparison: Comparison | None
     tasks: dict[str, dict[str, RecipeDifference]]
     families: Families
+    hypotheses: list[Judged]
+    success: list[Judged]
     findings: list[Finding]
     samples_of: str
     samples: list[Sample]
@@ -125,6 +129,7 @@ def collect_study(path: Path) -> StudyFacts:
     runs = [_run(directory, baseline, record.hypotheses.get(directory.name, "")) for directory in begun]
     losses = read_losses(begun)
     comparison = compare(begun, losses) if losses else None
+    families, criteria = _families(begun), any(entry.success for entry in record.runs)
     best = comparison.rows[_place_of_best(comparison)].replicates[0].name if comparison else ""
     return StudyFacts(
         name=record.study,
@@ -134,7 +139,9 @@ def collect_study(path: Path) -> StudyFacts:
         runs=runs,
         comparison=comparison,
         tasks=_by_task(comparison, begun, losses) if comparison else {},
-        families=_families(begun),
+        families=families,
+        hypotheses=judge_hypotheses(record, comparison, families.mtbench),
+        success=judge_success(record, _measured(begun, runs, losses, families)) if criteria else [],
         findings=in_order(finding for run in runs for finding in run.findings),
         samples_of=best,
         samples=next((_samples(directory) for directory in begun if directory.name == best), []),
@@ -159,6 +166,23 @@ def _run(directory: RunDirectory, baseline: Recipe, hypothesis: str) -> RunFacts
         code=read_code(directory.eval),
         forgetting=read_forgetting(directory.eval),
         findings=findings,
+    )
+
+
+def _measured(
+    directories: list[RunDirectory],
+    runs: list[RunFacts],
+    losses: Mapping[str, ExampleLosses],
+    families: Families,
+) -> MeasuredStudy:
+    """What criteria of success are held against."""
+    groups = finished_groups(directories, losses)
+    logs = {run.name: run.train for run in runs}
+    return MeasuredStudy(
+        losses=losses_by_seed(groups, losses),
+        base=_losses(groups[0].directories[0].eval / "base.parquet") if groups else None,
+        logs={group.name: [logs[directory.name] for directory in group.directories] for group in groups},
+        mtbench=families.mtbench,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict
 
+from paceline.config.criteria import Criterion
 from paceline.config.load import make, read_yaml
 from paceline.config.study import Study
 from paceline.errors import RunError
@@ -16,7 +17,7 @@ from paceline.runs.files import JsonObject, write_whole
 
 
 class RunEntry(BaseModel):
-    """A run of a study: its name, which is its directory's, its hypothesis, what it repeats, and its seed.
+    """A run of a study: its name (its directory's too), what it is to show, what it repeats, and its seed.
 
     `recipe` is the name that all replicates share. Files of older studies say neither that nor the seed.
     """
@@ -27,6 +28,8 @@ class RunEntry(BaseModel):
     hypothesis: str = ""
     recipe: str = ""
     seed: int | None = None
+    expects: Criterion | None = None
+    success: tuple[Criterion, ...] = ()
 
     @property
     def recipe_name(self) -> str:
@@ -53,12 +56,20 @@ class StudyRecord(BaseModel):
 def write_study_record(study: Study, folder: Path) -> None:
     """Writes study.yaml into a study's folder, in one step."""
     entries = [
-        RunEntry(name=run.name, hypothesis=run.hypothesis, recipe=run.recipe_name, seed=run.recipe.seed)
+        RunEntry(
+            name=run.name,
+            hypothesis=run.hypothesis,
+            recipe=run.recipe_name,
+            seed=run.recipe.seed,
+            expects=run.expects,
+            success=run.success,
+        )
         for run in study.runs
     ]
     record = StudyRecord(study=study.name, objective=study.objective, runs=entries, published=study.published)
     write_whole(
-        folder / "study.yaml", yaml.safe_dump(record.model_dump(), sort_keys=False, allow_unicode=True)
+        folder / "study.yaml",
+        yaml.safe_dump(record.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
     )
 
 

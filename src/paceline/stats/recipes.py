@@ -89,9 +89,9 @@ class RecipeDifference:
 class RecipeFamily:
     """All pairwise differences of some recipes, whose bounds hold together in 95% of all studies.
 
-    `means` are over seeds; `critical` is the factor of a standard error (None: each pair has its own); `noise`
-    is the seeds' (None: one seed each, and nothing known from elsewhere); `units` were measured in all of
-    them. `welch`: the recipes' noise is too unlike to be pooled.
+    `means` are over seeds; `critical` is the factor of a standard error (None: each pair has its own).
+    `noise` is the seeds' (None: one seed each, and nothing known from elsewhere); `units` were measured in
+    all of them. `welch`: the recipes' noise is too unlike to be pooled.
     """
 
     means: dict[str, float]
