@@ -34,6 +34,6 @@ def test_rows_of_two_sources_are_not_mistaken_for_one_another() -> None:
     assert shared_examples(run, other) == 0
 
 
-def test_lower_losses_are_better() -> None:
+def test_runs_whose_losses_differ_on_every_example_differ() -> None:
     run, other = example_losses([1.0, 1.1, 1.0]), example_losses([2.0, 2.2, 2.1])
-    assert loss_difference(run, other).verdict == "better"
+    assert loss_difference(run, other).verdict == "differ"

@@ -26,7 +26,7 @@ def test_failed_parses_are_counted_and_left_out_of_means() -> None:
     assert own.turns["1"].value == 4.0
     assert own.average.value == pytest.approx((3 * 4 + 2 * 5) / 5)
     better = judgments(lambda q, turn: FAILED if q == 0 and turn else 5.0 + turn)
-    assert scores(better, base).change.verdict == "better"
+    assert scores(better, base).change.verdict == "differ"
     assert scores(better, base).change.observations == 5
     assert scores(base, base).change.verdict == "tie"
 
