@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from paceline.errors import PacelineError
-from paceline.report.collect import collect_study
+from paceline.report.collect import collect_study, too_cut
 from paceline.report.export import write_report
 from paceline.runs.losses import ExampleLosses
 
@@ -52,3 +52,11 @@ def test_a_single_run_has_a_report_too(studied: Any, tmp_path: Path) -> None:
     assert "plain" in (tmp_path / "report.md").read_text()
     with pytest.raises(PacelineError, match="neither a run directory"):
         collect_study(tmp_path)
+
+
+def test_a_recipe_with_over_a_twentieth_of_its_answers_cut_is_not_compared_by_them() -> None:
+    found = too_cut(
+        {"fine": [(1, 20), (1, 20)], "cut": [(1, 20), (2, 20)], "base": [], "none": [(0, 0)]}, "X"
+    )
+    assert list(found) == ["cut"]
+    assert found["cut"].startswith("No verdict on X of cut: 8% of its answers were cut")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from paceline.stats.recipes import RecipeFamily, RecipeScores, compare_recipes
-from paceline.stats.seed_noise import SeedNoise
+from paceline.stats.seed_noise import SeedNoise, unlike
 
 Floats = NDArray[np.float64]
 BASE = "base"
@@ -161,3 +161,10 @@ def test_the_order_of_recipes_changes_nothing_but_the_sign() -> None:
             assert ours.low == pytest.approx(theirs.low, rel=0.03, abs=1e-4)
 
     close(one, other)
+
+
+def test_two_seeds_that_coincide_by_chance_do_not_make_noise_unlike() -> None:
+    noisy = np.array([0.0, 1.0, -1.0, 2.0])
+    assert unlike([noisy, noisy * 1e-4])
+    assert not unlike([np.array([0.0, 1e-9]), noisy])
+    assert not unlike([np.array([0.0, 1e-9]), np.array([0.0, 1.0])])

@@ -1,11 +1,15 @@
 """Held-out losses of two runs, example by example."""
 
+from collections import Counter
+
 import numpy as np
 from numpy.typing import NDArray
 
 from paceline.errors import RunError
 from paceline.runs.losses import ExampleLosses
 from paceline.stats.paired import Difference, paired_difference
+
+Keys = NDArray[np.str_]
 
 
 def loss_difference(run: ExampleLosses, other: ExampleLosses) -> Difference:
@@ -41,10 +45,20 @@ def matching_examples(
     run: ExampleLosses, other: ExampleLosses
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices, into each run's examples, of those that both hold out with as many supervised tokens."""
-    mine, theirs = (
-        np.asarray([f"{row} {source}" for row, source in zip(side.row, side.source, strict=True)])
-        for side in (run, other)
-    )
-    _, left, right = np.intersect1d(mine, theirs, assume_unique=True, return_indices=True)
-    same = run.tokens[left] == other.tokens[right]
-    return left[same], right[same]
+    keys = example_keys(run), example_keys(other)
+    _, left, right = np.intersect1d(*keys, assume_unique=True, return_indices=True)
+    return left, right
+
+
+def example_keys(losses: ExampleLosses) -> Keys:
+    """A name for each example (examples,) by what makes it the same in two runs.
+
+    Examples of one row that are as long as each other are told apart by their order.
+    """
+    seen: Counter[str] = Counter()
+    keys = []
+    for row, tokens, source in zip(losses.row, losses.tokens, losses.source, strict=True):
+        key = f"{row} {tokens} {source}"
+        keys.append(f"{seen[key]} {key}")
+        seen[key] += 1
+    return np.asarray(keys, dtype=np.str_)

@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from paceline.comparison.losses import Keys, example_keys
 from paceline.runs.evaluations import CodeVerdict, Judgment
 from paceline.runs.losses import ExampleLosses
 from paceline.stats.recipes import RecipeFamily, RecipeScores, compare_recipes
@@ -20,7 +21,6 @@ from paceline.stats.verdict import Better
 # What stands for the bare base among the recipes.
 BASE = "base"
 Floats = NDArray[np.float64]
-Keys = NDArray[np.str_]
 Measured = TypeVar("Measured")
 
 
@@ -54,14 +54,14 @@ def loss_family(
         base: the bare base's, on the baseline's examples.
         known, together: as in `compare_recipes`.
     """
-    keys = {name: reduce(_intersection, map(_keys, seeds.values())) for name, seeds in recipes.items()}
+    keys = {name: reduce(_intersection, map(example_keys, seeds.values())) for name, seeds in recipes.items()}
     first = next(iter(keys.values()))
     alike = {name: own for name, own in keys.items() if len(_intersection(first, own))}
     shared = reduce(_intersection, alike.values())
     if base is not None:
-        shared = _intersection(shared, _keys(base))
+        shared = _intersection(shared, example_keys(base))
     measured = [losses for name in alike for losses in recipes[name].values()]
-    every = reduce(np.union1d, map(_keys, measured))
+    every = reduce(np.union1d, map(example_keys, measured))
     totals = {
         name: {
             seed: getattr(losses, measure)[_places(losses, shared)] for seed, losses in recipes[name].items()
@@ -162,26 +162,12 @@ def _family(
     return compare_recipes(scores, counts.astype(np.float64), better=better, known=known, together=together)
 
 
-def _keys(losses: ExampleLosses) -> Keys:
-    """A name for each example by what makes it the same in two runs.
-
-    Examples of one row that are as long as each other are told apart by their order.
-    """
-    seen: Counter[str] = Counter()
-    keys = []
-    for row, tokens, source in zip(losses.row, losses.tokens, losses.source, strict=True):
-        key = f"{row} {tokens} {source}"
-        keys.append(f"{seen[key]} {key}")
-        seen[key] += 1
-    return np.asarray(keys, dtype=np.str_)
-
-
 def _intersection(left: Keys, right: Keys) -> Keys:
     return np.asarray(np.intersect1d(left, right, assume_unique=True))
 
 
 def _places(losses: ExampleLosses, shared: Keys) -> NDArray[np.int64]:
     """Where the shared examples stand among a run's."""
-    keys = _keys(losses)
+    keys = example_keys(losses)
     order = np.argsort(keys)
     return np.asarray(order[np.searchsorted(keys, shared, sorter=order)])

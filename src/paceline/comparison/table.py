@@ -8,6 +8,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 
+from paceline.comparison.needed import needed_to_know
 from paceline.comparison.recipes import BASE, LossFamily, loss_family
 from paceline.errors import RunError
 from paceline.runs.directory import RunDirectory
@@ -122,22 +123,23 @@ class Comparison:
                 "The recipes' noise over seeds is too unlike to be pooled: each has its own (Welch)."
             )
         if not self.covers_seeds:
-            lines.append(self.to_know())
-        return lines
+            lines.append("differ: these adapters do, of one seed each.")
+        return [*lines, needed] if (needed := self.needed()) else lines
 
-    def to_know(self) -> str:
-        """What it would take to say something of recipes, and what it costs."""
-        seconds = 2 * sum(row.seconds for row in self.rows)
-        return (
-            "differ: these adapters do. To know about the recipes, train each with three seeds "
-            f"(`seeds: 3`): about {_duration(seconds)} more here."
+    def needed(self) -> str | None:
+        """What would tell the recipes apart that cannot be told apart here, and what that costs."""
+        tied = len(self.best) > 1 or not self.covers_seeds
+        if self.family is None or not self.from_best or not tied:
+            return None
+        replicates = {row.name: len(row.replicates) for row in self.rows if row.name in self.family.means}
+        own = [replicate.seconds for row in self.rows for replicate in row.replicates]
+        return needed_to_know(
+            self.family,
+            (self.best[0], self.best[1] if len(self.best) > 1 else next(iter(self.from_best))),
+            replicates=replicates,
+            base=BASE,
+            seconds_per_run=fmean(own),
         )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
 def gain(row: Row, base_loss: float) -> str:

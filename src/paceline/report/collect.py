@@ -37,6 +37,8 @@ from paceline.runs.study import RecipeGroup, read_study_record, recipe_groups, r
 from paceline.stats.recipes import RecipeDifference, RecipeFamily
 
 MAX_SAMPLES = 3
+# A recipe of whose answers a larger share was cut at the token limit is not compared by them.
+MAX_CUT = 0.05
 Measured = TypeVar("Measured")
 Line = TypeVar("Line", Judgment, CodeVerdict)
 
@@ -86,12 +88,15 @@ class Sample:
 class Families:
     """Differences of all recipes and the base in what they were evaluated by beside the held-out loss.
 
-    `code` is by suite. None: fewer than two recipes, or the base and one, were evaluated on the same units.
+    `code` is by suite. `withheld` says (recipe, why) of those that are left out of them, since too many of
+    their answers were cut. None: fewer than two recipes, or the base and one, were evaluated on the same
+    units.
     """
 
     mtbench: RecipeFamily | None
     code: dict[str, RecipeFamily]
     forgetting: RecipeFamily | None
+    withheld: list[tuple[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,21 +225,57 @@ def _families(directories: list[RunDirectory]) -> Families:
     """What the recipes that answered the same questions or tasks are to one another, and to the base."""
     recipes = recipe_groups(directories)
     judgments = _by_seed(recipes, lambda d: _of_run(read_judgments(d), d.name))
-    base_judgments = _first(directories, lambda d: _of_run(read_judgments(d), BASE))
-    suites = sorted({suite for directory in directories for suite in read_verdicts(directory)})
-    code = {}
-    for suite in suites:
+    graded = _first(directories, lambda d: _of_run(read_judgments(d), BASE)) or []
+    cut = {name: list(seeds.values()) for name, seeds in _by_seed(recipes, lambda d: _cut(d, d.name)).items()}
+    cut[BASE] = [found] if (found := _first(directories, lambda d: _cut(d, BASE))) else []
+    withheld = too_cut(cut, "MT-Bench")
+    judgments = {name: seeds for name, seeds in judgments.items() if name not in withheld}
+    reasons, code = list(withheld.items()), {}
+    for suite in sorted({suite for directory in directories for suite in read_verdicts(directory)}):
         passed = _by_seed(recipes, lambda d: _of_run(read_verdicts(d).get(suite, []), d.name))  # noqa: B023
-        base = _first(directories, lambda d: _of_run(read_verdicts(d).get(suite, []), BASE))  # noqa: B023
-        if passed and (family := pass_family(passed, base or [])):
+        base = _first(directories, lambda d: _of_run(read_verdicts(d).get(suite, []), BASE)) or []  # noqa: B023
+        lines = {name: [own for seed in seeds.values() for own in seed] for name, seeds in passed.items()}
+        lines[BASE] = base
+        cut = {
+            name: [(sum(line.finish == "length" for line in own), len(own))] for name, own in lines.items()
+        }
+        too = too_cut(cut, suite)
+        reasons += too.items()
+        passed = {name: seeds for name, seeds in passed.items() if name not in too}
+        if passed and (family := pass_family(passed, [] if BASE in too else base)):
             code[suite] = family
     general = _by_seed(recipes, lambda d: _losses(d.eval / "forgetting.parquet"))
     before = _first(directories, lambda d: _losses(d.eval / "forgetting-base.parquet"))
     return Families(
-        mtbench=rating_family(judgments, base_judgments or []) if judgments else None,
+        mtbench=rating_family(judgments, [] if BASE in withheld else graded) if judgments else None,
         code=code,
         forgetting=loss_family(general, before).family if general else None,
+        withheld=reasons,
     )
+
+
+def too_cut(counts: Mapping[str, Sequence[tuple[int, int]]], what: str) -> dict[str, str]:
+    """{recipe: why nothing is said of it}, from (cut answers, all answers) of its replicates."""
+    shares = {
+        name: sum(cut for cut, _ in pairs) / sum(answers for _, answers in pairs)
+        for name, pairs in counts.items()
+        if sum(answers for _, answers in pairs)
+    }
+    return {
+        name: f"No verdict on {what} of {name}: {share:.0%} of its answers were cut at the token limit, "
+        f"and over {MAX_CUT:.0%} may hide what it would have answered."
+        for name, share in shares.items()
+        if share > MAX_CUT
+    }
+
+
+def _cut(directory: RunDirectory, run: str) -> tuple[int, int] | None:
+    """How many of a run's MT-Bench answers were cut, and how many there are; None: not counted."""
+    summary = read_mtbench(directory.eval)
+    scores = summary.runs.get(run) if summary else None
+    if scores is None or scores.cut is None:
+        return None
+    return scores.cut, len(_of_run(read_judgments(directory), run))
 
 
 def _by_seed(

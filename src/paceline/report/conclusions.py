@@ -55,8 +55,8 @@ def _losses(study: StudyFacts) -> list[Conclusion]:
         if row.name not in comparison.from_best and row.name != leader:
             text = f"{row.name} shares no held-out example with {leader}: the two are not compared."
             drawn.append(Conclusion(text, (leader, row.name)))
-    if comparison.from_best and not comparison.covers_seeds:
-        drawn.append(Conclusion(comparison.to_know(), tuple(row.name for row in comparison.rows)))
+    if needed := comparison.needed():
+        drawn.append(Conclusion(needed, tuple(row.name for row in comparison.rows)))
     return drawn
 
 
@@ -73,10 +73,12 @@ def _against_leader(leader: str, name: str, d: RecipeDifference, examples: int) 
 def _evaluations(study: StudyFacts) -> list[Conclusion]:
     """What each recipe changes in what else was measured, against the base and against the baseline."""
     families = study.families
-    drawn = []
+    drawn = [Conclusion(text, (name,)) for name, text in families.withheld]
     if families.mtbench:
         judge = next(run.mtbench.judge for run in study.runs if run.mtbench)
-        drawn += _changes(study, families.mtbench, "the MT-Bench score", "+.2f", 1, f"; judge {judge}")
+        raw = any(run.mtbench.runs[run.name].raw is not None for run in study.runs if run.mtbench)
+        what = "the raw reward on MT-Bench" if raw else "the MT-Bench score"
+        drawn += _changes(study, families.mtbench, what, "+.2f", 1, f"; judge {judge}")
     for suite, family in families.code.items():
         drawn += _changes(study, family, f"the share of {suite} tasks passed", "+.1f", 100, " points")
     if families.forgetting:

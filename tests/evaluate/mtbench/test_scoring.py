@@ -56,7 +56,7 @@ def test_runs_are_compared_by_the_raw_reward() -> None:
     figures = scores(own, base, cut=3)
     assert figures.average.value < scores(base).average.value
     assert figures.change.delta == pytest.approx(0.6)
-    assert (figures.change.verdict, figures.cut) == ("better", 3)
+    assert (figures.change.verdict, figures.cut) == ("differ", 3)
     assert MTBenchScores.model_validate_json(figures.to_json()) == figures
     older = figures.model_dump_json(exclude={"cut"})
     assert MTBenchScores.model_validate_json(older).change is None, "it was of the squashed ratings"
