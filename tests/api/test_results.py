@@ -19,7 +19,7 @@ def test_a_study_is_checked_trained_and_compared_in_one_call(trained: Any) -> No
     assert result.state == "finished"
     assert [run.name for run in result] == ["low", "high"]
     assert [finding.rule for finding in result["high"].preflight] == ["little-coverage", "eval-too-small"]
-    assert result.comparison.rows[1].difference.n == 15
+    assert result.comparison.examples == 15
     assert result["low"].recipe == study.runs[0].recipe
     assert result["high"].hypothesis == "<b>more</b>"
 
@@ -38,7 +38,7 @@ def test_everything_becomes_a_frame(trained: Any) -> None:
     _, result = trained
     runs = result.to_pandas()
     assert list(runs.index) == ["low", "high"]
-    assert runs.loc["high", "verdict"] in ("better", "worse", "tie")
+    assert runs.loc["high", "verdict"] in ("differ", "tie")
     assert runs.loc["high", "eval_loss"] == result.comparison.rows[1].eval_loss
     assert list(result.comparison.to_pandas().index) == ["low", "high"]
     curves = result.curves.to_pandas()
@@ -53,7 +53,7 @@ def test_everything_becomes_json(trained: Any) -> None:
     _, result = trained
     content = json.loads(json.dumps(result.to_dict()))
     assert content["state"] == "finished"
-    assert content["comparison"]["runs"][1]["difference"]["verdict"] in ("better", "worse", "tie")
+    assert content["comparison"]["recipes"][1]["difference"]["verdict"] in ("differ", "tie")
     assert [run["status"]["step"] for run in content["runs"]] == [4, 4]
 
 

@@ -49,7 +49,7 @@ def test_passed_tasks_show_the_paired_change_and_its_verdict() -> None:
     )
     text = printed(summary)
     assert "50.0% [40.0%, 60.0%]" in text
-    assert "+30.0 [+10.0, +50.0] better" in text
+    assert "+30.0 [+10.0, +50.0] differ" in text
     assert "paired, task by task" in text
 
 

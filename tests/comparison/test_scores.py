@@ -23,8 +23,8 @@ def test_ratings_are_paired_turn_by_turn_and_questions_are_the_units() -> None:
     run = [judgment(str(q), turn, 4.5 + turn + q / 10) for q in range(6) for turn in range(2)]
     difference = rating_difference(run, base)
     assert difference.delta == pytest.approx(0.75)
-    assert (difference.n, difference.observations, difference.verdict) == (6, 12, "better")
-    assert rating_difference(base, run).verdict == "worse"
+    assert (difference.n, difference.observations, difference.verdict) == (6, 12, "differ")
+    assert rating_difference(base, run).delta == pytest.approx(-0.75)
     assert rating_difference(base, base).verdict == "tie"
 
 
@@ -42,8 +42,8 @@ def test_tasks_are_paired_and_their_samples_averaged_first() -> None:
     run = [verdict(f"t{i}", s, i < 6 and s == 0) for i in range(8) for s in range(2)]
     difference = pass_difference(run, base)
     assert difference.delta == pytest.approx(6 * 0.5 / 8)
-    assert (difference.n, difference.verdict, difference.left_out) == (8, "better", 0)
-    assert pass_difference(base, run).verdict == "worse"
+    assert (difference.n, difference.verdict, difference.left_out) == (8, "differ", 0)
+    assert pass_difference(base, run).delta < 0
 
 
 def test_equal_rates_on_other_tasks_are_a_tie_and_not_no_difference() -> None:

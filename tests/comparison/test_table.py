@@ -1,24 +1,32 @@
-"""The table of a study: a verdict, not a number."""
+"""The table of a study: a verdict, not a number, and on a recipe only where seeds are covered."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from losses import example_losses
-from paceline.comparison.table import compare, read_losses
+from paceline.comparison.table import Comparison, compare, gain, noise_for, read_losses
+from paceline.config.load import dump_recipe, make_recipe
 from paceline.errors import RunError
 from paceline.runs.directory import RunDirectory
 from paceline.runs.files import write_json
 from paceline.runs.losses import ExampleLosses
 
+# Words that only a comparison over seeds may say.
+CLAIMS = re.compile(r"\b(real|better|worse|beats|wins?|winner)\b")
+
 
 @pytest.fixture
 def finished(tmp_path: Path) -> Any:
-    def make(name: Any, values: Any, **fields: Any) -> Any:
+    def make(name: Any, values: Any, seed: int = 42, base: str = "embedded", **fields: Any) -> Any:
         directory = RunDirectory(tmp_path / name)
         directory.eval.mkdir(parents=True)
+        recipe = make_recipe({"base": base, "data": "rows.jsonl", "seed": seed}, "test")
+        directory.recipe_file.write_text(dump_recipe(recipe))
         example_losses(values, **fields).save(directory.eval / "final.parquet")
         example_losses(np.full(len(values), 50.0), **fields).save(directory.eval / "base.parquet")
         write_json(
@@ -29,48 +37,99 @@ def finished(tmp_path: Path) -> Any:
     return make
 
 
-def test_a_winner_is_named_only_where_it_beats_the_runner_up(finished: Any) -> None:
-    rng = np.random.default_rng(2)
-    hard = rng.gamma(2.0, 5.0, 400)
-    baseline = finished("baseline", hard)
-    good, twin = (finished(name, hard - 1 + rng.normal(0, 0.3, 400)) for name in ("good", "twin"))
-    clear = finished("clear", hard - 2 + rng.normal(0, 0.3, 400))
-    tied = compare([baseline, good, twin])
-    assert sorted(tied.best) == ["good", "twin"]
-    assert tied.conclusion().startswith("No single winner")
-    won = compare([baseline, good, twin, clear])
+@pytest.fixture
+def replicated(finished: Any, tmp_path: Path) -> Any:
+    """Makes recipes with replicates, whose losses are drawn around `{recipe: its mean}`."""
+
+    def make(means: dict[str, float], seeds: int = 3, spread: float = 0.05) -> list[RunDirectory]:
+        random = np.random.default_rng(0)
+        hard = random.gamma(2.0, 5.0, 300)
+        directories, entries = [], []
+        for recipe, mean in means.items():
+            for seed in range(seeds):
+                name = recipe if seed == 0 else f"{recipe}-seed{seed}"
+                values = hard + mean + random.normal(0, spread) + random.normal(0, 0.3, 300)
+                directories.append(finished(name, values, seed=seed))
+                entries.append({"name": name, "recipe": recipe})
+        (tmp_path / "study.yaml").write_text(yaml.safe_dump({"study": "s", "runs": entries}))
+        return directories
+
+    return make
+
+
+def test_over_seeds_a_winner_is_named_only_where_it_beats_every_other(replicated: Any) -> None:
+    won = compare(replicated({"baseline": 0.0, "good": -1.0, "clear": -2.0}))
+    assert [row.name for row in won.rows] == ["baseline", "good", "clear"]
+    assert [len(row.replicates) for row in won.rows] == [3, 3, 3]
     assert won.best == ["clear"]
-    verdicts = [row.difference and row.difference.verdict for row in won.rows]
-    assert verdicts == [None, "better", "better", "better"]
-    assert {name: d.verdict for name, d in won.from_best.items()} == dict.fromkeys(
-        ("baseline", "good", "twin"), "worse"
+    assert [row.difference and row.difference.verdict for row in won.rows] == [None, "better", "better"]
+    assert {name: d.verdict for name, d in won.from_best.items()} == {"baseline": "worse", "good": "worse"}
+    assert "its lead over every other recipe is real" in won.conclusion()
+    assert won.rows[1].eval_loss == pytest.approx(np.mean([r.eval_loss for r in won.rows[1].replicates]))
+
+
+def test_over_seeds_recipes_that_are_one_tie(replicated: Any) -> None:
+    tied = compare(replicated({"one": 0.0, "other": 0.0}))
+    assert sorted(tied.best) == ["one", "other"]
+    assert tied.conclusion().startswith("No single winner")
+
+
+def test_with_one_seed_there_is_no_verdict_on_recipes_whatever_the_losses(replicated: Any) -> None:
+    comparison = compare(replicated({"baseline": 0.0, "good": -1.0, "twin": -1.0}, seeds=1))
+    assert not comparison.covers_seeds
+    assert comparison.rows[1].difference.verdict == "differ"
+    said = " ".join([comparison.conclusion(), *comparison.footnotes()])
+    assert "no verdict on the recipes" in said
+    assert "`seeds: 3`" in said
+    assert not CLAIMS.search(said)
+
+
+def test_what_a_seed_changes_may_be_known_from_an_earlier_study(replicated: Any, finished: Any) -> None:
+    earlier = replicated({"pilot": 0.0})
+    known = noise_for(earlier, earlier)
+    two = [finished("a", np.full(40, 20.0) + np.arange(40)), finished("b", np.full(40, 15.0) + np.arange(40))]
+    assert not compare(two).covers_seeds
+    assert compare(two, known=known).rows[1].difference.verdict == "better"
+    with pytest.raises(RunError, match="its base is embedded, here it is other"):
+        noise_for([finished("c", [1.0, 2.0], base="other")], earlier)
+    with pytest.raises(RunError, match="no recipe has two finished replicates"):
+        noise_for(two, two)
+
+
+def test_the_ranking_and_all_differences_are_on_the_examples_that_all_share(finished: Any) -> None:
+    """B has the lower mean over its own examples, A over those that both have."""
+    rows = np.arange(20)
+    a = finished("a", np.r_[np.full(10, 10.0), np.full(10, 30.0)] + rows / 100, rows=rows)
+    b = finished(
+        "b", np.r_[np.full(10, 11.0), np.full(10, 12.0)] + rows / 90, rows=np.r_[rows[:10], rows[10:] + 50]
     )
+    comparison = compare([a, b])
+    assert comparison.best[0] == "a"
+    assert comparison.from_best["b"].delta > 0
+    assert comparison.rows[0].eval_loss < comparison.rows[1].eval_loss
+    assert (comparison.examples, comparison.left_out) == (10, 20)
 
 
-@pytest.mark.parametrize(
-    ("losses", "said"),
-    [
-        ([50.0, 50.0, 50.0], "a does not change the held-out loss (5.0000)."),
-        (
-            [48.0, 48.5, 47.5],
-            "a lowers the base's held-out loss from 5.0000 to 4.8000 (-0.2000, 95% from -0.",
-        ),
-        (
-            [52.0, 51.5, 52.5],
-            "a raises the base's held-out loss from 5.0000 to 5.2000 (+0.2000, 95% from +0.",
-        ),
-        (
-            [50.1, 50.1, 49.8],
-            "a does not measurably change the base's held-out loss, from 5.0000 to 5.0000 (",
-        ),
-        (
-            [10.0],
-            "a does not measurably change the base's held-out loss, from 5.0000 to 1.0000 (-4.0000, 95% ",
-        ),
-    ],
-)
-def test_a_single_run_is_said_to_do_what_its_interval_says(finished: Any, losses: Any, said: str) -> None:
-    assert compare([finished("a", losses)]).conclusion().startswith(said)
+def test_examples_of_one_row_stay_distinct(finished: Any) -> None:
+    rows = np.repeat(np.arange(10), 3)
+    values = np.tile([10.0, 20.0, 30.0], 10)
+    a, b = finished("a", values, rows=rows), finished("b", values + rows, rows=rows)
+    comparison = compare([a, b])
+    assert (comparison.examples, comparison.left_out) == (30, 0)
+    assert comparison.rows[0].eval_loss == pytest.approx(2.0)
+    assert comparison.from_best["b"].delta == pytest.approx(0.45)
+
+
+def test_ties_over_seeds_say_what_would_tell_them_apart(replicated: Any) -> None:
+    tied = compare(replicated({"one": 0.0, "other": 0.0}))
+    assert "seeds each would" in (tied.needed() or "")
+    assert tied.needed() in tied.footnotes()
+    assert compare(replicated({"clear": -2.0, "far": 2.0})).needed() is None
+
+
+def test_one_example_says_nothing_of_a_run(finished: Any) -> None:
+    said = compare([finished("a", [10.0])]).conclusion()
+    assert said == "a: held-out loss from 5.0000 to 1.0000; too few examples to say more."
 
 
 def test_runs_without_result_are_listed_and_none_at_all_is_refused(finished: Any, tmp_path: Path) -> None:
@@ -87,6 +146,23 @@ def test_a_run_that_shares_no_example_has_no_difference_and_cannot_win(finished:
     assert comparison.from_best == {}
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (np.linspace(30, 40, 50), "the adapter of a lowers the base's held-out loss"),
+        (np.linspace(60, 70, 50), "the adapter of a raises the base's held-out loss"),
+        (np.linspace(0, 101, 50), "the adapter of a does not measurably change the held-out loss"),
+        (np.full(50, 50.0), "the adapter of a does not change the held-out loss"),
+    ],
+)
+def test_what_a_run_does_to_the_base_is_said_only_with_an_interval(
+    finished: Any, values: Any, said: str
+) -> None:
+    comparison: Comparison = compare([finished("a", values)])
+    assert comparison.conclusion().startswith(said)
+    assert gain(comparison.rows[0], comparison.base_loss) == comparison.conclusion()
+
+
 def test_losses_that_a_caller_has_read_are_not_read_again(
     finished: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,4 +176,4 @@ def test_losses_that_a_caller_has_read_are_not_read_again(
 
     monkeypatch.setattr(ExampleLosses, "read", counting)
     assert compare(directories, losses) == compare(directories)
-    assert sorted(files) == ["base.parquet"] * 4 + ["final.parquet"] * 2
+    assert sorted(files) == ["base.parquet"] * 2 + ["final.parquet"] * 2

@@ -54,12 +54,12 @@ def test_help_needs_neither_torch_nor_transformers() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_a_study_trains_and_says_which_differences_are_real(trained: Any) -> None:
+def test_a_study_trains_and_says_which_adapters_differ(trained: Any) -> None:
     _, result = trained
-    runs = {run["name"]: run for run in result["runs"]}
+    runs = {run["name"]: run for run in result["recipes"]}
     assert runs["base-rate"]["eval_loss"] < result["base_loss"] - 0.05
     assert runs["frozen"]["eval_loss"] == pytest.approx(result["base_loss"], abs=1e-3)
-    assert runs["frozen"]["difference"]["verdict"] == "worse"
+    assert runs["frozen"]["difference"]["verdict"] == "differ"
     assert runs["base-rate"]["difference"] is None
     assert len(runs["base-rate"]["tasks"]) >= 8
     assert set(runs["base-rate"]["tasks"]) <= {
@@ -87,7 +87,7 @@ def test_the_run_directory_holds_what_the_design_promises(trained: Any) -> None:
     table = pq.read_table(run / "eval" / "final.parquet")
     assert table.column_names == ["source", "row", "task", "tokens", "loss", "correct", "kl"]
     assert sum(table.column("loss").to_pylist()) / sum(table.column("tokens").to_pylist()) == pytest.approx(
-        result["runs"][2]["eval_loss"]
+        result["recipes"][2]["eval_loss"]
     )
     assert (run / "adapter" / "adapter_config.json").is_file()
     assert (
@@ -118,7 +118,7 @@ def test_compare_takes_runs_or_a_study(trained: Any) -> None:
     pair = json.loads(
         paceline("compare", folder / "short" / "frozen", folder / "short" / "tenfold", "--json")
     )
-    assert pair["runs"][1]["difference"]["verdict"] == "better"
+    assert pair["recipes"][1]["difference"]["verdict"] == "differ"
     table = paceline("compare", folder / "short")
     assert "tenfold" in table
     assert "95%" in table

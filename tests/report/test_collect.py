@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from paceline.errors import PacelineError
-from paceline.report.collect import collect_study
+from paceline.report.collect import collect_study, too_cut
 from paceline.report.export import write_report
 from paceline.runs.losses import ExampleLosses
 
@@ -18,9 +18,10 @@ def test_facts_hold_every_run_and_what_was_evaluated(facts: Any) -> None:
         assert set(run.mtbench.runs) == {"base", run.name}
         assert run.forgetting.rows == 6
         assert run.code["problems"].runs[run.name].change.n == 3
-    assert set(facts.from_baseline.mtbench) == {"faster", "twin"}
-    assert set(facts.from_baseline.code["problems"]) == {"faster", "twin"}
-    assert facts.from_baseline.mtbench["twin"].n == 4
+    assert set(facts.families.mtbench.means) == {"plain", "faster", "twin", "base"}
+    assert set(facts.families.code["problems"].means) == {"plain", "faster", "twin", "base"}
+    assert (facts.families.mtbench.units, facts.families.forgetting.units) == (4, 6)
+    assert not facts.families.mtbench.between("twin", "base").covers_seeds
     assert facts.runs[0].differences == {}
     assert facts.runs[1].differences == {"lr": (3e-3, 1e-2)}
 
@@ -42,7 +43,8 @@ def test_each_file_of_losses_is_read_once(
 
     monkeypatch.setattr(ExampleLosses, "read", counting)
     write_report(collect_study(studied), tmp_path)
-    assert len(files) == len(set(files)) == 4, "three runs, and the base once"
+    held_out = [file for file in files if not file.name.startswith("forgetting")]
+    assert len(held_out) == len(set(files) & set(held_out)) == 4, "three runs, and the base once"
 
 
 def test_a_single_run_has_a_report_too(studied: Any, tmp_path: Path) -> None:
@@ -50,3 +52,11 @@ def test_a_single_run_has_a_report_too(studied: Any, tmp_path: Path) -> None:
     assert "plain" in (tmp_path / "report.md").read_text()
     with pytest.raises(PacelineError, match="neither a run directory"):
         collect_study(tmp_path)
+
+
+def test_a_recipe_with_over_a_twentieth_of_its_answers_cut_is_not_compared_by_them() -> None:
+    found = too_cut(
+        {"fine": [(1, 20), (1, 20)], "cut": [(1, 20), (2, 20)], "base": [], "none": [(0, 0)]}, "X"
+    )
+    assert list(found) == ["cut"]
+    assert found["cut"].startswith("No verdict on X of cut: 8% of its answers were cut")

@@ -8,9 +8,12 @@ import pytest
 from rich.console import Console
 
 from helpers import MakeRecipe, MakeStudy, StopWhen
+from paceline.config.replicates import Seeds, replicates
+from paceline.config.study import Run, Study
 from paceline.report.watch import SILENT_SECONDS, render, sparkline
 from paceline.runs.directory import RunDirectory, RunStatus
 from paceline.runs.events import EventLog, FindingEvent, TrainEvent
+from paceline.runs.study import write_study_record
 from paceline.training.study import TrainingOptions, train_study
 
 
@@ -77,3 +80,27 @@ def test_sparklines() -> None:
     assert sparkline([2.0, 2.0]) == "▁▁"
     assert sparkline([]) == ""
     assert len(sparkline([float(i) for i in range(1000)])) <= 24
+
+
+def test_replicates_are_one_row(recipe: MakeRecipe, tmp_path: Path) -> None:
+    runs = replicates(Run(name="low", recipe=recipe(seed=1)), Seeds(count=3))
+    runs.append(Run(name="alone", recipe=recipe()))
+    write_study_record(Study(name="s", runs=runs), tmp_path)
+    counts = {"tokens": 10, "supervised_tokens": 5, "seconds": 1.0, "token_accuracy": 0.5}
+    for run, state, loss in zip(
+        runs, ("finished", "finished", "failed", "running"), (1, 2, 6, 7), strict=True
+    ):
+        directory = RunDirectory(tmp_path / run.name)
+        directory.claim(run.recipe)
+        directory.set_status(RunStatus(state=state))
+        log = EventLog(directory.events)
+        log.write(TrainEvent(step=1, epoch=0.1, loss=loss, lr=1e-4, **counts))
+        log.close()
+    text, over = text_of(tmp_path)
+    assert not over
+    (row,) = [line for line in text.splitlines() if "low" in line]
+    assert "low × 3" in row
+    assert "2 finished, 1 failed" in row
+    assert "3.0000 ± 2.5000" in row
+    assert "low-seed" not in text
+    assert "alone" in text

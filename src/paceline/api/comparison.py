@@ -12,17 +12,19 @@ from markupsafe import Markup
 from paceline.api.html import join, paragraph, table
 from paceline.api.svg import interval_bar
 from paceline.comparison import table as compare_table
+from paceline.comparison.table import noise_for
 from paceline.report.format import clock
 from paceline.runs.directory import RunDirectory
 from paceline.runs.evaluation_status import not_evaluated
 from paceline.runs.files import JsonObject
 from paceline.runs.study import run_directories
+from paceline.stats.recipes import RecipeDifference
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _HEADINGS = (
-    "run",
+    "recipe",
     "eval loss",
     "token acc.",
     "steps",
@@ -35,42 +37,42 @@ _HEADINGS = (
 
 
 class Comparison(compare_table.Comparison):
-    """Runs against the first, the baseline; `conclusion()` says in a sentence which one won, if one did.
+    """Recipes against the first, the baseline; `conclusion()` says in a sentence what can be said of them.
 
     Losses and differences are in nats a token, a negative difference is better, times are in seconds.
     """
 
     def to_dict(self) -> JsonObject:
         """The same for a script, JSON-ready: what `paceline compare --json` prints."""
-        runs = []
+        recipes = []
         for row in self.rows:
             fields = vars(row).copy()
+            fields["replicates"] = [vars(replicate) for replicate in row.replicates]
             fields["tasks"] = {task: figures.model_dump() for task, figures in row.tasks.items()}
-            if (d := row.difference) is not None:
-                fields["difference"] = {
-                    "delta": d.delta,
-                    "low": d.low,
-                    "high": d.high,
-                    "examples": d.n,
-                    "left_out": d.left_out,
-                    "verdict": d.verdict,
-                }
-            runs.append(fields)
+            for name in ("difference", "from_base"):
+                fields[name] = _difference(getattr(row, name))
+            recipes.append(fields)
         return {
             "base_loss": self.base_loss,
-            "runs": runs,
+            "recipes": recipes,
             "best": self.best,
+            "from_best": {name: _difference(d) for name, d in self.from_best.items()},
+            "covers_seeds": self.covers_seeds,
+            "examples": self.examples,
+            "left_out": self.left_out,
+            "seed_noise": None if self.noise is None else vars(self.noise),
             "missing": self.missing,
             "evaluations": [status.model_dump() for status in self.evaluations],
             "conclusion": self.conclusion(),
         }
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row a run, by name; `delta`, `low`, `high` and `verdict` are empty for the baseline."""
+        """One row a recipe, by name; `delta`, `low`, `high` and `verdict` are empty for the baseline."""
         import pandas as pd
 
-        runs = [{k: v for k, v in run.items() if k != "tasks"} for run in self.to_dict()["runs"]]
-        flat = [{**run, **(run["difference"] or {})} for run in runs]
+        dropped = ("tasks", "replicates", "from_base")
+        recipes = [{k: v for k, v in row.items() if k not in dropped} for row in self.to_dict()["recipes"]]
+        flat = [{**row, **(row["difference"] or {})} for row in recipes]
         return pd.DataFrame(flat).drop(columns="difference").set_index("name")
 
     def _repr_html_(self) -> Markup:
@@ -82,13 +84,29 @@ class Comparison(compare_table.Comparison):
         rows = [base, *(_cells(row, largest, row is self.rows[0]) for row in self.rows)]
         missing = [paragraph(f"{name}: {state}, no result") for name, state in self.missing.items()]
         missing += [paragraph(sentence) for sentence in not_evaluated(self.evaluations)]
-        return join([table(_HEADINGS, rows), *missing, paragraph(self.conclusion())])
+        notes = map(paragraph, [*self.footnotes(), self.conclusion()])
+        return join([table(_HEADINGS, rows), *missing, *notes])
+
+
+def _difference(d: RecipeDifference | None) -> JsonObject | None:
+    if d is None:
+        return None
+    return {
+        "delta": d.delta,
+        "low": d.low,
+        "high": d.high,
+        "seed_error": d.seed_error,
+        "example_error": d.unit_error,
+        "freedom": d.freedom if math.isfinite(d.freedom) else None,
+        "verdict": d.verdict,
+    }
 
 
 def _cells(row: compare_table.Row, largest: float, is_baseline: bool) -> tuple[object, ...]:
     d = row.difference
+    seeds = f" × {len(row.replicates)}" if len(row.replicates) > 1 else ""
     figures = (
-        row.name,
+        row.name + seeds,
         f"{row.eval_loss:.4f}",
         f"{row.token_accuracy:.1%}",
         row.steps,
@@ -101,19 +119,26 @@ def _cells(row: compare_table.Row, largest: float, is_baseline: bool) -> tuple[o
     return (*figures, change, interval_bar(d.delta, d.low, d.high, largest), d.verdict)
 
 
-def compare(paths: str | Path | Iterable[str | Path]) -> Comparison:
-    """Compares finished runs with the first of them, example by example.
+def compare(paths: str | Path | Iterable[str | Path], noise: str | Path | None = None) -> Comparison:
+    """Compares finished recipes with the first of them, example by example and seed by seed.
 
     Args:
-        paths: a study's folder, or run directories; the first run is the baseline.
+        paths: a study's folder, or run directories; the first recipe is the baseline.
+        noise: the folder of an earlier study of the same base and data, whose replicates say how much a loss
+            moves with the seed.
 
     Raises:
-        RunError: a path that is neither, or no run that has finished.
+        RunError: a path that is neither, or no run that has finished; a `noise` study of another base or
+            data, or without replicates.
     """
     listed = [paths] if isinstance(paths, str | Path) else list(paths)
-    return compare_directories(run_directories([Path(path) for path in listed]))
+    directories = run_directories([Path(path) for path in listed])
+    return compare_directories(directories, None if noise is None else run_directories([Path(noise)]))
 
 
-def compare_directories(directories: list[RunDirectory]) -> Comparison:
+def compare_directories(
+    directories: list[RunDirectory], noise_from: list[RunDirectory] | None = None
+) -> Comparison:
     """The same for run directories that are known already."""
-    return Comparison(**vars(compare_table.compare(directories)))
+    known = None if noise_from is None else noise_for(directories, noise_from)
+    return Comparison(**vars(compare_table.compare(directories, known=known)))

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from paceline.config import load
 from paceline.config.recipe import Recipe
 from paceline.config.rehearse import rehearsal
+from paceline.config.replicates import read_seeds
 from paceline.config.study import Run, Study
 from paceline.errors import EvaluationError, MissingExtra
 
 
-def load_study(path: str | Path, **overrides: Any) -> Study:
+def load_study(
+    path: str | Path, *, seeds: int | Sequence[int] | Mapping[str, Any] | None = None, **overrides: Any
+) -> Study:
     """A study from its YAML file.
 
     Args:
         path: the file.
+        seeds: how many seeds, or which, every run is trained with, in place of what the file says.
         overrides: recipe fields that go over those of every run: `lr=1e-4`, or nested `data={"n": 200}`.
 
     Raises:
         ConfigError: a file that cannot be read, or a field that makes no sense, with its name.
     """
-    return load.load_study(Path(path), overrides)
+    chosen = None if seeds is None else read_seeds(seeds, "load_study")
+    return load.load_study(Path(path), overrides, chosen)
 
 
 def load_recipe(path: str | Path, **overrides: Any) -> Recipe:

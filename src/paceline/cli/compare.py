@@ -13,16 +13,21 @@ def compare(
         list[Path],
         typer.Argument(help="Run directories, or a study's folder; the first run is the baseline."),
     ],
+    noise: Annotated[
+        Path | None,
+        typer.Option(help="Earlier study of the same base and data: how much a loss moves with the seed."),
+    ] = None,
+    by_seed: Annotated[bool, typer.Option("--by-seed", help="Show every replicate.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare runs: each difference from the baseline with a paired 95% interval and a verdict."""
+    """Compare recipes: each difference from the baseline with a 95% interval and, over seeds, a verdict."""
     import json
 
     from paceline.api.comparison import compare as compare_paths
     from paceline.cli.tables import output, print_comparison
 
-    comparison = compare_paths(paths)
+    comparison = compare_paths(paths, noise)
     if as_json:
         print(json.dumps(comparison.to_dict(), indent=1))
     else:
-        print_comparison(comparison, output())
+        print_comparison(comparison, output(), by_seed)

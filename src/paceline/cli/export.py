@@ -10,7 +10,11 @@ import typer
 from paceline.cli.options import Json, log
 from paceline.errors import ConfigError, PacelineError
 
-Run = Annotated[Path, typer.Argument(help="Run directory.")]
+Run = Annotated[Path, typer.Argument(help="Run directory; a recipe with replicates by its first one's.")]
+Replicate = Annotated[
+    str,
+    typer.Option("--replicate", help="Of a recipe with replicates: median (by held-out loss), or a seed."),
+]
 
 
 def merge(
@@ -20,6 +24,7 @@ def merge(
     gguf: Annotated[
         Path | None, typer.Option(help="Write a GGUF file too, with llama.cpp's converter.")
     ] = None,
+    replicate: Replicate = "median",
     as_json: Json = False,
 ) -> None:
     """Merge an adapter into its base's weights.
@@ -31,8 +36,9 @@ def merge(
 
     from paceline.export.gguf import to_gguf
     from paceline.export.merge import merge as merge_run
+    from paceline.export.replicate import choose_replicate
 
-    result = merge_run(run, out, dtype)
+    result = merge_run(choose_replicate(run, replicate, log), out, dtype)
     if gguf is not None:
         to_gguf(out, gguf)
     if as_json:
@@ -52,6 +58,7 @@ def push(
     ] = False,
     public: Annotated[bool, typer.Option("--public", help="Not private.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which files it would be.")] = False,
+    replicate: Replicate = "median",
     as_json: Json = False,
 ) -> None:
     """Put a run on the hub with its model card.
@@ -63,7 +70,7 @@ def push(
 
     from paceline.export.push import push as push_run
 
-    result = push_run(run, to, merged, public, dry_run, log)
+    result = push_run(run, to, merged, public, dry_run, log, replicate)
     if as_json:
         print(json.dumps(asdict(result)))
         return

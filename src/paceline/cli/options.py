@@ -21,6 +21,10 @@ Extend = Annotated[
     bool,
     typer.Option("--extend", help="Go on with runs that began with fewer steps or other logging."),
 ]
+Seeds = Annotated[
+    str | None,
+    typer.Option("--seeds", help="Train every recipe with so many seeds (3), or with these (1,2,3)."),
+]
 StudyFile = Annotated[Path, typer.Argument(help="Study file (YAML).")]
 
 Temperature = Annotated[float, typer.Option(min=0, help="0: greedy.")]

@@ -5,7 +5,7 @@ from pathlib import Path
 import typer
 
 from paceline.cli.flags import print_notes
-from paceline.cli.options import Budget, Check, Extend, Json, Runs, StudyFile
+from paceline.cli.options import Budget, Check, Extend, Json, Runs, Seeds, StudyFile
 
 app = typer.Typer(help="Run or show a whole study.", no_args_is_help=True)
 
@@ -14,6 +14,7 @@ app = typer.Typer(help="Run or show a whole study.", no_args_is_help=True)
 def run(
     file: StudyFile,
     runs: Runs = Path("runs"),
+    seeds: Seeds = None,
     token_budget: Budget = None,
     check: Check = True,
     extend: Extend = False,
@@ -25,39 +26,43 @@ def run(
     """
     from paceline.cli.run import train_and_compare
     from paceline.config.load import load_study
+    from paceline.config.replicates import parse_seeds
 
-    study = load_study(file)
+    study = load_study(file, seeds=parse_seeds(seeds))
     train_and_compare(study, runs / study.name, as_json, token_budget, check, extend=extend)
 
 
 @app.command("show")
-def show(file: StudyFile, as_json: Json = False) -> None:
-    """Print each run as its difference from the baseline, before anything is spent.
+def show(file: StudyFile, seeds: Seeds = None, as_json: Json = False) -> None:
+    """Print each recipe as its difference from the baseline, before anything is spent.
 
     With its effective batch, steps and coverage.
     """
     import json
     from dataclasses import asdict
 
-    from paceline.cli.tables import output, print_study
+    from paceline.cli.study_tables import print_study
+    from paceline.cli.tables import output
     from paceline.config.load import load_study
+    from paceline.config.replicates import parse_seeds
     from paceline.training.run_length import run_length
 
-    study = load_study(file)
+    study = load_study(file, seeds=parse_seeds(seeds))
     print_notes(study.notes)
-    lengths = [run_length(run.recipe) for run in study.runs]
+    lengths = {run.name: run_length(run.recipe) for run in study.runs}
     if not as_json:
         print_study(study, lengths, output())
         return
     said = [
         {
-            "name": run.name,
-            "hypothesis": run.hypothesis,
-            "differences": study.differences(run),
-            "effective_batch": run.recipe.effective_batch,
-            **asdict(length),
+            "name": name,
+            "seeds": [run.recipe.seed for run in runs],
+            "hypothesis": runs[0].hypothesis,
+            "differences": study.differences(runs[0]),
+            "effective_batch": runs[0].recipe.effective_batch,
+            **asdict(lengths[runs[0].name]),
         }
-        for run, length in zip(study.runs, lengths, strict=True)
+        for name, runs in study.recipes.items()
     ]
     print(json.dumps({"study": study.name, "runs": said}, indent=1))
 
@@ -65,6 +70,7 @@ def show(file: StudyFile, as_json: Json = False) -> None:
 def rehearse(
     file: StudyFile,
     runs: Runs = Path("runs"),
+    seeds: Seeds = None,
     token_budget: Budget = None,
     check: Check = True,
     as_json: Json = False,
@@ -72,6 +78,9 @@ def rehearse(
     """Walk a study's every step in minutes: the embedded base and sample in place of its own, fewer steps."""
     from paceline.api.loading import rehearse as rehearsal_of
     from paceline.cli.run import train_and_compare
+    from paceline.config.load import load_study
+    from paceline.config.replicates import parse_seeds
 
-    study = rehearsal_of(file)
+    chosen = parse_seeds(seeds)
+    study = rehearsal_of(file if chosen is None else load_study(file, seeds=chosen))
     train_and_compare(study, runs / study.name, as_json, token_budget, check)

@@ -7,67 +7,63 @@ from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from paceline.api.findings import Findings, change_of
-from paceline.config.study import Study, flatten
 from paceline.report.format import clock
 from paceline.runs.evaluation_status import not_evaluated
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from paceline.comparison.table import Comparison, Replicate, Row
 
-    from paceline.comparison.table import Comparison, Row
-    from paceline.stats.paired import Difference
-    from paceline.training.estimate import CohortEstimate
-    from paceline.training.run_length import RunLength
-
-VERDICT_COLOUR = {"better": "green", "worse": "red", "tie": "yellow"}
+VERDICT_COLOUR = {"better": "green", "worse": "red", "tie": "yellow", "differ": "cyan"}
 
 
-def print_comparison(comparison: Comparison, console: Console) -> None:
-    """The table of a study and what follows from it."""
-    table = Table("run", box=box.SIMPLE_HEAD)
+def print_comparison(comparison: Comparison, console: Console, by_seed: bool = False) -> None:
+    """The table of a study and what follows from it; `by_seed` adds a line for each replicate."""
+    table = Table("recipe", box=box.SIMPLE_HEAD)
     has_kl = any(row.kl is not None for row in comparison.rows)
     headings = ["eval loss", "token acc.", *(["KL to base"] * has_kl), "steps", "tokens", "time"]
     for heading in (*headings, "Δ from baseline, 95% interval", "verdict"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_row("(base)", f"{comparison.base_loss:.4f}", style="dim")
     for row in comparison.rows:
-        name = f"[bold]{row.name}[/]" if row.name in comparison.best else row.name
-        table.add_row(name, *_figures(row, has_kl), *_verdict(row, row is comparison.rows[0]))
+        name = f"[bold]{escape(row.name)}[/]" if row.name in comparison.best else escape(row.name)
+        seeds = f" × {len(row.replicates)}" if len(row.replicates) > 1 else ""
+        table.add_row(name + seeds, *_figures(row, has_kl), *_verdict(row, row is comparison.rows[0]))
+        for replicate in row.replicates if by_seed and len(row.replicates) > 1 else ():
+            table.add_row(*_replicate(replicate, has_kl), style="dim")
     console.print(table)
     for name, state in comparison.missing.items():
-        console.print(f"{name}: {state}, no result", style="dim")
+        console.print(f"{escape(name)}: {state}, no result", style="dim")
     for sentence in not_evaluated(comparison.evaluations):
         console.print(Text(sentence, style="bold red"))
-    if differences := [row.difference for row in comparison.rows if row.difference]:
-        console.print(_footnote(differences), style="dim")
-    console.print(comparison.conclusion())
+    for line in comparison.footnotes():
+        console.print(line, style="dim", markup=False)
+    console.print(comparison.conclusion(), markup=False)
 
 
 def _figures(row: Row, has_kl: bool) -> list[str]:
     kl = ["" if row.kl is None else f"{row.kl:.4f}"] * has_kl
+    loss = f"{row.eval_loss:.4f}" + ("" if row.spread is None else f" ± {row.spread:.4f}")
     accuracy = f"{row.token_accuracy:.1%}"
-    return [f"{row.eval_loss:.4f}", accuracy, *kl, f"{row.steps}", short(row.tokens), clock(row.seconds)]
+    return [loss, accuracy, *kl, f"{row.steps}", short(row.tokens), clock(row.seconds)]
+
+
+def _replicate(replicate: Replicate, has_kl: bool) -> list[str]:
+    figures = [f"{replicate.eval_loss:.4f}", f"{replicate.token_accuracy:.1%}", *([""] * has_kl)]
+    spent = [f"{replicate.steps}", short(replicate.tokens), clock(replicate.seconds)]
+    return [f"  seed {replicate.seed}", *figures, *spent]
 
 
 def _verdict(row: Row, is_baseline: bool) -> tuple[str, str]:
-    """A run's difference from the baseline, and the verdict in its colour."""
+    """A recipe's difference from the baseline, and the verdict in its colour."""
     if row.difference is None:
         return "", "baseline" if is_baseline else "no shared example"
     d = row.difference
     return f"{d.delta:+.4f} \\[{d.low:+.4f}, {d.high:+.4f}]", f"[{VERDICT_COLOUR[d.verdict]}]{d.verdict}[/]"
-
-
-def _footnote(differences: Sequence[Difference]) -> str:
-    left_out = max(d.left_out for d in differences)
-    note = f"; {left_out} not shared by both runs left out (eval losses are over each run's own)"
-    return (
-        f"Δ: paired over {min(d.n for d in differences):,} held-out examples{note if left_out else ''}; "
-        "a tie's interval holds zero. It covers the choice of examples, not of the seed."
-    )
 
 
 def output() -> Console:
@@ -78,71 +74,6 @@ def output() -> Console:
 def short(count: int) -> str:
     """1,234 as 1.2k."""
     return f"{count / 1e6:.1f}M" if count >= 1e6 else f"{count / 1e3:.1f}k" if count >= 1e3 else str(count)
-
-
-def print_study(study: Study, lengths: Sequence[RunLength], console: Console) -> None:
-    """Every run as its difference from the baseline, with its length."""
-    console.print(f"[bold]{study.name}[/]  {study.objective}")
-    first = flatten(study.runs[0].recipe.model_dump())
-    shown = (
-        "base",
-        "data.source",
-        "data.n",
-        "epochs",
-        "lr",
-        "lr_scheduler",
-        "warmup_ratio",
-        "batch_size",
-        "grad_accum",
-        "lora_r",
-        "lora_alpha",
-        "lora_dropout",
-        "max_length",
-    )
-    console.print("baseline: " + ", ".join(f"{key} {first[key]}" for key in shown), highlight=False)
-    table = Table("run", "difference from the baseline", "hypothesis")
-    for heading in ("batch", "steps", "coverage"):
-        table.add_column(heading, justify="right")
-    for run, length in zip(study.runs, lengths, strict=True):
-        changes = "\n".join(f"{key}: {old} → {new}" for key, (old, new) in study.differences(run).items())
-        steps = "?" if length.steps is None else f"{length.steps:,}"
-        coverage = "?" if length.coverage is None else f"{length.coverage:.0%}"
-        table.add_row(
-            run.name,
-            changes or "(baseline)",
-            run.hypothesis,
-            str(run.recipe.effective_batch),
-            steps,
-            coverage,
-        )
-    console.print(table)
-
-
-def print_estimates(cohorts: Sequence[CohortEstimate], console: Console) -> None:
-    """Runs and memory of every cohort."""
-    for cohort in cohorts:
-        table = Table("run", box=box.SIMPLE_HEAD)
-        for heading in ("steps", "tokens", "coverage", "time"):
-            table.add_column(heading, justify="right")
-        for run in cohort.runs:
-            table.add_row(
-                run.name, f"{run.steps:,}", short(run.tokens), f"{run.coverage:.0%}", clock(run.seconds)
-            )
-        seconds = sum(run.seconds for run in cohort.runs)
-        table.add_row(
-            "all",
-            f"{sum(r.steps for r in cohort.runs):,}",
-            short(sum(r.tokens for r in cohort.runs)),
-            "",
-            clock(seconds),
-            style="bold",
-        )
-        console.print(f"[bold]{cohort.base}[/], {len(cohort.runs)} runs together")
-        console.print(table)
-        parts = ", ".join(f"{name} {size / 2**20:,.0f}" for name, size in cohort.memory.items())
-        fits = "" if cohort.total < cohort.available else " [red]it does not fit[/]"
-        whole = f"{cohort.total / 2**20:,.0f} of {cohort.available / 2**20:,.0f}"
-        console.print(f"memory, MiB: {parts}; together {whole}{fits}", highlight=False)
 
 
 _SEVERITY = {"error": "bold red", "warning": "yellow", "note": "dim"}

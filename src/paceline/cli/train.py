@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from paceline.cli.flags import recipe_flags
-from paceline.cli.options import Budget, Check, Extend, Json, Runs
+from paceline.cli.options import Budget, Check, Extend, Json, Runs, Seeds
 from paceline.config.fields import Fields
 from paceline.config.names import check_run_name
 from paceline.errors import ConfigError
@@ -27,6 +27,7 @@ def train(
     num_proc: Annotated[
         int | None, typer.Option(min=1, help="Threads that tokenize; default: one a core.")
     ] = None,
+    seeds: Seeds = None,
     token_budget: Budget = None,
     check: Check = True,
     extend: Extend = False,
@@ -42,25 +43,38 @@ def train(
     as_json: Json = False,
     flags: Fields = {},  # noqa: B006 - filled in by recipe_flags
 ) -> None:
-    """Train one run. Any field of a recipe is a flag: preset < file < flag."""
+    """Train one run. Any field of a recipe is a flag: preset < file < flag.
+
+    With --seeds, a study of the run's replicates, in a folder of its name.
+    """
     if output_dir is not None:
         if run_name != "run":
             raise ConfigError("--output-dir names the run directory whole; leave out --run-name")
+        if seeds is not None:
+            raise ConfigError("--output-dir names one run's directory, --seeds makes several; use --run-name")
         runs, run_name = output_dir.resolve().parent, output_dir.resolve().name
     check_run_name(run_name)
     if num_proc is not None:
         os.environ["RAYON_NUM_THREADS"] = str(num_proc)  # read when the tokenizers are first used
     from paceline.cli.run import train_and_compare
     from paceline.config.load import resolve_recipe
+    from paceline.config.replicates import parse_seeds, replicates
     from paceline.config.study import Run, Study
 
     made, notes = resolve_recipe(recipe, preset, flags)
+    replicated = [Run(name=run_name, recipe=made)]
+    if (chosen := parse_seeds(seeds)) is not None:
+        if (runs / run_name / "recipe.yaml").is_file():
+            raise ConfigError(f"{runs / run_name} is a run's directory; name the replicates with --run-name")
+        if chosen.listed and "seed" in flags:
+            raise ConfigError("--seed beside a list of --seeds; leave one of them out")
+        runs, replicated = runs / run_name, replicates(replicated[0], chosen)
     if push_to_hub or hub_model_id:
         from paceline.cli.export import push_after
 
         finish = push_after(runs / run_name, hub_model_id)
     train_and_compare(
-        Study(name=run_name, runs=[Run(name=run_name, recipe=made)], notes=notes),
+        Study(name=run_name, runs=replicated, notes=notes),
         runs,
         as_json,
         token_budget,

@@ -9,6 +9,8 @@ from paceline.errors import RunError
 from paceline.runs.losses import ExampleLosses
 from paceline.stats.paired import Difference, paired_difference
 
+Keys = NDArray[np.str_]
+
 
 def loss_difference(run: ExampleLosses, other: ExampleLosses) -> Difference:
     """Paired difference of the mean losses over the examples that both runs hold out, in nats a token.
@@ -43,12 +45,16 @@ def matching_examples(
     run: ExampleLosses, other: ExampleLosses
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices, into each run's examples, of those that both hold out with as many supervised tokens."""
-    _, left, right = np.intersect1d(_keys(run), _keys(other), assume_unique=True, return_indices=True)
+    keys = example_keys(run), example_keys(other)
+    _, left, right = np.intersect1d(*keys, assume_unique=True, return_indices=True)
     return left, right
 
 
-def _keys(losses: ExampleLosses) -> NDArray[np.str_]:
-    """A name for each example; those of one row with as many tokens are numbered in their order."""
+def example_keys(losses: ExampleLosses) -> Keys:
+    """A name for each example (examples,) by what makes it the same in two runs.
+
+    Examples of one row that are as long as each other are told apart by their order.
+    """
     seen: Counter[str] = Counter()
     keys = []
     for row, tokens, source in zip(losses.row, losses.tokens, losses.source, strict=True):

@@ -155,6 +155,11 @@ class Data(Strict):
     seed: int = Field(
         42, ge=0, description="seed of the sample and of the split, the same for every run of a study"
     )
+    resample: int | None = Field(
+        None,
+        ge=0,
+        description="seed by which as many training rows are drawn anew from all that are not held out",
+    )
 
     @model_validator(mode="after")
     def _agree(self) -> "Data":
@@ -193,7 +198,3 @@ class Data(Strict):
         if self.mix is not None:
             return tuple(part.source_within(whole) for part in self.mix)
         return (whole,)
-
-    def sample_key(self) -> tuple[tuple[Source, ...], int | None, float | None, int]:
-        """What decides which rows are used and how they are read; the split and what is cleaned do not."""
-        return self.parts(), self.n, self.sample_ratio, self.seed

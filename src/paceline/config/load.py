@@ -9,17 +9,19 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from paceline.config.aliases import all_names, resolve_aliases
+from paceline.config.criteria import Criterion, parse_expectation, parse_success
 from paceline.config.explain import explain
 from paceline.config.fields import Fields
 from paceline.config.idle import idle_settings
 from paceline.config.layers import Notes, RunLayers, merge, preset_fields
 from paceline.config.names import check_name, check_run_name
 from paceline.config.recipe import Recipe
+from paceline.config.replicates import Seeds, read_noise, read_seeds, replicates
 from paceline.config.study import Run, Study
 from paceline.errors import ConfigError, nearest
 
-_STUDY_KEYS = ("study", "objective", "recipe", "runs", "published")
-_RUN_KEYS = ("name", "hypothesis", "preset")
+_STUDY_KEYS = ("study", "objective", "recipe", "runs", "published", "seeds", "noise", "success")
+_RUN_KEYS = ("name", "hypothesis", "preset", "seeds", "expect", "success")
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -97,6 +99,8 @@ def resolve_recipe(
     where = str(file) if file else "recipe"
     notes = Notes()
     fields = read_yaml(file) if file else {}
+    if "seeds" in fields:
+        raise ConfigError(f"{where}: a recipe is one run; seeds belongs in a study, or is given as --seeds")
     named = fields.pop("preset", None)
     layers = [notes.resolve(fields, where), notes.resolve(flags or {}, "recipe")]
     recipe = make(Recipe, merge(preset_fields(preset or named), *layers), where)
@@ -114,8 +118,11 @@ def dump_recipe(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def load_study(path: Path, flags: Mapping[str, Any] | None = None) -> Study:
+def load_study(path: Path, flags: Mapping[str, Any] | None = None, seeds: Seeds | None = None) -> Study:
     """A study from its YAML file; flags go over every run. `RunLayers` says which fields a run has.
+
+    Args:
+        seeds: those of every run, in place of what the file says.
 
     Raises:
         ConfigError: a field, name, preset or order of runs that makes no sense, with the file and the run.
@@ -133,7 +140,8 @@ def load_study(path: Path, flags: Mapping[str, Any] | None = None) -> Study:
     if not isinstance(common, dict) or "preset" in common:
         raise ConfigError(f"{path}: `recipe` must be a mapping of fields; a preset is named by a run")
     notes = Notes()
-    layers = RunLayers(notes.resolve(common, f"{path}: recipe"))
+    common = notes.resolve(common, f"{path}: recipe")
+    layers = RunLayers(common)
     over = notes.resolve(flags or {}, "flags")
     runs: list[Run] = []
     for number, entry in enumerate(listed, 1):
@@ -145,7 +153,17 @@ def load_study(path: Path, flags: Mapping[str, Any] | None = None) -> Study:
             raise ConfigError(f"{where}: {error}") from error
         recipe = make(Recipe, merge(fields, over), where)
         notes.add(f"run {entry.get('name')}: {line}" for line in idle_settings(recipe))
-        runs.append(Run(name=_run_name(entry, where), hypothesis=entry.get("hypothesis", ""), recipe=recipe))
+        run = Run(
+            name=_run_name(entry, where),
+            hypothesis=entry.get("hypothesis", ""),
+            recipe=recipe,
+            expects=_expectation(entry, runs, where),
+            success=parse_success(entry.get("success", content.get("success", [])), where),
+        )
+        chosen = seeds or _seeds_of(entry, content, number == 1, where)
+        if chosen.listed and any("seed" in layer for layer in (common, own, over)):
+            raise ConfigError(f"{where}: seed {recipe.seed} beside a list of seeds; leave one of them out")
+        runs += replicates(run, chosen, runs)
     _check_order(runs, path)
     return Study(
         name=name,
@@ -156,12 +174,40 @@ def load_study(path: Path, flags: Mapping[str, Any] | None = None) -> Study:
     )
 
 
+def _expectation(entry: Fields, before: Sequence[Run], where: str) -> Criterion | None:
+    """What a run's hypothesis claims: what `expect` says, else that it beats the baseline's held-out loss."""
+    names = list(dict.fromkeys(run.recipe_name for run in before))
+    if "expect" in entry:
+        return parse_expectation(entry["expect"], where, names)
+    return Criterion("eval_loss", "<", names[0]) if entry.get("hypothesis") and names else None
+
+
+def _seeds_of(entry: Fields, study: Fields, is_baseline: bool, where: str) -> Seeds:
+    """A run's own `seeds`, the study's `noise` for the baseline, the study's `seeds`, or one."""
+    if "noise" in study and "seeds" in study:
+        raise ConfigError(
+            f"{where}: the study has both seeds and noise; seeds holds for all runs, noise for the baseline "
+            "alone: leave one of them out"
+        )
+    if "noise" in study and is_baseline:
+        if "seeds" in entry:
+            raise ConfigError(
+                f"{where}: seeds beside the study's noise, which both say how often the baseline "
+                "is trained; leave one of them out"
+            )
+        return read_noise(study["noise"], where)
+    if "seeds" in entry:
+        return read_seeds(entry["seeds"], where)
+    return read_seeds(study["seeds"], where) if "seeds" in study else Seeds()
+
+
 def _check_order(runs: Sequence[Run], path: Path) -> None:
     """Refuses a name used twice, and a run that starts from a later one."""
     names = [run.name for run in runs]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(
-            f"{path}: run name {twice.pop()!r} is used twice; every run has a directory of its own"
+            f"{path}: run name {twice.pop()!r} is used twice, replicates' names (NAME-seedN) included; "
+            "every run has a directory of its own"
         )
     for place, run in enumerate(runs):
         if run.recipe.init_from in names[place:]:

@@ -3,9 +3,11 @@
 from paceline.config.fields import Fields
 from paceline.config.load import make_recipe
 from paceline.config.recipe import Recipe
-from paceline.config.study import Run, Study
+from paceline.config.study import Study
 
 ROWS = 800
+# Where training rows are drawn anew: half of the smallest sample.
+RESAMPLED_ROWS = 180
 # Examples that all runs together train on: about three minutes of two cores.
 PASSES = 4000
 EVAL_RATIO = 0.25
@@ -31,10 +33,11 @@ def rehearsal(study: Study) -> Study:
     recipes = [run.recipe for run in study.runs]
     most = max(recipe.data.n or ROWS for recipe in recipes)
     cost = sum(_cost(recipe) * (recipe.data.n or ROWS) / most for recipe in recipes)
-    rows = min(ROWS, PASSES / (1 - EVAL_RATIO) / cost) / most
+    largest = ROWS if all(recipe.data.resample is None for recipe in recipes) else RESAMPLED_ROWS
+    rows = min(largest, PASSES / (1 - EVAL_RATIO) / cost) / most
     runs = [
-        Run(name=r.name, hypothesis=r.hypothesis, recipe=_rehearse(r.recipe, r.name, lr_factor, shrink, rows))
-        for r in study.runs
+        run.model_copy(update={"recipe": _rehearse(run.recipe, run.name, lr_factor, shrink, rows)})
+        for run in study.runs
     ]
     return study.model_copy(update={"name": f"rehearsal-{study.name}", "runs": runs})
 

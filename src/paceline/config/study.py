@@ -4,19 +4,32 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from paceline.config.criteria import Criterion
 from paceline.config.fields import Fields
 from paceline.config.names import RunName, StudyName
 from paceline.config.recipe import Recipe
 
 
 class Run(BaseModel):
-    """One run of a study, its recipe resolved."""
+    """One run of a study, its recipe resolved.
+
+    `replicate_of` is the run that this one repeats with another seed; empty: none. `expects` is what its
+    hypothesis claims; `success` are criteria that its figures have to meet.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     name: RunName
     hypothesis: str = ""
     recipe: Recipe
+    replicate_of: str = ""
+    expects: Criterion | None = None
+    success: tuple[Criterion, ...] = ()
+
+    @property
+    def recipe_name(self) -> str:
+        """The name that all replicates share: the first one's."""
+        return self.replicate_of or self.name
 
 
 class Study(BaseModel):
@@ -42,6 +55,14 @@ class Study(BaseModel):
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"run name {twice.pop()!r} is used twice; every run has a directory of its own")
         return self
+
+    @property
+    def recipes(self) -> dict[str, list[Run]]:
+        """{recipe: its replicates}, in the order of the first of each."""
+        found: dict[str, list[Run]] = {}
+        for run in self.runs:
+            found.setdefault(run.recipe_name, []).append(run)
+        return found
 
     def differences(self, run: Run) -> dict[str, tuple[Any, Any]]:
         """{field: (baseline's value, this run's value)} where the two differ."""

@@ -52,7 +52,12 @@ class Cleaned:
 
 
 def clean(
-    dataset: TokenDataset, rules: Clean, parts: Split, on_progress: OnProgress = lambda count: None
+    dataset: TokenDataset,
+    rules: Clean,
+    parts: Split,
+    on_progress: OnProgress = lambda count: None,
+    *,
+    keep_held_out: bool = False,
 ) -> Cleaned:
     """Applies the rules to both sides of a split.
 
@@ -62,9 +67,12 @@ def clean(
 
     Args:
         on_progress: is told how many examples were read since it was last told.
+        keep_held_out: the held-out side has been cleaned before, beside other training examples.
     """
     removed: dict[str, int] = {}
     odd = _odd(dataset, rules, removed)
+    if keep_held_out:
+        odd[parts.eval] = False
     held_out, train = parts.eval[~odd[parts.eval]], parts.train[~odd[parts.train]]
     if rules.duplicates != "none":
         held_out, train = _remove_copies(dataset, rules, held_out, train, removed, on_progress)

@@ -1,6 +1,6 @@
 """How many rows of each part of a mixture are used, and which."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,16 +36,36 @@ def choose_rows(data: Data) -> list[SampledSource]:
         DataError: as `load_rows`; an unknown subset; a part with too few rows for its ratio.
         ServiceError: the hub cannot be reached.
     """
-    sources = data.parts()
-    loaded = [load_rows(source) for source in sources]
-    pools = [_pool(rows, source) for rows, source in zip(loaded, sources, strict=True)]
-    asked, counts = _counts(data, sources, [len(pool) for pool in pools])
-    samples = [
-        pool[np.random.default_rng([data.seed, 0]).permutation(len(pool))[:count]]
-        for pool, count in zip(pools, counts, strict=True)
+    whole = pools(data)
+    asked, counts = _counts(data, data.parts(), [len(pool.picked) for pool in whole])
+    return [
+        replace(
+            pool,
+            picked=pool.picked[np.random.default_rng([data.seed, 0]).permutation(len(pool.picked))[:count]],
+            asked=want if want > count else None,
+        )
+        for pool, want, count in zip(whole, asked, counts, strict=True)
     ]
-    missed = [want if want > have else None for want, have in zip(asked, counts, strict=True)]
-    return [SampledSource(*part) for part in zip(sources, loaded, samples, missed, strict=True)]
+
+
+def pools(data: Data) -> list[SampledSource]:
+    """The mixture's parts with all rows that belong to them, in the source's order.
+
+    Raises:
+        DataError: as `load_rows`; an unknown subset.
+        ServiceError: the hub cannot be reached.
+    """
+    loaded = [(source, load_rows(source)) for source in data.parts()]
+    return [SampledSource(source, rows, _pool(rows, source)) for source, rows in loaded]
+
+
+def most_rows(data: Data) -> int:
+    """How many rows the sources have for the mixture, in its ratios.
+
+    Raises:
+        DataError: as `pools`.
+    """
+    return min(int(len(pool.picked) / pool.origin.ratio + 1e-9) for pool in pools(data))
 
 
 def _pool(rows: Rows, source: Source) -> NDArray[np.int64]:

@@ -131,6 +131,19 @@ class TokenDataset:
         return [str(task) for task in self.column("task")]
 
 
+@dataclass(frozen=True)
+class Tokenized:
+    """The examples of chosen rows of one part, and what was found while they were read.
+
+    `bad` holds (index in the source, why) of rows that could not be used; `used` the columns that were read.
+    """
+
+    table: Dataset
+    format: str
+    bad: list[tuple[int, BadRow]]
+    used: list[str]
+
+
 def load_tokens(data: Data, chat: Chat, loss_on: str = "assistant") -> TokenDataset:
     """Loads, samples and tokenizes a source or a mixture.
 
@@ -145,21 +158,15 @@ def load_tokens(data: Data, chat: Chat, loss_on: str = "assistant") -> TokenData
     tables, dropped, unused, formats = [], [], [], []
     bad: list[BadRow] = []
     for part in parts:
-        source, names = part.origin.source, dict(part.origin.columns)
-        row_format = recognise(renamed(part.rows.columns, names, source), part.origin.format, source)
-        if row_format.name != "text":
-            chat.require_template()
-        table, facts = _tokenize(part, row_format, data, chat)
+        source = part.origin.source
+        made = tokenize(part, data, chat)
         bad += part.rows.bad
-        unusable = [
-            (index, BadRow(part.rows.where(index), kind, reason)) for index, kind, reason in facts["bad"]
-        ]
-        refuse_too_many(source, [row for _, row in unusable], len(part.picked), part.origin.max_bad_rows)
-        bad += [row for _, row in unusable]
-        dropped += [index for index, row in unusable if row.kind == NO_ANSWER]
-        unused += _unused(part, facts["used"])
-        tables.append(table)
-        formats.append(row_format.name)
+        refuse_too_many(source, [row for _, row in made.bad], len(part.picked), part.origin.max_bad_rows)
+        bad += [row for _, row in made.bad]
+        dropped += [index for index, row in made.bad if row.kind == NO_ANSWER]
+        unused += _unused(part, made.used)
+        tables.append(made.table)
+        formats.append(made.format)
     table = concatenate_datasets(tables) if len(tables) > 1 else tables[0]
     return TokenDataset(
         table=table,
@@ -214,6 +221,21 @@ def _counts(parts: list[SampledSource]) -> dict[str, int]:
 def _unused(part: SampledSource, used: Iterable[str]) -> list[str]:
     known = {*used, "subset"} if part.origin.subset is not None else set(used)
     return [column for column in part.rows.columns if column not in known]
+
+
+def tokenize(part: SampledSource, data: Data, chat: Chat) -> Tokenized:
+    """The examples of chosen rows, from the cache where they are there.
+
+    Raises:
+        DataError: as `recognise`; a chat format without a template.
+    """
+    source, names = part.origin.source, dict(part.origin.columns)
+    row_format = recognise(renamed(part.rows.columns, names, source), part.origin.format, source)
+    if row_format.name != "text":
+        chat.require_template()
+    table, facts = _tokenize(part, row_format, data, chat)
+    bad = [(index, BadRow(part.rows.where(index), kind, reason)) for index, kind, reason in facts["bad"]]
+    return Tokenized(table, row_format.name, bad, facts["used"])
 
 
 def _tokenize(

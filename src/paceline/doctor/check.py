@@ -7,6 +7,8 @@ from pathlib import Path
 
 import psutil
 
+from paceline.config.recipe import Recipe
+from paceline.config.replicates import without_seed
 from paceline.config.study import Study
 from paceline.doctor.finding import Finding, in_order
 from paceline.doctor.preflight import PreflightBuilder
@@ -39,22 +41,22 @@ def check_study(study: Study, folder: Path, log: Callable[[str], None] = lambda 
         log(f"loading the base {name}")
         base = load_base(name, base_format=base_format)
         findings += check_cohort(base, preparer, runs, folder)
-        findings += _check_memory(base, libraries, preparer, runs, log)
+        estimate = estimate_cohort(base, libraries, runs, preparer, None, log)
+        recipes = dict.fromkeys(run.recipe_name for run in cohort)
+        findings += cohort_rules.findings(estimate, ", ".join(recipes))
     return in_order(findings)
 
 
 def check_cohort(base: Base, preparer: Preparer, runs: Runs, folder: Path) -> list[Finding]:
-    """What the rules find in runs that share a loaded base, worst first."""
+    """What the rules find in runs that share a loaded base, worst first; of replicates, in the first one."""
     builder = PreflightBuilder(base, preparer, folder)
     findings: list[Finding] = []
+    seen: list[Recipe] = []
     for name, prepared in runs.items():
+        alike = without_seed(prepared.recipe)
+        # a replicate has nothing of its own to find, unless other rows train it
+        if alike in seen and prepared.recipe.data.resample is None:
+            continue
+        seen.append(alike)
         findings += preflight_rules.findings(builder.build(prepared), name)
     return in_order(findings)
-
-
-def _check_memory(
-    base: Base, libraries: int, preparer: Preparer, runs: Runs, log: Callable[[str], None]
-) -> list[Finding]:
-    """What the rules find in the estimate of the whole cohort."""
-    estimate = estimate_cohort(base, libraries, runs, preparer, None, log)
-    return cohort_rules.findings(estimate, ", ".join(runs))

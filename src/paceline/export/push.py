@@ -10,6 +10,7 @@ from pathlib import Path
 from paceline.data.templates import read_template
 from paceline.errors import RunError
 from paceline.export.hub import Log, check_name, silent, upload
+from paceline.export.replicate import MEDIAN, choose_replicate
 from paceline.export.tokenizer import copy_tokenizer
 from paceline.report.card import model_card
 from paceline.runs.directory import RunDirectory
@@ -31,20 +32,24 @@ def push(
     public: bool = False,
     dry_run: bool = False,
     log: Log = silent,
+    replicate: str = MEDIAN,
 ) -> PushResult:
     """Uploads a run into the repository NAME; files that the hub has already are not sent again.
 
     Args:
+        run: a run directory; where a recipe's first replicate is named, `replicate` says which one is meant.
         merged: the merged model instead of the adapter.
         dry_run: only gather the files. For an adapter this loads neither torch nor transformers.
+        replicate: `median` (by held-out loss), or a seed.
 
     Raises:
         ConfigError: the name is not one that the hub accepts.
-        RunError: the run has not finished.
+        RunError: the run has not finished; no replicate with this seed.
         ModelError: the base has no tokenizer, or cannot be merged.
         ServiceError: no token, or the hub refuses; the run itself is untouched and the same command goes on.
     """
     check_name(name)
+    run = choose_replicate(run, replicate, log)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         files = stage(run, name, folder, merged, log)

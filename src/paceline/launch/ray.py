@@ -176,17 +176,11 @@ def _plan(runs: list[Fields]) -> int:
 
 
 def _made(runs: list[Fields]) -> list[Run]:
-    return [
-        Run(name=run["name"], hypothesis=run["hypothesis"], recipe=make_recipe(run["recipe"], run["name"]))
-        for run in runs
-    ]
+    return [Run(**{**run, "recipe": make_recipe(run["recipe"], run["name"])}) for run in runs]
 
 
 def _as_fields(study: Study) -> list[Fields]:
-    return [
-        {"name": run.name, "hypothesis": run.hypothesis, "recipe": run.recipe.model_dump(mode="json")}
-        for run in study.runs
-    ]
+    return [run.model_dump(mode="json") for run in study.runs]
 
 
 def _train(runs: list[Fields], storage: str, name: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from paceline.config.recipe import Recipe
 from paceline.report.collect import collect_study
 from paceline.report.conclusions import conclusions_about
 from paceline.report.export import markdown_environment
+from paceline.runs.study import read_study_record
 from paceline.version import __version__
 
 
@@ -18,6 +19,7 @@ def model_card(run: Path, name: str, merged: bool) -> str:
     parent = run.resolve().parent
     study = collect_study(parent if (parent / "study.yaml").is_file() else run)
     facts = next(facts for facts in study.runs if facts.name == run.resolve().name)
+    recipe = next(group.name for group in study.recipes if facts.name in [d.name for d in group.directories])
     return (
         markdown_environment()
         .get_template("card.md.jinja")
@@ -28,9 +30,23 @@ def model_card(run: Path, name: str, merged: bool) -> str:
             merged=merged,
             version=__version__,
             header=_header(facts.recipe, name, merged),
-            sentences=conclusions_about(study, facts.name),
+            recipe=recipe,
+            sentences=[*_replicate_note(run), *conclusions_about(study, recipe)],
         )
     )
+
+
+def _replicate_note(run: Path) -> list[str]:
+    """Which of how many replicates a run is; nothing where it is the only one."""
+    entries = read_study_record(run.resolve().parent).runs
+    own = next((entry for entry in entries if entry.name == run.resolve().name), None)
+    count = sum(entry.recipe_name == own.recipe_name for entry in entries) if own else 1
+    if own is None or count == 1:
+        return []
+    return [
+        f"This is the replicate with seed {own.seed}, one of {count} of the recipe {own.recipe_name}; "
+        "figures of a recipe are means over its replicates."
+    ]
 
 
 def _header(recipe: Recipe, name: str, merged: bool) -> str:

@@ -10,34 +10,35 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from paceline.report.collect import BASE, StudyFacts
+from paceline.comparison.recipes import BASE
+from paceline.report.collect import StudyFacts
 from paceline.report.conclusions import conclusions
 from paceline.report.curves import curves
 from paceline.report.format import clock
 from paceline.report.published import against_published
 from paceline.runs.evaluations import CodeScores, MTBenchScores
 from paceline.runs.files import write_whole
-from paceline.stats.paired import Difference
+from paceline.stats.recipes import RecipeDifference, RecipeFamily
 
 
 @dataclass(frozen=True, kw_only=True)
 class MTBenchRow:
-    """A line of the MT-Bench table. `from_baseline` is None for the base and the baseline run."""
+    """A line of the MT-Bench table. `from_baseline` is the recipe's, None for the base and the baseline."""
 
     run: str
     scores: MTBenchScores
-    from_baseline: Difference | None
+    from_baseline: RecipeDifference | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class CodeRow:
-    """A line of the table of executable tasks. `from_baseline` is None for the base and the baseline run."""
+    """A line of the table of executable tasks. `from_baseline` is as in `MTBenchRow`."""
 
     run: str
     suite: str
     tasks: int
     scores: CodeScores
-    from_baseline: Difference | None
+    from_baseline: RecipeDifference | None
 
 
 def write_report(study: StudyFacts, folder: Path, price: float | None = None) -> tuple[Path, Path]:
@@ -91,10 +92,23 @@ def _mtbench_rows(study: StudyFacts) -> list[MTBenchRow]:
             own = {name: run.mtbench.runs[name] for name in (BASE, run.name) if name in run.mtbench.runs}
             scores = {**own, **scores}
     order = [name for name in (BASE, *(run.name for run in study.runs)) if name in scores]
-    from_baseline = study.from_baseline.mtbench
+    from_baseline = _from_baseline(study, study.families.mtbench)
     return [
         MTBenchRow(run=name, scores=scores[name], from_baseline=from_baseline.get(name)) for name in order
     ]
+
+
+def _from_baseline(study: StudyFacts, family: RecipeFamily | None) -> dict[str, RecipeDifference]:
+    """{run: its recipe's difference from the baseline}."""
+    baseline, *others = study.recipes
+    if family is None or baseline.name not in family.means:
+        return {}
+    return {
+        directory.name: family.between(recipe.name, baseline.name)
+        for recipe in others
+        if recipe.name in family.means
+        for directory in recipe.directories
+    }
 
 
 def _code_rows(study: StudyFacts) -> list[CodeRow]:
@@ -102,7 +116,7 @@ def _code_rows(study: StudyFacts) -> list[CodeRow]:
     rows: dict[tuple[str, str], CodeRow] = {}
     for run in study.runs:
         for suite, result in run.code.items():
-            from_baseline = study.from_baseline.code.get(suite, {})
+            from_baseline = _from_baseline(study, study.families.code.get(suite))
             for name, scores in result.runs.items():
                 row = CodeRow(
                     run=name,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from paceline.report.collect import BASE, RunFacts, StudyFacts
+from paceline.comparison.recipes import BASE
+from paceline.report.collect import RunFacts, StudyFacts
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from paceline.doctor.finding import SEVERITIES
 from paceline.report.format import clock
 from paceline.runs.directory import RunDirectory, State
 from paceline.runs.events import EvalEvent, FindingEvent, TrainEvent, of_kind, read_events, start_of
-from paceline.runs.study import run_directories
+from paceline.runs.study import recipe_groups, run_directories
 
 # A run that has written nothing for this long is shown as silent.
 SILENT_SECONDS = 120
@@ -70,6 +70,14 @@ class _Run:
         )
 
     @property
+    def seconds_left(self) -> float | None:
+        """Of training, as far as a running run tells."""
+        if not self.train or not self.total_steps or self.state != "running" or self.silent:
+            return None
+        last = self.train[-1]
+        return last.seconds / last.step * (self.total_steps - last.step)
+
+    @property
     def over(self) -> bool:
         """Whether nothing more will come, unless the run is started again."""
         return self.state in ("finished", "failed", "stopped")
@@ -77,12 +85,16 @@ class _Run:
 
 def render(path: Path) -> tuple[Group, bool]:
     """The table of a study's runs with their worst findings, and whether nothing of them is left to do."""
-    runs = [_Run.read(directory) for directory in run_directories([path])]
+    recipes = {
+        group.name: [_Run.read(directory) for directory in group.directories]
+        for group in recipe_groups(run_directories([path]))
+    }
+    runs = [run for replicates in recipes.values() for run in replicates]
     table = Table(box=box.SIMPLE_HEAD)
     for heading, justify in _COLUMNS:
         table.add_column(heading, justify=justify)
-    for run in runs:
-        table.add_row(*_row(run))
+    for name, replicates in recipes.items():
+        table.add_row(*(_row(replicates[0]) if len(replicates) == 1 else _summary(name, replicates)))
     return Group(table, *_finding_lines(runs)), all(run.over for run in runs)
 
 
@@ -99,14 +111,10 @@ def sparkline(values: list[float], width: int = 24) -> str:
 
 
 def _row(run: _Run) -> list[str | Text]:
-    losses = [event.loss for event in run.train if math.isfinite(event.loss)]
-    evals = [event.loss for event in run.evals if math.isfinite(event.loss)]
+    losses, evals = _finite(run.train), _finite(run.evals)
     last = run.train[-1] if run.train else None
-    rate = time_left = ""
-    if last and last.seconds:
-        rate = f"{last.tokens / last.seconds:,.0f}"
-    if last and run.total_steps and run.state == "running" and not run.silent:
-        time_left = clock(last.seconds / last.step * (run.total_steps - last.step))
+    rate = f"{last.tokens / last.seconds:,.0f}" if last and last.seconds else ""
+    left = run.seconds_left
     state = "silent" if run.silent else run.state
     return [
         run.name,
@@ -116,9 +124,51 @@ def _row(run: _Run) -> list[str | Text]:
         f"{losses[-1]:.4f}" if losses else "",
         f"{evals[-1]:.4f}" if evals else "",
         rate,
-        time_left,
+        "" if left is None else clock(left),
         _count(run.findings),
     ]
+
+
+def _summary(name: str, runs: Sequence[_Run]) -> list[str | Text]:
+    """One row for a recipe's replicates: states counted, losses averaged, the time that is left added up.
+
+    The curve is that of the replicate that is furthest; `last` and `eval` are means with their range.
+    """
+    rows = [_row(run) for run in runs]
+    furthest = max(range(len(runs)), key=lambda place: runs[place].train[-1].step if runs[place].train else 0)
+    states = Counter("silent" if run.silent else run.state for run in runs)
+    lasts = [losses[-1] for run in runs if (losses := _finite(run.train))]
+    evals = [losses[-1] for run in runs if (losses := _finite(run.evals))]
+    rates = [
+        run.train[-1].tokens / run.train[-1].seconds for run in runs if run.train and run.train[-1].seconds
+    ]
+    state = Text(", ").join(
+        Text(state if len(states) == 1 else f"{count} {state}", style=_STATE_STYLE.get(state, "dim"))
+        for state, count in states.items()
+    )
+    return [
+        f"{name} × {len(runs)}",
+        state,
+        rows[furthest][2],
+        rows[furthest][3],
+        _mean(lasts),
+        _mean(evals),
+        f"{sum(rates) / len(rates):,.0f}" if rates else "",
+        clock(sum(left)) if (left := [seconds for run in runs if (seconds := run.seconds_left)]) else "",
+        _count([finding for run in runs for finding in run.findings]),
+    ]
+
+
+def _finite(events: Sequence[TrainEvent] | Sequence[EvalEvent]) -> list[float]:
+    return [event.loss for event in events if math.isfinite(event.loss)]
+
+
+def _mean(values: Sequence[float]) -> str:
+    """The mean with half of the range: `1.2345 ± 0.0012`."""
+    if not values:
+        return ""
+    spread = f" ± {(max(values) - min(values)) / 2:.4f}" if len(values) > 1 else ""
+    return f"{sum(values) / len(values):.4f}{spread}"
 
 
 def _count(findings: Sequence[FindingEvent]) -> Text:

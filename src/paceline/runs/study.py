@@ -1,11 +1,14 @@
 """A study's folder: what no run directory holds, in study.yaml beside them."""
 
+from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 from pydantic import BaseModel, ConfigDict
 
+from paceline.config.criteria import Criterion
 from paceline.config.load import make, read_yaml
 from paceline.config.names import RunName
 from paceline.config.study import Study
@@ -15,12 +18,24 @@ from paceline.runs.files import JsonObject, write_whole
 
 
 class RunEntry(BaseModel):
-    """A run of a study: its name, which is its directory's, and its hypothesis."""
+    """A run of a study: its name (its directory's too), what it is to show, what it repeats, and its seed.
+
+    `recipe` is the name that all replicates share. Files of older studies say neither that nor the seed.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     name: RunName
     hypothesis: str = ""
+    recipe: str = ""
+    seed: int | None = None
+    expects: Criterion | None = None
+    success: tuple[Criterion, ...] = ()
+
+    @property
+    def recipe_name(self) -> str:
+        """The name of the recipe that this run is a replicate of, by default its own."""
+        return self.recipe or self.name
 
 
 class StudyRecord(BaseModel):
@@ -41,10 +56,21 @@ class StudyRecord(BaseModel):
 
 def write_study_record(study: Study, folder: Path) -> None:
     """Writes study.yaml into a study's folder, in one step."""
-    entries = [RunEntry(name=run.name, hypothesis=run.hypothesis) for run in study.runs]
+    entries = [
+        RunEntry(
+            name=run.name,
+            hypothesis=run.hypothesis,
+            recipe=run.recipe_name,
+            seed=run.recipe.seed,
+            expects=run.expects,
+            success=run.success,
+        )
+        for run in study.runs
+    ]
     record = StudyRecord(study=study.name, objective=study.objective, runs=entries, published=study.published)
     write_whole(
-        folder / "study.yaml", yaml.safe_dump(record.model_dump(), sort_keys=False, allow_unicode=True)
+        folder / "study.yaml",
+        yaml.safe_dump(record.model_dump(mode="json"), sort_keys=False, allow_unicode=True),
     )
 
 
@@ -54,6 +80,45 @@ def read_study_record(folder: Path) -> StudyRecord:
     if not path.is_file():
         return StudyRecord(study=folder.resolve().name)
     return make(StudyRecord, read_yaml(path), str(path))
+
+
+@dataclass(frozen=True)
+class RecipeGroup:
+    """The replicates of one recipe, in the order of their study, and the seed of each.
+
+    A run of an older study that has not begun has no seed yet: 0 stands for it.
+    """
+
+    name: str
+    directories: tuple[RunDirectory, ...]
+    seeds: tuple[int, ...]
+
+
+def recipe_groups(directories: Iterable[RunDirectory]) -> list[RecipeGroup]:
+    """Run directories by recipe, in the order of the first of each, as the study.yaml beside them says.
+
+    Runs that no study.yaml names are groups of their own; a run given twice counts once. Recipes of several
+    studies that have the same name are told apart by their folder.
+
+    Raises:
+        ConfigError: a study.yaml or recipe.yaml that cannot be read.
+    """
+    records: dict[Path, dict[str, RunEntry]] = {}
+    groups: dict[tuple[Path, str], dict[Path, tuple[RunDirectory, int]]] = {}
+    for directory in directories:
+        path = directory.path.resolve()
+        if path.parent not in records:
+            records[path.parent] = {run.name: run for run in read_study_record(path.parent).runs}
+        entry = records[path.parent].get(path.name, RunEntry(name=path.name))
+        seed = entry.seed
+        if seed is None:
+            seed = directory.recipe().seed if directory.recipe_file.is_file() else 0
+        groups.setdefault((path.parent, entry.recipe_name), {})[path] = directory, seed
+    names = Counter(name for _, name in groups)
+    return [
+        RecipeGroup(f"{folder.name}/{name}" if names[name] > 1 else name, *zip(*found.values(), strict=True))
+        for (folder, name), found in groups.items()
+    ]
 
 
 def run_directories(paths: Iterable[Path]) -> list[RunDirectory]:

@@ -27,8 +27,8 @@ class Difference:
 
     @property
     def verdict(self) -> Verdict:
-        """What the interval says of the run."""
-        return verdict(self.low, self.high, self.better)
+        """Whether these two runs differ. The interval covers no seeds, so neither recipe is better."""
+        return verdict(self.low, self.high, self.better, covers_seeds=False)
 
     @property
     def half_width(self) -> float:

@@ -1,17 +1,230 @@
-"""How many units it would take to tell two runs apart."""
+"""How many seeds and examples it takes to find a difference between recipes, and how surely.
+
+A difference is found where the interval that `compare_recipes` gives leaves zero out on the right side. How
+often that happens is simulated with `Family.draw`: the same errors, the same estimates of their size and the
+same critical value that a comparison would have.
+"""
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from statistics import median
 
-from paceline.stats.paired import Difference
+import numpy as np
+from numpy.typing import NDArray
+
+from paceline.stats.recipes import RecipeDifference, RecipeFamily
+from paceline.stats.seed_noise import MIN_BLOCK_FREEDOM, BlockedSeeds, PooledSeeds, SeedNoise
+from paceline.stats.simultaneous import Family, critical_value, student_quantile
+
+Floats = NDArray[np.float64]
+
+# The usual power of a plan: four in five such studies find the difference.
+POWER = 0.8
+MAX_SEEDS = 20
+# Draws of a plan: its power is known to half a point.
+_DRAWS = 10_000
 
 
-def units_needed(difference: Difference) -> float:
-    """With how many units the interval would just leave zero out, if the difference stayed what it is.
+@dataclass(frozen=True, kw_only=True)
+class Pilot:
+    """How much a held-out figure varies, as earlier runs show it.
 
-    An interval shrinks with the square root of the number of units. At that number, half of all repetitions
-    would tell the two apart (the power is 50%). Infinite where nothing was measured to differ, or nothing of
-    the spread is known.
+    Args:
+        noise: over seeds, of one run.
+        common: the part of its variance that is common to all recipes trained with the same seed.
+        units: variance per unit of a difference between two recipes.
+        base_units: the same of a recipe and the bare base.
     """
-    if difference.delta == 0 or not math.isfinite(difference.half_width):
+
+    noise: SeedNoise
+    common: float
+    units: float
+    base_units: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """So many seeds a recipe and held-out units, what they find with the power asked for, and their cost."""
+
+    seeds: int
+    units: int
+    detectable: float
+    seconds: float
+
+
+def pilot_of(family: RecipeFamily, replicates: Mapping[str, int], base: str) -> Pilot:
+    """What a comparison of earlier runs shows of noise.
+
+    Where only one recipe was trained, its difference from the base has to stand for that between recipes,
+    which is most often smaller: a plan from it asks for too much rather than too little.
+
+    Args:
+        replicates: {recipe: how many seeds it was trained with}.
+        base: the bare base's name in the family.
+
+    Raises:
+        ValueError: no recipe has replicates.
+    """
+    if family.noise is None:
+        raise ValueError("noise over seeds is known only where a recipe has two replicates")
+    of_base = [d for pair, d in family.differences.items() if base in pair]
+    between = [d for pair, d in family.differences.items() if base not in pair]
+    own = [d.seed_error**2 / (1 / replicates[d.first] + 1 / replicates[d.second]) for d in between] or [
+        family.noise.variance
+    ]
+    return Pilot(
+        noise=family.noise,
+        common=max(0.0, family.noise.variance - median(own)),
+        units=median(d.unit_error**2 * family.units for d in between or of_base),
+        base_units=median(d.unit_error**2 * family.units for d in of_base or between),
+    )
+
+
+def planned_family(pilot: Pilot, *, recipes: int, seeds: int, units: int) -> Family:
+    """What a study of so many recipes, all with the same seeds, will be judged by; the base comes last."""
+    noise = replace(pilot.noise.on(units), freedom=recipes * (seeds - 1))
+    base, between = pilot.base_units / units, pilot.units / units
+    covariance = np.zeros((recipes + 1, recipes + 1))
+    covariance[:recipes, :recipes] = max(0.0, base - between / 2) + np.eye(recipes) * between / 2
+    shares = np.asarray([1 / seeds] * recipes + [0.0])
+    variance: PooledSeeds | BlockedSeeds = PooledSeeds(noise=[noise] * (recipes + 1), shares=shares)
+    if (recipes - 1) * (seeds - 1) >= MIN_BLOCK_FREEDOM:
+        variance = BlockedSeeds(
+            means=_figures(recipes, seeds, _own(pilot, units), noise.variance), base=recipes
+        )
+    return Family(recipes=recipes + 1, seeds=variance, unit_covariance=covariance, unit_freedom=units - 1)
+
+
+def power(family: Family, pair: tuple[int, int], delta: float, *, critical: float | None = None) -> float:
+    """The share of studies that find a difference of this size, with the right sign."""
+    return float((abs(delta) > _hurdles(family, pair, critical)).mean())
+
+
+def detectable(
+    family: Family, pair: tuple[int, int], power: float = POWER, *, critical: float | None = None
+) -> float:
+    """The smallest difference that this share of studies finds."""
+    return float(np.quantile(_hurdles(family, pair, critical), power))
+
+
+def cheapest(
+    pilot: Pilot,
+    *,
+    recipes: int,
+    delta: float,
+    power: float,
+    most_units: int,
+    run_seconds: float,
+    unit_seconds: float,
+    least_units: int = 2,
+) -> Design | None:
+    """The cheapest seeds and units with which a study finds a difference between two of its recipes.
+
+    Args:
+        most_units: as many as the source has.
+        run_seconds: of one training.
+        unit_seconds: of all evaluations of one run, for each unit.
+        least_units: as many as there are anyway.
+
+    Returns:
+        None where no more than MAX_SEEDS seeds and all units do not suffice.
+    """
+    best: Design | None = None
+    for seeds in range(2, MAX_SEEDS + 1):
+        trained = seeds * recipes * run_seconds
+        if best is not None and trained >= best.seconds:
+            break
+        units = _units_for(pilot, recipes, seeds, delta, power, most_units)
+        if units is None:
+            continue
+        units = max(units, least_units)
+        found = detectable(planned_family(pilot, recipes=recipes, seeds=seeds, units=units), (0, 1), power)
+        seconds = trained + seeds * recipes * units * unit_seconds
+        if best is None or seconds < best.seconds:
+            best = Design(seeds=seeds, units=units, detectable=found, seconds=seconds)
+    return best
+
+
+def seeds_needed(
+    pilot: Pilot, *, recipes: int, units: int, delta: float, power: float = POWER, most: int = MAX_SEEDS
+) -> int | None:
+    """With how many seeds each a difference is found on so many units; None: more than `most`."""
+    low, high = 1, most + 1  # too few, enough
+    while high - low > 1:
+        middle = (low + high) // 2
+        family = planned_family(pilot, recipes=recipes, seeds=middle, units=units)
+        enough = detectable(family, (0, 1), power) <= abs(delta)
+        low, high = (low, middle) if enough else (middle, high)
+    return high if high <= most else None
+
+
+def units_needed(difference: RecipeDifference, units: int, power: float = POWER) -> float:
+    """On how many units the difference would be found with a power, were it what it is, with the same seeds.
+
+    The half-width c·s of an interval has to be t below the difference, in standard errors s: delta =
+    (c + t) s with t the quantile of Student's distribution at the power (Julious 2004, Stat. Med. 23:1921,
+    eq. 8, there for one comparison). The part of s² over units shrinks with their number, the one over
+    seeds does not: infinite where that alone is too much, nothing differs, or nothing of the spread is known.
+
+    Args:
+        units: how many the difference was measured on.
+    """
+    error = math.hypot(difference.seed_error, difference.unit_error)
+    if difference.delta == 0 or not math.isfinite(difference.half_width) or error == 0:
         return math.inf
-    return difference.n * (difference.half_width / abs(difference.delta)) ** 2
+    factor = difference.half_width / error + student_quantile(difference.freedom, 2 * power - 1)
+    left = (difference.delta / factor) ** 2 - difference.seed_error**2
+    return units * difference.unit_error**2 / left if left > 0 else math.inf
+
+
+def _hurdles(family: Family, pair: tuple[int, int], critical: float | None) -> Floats:
+    """How large a difference has to be to be found, in each of some studies (draws,)."""
+    if critical is None:
+        critical = critical_value(family, draws=_DRAWS)
+    for drawn, errors, standard_errors in family.draw(_DRAWS, seed=1):
+        if drawn == pair:
+            return np.asarray(critical * standard_errors - errors)
+    raise ValueError(f"{pair} is no pair of a family of {family.recipes} whose figures vary")
+
+
+def _units_for(
+    pilot: Pilot, recipes: int, seeds: int, delta: float, power: float, most_units: int
+) -> int | None:
+    """The fewest units for a difference; None: all are too few.
+
+    The difference found is a nearly constant multiple of its standard error, of which the part over units is
+    known: a few steps from one multiple to the next settle on the number.
+    """
+    units, found = most_units, 0.0
+    for _ in range(4):
+        family = planned_family(pilot, recipes=recipes, seeds=seeds, units=units)
+        found = detectable(family, (0, 1), power)
+        if units == most_units and found > delta:
+            return None
+        rest = pilot.noise.rest
+        fixed = 2 * (_own(pilot, units) - rest / units) / seeds
+        of_units = 2 * rest / seeds + pilot.units
+        error = math.sqrt(fixed + of_units / units)
+        left = (delta * error / found) ** 2 - fixed
+        wanted = of_units / left if left > 0 else math.inf
+        units = min(most_units, max(2, math.ceil(wanted) if math.isfinite(wanted) else most_units))
+    return units
+
+
+def _own(pilot: Pilot, units: int) -> float:
+    """Variance over seeds of a run's figure on so many units, without what recipes have in common."""
+    return max(pilot.noise.on(units).variance - pilot.common, pilot.noise.rest / units)
+
+
+def _figures(recipes: int, seeds: int, own: float, variance: float) -> Floats:
+    """Figures (recipes, seeds): variance within a recipe `variance`, and `own` without a seed's part."""
+    random = np.random.default_rng(0)
+    rest = random.standard_normal((recipes, seeds))
+    rest -= rest.mean(axis=1, keepdims=True) + rest.mean(axis=0) - rest.mean()
+    rest *= math.sqrt(own * (recipes - 1) * (seeds - 1) / float((rest**2).sum()))
+    shared = random.standard_normal(seeds)
+    shared -= shared.mean()
+    left = max(0.0, variance - own * (recipes - 1) / recipes)
+    shared *= math.sqrt(left * (seeds - 1) / float((shared**2).sum()))
+    return np.asarray(rest + shared)

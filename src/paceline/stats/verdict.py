@@ -2,20 +2,22 @@
 
 from typing import Literal
 
-Verdict = Literal["better", "worse", "tie"]
+Verdict = Literal["better", "worse", "tie", "differ"]
 Better = Literal["lower", "higher"]
 
 
-def verdict(low: float, high: float, better: Better) -> Verdict:
+def verdict(low: float, high: float, better: Better, *, covers_seeds: bool) -> Verdict:
     """Better or worse only where the interval of a difference, run minus other, leaves zero out.
 
     Args:
         low: the interval's lower bound.
         high: its upper bound.
         better: which values of the measure are the better ones: lower for a loss, higher for a score.
+        covers_seeds: whether the interval covers the choice of training seeds. Where it does not, two
+            adapters may differ, but neither recipe is better.
     """
-    if low > 0:
-        return "better" if better == "higher" else "worse"
-    if high < 0:
-        return "better" if better == "lower" else "worse"
-    return "tie"
+    if low <= 0 <= high:
+        return "tie"
+    if not covers_seeds:
+        return "differ"
+    return "better" if (low > 0) == (better == "higher") else "worse"

@@ -11,6 +11,7 @@ import psutil
 import torch
 from torch import Tensor
 
+from paceline.config.replicates import without_seed
 from paceline.config.study import Run, Study
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base, default_device, load_base, read_config
@@ -25,12 +26,17 @@ from paceline.training.prepare import Prepared, Preparer, group_by_base
 from paceline.training.step import StepItem, forward_backward
 from paceline.training.teacher import load_teachers
 
+# How much faster a forward is than a training step, whose backward costs as much again: no weight of the
+# base has a gradient.
+FORWARD_SPEED = 2.0
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunEstimate:
     """One run.
 
-    `coverage` is passes over its training data, `seconds` its training alone, from the probe's tokens/s.
+    `coverage` is passes over its training data, `seconds` its training alone, from the probe's tokens/s;
+    `evaluation` are the seconds that each held-out example costs, of all its evaluations together.
     """
 
     name: str
@@ -38,6 +44,7 @@ class RunEstimate:
     tokens: int
     coverage: float
     seconds: float
+    evaluation: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,12 +112,16 @@ def estimate_cohort(
     reference = HiddenStateCache(base)
     base.checkpoint_layers(any(recipe.gradient_checkpointing for recipe in recipes))
     estimates, activations, parameters, moments = [], 0, 0, 0
+    timed: dict[str, tuple[float, int]] = {}
     for name, prepared in runs.items():
-        log(f"timing a micro-batch of {name}")
         recipe, adapter = prepared.recipe, base.new_adapter(prepared.recipe)
-        teacher = teachers[recipe.distill.teacher, recipe.distill.quantize] if recipe.distill else None
-        objective = Objective(recipe, prepared.dataset, reference, teacher)
-        rate, saved = _time_micro_batches(base, prepared, adapter, objective)
+        alike = without_seed(recipe).model_dump_json()
+        if alike not in timed:
+            log(f"timing a micro-batch of {name}")
+            teacher = teachers[recipe.distill.teacher, recipe.distill.quantize] if recipe.distill else None
+            objective = Objective(recipe, prepared.dataset, reference, teacher)
+            timed[alike] = _time_micro_batches(base, prepared, adapter, objective)
+        rate, saved = timed[alike]
         estimates.append(_estimate_run(name, prepared, rate))
         activations = max(activations, saved)
         parameters += 2 * adapter.parameters.nbytes
@@ -138,8 +149,15 @@ def _estimate_run(name: str, prepared: Prepared, rate: float) -> RunEstimate:
     recipe, plan = prepared.recipe, prepared.plan
     mean = float(np.minimum(prepared.dataset.lengths[prepared.split.train], recipe.max_length).mean())
     tokens = round(plan.coverage * plan.examples * mean)
+    held_out = float(np.minimum(prepared.dataset.lengths[prepared.split.eval], recipe.max_length).mean())
+    evaluations = 1 + (plan.total_steps // recipe.eval_steps if recipe.eval_steps else 0)
     return RunEstimate(
-        name=name, steps=plan.total_steps, tokens=tokens, coverage=plan.coverage, seconds=tokens / rate
+        name=name,
+        steps=plan.total_steps,
+        tokens=tokens,
+        coverage=plan.coverage,
+        seconds=tokens / rate,
+        evaluation=evaluations * held_out / (rate * FORWARD_SPEED),
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paceline.config.data import Data
 from paceline.config.recipe import Recipe
@@ -12,6 +13,7 @@ from paceline.data.bad_rows import count_kinds
 from paceline.data.chat import Chat, load_chat
 from paceline.data.clean import clean
 from paceline.data.phases import choose_tasks
+from paceline.data.resample import resample
 from paceline.data.split import Split, split
 from paceline.data.tokens import TokenDataset, load_tokens, write_bad_rows
 from paceline.errors import DataError
@@ -70,6 +72,7 @@ class Preparer:
 
     _chats: dict[tuple[str, str | None], Chat] = field(default_factory=dict)
     _tokens: dict[tuple[str, str, str], TokenDataset] = field(default_factory=dict)
+    _resampled: dict[tuple[str, str, str, int], tuple[TokenDataset, Split]] = field(default_factory=dict)
 
     def chat(self, base: str, template: str | None = None) -> Chat:
         if (base, template) not in self._chats:
@@ -77,8 +80,8 @@ class Preparer:
         return self._chats[base, template]
 
     def tokens(self, base: str, data: Data, loss_on: str = "assistant") -> TokenDataset:
-        # the split and what is cleaned do not change the tokens
-        key = (base, data.model_dump_json(exclude={"eval_ratio", "clean"}), loss_on)
+        # neither the split, nor what is cleaned or drawn anew, changes the tokens of the plain sample
+        key = (base, data.model_dump_json(exclude={"eval_ratio", "clean", "resample"}), loss_on)
         if key not in self._tokens:
             if loss_on == "assistant":
                 self._tokens[key] = load_tokens(data, self.chat(base, data.chat_template))
@@ -98,10 +101,13 @@ class Preparer:
         dataset = self.tokens(recipe.base, recipe.data, recipe.loss_on)
         _refuse_all_long(recipe, dataset)
         parts = split(dataset, recipe.data.eval_ratio, recipe.max_length)
+        held_out = parts.eval
         removed: dict[str, int] = {}
         if recipe.data.clean is not None:
             cleaned = clean(dataset, recipe.data.clean, parts, on_progress)
             parts, removed = cleaned.split, cleaned.removed
+        if recipe.data.resample is not None:
+            dataset, parts = self._resample(recipe, dataset, parts, held_out)
         if recipe.train_tasks is not None:
             tasks = dataset.tasks
             chosen = choose_tasks([tasks[i] for i in parts.train], recipe.train_tasks, recipe.phases)
@@ -115,6 +121,23 @@ class Preparer:
         plan = make_step_plan(recipe, len(parts.train))
         learning_rate(recipe, plan)  # refuses a schedule that does not fit the steps
         return Prepared(recipe, dataset, parts, plan, _facts(recipe, dataset, parts, removed))
+
+    def _resample(
+        self, recipe: Recipe, dataset: TokenDataset, parts: Split, held_out: NDArray[np.int64]
+    ) -> tuple[TokenDataset, Split]:
+        """The plain sample's held-out examples with other training ones; see `resample`."""
+        key = (recipe.base, recipe.data.model_dump_json(), recipe.loss_on, recipe.max_length)
+
+        def keep(grown: TokenDataset, drawn: Split) -> NDArray[np.int64]:
+            usable = Split(drawn.train[grown.first[drawn.train] < recipe.max_length], drawn.eval)
+            if recipe.data.clean is None:
+                return usable.train
+            return clean(grown, recipe.data.clean, usable, keep_held_out=True).split.train
+
+        if key not in self._resampled:
+            chat = self.chat(recipe.base, recipe.data.chat_template)
+            self._resampled[key] = resample(recipe.data, chat, dataset, parts, held_out, keep)
+        return self._resampled[key]
 
 
 def _refuse_all_long(recipe: Recipe, dataset: TokenDataset) -> None:

@@ -63,6 +63,10 @@ def _check_parent(run: Run, name: str, parent: Mapping[str, Any], fields: Sequen
             )
 
 
+# Some examples of a run's data, by their indices (examples,).
+_Examples = tuple[Prepared, NDArray[np.int64]]
+
+
 class RunStarter:
     """Starts a run of a cohort as soon as what it starts from is ready."""
 
@@ -90,7 +94,7 @@ class RunStarter:
             return ExampleLosses.read(stored)
         prepared = run.prepared
         for other, what, others, losses in self._measured:
-            if what == name and _same_cut(other, prepared) and np.array_equal(others, examples):
+            if what == name and _same_examples((other, others), (prepared, examples)):
                 losses.save(stored)
                 return losses
         kind = "held-out" if name == "base" else "training"
@@ -101,5 +105,18 @@ class RunStarter:
         return losses
 
 
-def _same_cut(one: Prepared, other: Prepared) -> bool:
-    return one.dataset is other.dataset and one.recipe.max_length == other.recipe.max_length
+def _same_examples(one: _Examples, other: _Examples) -> bool:
+    """Whether both are the same examples in the same order, cut and supervised alike."""
+    (first, mine), (second, theirs) = one, other
+    if first.recipe.max_length != second.recipe.max_length or len(mine) != len(theirs):
+        return False
+    if first.dataset is second.dataset:
+        return np.array_equal(mine, theirs)
+    left, right = first.dataset, second.dataset  # one of them has other training examples
+    return (
+        (left.sources, left.loss_on) == (right.sources, right.loss_on)
+        and np.array_equal(left.parts[mine], right.parts[theirs])
+        and all(
+            np.array_equal(left.column(name)[mine], right.column(name)[theirs]) for name in ("row", "digest")
+        )
+    )

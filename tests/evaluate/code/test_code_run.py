@@ -38,7 +38,7 @@ def test_rates_and_kinds() -> None:
 def test_the_change_from_the_base_is_paired_over_tasks() -> None:
     base = verdicts(lambda i, s: False, "base")
     own = summarise(verdicts(lambda i, s: True), 2, base)
-    assert (own.change.delta, own.change.n, own.change.verdict) == (1.0, 6, "better")
+    assert (own.change.delta, own.change.n, own.change.verdict) == (1.0, 6, "differ")
     assert summarise(base, 2, base).change.verdict == "tie"
 
 

@@ -26,7 +26,7 @@ def test_failed_parses_are_counted_and_left_out_of_means() -> None:
     assert own.turns["1"].value == 4.0
     assert own.average.value == pytest.approx((3 * 4 + 2 * 5) / 5)
     better = judgments(lambda q, turn: FAILED if q == 0 and turn else 5.0 + turn)
-    assert scores(better, base).change.verdict == "better"
+    assert scores(better, base).change.verdict == "differ"
     assert scores(better, base).change.observations == 5
     assert scores(base, base).change.verdict == "tie"
 
@@ -56,7 +56,7 @@ def test_runs_are_compared_by_the_raw_reward() -> None:
     figures = scores(own, base, cut=3)
     assert figures.average.value < scores(base).average.value
     assert figures.change.delta == pytest.approx(0.6)
-    assert (figures.change.verdict, figures.cut) == ("better", 3)
+    assert (figures.change.verdict, figures.cut) == ("differ", 3)
     assert MTBenchScores.model_validate_json(figures.to_json()) == figures
     older = figures.model_dump_json(exclude={"cut"})
     assert MTBenchScores.model_validate_json(older).change is None, "it was of the squashed ratings"

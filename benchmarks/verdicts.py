@@ -1,0 +1,175 @@
+"""How often a verdict is wrong, and how often it is missed, on runs that were really trained.
+
+A/A: 64 runs of one recipe in each of three settings. Pseudo-studies of 5 recipes with 3 seeds each are drawn
+from them, each on its own random half of the held-out examples: every verdict between two of them is wrong.
+A/B: recipes whose true difference is known from 32 seeds each. Studies of 3 of these seeds are drawn: how
+often the difference is seen, against what `paceline plan --detect` promises.
+
+python benchmarks/verdicts.py train --work DIR
+python benchmarks/verdicts.py judge --work DIR --out benchmarks/results/verdicts-cpu.json
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from paceline.comparison.recipes import BASE
+from paceline.runs.losses import ExampleLosses
+from paceline.stats.paired import paired_difference
+from paceline.stats.recipes import RecipeScores, compare_recipes
+from paceline.version import __version__
+
+COMMON = {
+    "base": "embedded",
+    "max_length": 256,
+    "lr": 2e-3,
+    "max_steps": 16,
+    "batch_size": 8,
+    "grad_accum": 1,
+    "logging_steps": 16,
+    "save_steps": 100000,
+}
+SAMPLE = {"n": 600, "eval_ratio": 0.4}
+AA = {
+    "aa-rust": {"data": {"source": "embedded:rust", **SAMPLE}},
+    "aa-twix-kl": {"data": {"source": "embedded:twix", **SAMPLE}, "kl": {"coef": 0.3}},
+    "aa-nf4": {"data": {"source": "embedded:rust", **SAMPLE}, "quantize": "nf4"},
+}
+AA_SEEDS = range(1, 65)
+AB = {"lr2.000": 2e-3, "lr2.025": 2.025e-3, "lr2.050": 2.05e-3, "lr2.100": 2.1e-3}
+AB_SEEDS = range(1, 33)
+RECIPES, SEEDS = 5, 3
+
+
+def studies() -> dict[str, dict]:
+    """Every study that is trained, as YAML has it."""
+    seeds = [{"name": f"s{seed}", "seed": seed} for seed in AA_SEEDS]
+    made = {name: {"study": name, "recipe": {**COMMON, **own}, "runs": seeds} for name, own in AA.items()}
+    rates = [
+        {"name": f"{name}-s{seed}", "lr": lr, "seed": seed} for name, lr in AB.items() for seed in AB_SEEDS
+    ]
+    made["ab-rust"] = {"study": "ab-rust", "recipe": {**COMMON, **AA["aa-rust"]}, "runs": rates}
+    return made
+
+
+def train(work: Path) -> None:
+    """Trains all of it; what is finished is skipped."""
+    work.mkdir(parents=True, exist_ok=True)
+    for name, study in studies().items():
+        path = work / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(study, sort_keys=False))
+        command = [sys.executable, "-m", "paceline", "study", "run", path, "--runs", work / "runs"]
+        subprocess.run([*command, "--no-check"], check=True)
+
+
+class Trained:
+    """The held-out losses of one study's runs. Shapes: `totals` (runs, examples), `counts` (examples,)."""
+
+    def __init__(self, work: Path, study: str, runs: list[str]) -> None:
+        folder = work / "runs" / study
+        losses = [ExampleLosses.read(folder / run / "eval" / "final.parquet") for run in runs]
+        self.totals = np.stack([own.loss for own in losses])
+        self.counts = losses[0].tokens.astype(np.float64)
+        self.base = ExampleLosses.read(folder / runs[0] / "eval" / "base.parquet").loss
+
+    @property
+    def figures(self) -> np.ndarray:
+        return self.totals.sum(axis=1) / self.counts.sum()
+
+    def half(self, random: np.random.Generator) -> np.ndarray:
+        return random.permutation(len(self.counts))[: len(self.counts) // 2]
+
+    def family(self, recipes: dict[str, np.ndarray], seeds: list[tuple[int, ...]], examples: np.ndarray):
+        """The comparison of some recipes, each given by the places of its runs, and of the base."""
+        scores = [
+            RecipeScores(name=name, seeds=own, totals=self.totals[np.ix_(runs, examples)])
+            for (name, runs), own in zip(recipes.items(), seeds, strict=True)
+        ]
+        scores.append(RecipeScores(name=BASE, seeds=(), totals=self.base[None, examples]))
+        return compare_recipes(scores, self.counts[examples], better="lower")
+
+
+def aa(trained: Trained, studies: int) -> dict:
+    """The share of pseudo-studies with a false verdict, by today's rule and by the one before."""
+    random, wrong, wrong_before, covered, seconds = np.random.default_rng(0), 0, 0, 0, 0.0
+    for _ in range(studies):
+        runs = random.permutation(len(trained.totals))[: RECIPES * SEEDS].reshape(RECIPES, SEEDS)
+        runs.sort(axis=1)
+        examples = trained.half(random)
+        began = time.perf_counter()
+        recipes = {str(number): own for number, own in enumerate(runs)}
+        family = trained.family(recipes, [tuple(map(int, own)) for own in runs], examples)
+        seconds += time.perf_counter() - began
+        pairs = [d for names, d in family.differences.items() if BASE not in names]
+        wrong += any(d.verdict != "tie" for d in pairs)
+        covered += all(d.low <= 0 <= d.high for d in pairs)
+        wrong_before += before(trained, runs[:, 0], examples)
+    return {
+        "runs": len(trained.totals),
+        "held_out": len(trained.counts),
+        "sd_over_seeds": float(trained.figures.std(ddof=1)),
+        "studies": studies,
+        "false_verdicts": share(wrong, studies),
+        "simultaneous_coverage": share(covered, studies),
+        "false_verdicts_rule_before": share(wrong_before, studies),
+        "seconds_a_comparison": seconds / studies,
+    }
+
+
+def before(trained: Trained, runs: np.ndarray, examples: np.ndarray) -> bool:
+    """Whether the rule of 0.1, a bootstrap over examples for each pair by itself, called any two apart."""
+    counts = trained.counts[examples]
+    totals = trained.totals[np.ix_(runs, examples)]
+    return any(
+        not (d := paired_difference(totals[i], totals[j], counts, better="lower")).low <= 0 <= d.high
+        for i in range(len(runs))
+        for j in range(i)
+    )
+
+
+def share(hits: int, count: int) -> dict:
+    """A share with its 95% interval (Wilson)."""
+    from paceline.stats.intervals import wilson_interval
+
+    interval = wilson_interval(hits, count)
+    return {"value": interval.value, "low": interval.low, "high": interval.high}
+
+
+def judge(work: Path, out: Path, studies: int) -> None:
+    result = {
+        "machine": {"cpu": platform.processor() or platform.machine(), "python": platform.python_version()},
+        "paceline": __version__,
+        "aa": {
+            name: aa(Trained(work, name, [f"s{seed}" for seed in AA_SEEDS]), studies)
+            for name in AA
+            if (work / "runs" / name / f"s{AA_SEEDS[-1]}" / "adapter").is_dir()
+        },
+    }
+    out.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result, indent=1))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["train", "judge"])
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/verdicts-cpu.json"))
+    parser.add_argument("--studies", type=int, default=1000)
+    args = parser.parse_args()
+    if args.what == "train":
+        train(args.work)
+    else:
+        judge(args.work, args.out, args.studies)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""What it would take to know which of two recipes is better, and what that costs."""
+
+from collections.abc import Mapping
+
+from paceline.stats.power import MAX_SEEDS, POWER, pilot_of, seeds_needed, units_needed
+from paceline.stats.recipes import RecipeFamily
+
+
+def needed_to_know(
+    family: RecipeFamily,
+    pair: tuple[str, str],
+    *,
+    replicates: Mapping[str, int],
+    base: str,
+    seconds_per_run: float,
+    power: float = POWER,
+) -> str:
+    """One sentence: the seeds that would tell a tie apart, or the first step to know of seeds at all.
+
+    Args:
+        replicates: {recipe: how many seeds it was trained with}.
+        base: the bare base's name in the family.
+        seconds_per_run: of one training, on the machine that trained these.
+    """
+    recipes, trained = len(replicates), sum(replicates.values())
+    if family.noise is None:
+        return (
+            f"To know about the recipes, train each with three seeds (`seeds: 3`): "
+            f"{_cost(3 * recipes - trained, seconds_per_run)}."
+        )
+    difference = family.between(*pair)
+    if difference.delta == 0:
+        return f"{pair[0]} and {pair[1]} do not differ: no number of seeds would tell them apart."
+    seeds = seeds_needed(
+        pilot_of(family, replicates, base),
+        recipes=recipes,
+        units=family.units,
+        delta=difference.delta,
+        power=power,
+    )
+    examples = units_needed(difference, family.units, power)
+    more = f"about {examples:,.0f} held-out examples" if family.units < examples < 1e6 else ""
+    what = f"Were the difference of {pair[0]} and {pair[1]} really {abs(difference.delta):.4f}"
+    if seeds is None:
+        others = f"; {more} would be" if more else ""
+        found = f"even {MAX_SEEDS} seeds each would not be enough to find it with {power:.0%} power"
+        return f"{what}, {found}{others}."
+    runs = seeds * recipes - trained
+    cost = f" ({_cost(runs, seconds_per_run)})" if runs > 0 else ""
+    others = f", or these seeds with {more}" if more else ""
+    return f"{what}, {seeds} seeds each would find it with {power:.0%} power{cost}{others}."
+
+
+def _cost(runs: int, seconds_per_run: float) -> str:
+    return f"{runs} more runs, about {duration(runs * seconds_per_run)}"
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it: 40 seconds, 12 minutes, 3.5 hours."""
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

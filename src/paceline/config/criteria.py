@@ -1,0 +1,85 @@
+"""What a study's authors say in advance about its figures: criteria, and what a hypothesis expects."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from paceline.errors import ConfigError, nearest
+
+# Figures of one recipe, and in which unit a criterion states them.
+FIGURES = {
+    "eval_loss": "held-out loss, nats a token",
+    "eval_loss_drop": "how much lower it is than the base's",
+    "perplexity": "exp of the held-out loss",
+    "token_accuracy": "held-out token accuracy, percent",
+    "token_accuracy_gain": "how much higher it is than the base's, points",
+    "train_loss_drop": "from the first logged loss to the last, nats a token",
+    "grad_norm": "the smallest logged gradient norm",
+    "mtbench": "MT-Bench average",
+    "mtbench_gain": "how much higher it is than the base's",
+}
+# Figures in which a recipe can be held against another one.
+COMPARED = ("eval_loss", "mtbench")
+_FORM = re.compile(r"(?P<figure>\w+)\s*(?P<sign>[<>])\s*(?P<bound>\S.*)")
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """`figure < bound` or `figure > bound`, where the bound is a number, or the name of another recipe."""
+
+    figure: str
+    sign: str
+    bound: float | str
+
+    def __str__(self) -> str:
+        bound = f"{self.bound:g}" if isinstance(self.bound, float) else self.bound
+        return f"{self.figure} {self.sign} {bound}"
+
+
+def parse_criterion(text: Any, where: str) -> Criterion:
+    """A criterion as a person writes it: `perplexity < 6`.
+
+    Raises:
+        ConfigError: another form, an unknown figure.
+    """
+    found = _FORM.fullmatch(str(text).strip())
+    if not found:
+        raise ConfigError(f"{where}: {text!r} is no criterion; write one as `perplexity < 6`")
+    figure = found["figure"]
+    if figure not in FIGURES:
+        known = ", ".join(FIGURES)
+        raise ConfigError(f"{where}: no figure {figure!r}{nearest(figure, FIGURES)}; there are {known}")
+    try:
+        return Criterion(figure, found["sign"], float(found["bound"]))
+    except ValueError:
+        return Criterion(figure, found["sign"], found["bound"].strip())
+
+
+def parse_success(value: Any, where: str) -> tuple[Criterion, ...]:
+    """A list of criteria with numbers; one by itself may stand without a list.
+
+    Raises:
+        ConfigError: as `parse_criterion`; a bound that is no number.
+    """
+    listed = value if isinstance(value, list) else [value]
+    criteria = tuple(parse_criterion(text, where) for text in listed)
+    for criterion in criteria:
+        if isinstance(criterion.bound, str):
+            raise ConfigError(f"{where}: {criterion}: a success criterion has a number; see `expect`")
+    return criteria
+
+
+def parse_expectation(value: Any, where: str, names: list[str]) -> Criterion:
+    """What a hypothesis expects of its recipe against another: `eval_loss < baseline`.
+
+    Raises:
+        ConfigError: as `parse_criterion`; a figure that is not compared; no such recipe before this one.
+    """
+    criterion = parse_criterion(value, where)
+    if criterion.figure not in COMPARED:
+        known = " and ".join(COMPARED)
+        raise ConfigError(f"{where}: {criterion}: recipes are held against one another in {known}")
+    if criterion.bound not in names:
+        bound = str(criterion.bound)
+        raise ConfigError(f"{where}: {criterion}: no recipe {bound!r} before this one{nearest(bound, names)}")
+    return criterion

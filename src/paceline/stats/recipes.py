@@ -1,0 +1,213 @@
+"""Differences between recipes that were trained with some seeds and measured on the same units.
+
+A figure y_is of recipe i trained with seed s varies for two reasons: which units (examples, questions, tasks)
+it was measured on, and which seed trained it. What is said of a recipe has to cover both. On unit e:
+
+    y_ise = recipe_i + seed_s + (recipe x seed)_is + unit_e + (recipe x unit)_ie + rest_ise
+
+Units and seeds are two crossed ways of clustering the same figures, so the variance of a difference is the
+one over units, plus the one over seeds, less the one of `rest`, which both of them hold (Cameron, Gelbach and
+Miller 2011, JBES 29:238; Owen 2007, Ann. Appl. Stat. 1:386). The variance over seeds is pooled over the
+recipes that have replicates; seeds that all recipes share are blocks, whose common part drops out of every
+difference. docs/compare.md has the formulas.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paceline.stats.seed_noise import (
+    MIN_BLOCK_FREEDOM,
+    BlockedSeeds,
+    PooledSeeds,
+    SeedNoise,
+    blocked_rest,
+    pooled_noise,
+    unlike,
+)
+from paceline.stats.simultaneous import Family, critical_value, student_quantile
+from paceline.stats.verdict import Better, Verdict, verdict
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeScores:
+    """What a recipe was measured to be, replicate by replicate and unit by unit.
+
+    Args:
+        name: the recipe's.
+        seeds: one for each replicate, rising. Empty: nothing was trained (the bare base), no seed changes it.
+        totals: sums of the observations of each unit, shape (replicates, units); one row for the base.
+    """
+
+    name: str
+    seeds: tuple[int, ...]
+    totals: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeDifference:
+    """How much higher the first recipe's mean is than the second's, with simultaneous 95% bounds.
+
+    `seed_error` and `unit_error` are the two parts of the standard error, `freedom` its degrees of freedom.
+    `covers_seeds` says whether the bounds cover the choice of seeds: only then do they speak of the recipes,
+    else of these adapters alone.
+    """
+
+    first: str
+    second: str
+    delta: float
+    low: float
+    high: float
+    seed_error: float
+    unit_error: float
+    freedom: float
+    covers_seeds: bool
+    better: Better
+
+    @property
+    def half_width(self) -> float:
+        """Half of the distance between the bounds."""
+        return (self.high - self.low) / 2
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the bounds say of the first."""
+        return verdict(self.low, self.high, self.better, covers_seeds=self.covers_seeds)
+
+    def turned(self) -> "RecipeDifference":
+        """The second minus the first."""
+        return replace(
+            self, first=self.second, second=self.first, delta=-self.delta, low=-self.high, high=-self.low
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeFamily:
+    """All pairwise differences of some recipes, whose bounds hold together in 95% of all studies.
+
+    `means` are over seeds; `critical` is the factor of a standard error (None: each pair has its own).
+    `noise` is the seeds' (None: one seed each, and nothing known from elsewhere); `units` were measured in
+    all of them. `welch`: the recipes' noise is too unlike to be pooled.
+    """
+
+    means: dict[str, float]
+    differences: dict[tuple[str, str], RecipeDifference]
+    critical: float | None
+    noise: SeedNoise | None
+    units: int
+    welch: bool
+
+    def between(self, first: str, second: str) -> RecipeDifference:
+        """First minus second."""
+        if (first, second) in self.differences:
+            return self.differences[first, second]
+        return self.differences[second, first].turned()
+
+
+def compare_recipes(
+    recipes: Sequence[RecipeScores],
+    counts: Floats,
+    *,
+    better: Better,
+    known: SeedNoise | None = None,
+    together: bool = True,
+    seed: int = 0,
+) -> RecipeFamily:
+    """Every pair's difference of means, sum(totals) / sum(counts) averaged over seeds.
+
+    Args:
+        recipes: measured on the same units.
+        counts: how many observations each unit has, shape (units,).
+        known: the seeds' noise as another study of the same base and data shows it.
+        together: whether the bounds are to hold for all pairs at once; else each pair's by itself.
+        seed: of the simulation of the critical value.
+
+    Raises:
+        ValueError: fewer than two recipes, or fewer than two units.
+    """
+    units = len(counts)
+    if len(recipes) < 2 or units < 2:
+        raise ValueError("a comparison needs two recipes, and two units to see how much units differ")
+    means = [recipe.totals.sum(axis=1) / counts.sum() for recipe in recipes]
+    influences = [
+        (r.totals - np.outer(m, counts)) / counts.sum() for r, m in zip(recipes, means, strict=True)
+    ]
+    noise, seeds, rest = _seeds(recipes, influences, means, known)
+    family = Family(
+        recipes=len(recipes),
+        seeds=seeds,
+        unit_covariance=_unit_covariance(influences, rest),
+        unit_freedom=units - 1,
+    )
+    critical = critical_value(family, seed=seed) if together else None
+    centre = [float(own.mean()) for own in means]
+    differences = {}
+    for i, j in family.pairs:
+        seed_variance, unit_variance = family.seed_variance(i, j), family.unit_variance(i, j)
+        factor = student_quantile(family.freedom(i, j)) if critical is None else critical
+        delta, reach = centre[i] - centre[j], factor * float(np.sqrt(seed_variance + unit_variance))
+        differences[recipes[i].name, recipes[j].name] = RecipeDifference(
+            first=recipes[i].name,
+            second=recipes[j].name,
+            delta=delta,
+            low=delta - reach,
+            high=delta + reach,
+            seed_error=float(np.sqrt(seed_variance)),
+            unit_error=float(np.sqrt(unit_variance)),
+            freedom=family.freedom(i, j),
+            covers_seeds=noise is not None,
+            better=better,
+        )
+    return RecipeFamily(
+        means={recipe.name: mean for recipe, mean in zip(recipes, centre, strict=True)},
+        differences=differences,
+        critical=critical,
+        noise=noise,
+        units=units,
+        welch=isinstance(seeds, PooledSeeds) and seeds.welch,
+    )
+
+
+def _seeds(
+    recipes: Sequence[RecipeScores],
+    influences: Sequence[Floats],
+    means: Sequence[Floats],
+    known: SeedNoise | None,
+) -> tuple[SeedNoise | None, PooledSeeds | BlockedSeeds | None, Floats]:
+    """The seeds' noise, the variance it makes, and each mean's part of the latter that units hold too."""
+    units = influences[0].shape[1]
+    shares = np.asarray([1 / len(recipe.seeds) if recipe.seeds else 0.0 for recipe in recipes])
+    trained = [place for place, recipe in enumerate(recipes) if recipe.seeds]
+    trained_influences, trained_means = [influences[k] for k in trained], [means[k] for k in trained]
+    noise = pooled_noise(trained_influences, trained_means)
+    if noise is not None and unlike(trained_means):
+        own = [pooled_noise([influences[k]], [means[k]]) or noise for k in range(len(recipes))]
+        rest = np.asarray([each.rest / units for each in own]) * shares
+        return noise, PooledSeeds(noise=own, shares=shares, welch=True), rest
+    if noise is not None and _are_blocks([recipes[k].seeds for k in trained]):
+        base = next((k for k, recipe in enumerate(recipes) if not recipe.seeds), None)
+        rest = blocked_rest(trained_influences) / units * shares
+        return noise, BlockedSeeds(means=np.stack(trained_means), base=base), rest
+    if known is not None:
+        known = known.on(units)
+        noise = known if noise is None else noise.pooled_with(known)
+    if noise is None:
+        return None, None, np.zeros(len(recipes))
+    return noise, PooledSeeds(noise=[noise] * len(recipes), shares=shares), noise.rest / units * shares
+
+
+def _are_blocks(seeds: Sequence[tuple[int, ...]]) -> bool:
+    """Whether all recipes share their seeds, and enough of them that blocks are worth their cost."""
+    return len(set(seeds)) == 1 and (len(seeds) - 1) * (len(seeds[0]) - 1) >= MIN_BLOCK_FREEDOM
+
+
+def _unit_covariance(influences: Sequence[Floats], rest: Floats) -> Floats:
+    """Covariance over units of the recipes' means, less what the seeds' variance holds already."""
+    average = np.stack([own.mean(axis=0) for own in influences])
+    units = average.shape[1]
+    values, vectors = np.linalg.eigh(average @ average.T * units / (units - 1) - np.diag(rest))
+    return np.asarray((vectors * np.clip(values, 0, None)) @ vectors.T)

@@ -1,0 +1,192 @@
+"""How much a figure moves when nothing but the training seed changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paceline.stats.simultaneous import PairVariances
+
+Floats = NDArray[np.float64]
+
+# Blocks cost degrees of freedom; with fewer than this left they cost more than they give.
+MIN_BLOCK_FREEDOM = 3
+# Bartlett's test has to be this sure before recipes' noise is kept apart.
+UNLIKE = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedNoise:
+    """The variance of one run's figure over training seeds, as it was estimated on `units` units.
+
+    Args:
+        variance: of the figure on those units.
+        rest: variance of what a seed does to a single unit beyond what it does to all, so that rest / units
+            is its share in `variance`.
+        units: how many the variance was measured on.
+        freedom: degrees of freedom of the estimate.
+    """
+
+    variance: float
+    rest: float
+    units: int
+    freedom: float
+
+    def on(self, units: int) -> SeedNoise:
+        """The same noise for a figure over another number of units."""
+        if units == self.units:
+            return self
+        variance = self.variance + self.rest * (1 / units - 1 / self.units)
+        return replace(self, variance=max(variance, self.rest / units), units=units)
+
+    def pooled_with(self, other: SeedNoise) -> SeedNoise:
+        """Both estimates as one on this one's units, each weighted by its degrees of freedom."""
+        other, freedom = other.on(self.units), self.freedom + other.freedom
+        mine, theirs = self.freedom / freedom, other.freedom / freedom
+        return SeedNoise(
+            variance=mine * self.variance + theirs * other.variance,
+            rest=mine * self.rest + theirs * other.rest,
+            units=self.units,
+            freedom=freedom,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PooledSeeds:
+    """Seeds' variance where recipes have seeds of their own: one estimate for all, or (Welch) one for each.
+
+    `shares` (recipes,) is 1 / replicates, 0 for the base, which no seed changes.
+    """
+
+    noise: Sequence[SeedNoise]
+    shares: Floats
+    welch: bool = False
+
+    def of_pair(self, i: int, j: int) -> float:
+        return float(self.noise[i].variance * self.shares[i] + self.noise[j].variance * self.shares[j])
+
+    def freedom(self, i: int, j: int) -> float:
+        if not self.welch:
+            return self.noise[i].freedom
+        parts = [(self.noise[k].variance * self.shares[k]) ** 2 / self.noise[k].freedom for k in (i, j)]
+        return float(self.of_pair(i, j) ** 2 / sum(parts))
+
+    def draw(self, random: np.random.Generator, draws: int) -> tuple[Floats, PairVariances]:
+        variances = np.asarray([noise.variance for noise in self.noise]) * self.shares
+        errors = random.standard_normal((draws, len(variances))) * np.sqrt(variances)
+        freedoms = np.asarray([noise.freedom for noise in self.noise])
+        scales = random.chisquare(freedoms, (draws, len(variances))) / freedoms
+        if not self.welch:
+            scales = np.broadcast_to(scales[:, :1], scales.shape)
+        return errors, lambda i, j: scales[:, i] * variances[i] + scales[:, j] * variances[j]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockedSeeds:
+    """Seeds' variance where all recipes have the same seeds: what a seed does to all of them drops out.
+
+    A pair's own spread over seeds counts where it is larger than the pooled one, since a far-away recipe may
+    answer a seed differently than a near one; `draw` has the same rule, so the critical value knows of it.
+
+    Shapes: `means` (trained recipes, seeds). `base` is the place of the base among all recipes, whose
+    difference from a recipe keeps what a seed does to all.
+    """
+
+    means: Floats
+    base: int | None
+
+    def of_pair(self, i: int, j: int) -> float:
+        return float(self._estimates(self.means[None])(i, j)[0])
+
+    def freedom(self, i: int, j: int) -> float:
+        recipes, seeds = self.means.shape
+        return float(seeds - 1 if self.base in (i, j) else (recipes - 1) * (seeds - 1))
+
+    def draw(self, random: np.random.Generator, draws: int) -> tuple[Floats, PairVariances]:
+        recipes, seeds = self.means.shape
+        own = float(_residual_variance(self.means[None])[0])
+        common = max(0.0, float(self.means.var(axis=1, ddof=1).mean()) - own)
+        drawn = random.standard_normal((draws, recipes, seeds)) * np.sqrt(own)
+        drawn += random.standard_normal((draws, 1, seeds)) * np.sqrt(common)
+        errors = drawn.mean(axis=2)
+        if self.base is not None:
+            errors = np.insert(errors, self.base, 0.0, axis=1)
+        return errors, self._estimates(drawn)
+
+    def _estimates(self, means: Floats) -> PairVariances:
+        """Variances of pairs from figures of shape (draws, trained recipes, seeds)."""
+        seeds = means.shape[2]
+        pooled = 2 * _residual_variance(means)
+        within = means.var(axis=2, ddof=1).mean(axis=1)
+
+        def of_pair(i: int, j: int) -> Floats:
+            if self.base in (i, j):
+                return np.asarray(within / seeds)
+            first, second = (means[:, k - (self.base is not None and k > self.base)] for k in (i, j))
+            return np.asarray(np.maximum(pooled, (first - second).var(axis=1, ddof=1)) / seeds)
+
+        return of_pair
+
+
+def pooled_noise(influences: Sequence[Floats], means: Sequence[Floats]) -> SeedNoise | None:
+    """Noise from the spread of replicates inside each recipe; None where no recipe has two.
+
+    Shapes, by recipe: `influences` (replicates, units), `means` (replicates,).
+    """
+    freedom = sum(len(own) - 1 for own in means)
+    if not freedom:
+        return None
+    units = influences[0].shape[1]
+    spread = sum(float(((own - own.mean()) ** 2).sum()) for own in means)
+    rest = sum(float(((own - own.mean(axis=0)) ** 2).sum()) for own in influences)
+    return SeedNoise(
+        variance=spread / freedom, rest=_per_unit(rest / freedom, units), units=units, freedom=freedom
+    )
+
+
+def blocked_rest(influences: Sequence[Floats]) -> float:
+    """What a seed does to a single unit of a single recipe: the variance over units of a mean's share in it.
+
+    Shape, by recipe: (replicates, units); the replicates of all recipes are in the same order of seeds.
+    """
+    stacked = np.stack(influences)
+    recipes, replicates, units = stacked.shape
+    residual = stacked - stacked.mean(axis=1, keepdims=True) - stacked.mean(axis=0, keepdims=True)
+    residual += stacked.mean(axis=(0, 1), keepdims=True)
+    freedom = (recipes - 1) * (replicates - 1)
+    return _per_unit(float((residual**2).sum()) / freedom, units)
+
+
+def unlike(means: Sequence[Floats]) -> bool:
+    """Whether one recipe's noise is clearly another's (Bartlett 1937, Proc. R. Soc. A 160:268).
+
+    Not to be told where a replicated recipe has only two seeds, whose figures may be alike by chance.
+    """
+    replicated = [own for own in means if len(own) > 1]
+    freedoms = np.asarray([len(own) - 1 for own in replicated], dtype=np.float64)
+    variances = np.asarray([own.var(ddof=1) for own in replicated])
+    if len(replicated) < 2 or freedoms.min() < 2 or not (variances > 0).all():
+        return False
+    from scipy.special import chdtrc  # not needed where no recipe is replicated
+
+    total = freedoms.sum()
+    pooled = float(freedoms @ variances / total)
+    statistic = total * np.log(pooled) - freedoms @ np.log(variances)
+    correction = 1 + ((1 / freedoms).sum() - 1 / total) / (3 * (len(replicated) - 1))
+    return bool(chdtrc(len(replicated) - 1, statistic / correction) < UNLIKE)
+
+
+def _per_unit(squares: float, units: int) -> float:
+    """From a sum of squared influences, which are of the order of 1 / units each."""
+    return squares * units / (units - 1) * units
+
+
+def _residual_variance(means: Floats) -> Floats:
+    """Variance left of figures (draws, recipes, seeds) without what a recipe or a seed has in common."""
+    _, recipes, seeds = means.shape
+    residual = means - means.mean(axis=2, keepdims=True) - means.mean(axis=1, keepdims=True)
+    residual = residual + means.mean(axis=(1, 2), keepdims=True)
+    return np.asarray((residual**2).sum(axis=(1, 2)) / ((recipes - 1) * (seeds - 1)))

@@ -1,0 +1,57 @@
+"""What it would take to know: the first replicates, or so many seeds, with their cost in time."""
+
+import numpy as np
+import pytest
+
+from paceline.comparison.needed import duration, needed_to_know
+from paceline.stats.power import pilot_of, seeds_needed
+from paceline.stats.recipes import RecipeFamily, RecipeScores, compare_recipes
+
+
+def _family(seeds: int, delta: float, own: float = 0.03) -> RecipeFamily:
+    random = np.random.default_rng(2)
+    unit = random.normal(2, 0.3, 200)
+    scores = [
+        RecipeScores(
+            name=name,
+            seeds=tuple(range(seeds)),
+            totals=shift + unit + random.normal(0, own, (seeds, 1)) + random.normal(0, 0.1, (seeds, 200)),
+        )
+        for name, shift in (("low", 0.0), ("high", delta))
+    ]
+    scores.append(RecipeScores(name="base", seeds=(), totals=unit[None] + 1))
+    return compare_recipes(scores, np.ones(200), better="lower")
+
+
+def _sentence(family: RecipeFamily, seeds: int) -> str:
+    replicates = {"low": seeds, "high": seeds}
+    return needed_to_know(family, ("low", "high"), replicates=replicates, base="base", seconds_per_run=600.0)
+
+
+def test_with_one_seed_each_the_first_step_is_three() -> None:
+    said = _sentence(_family(1, 0.1), 1)
+    assert said == (
+        "To know about the recipes, train each with three seeds (`seeds: 3`): 4 more runs, about 40 minutes."
+    )
+
+
+def test_a_tie_names_the_seeds_that_would_tell_and_their_cost() -> None:
+    family = _family(3, 0.03)
+    assert family.between("low", "high").verdict == "tie"
+    delta = family.between("low", "high").delta
+    seeds = seeds_needed(pilot_of(family, {"low": 3, "high": 3}, "base"), recipes=2, units=200, delta=delta)
+    assert seeds is not None
+    runs = 2 * seeds - 6
+    said = _sentence(family, 3)
+    assert f"really {abs(delta):.4f}, {seeds} seeds each would find it with 80% power" in said
+    assert f"({runs} more runs, about {duration(runs * 600)})" in said
+
+
+def test_a_difference_far_below_the_noise_is_out_of_reach() -> None:
+    family = _family(3, 0.0, own=0.2)
+    assert "even 20 seeds each would not be enough" in _sentence(family, 3)
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(40, "40 seconds"), (720, "12 minutes"), (12600, "3.5 hours")])
+def test_durations_are_said_as_people_do(seconds: float, said: str) -> None:
+    assert duration(seconds) == said

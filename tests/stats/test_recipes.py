@@ -1,0 +1,170 @@
+"""Differences of recipes: what they cover, against formulas and simulations computed another way."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+
+from paceline.stats.recipes import RecipeFamily, RecipeScores, compare_recipes
+from paceline.stats.seed_noise import SeedNoise, unlike
+
+Floats = NDArray[np.float64]
+BASE = "base"
+
+
+def study(
+    random: np.random.Generator,
+    recipes: int = 4,
+    seeds: int = 3,
+    units: int = 60,
+    *,
+    seed_sd: float = 0.01,
+    rest_sd: float = 0.0,
+    unit_sd: float = 0.0,
+    block_sd: float = 0.0,
+    shared: bool = False,
+    effects: Floats | None = None,
+) -> tuple[list[RecipeScores], Floats]:
+    """Scores drawn from the model of `paceline.stats.recipes`, every recipe's true mean 2 + its effect."""
+    counts = random.integers(5, 100, units).astype(np.float64)
+    common, blocks = random.normal(0, 1, units), random.normal(0, block_sd, seeds)
+    scores = []
+    for number in range(recipes):
+        own_blocks = blocks if shared else random.normal(0, block_sd, seeds)
+        values = 2 + common + (0 if effects is None else effects[number])
+        values = values + (own_blocks + random.normal(0, seed_sd, seeds))[:, None]
+        own_units = random.normal(0, unit_sd, units)
+        values = values + own_units + random.normal(0, rest_sd, (seeds, units))
+        names = tuple(range(seeds)) if shared else tuple(range(100 * number, 100 * number + seeds))
+        scores.append(RecipeScores(name=f"r{number}", seeds=names, totals=values * counts))
+    return scores, counts
+
+
+def figures(scores: RecipeScores, counts: Floats) -> Floats:
+    return np.asarray(scores.totals.sum(axis=1) / counts.sum())
+
+
+def test_without_units_to_differ_it_is_tukeys_test() -> None:
+    """Own seeds, nothing over units: the studentized range, as Tukey and Kramer have it."""
+    scores, counts = study(np.random.default_rng(1))
+    family = compare_recipes(scores, counts, better="lower")
+    tukey = stats.tukey_hsd(*(figures(one, counts) for one in scores)).confidence_interval(0.95)
+    for i in range(4):
+        for j in range(i):
+            ours = family.between(f"r{i}", f"r{j}")
+            assert ours.low == pytest.approx(tukey.low[i, j], rel=0.02, abs=1e-4)
+            assert ours.high == pytest.approx(tukey.high[i, j], rel=0.02, abs=1e-4)
+            assert ours.freedom == pytest.approx(8)
+
+
+def test_two_recipes_are_students_t_test() -> None:
+    scores, counts = study(np.random.default_rng(2), recipes=2, seeds=5)
+    ours = compare_recipes(scores, counts, better="lower").between("r0", "r1")
+    theirs = stats.ttest_ind(*(figures(one, counts) for one in scores)).confidence_interval(0.95)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), rel=0.03)
+
+
+def test_unlike_noise_is_welchs_test() -> None:
+    random = np.random.default_rng(3)
+    calm, counts = study(random, recipes=1, seeds=8, seed_sd=0.001)
+    totals = np.outer(2 + random.normal(0, 0.1, 8), counts)
+    wild = RecipeScores(name="wild", seeds=tuple(range(50, 58)), totals=totals)
+    family = compare_recipes([calm[0], wild], counts, better="lower", together=False)
+    ours = family.between("r0", "wild")
+    theirs = stats.ttest_ind(figures(calm[0], counts), totals.sum(axis=1) / counts.sum(), equal_var=False)
+    assert family.welch
+    assert ours.seed_error == pytest.approx((ours.delta / theirs.statistic), rel=1e-6)
+
+
+def test_shared_seeds_are_blocks_of_an_analysis_of_variance() -> None:
+    """The residual of a least-squares fit with a column for each recipe and each seed."""
+    scores, counts = study(np.random.default_rng(4), recipes=4, seeds=5, block_sd=0.2, shared=True)
+    values = np.stack([figures(one, counts) for one in scores])
+    places = [(recipe, seed) for recipe in range(4) for seed in range(5)]
+    design = np.asarray(
+        [[*(r == i for i in range(4)), *(s == k for k in range(5))] for r, s in places], float
+    )
+    fit, _, rank, _ = np.linalg.lstsq(design, values.ravel(), rcond=None)
+    residuals = values.ravel() - design @ fit
+    variance = float(residuals @ residuals) / (20 - rank)
+    family = compare_recipes(scores, counts, better="lower")
+    for i in range(4):
+        for j in range(i):
+            own = (values[i] - values[j]).var(ddof=1) / 5
+            error = family.between(f"r{i}", f"r{j}").seed_error
+            assert error**2 == pytest.approx(max(2 * variance / 5, own))
+
+
+def test_the_base_keeps_what_a_seed_does_to_all_recipes() -> None:
+    scores, counts = study(
+        np.random.default_rng(5), recipes=4, seeds=5, block_sd=0.2, seed_sd=0.001, shared=True
+    )
+    base = RecipeScores(name=BASE, seeds=(), totals=3 * counts[None])
+    family = compare_recipes([*scores, base], counts, better="lower")
+    within = np.mean([figures(one, counts).var(ddof=1) for one in scores])
+    assert family.between("r0", BASE).seed_error == pytest.approx(np.sqrt(within / 5))
+    assert family.between("r0", "r1").seed_error < 0.002
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda random: study(random, rest_sd=0.05, seed_sd=0.005),
+        lambda random: study(random, rest_sd=0.05, unit_sd=0.05, seed_sd=0.005),
+        lambda random: study(random, rest_sd=0.03, seed_sd=0.003, block_sd=0.02, shared=True),
+        lambda random: study(random, seeds=2, rest_sd=0.05, unit_sd=0.03, seed_sd=0.005),
+    ],
+    ids=["seeds", "seeds and units", "blocks", "two seeds"],
+)
+def test_recipes_that_are_one_are_told_apart_in_five_of_a_hundred_studies(
+    make: Callable[[np.random.Generator], tuple[list[RecipeScores], Floats]],
+) -> None:
+    random, wrong, studies = np.random.default_rng(6), 0, 300
+    for _ in range(studies):
+        scores, counts = make(random)
+        family = compare_recipes(scores, counts, better="lower")
+        wrong += any(not d.low <= 0 <= d.high for d in family.differences.values())
+    # the 99% bounds of a binomial count at 5%
+    assert stats.binom.ppf(0.001, studies, 0.05) <= wrong <= stats.binom.ppf(0.999, studies, 0.05)
+
+
+def test_one_seed_gives_no_verdict_on_recipes() -> None:
+    random = np.random.default_rng(7)
+    scores, counts = study(random, recipes=3, seeds=1, unit_sd=0.01, effects=np.asarray([0.0, 0.5, 0.0]))
+    family = compare_recipes(scores, counts, better="lower")
+    assert {d.verdict for d in family.differences.values()} <= {"differ", "tie"}
+    assert family.between("r0", "r1").verdict == "differ"
+    known = SeedNoise(variance=1e-4, rest=0.0, units=60, freedom=10)
+    told = compare_recipes(scores, counts, better="lower", known=known)
+    assert told.between("r0", "r1").verdict == "better"
+    assert told.between("r1", "r0").verdict == "worse"
+    assert told.between("r0", "r1").seed_error == pytest.approx(np.sqrt(2e-4))
+
+
+def test_noise_of_fewer_units_holds_more_of_the_rest() -> None:
+    noise = SeedNoise(variance=3e-4, rest=0.01, units=100, freedom=7)
+    assert noise.on(50).variance == pytest.approx(4e-4)
+    assert noise.on(10**9).variance == pytest.approx(2e-4)
+    assert noise.pooled_with(noise) == SeedNoise(variance=3e-4, rest=0.01, units=100, freedom=14)
+
+
+def test_the_order_of_recipes_changes_nothing_but_the_sign() -> None:
+    scores, counts = study(np.random.default_rng(8), rest_sd=0.05, unit_sd=0.05)
+    one, other = (compare_recipes(order, counts, better="lower") for order in (scores, scores[::-1]))
+
+    def close(left: RecipeFamily, right: RecipeFamily) -> None:
+        for first, second in left.differences:
+            ours, theirs = left.between(first, second), right.between(first, second)
+            assert ours.delta == pytest.approx(theirs.delta)
+            assert ours.low == pytest.approx(theirs.low, rel=0.03, abs=1e-4)
+
+    close(one, other)
+
+
+def test_two_seeds_that_coincide_by_chance_do_not_make_noise_unlike() -> None:
+    noisy = np.array([0.0, 1.0, -1.0, 2.0])
+    assert unlike([noisy, noisy * 1e-4])
+    assert not unlike([np.array([0.0, 1e-9]), noisy])
+    assert not unlike([np.array([0.0, 1e-9]), np.array([0.0, 1.0])])
