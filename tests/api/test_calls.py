@@ -22,7 +22,7 @@ def file(tmp_path: Path) -> Any:
 def test_fields_go_over_a_file(file: Any) -> None:
     study = paceline.load_study(str(file), max_steps=3, data={"n": 40})
     assert [(run.recipe.lr, run.recipe.max_steps, run.recipe.data.n) for run in study.runs] == [
-        (2e-5, 3, 40),
+        (2e-4, 3, 40),
         (1e-3, 3, 40),
     ]
     with pytest.raises(paceline.ConfigError, match="max_step"):

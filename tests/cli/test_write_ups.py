@@ -131,7 +131,7 @@ RUST = {
     "--preset small-batch --lr 3e-5": {"batch_size": 2, "lr": 3e-5},
     "--preset small-batch -n 5000 --run-name exp-small-batch-5k": {"data.n": 5000},
     "--preset small-batch -n 10000 --push-to-hub": {"data.n": 10000},
-    "--push_to_hub --hub_model_id USER/model-lora": {"lr": 2e-5},  # the teaching guide's
+    "--push_to_hub --hub_model_id USER/model-lora": {"lr": 2e-4},  # the teaching guide's
 }
 
 

@@ -260,7 +260,7 @@ PUBLISHED = {
         "quantize": "nf4-double",
         "eval_steps": 150,
         "lr_scheduler": "cosine",
-        "data.n": 45000,
+        "data.n": 50000,
     },
     ("qlora-rescue", "approach-1-conservative"): {
         "batch_size": 2,

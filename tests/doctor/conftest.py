@@ -9,12 +9,14 @@ from paceline.config.load import make_recipe
 from paceline.config.study import Run, Study
 from paceline.doctor import check as check_module
 from paceline.doctor.check import check_study
+from paceline.doctor.finding import Rules
 
 
 @pytest.fixture
 def no_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
     """The estimate of memory has tests of its own; elsewhere it would only cost time."""
-    monkeypatch.setattr(check_module, "_check_memory", lambda *_: [])
+    monkeypatch.setattr(check_module, "estimate_cohort", lambda *_: None)
+    monkeypatch.setattr(check_module, "cohort_rules", Rules([], "no_such_group"))
 
 
 @pytest.fixture(scope="module")

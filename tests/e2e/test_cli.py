@@ -207,9 +207,9 @@ def test_the_seeds_own_flags(tmp_path: Path) -> None:
 
 def test_study_show_tells_differences_steps_and_coverage_before_anything_is_spent() -> None:
     shown = json.loads(paceline("study", "show", "studies/rust-five-recipes.yaml", "--json"))["runs"]
-    assert [run["steps"] for run in shown] == [563, 1126, 563, 563, 2250, 1125]
+    assert [run["steps"] for run in shown] == [562, 1125, 562, 562, 2250, 1125]
     assert [run["effective_batch"] for run in shown] == [16, 16, 16, 16, 4, 4]
-    assert shown[1]["differences"] == {"epochs": [1.0, 2.0], "lr": [2e-5, 1e-5]}
+    assert shown[1]["differences"] == {"epochs": [1.0, 2.0], "max_steps": [562, 1125], "lr": [2e-5, 1e-5]}
     assert "hypothesis" in paceline("study", "show", "studies/rust-five-recipes.yaml")
 
 
@@ -234,7 +234,7 @@ def test_rehearse_walks_a_study_on_the_embedded_base(tmp_path: Path) -> None:
     }
     (tmp_path / "real.yaml").write_text(yaml.safe_dump(study))
     result = json.loads(paceline("rehearse", tmp_path / "real.yaml", "--runs", tmp_path, "--json"))
-    assert [run["steps"] for run in result["runs"]] == [10, 10]
+    assert [run["steps"] for run in result["recipes"]] == [10, 10]
     recipe = yaml.safe_load((tmp_path / "rehearsal-real" / "two" / "recipe.yaml").read_text())
     assert (recipe["base"], recipe["data"]["source"]) == ("embedded", "embedded:rust")
 

@@ -138,7 +138,7 @@ def test_directory_of_another_recipe_shows_the_difference(
     before = (tmp_path / "run" / "recipe.yaml").read_bytes()
     code, errors = paceline(*arguments, "--lr", "1e-3")
     assert code == 2
-    assert "belongs to another recipe (lr: 2e-05 there, 0.001 now)" in errors
+    assert "belongs to another recipe (lr: 0.0002 there, 0.001 now)" in errors
     assert (tmp_path / "run" / "recipe.yaml").read_bytes() == before
 
 

@@ -65,7 +65,7 @@ def train(paceline: Any, tmp_path: Path, space: Any = None, server: Any = None, 
     )
     done = paceline("study", "run", "two.yaml", "--no-check", "--json", TRACKIO_SERVER_URL=server)
     assert done.returncode == 0, done.stderr
-    assert len(json.loads(done.stdout)["runs"]) == len(names)  # and nothing of Trackio's beside it
+    assert len(json.loads(done.stdout)["recipes"]) == len(names)  # and nothing of Trackio's beside it
     assert "Traceback" not in done.stderr
     losses = {}
     for name in names:

@@ -61,7 +61,7 @@ def test_target_modules_name_what_they_name_in_peft(
 def test_an_unknown_target_lists_what_exists(loaded_base: Base, recipe: MakeRecipe) -> None:
     with pytest.raises(
         PacelineError,
-        match=r"no linear 'query_proj' in .*; there are down_proj, gate_proj, k_proj, o_proj, q_proj",
+        match=r"no linear 'query_proj' in .*; there are down_proj, embed_tokens, gate_proj, k_proj",
     ):
         loaded_base.targets(recipe(target_modules=["query_proj"]))
     with pytest.raises(PacelineError, match=r"no linear 'qproj' in .*, did you mean 'q_proj'\?"):
@@ -80,7 +80,7 @@ def test_part_of_a_name_is_no_target(loaded_base: Base, recipe: MakeRecipe) -> N
 
 def test_norms_are_those_of_the_weights(tiny_base: MakeBase, loaded_base: Base) -> None:
     plain = plain_model(tiny_base())
-    assert len(loaded_base.weight_norms) == 14
+    assert len(loaded_base.weight_norms) == 16
     for name, norm in loaded_base.weight_norms.items():
         assert norm == pytest.approx(float(plain.get_submodule(name).weight.norm()), rel=1e-5)
 

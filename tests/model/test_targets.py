@@ -15,7 +15,6 @@ from paceline.model.base import Base
     [
         ({"target_modules": r"(.|..|...)*(?<=7)"}, "target_modules: .*takes too long"),
         ({"rank_pattern": {r"(.|..|...)*(?<=7)": 3}}, "rank_pattern: .*takes too long"),
-        ({"target_modules": "("}, "is no regular expression"),
         ({"alpha_pattern": {"[": 3}}, "alpha_pattern: .* is no regular expression"),
         ({"rank_pattern": {"q_prj": 3}}, "rank_pattern: 'q_prj' fits none"),
         ({"exclude_modules": ["x_proj"]}, "exclude_modules: no linear 'x_proj'"),

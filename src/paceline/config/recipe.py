@@ -152,7 +152,7 @@ class Recipe(Strict):
     grad_accum: int = Field(4, gt=0, description="batches in an optimizer step")
 
     # ten times a full fine-tuning's: an adapter has few parameters, and starts from B = 0
-    lr: float = Field(2e-4, gt=0, le=10, description="peak learning rate")
+    lr: float = Field(2e-4, gt=0, description="peak learning rate")
     lr_scheduler: Schedule = Field(
         "cosine",
         description=f"shape of the learning rate: {', '.join(SCHEDULERS)}, or your own module:function",

@@ -1,8 +1,5 @@
 """Settings of transformers, TRL, PEFT and published scripts that are no field of a recipe.
 
-from paceline.config.fields import Fields
-
-
 Each is translated into fields, accepted with a note that it changes nothing, or refused with a reason.
 """
 
