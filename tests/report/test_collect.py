@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from paceline.errors import PacelineError
-from paceline.report.collect import collect_study, too_cut
+from paceline.report.collect import collect_study
 from paceline.report.export import write_report
+from paceline.report.families import too_cut
 from paceline.runs.losses import ExampleLosses
 
 
@@ -19,6 +20,7 @@ def test_facts_hold_every_run_and_what_was_evaluated(facts: Any) -> None:
         assert run.forgetting.rows == 6
         assert run.code["problems"].runs[run.name].change.n == 3
     assert facts.families.mtbench is None, "all of its answers are cut"
+    assert {name for name, _ in facts.families.withheld} == {"plain", "faster", "twin", "base"}
     assert facts.families.forgetting.units == 6
     assert not facts.families.forgetting.between("twin", "base").covers_seeds
     assert facts.runs[0].differences == {}

@@ -77,6 +77,6 @@ def test_conclusions_about_a_run_are_not_those_of_one_with_a_longer_name(facts: 
 
 
 def test_nothing_finished_nothing_concluded(facts: Any) -> None:
-    families = replace(facts.families, mtbench=None, code={}, forgetting=None)
+    families = replace(facts.families, mtbench=None, code={}, forgetting=None, withheld=[])
     nothing = replace(facts, comparison=None, runs=[], families=families)
-    assert conclusions(nothing)[0] == "No run has finished: there is nothing to conclude."
+    assert conclusions(nothing) == ["No run has finished: there is nothing to conclude."]

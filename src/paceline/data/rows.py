@@ -1,6 +1,6 @@
 """The rows of a source, on disk, as they stand in its files."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,34 +11,6 @@ from numpy.typing import NDArray
 from paceline.config.fields import Fields
 from paceline.data.bad_rows import BadRow
 from paceline.data.text import own_keys, read_json
-
-
-class ReadRow(dict[str, Any]):
-    """A row that remembers which of its columns were read: `used`. A walk over it reads them all."""
-
-    def __init__(self, fields: Fields) -> None:
-        super().__init__(fields)
-        self.used: set[str] = set()
-
-    def __getitem__(self, column: str) -> Any:
-        self.used.add(column)
-        return super().__getitem__(column)
-
-    def get(self, column: str, default: Any = None) -> Any:
-        self.used.add(column)
-        return super().get(column, default)
-
-    def __iter__(self) -> Iterator[str]:
-        self.used.update(super().keys())
-        return super().__iter__()
-
-    def items(self) -> Any:
-        self.used.update(super().keys())
-        return super().items()
-
-    def values(self) -> Any:
-        self.used.update(super().keys())
-        return super().values()
 
 
 @dataclass(frozen=True)

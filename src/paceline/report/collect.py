@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from paceline.comparison.recipes import BASE, loss_family, pass_family, rating_family
+from paceline.comparison.recipes import BASE, loss_family
 from paceline.comparison.table import Comparison, compare, finished_groups, losses_by_seed, read_losses
 from paceline.config.recipe import Recipe
 from paceline.config.study import recipe_differences
 from paceline.doctor.finding import Finding, in_order
 from paceline.doctor.log_rules import log_rules
 from paceline.doctor.logs.ours import log_of_events
-from paceline.report.judged import Judged, judge_hypotheses, judge_success
-from paceline.report.judged import Measured as MeasuredStudy
+from paceline.report.families import Families, collect_families, read_losses_file
+from paceline.report.judged import Judged, Measured, judge_hypotheses, judge_success
 from paceline.runs.directory import RunDirectory, RunStatus
 from paceline.runs.evaluation_status import EvaluationStatus, evaluation_statuses
 from paceline.runs.evaluations import (
     Answer,
     CodeSummary,
-    CodeVerdict,
-    Judgment,
     MTBenchSummary,
     RunForgetting,
     TurnAnswer,
@@ -34,13 +31,9 @@ from paceline.runs.events import EvalEvent, StartEvent, TrainEvent, of_kind, rea
 from paceline.runs.losses import ExampleLosses
 from paceline.runs.records import read_records
 from paceline.runs.study import RecipeGroup, read_study_record, recipe_groups, run_directories
-from paceline.stats.recipes import RecipeDifference, RecipeFamily
+from paceline.stats.recipes import RecipeDifference
 
 MAX_SAMPLES = 3
-# A recipe of whose answers a larger share was cut at the token limit is not compared by them.
-MAX_CUT = 0.05
-Measured = TypeVar("Measured")
-Line = TypeVar("Line", Judgment, CodeVerdict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,21 +78,6 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Families:
-    """Differences of all recipes and the base in what they were evaluated by beside the held-out loss.
-
-    `code` is by suite. `withheld` says (recipe, why) of those that are left out of them, since too many of
-    their answers were cut. None: fewer than two recipes, or the base and one, were evaluated on the same
-    units.
-    """
-
-    mtbench: RecipeFamily | None
-    code: dict[str, RecipeFamily]
-    forgetting: RecipeFamily | None
-    withheld: list[tuple[str, str]]
-
-
-@dataclass(frozen=True, kw_only=True)
 class StudyFacts:
     """A study as its folder tells it.
 
@@ -136,7 +114,7 @@ def collect_study(path: Path) -> StudyFacts:
     runs = [_run(directory, baseline, record.hypotheses.get(directory.name, "")) for directory in begun]
     losses = read_losses(begun)
     comparison = compare(begun, losses) if losses else None
-    families, criteria = _families(begun), any(entry.success for entry in record.runs)
+    families, criteria = collect_families(begun), any(entry.success for entry in record.runs)
     best = comparison.rows[_place_of_best(comparison)].replicates[0].name if comparison else ""
     return StudyFacts(
         name=record.study,
@@ -182,13 +160,13 @@ def _measured(
     runs: list[RunFacts],
     losses: Mapping[str, ExampleLosses],
     families: Families,
-) -> MeasuredStudy:
+) -> Measured:
     """What criteria of success are held against."""
     groups = finished_groups(directories, losses)
     logs = {run.name: run.train for run in runs}
-    return MeasuredStudy(
+    return Measured(
         losses=losses_by_seed(groups, losses),
-        base=_losses(groups[0].directories[0].eval / "base.parquet") if groups else None,
+        base=read_losses_file(groups[0].directories[0].eval / "base.parquet") if groups else None,
         logs={group.name: [logs[directory.name] for directory in group.directories] for group in groups},
         mtbench=families.mtbench,
     )
@@ -219,104 +197,6 @@ def _by_task(
             if family and recipe != baseline and recipe in family.means:
                 by_recipe.setdefault(recipe, {})[task] = family.between(recipe, baseline)
     return by_recipe
-
-
-def _families(directories: list[RunDirectory]) -> Families:
-    """What the recipes that answered the same questions or tasks are to one another, and to the base."""
-    recipes = recipe_groups(directories)
-    judgments = _by_seed(recipes, lambda d: _of_run(read_judgments(d), d.name))
-    graded = _first(directories, lambda d: _of_run(read_judgments(d), BASE)) or []
-    cut = {name: list(seeds.values()) for name, seeds in _by_seed(recipes, lambda d: _cut(d, d.name)).items()}
-    cut[BASE] = [found] if (found := _first(directories, lambda d: _cut(d, BASE))) else []
-    withheld = too_cut(cut, "MT-Bench")
-    judgments = {name: seeds for name, seeds in judgments.items() if name not in withheld}
-    reasons, code = list(withheld.items()), {}
-    for suite in sorted({suite for directory in directories for suite in read_verdicts(directory)}):
-        passed = _by_seed(recipes, lambda d: _of_run(read_verdicts(d).get(suite, []), d.name))  # noqa: B023
-        base = _first(directories, lambda d: _of_run(read_verdicts(d).get(suite, []), BASE)) or []  # noqa: B023
-        lines = {name: [own for seed in seeds.values() for own in seed] for name, seeds in passed.items()}
-        lines[BASE] = base
-        cut = {
-            name: [(sum(line.finish == "length" for line in own), len(own))] for name, own in lines.items()
-        }
-        too = too_cut(cut, suite)
-        reasons += too.items()
-        passed = {name: seeds for name, seeds in passed.items() if name not in too}
-        if passed and (family := pass_family(passed, [] if BASE in too else base)):
-            code[suite] = family
-    general = _by_seed(recipes, lambda d: _losses(d.eval / "forgetting.parquet"))
-    before = _first(directories, lambda d: _losses(d.eval / "forgetting-base.parquet"))
-    return Families(
-        mtbench=rating_family(judgments, [] if BASE in withheld else graded) if judgments else None,
-        code=code,
-        forgetting=loss_family(general, before).family if general else None,
-        withheld=reasons,
-    )
-
-
-def too_cut(counts: Mapping[str, Sequence[tuple[int, int]]], what: str) -> dict[str, str]:
-    """{recipe: why nothing is said of it}, from (cut answers, all answers) of its replicates."""
-    shares = {
-        name: sum(cut for cut, _ in pairs) / sum(answers for _, answers in pairs)
-        for name, pairs in counts.items()
-        if sum(answers for _, answers in pairs)
-    }
-    return {
-        name: f"No verdict on {what} of {name}: {share:.0%} of its answers were cut at the token limit, "
-        f"and over {MAX_CUT:.0%} may hide what it would have answered."
-        for name, share in shares.items()
-        if share > MAX_CUT
-    }
-
-
-def _cut(directory: RunDirectory, run: str) -> tuple[int, int] | None:
-    """How many of a run's MT-Bench answers were cut, and how many there are; None: not counted."""
-    summary = read_mtbench(directory.eval)
-    scores = summary.runs.get(run) if summary else None
-    if scores is None or scores.cut is None:
-        return None
-    return scores.cut, len(_of_run(read_judgments(directory), run))
-
-
-def _by_seed(
-    recipes: list[RecipeGroup], read: Callable[[RunDirectory], Measured | None]
-) -> dict[str, dict[int, Measured]]:
-    """{recipe: {seed: what was measured}}, of the runs that have it."""
-    found = {
-        recipe.name: {
-            seed: measured
-            for seed, directory in zip(recipe.seeds, recipe.directories, strict=True)
-            if (measured := read(directory))
-        }
-        for recipe in recipes
-    }
-    return {name: seeds for name, seeds in found.items() if seeds}
-
-
-def _first(
-    directories: list[RunDirectory], read: Callable[[RunDirectory], Measured | None]
-) -> Measured | None:
-    """What the first of the runs that has it says of the base."""
-    return next((found for directory in directories if (found := read(directory))), None)
-
-
-def _losses(path: Path) -> ExampleLosses | None:
-    return ExampleLosses.read(path) if path.is_file() else None
-
-
-def _of_run(lines: Sequence[Line], run: str) -> list[Line]:
-    return [line for line in lines if line.run == run]
-
-
-def read_judgments(directory: RunDirectory) -> list[Judgment]:
-    """The judge's grades of a run's and the base's answers."""
-    return read_records(directory.eval / "mtbench-judgments.jsonl", Judgment)
-
-
-def read_verdicts(directory: RunDirectory) -> dict[str, list[CodeVerdict]]:
-    """{suite: what became of the answers of a run and of the base}."""
-    files = {path.name.removesuffix("-verdicts.jsonl"): path for path in _files(directory, "verdicts")}
-    return {suite: read_records(path, CodeVerdict) for suite, path in files.items()}
 
 
 def _files(directory: RunDirectory, what: str) -> list[Path]:
