@@ -11,7 +11,7 @@ demo: $(VENV)/.installed
 	$(BIN)/paceline rehearse studies/rust-five-recipes.yaml
 
 test: $(VENV)/.developed
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov=paceline --cov-report=term:skip-covered --cov-fail-under=87
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov=paceline --cov-report=term:skip-covered --cov-fail-under=90
 
 test-fast: $(VENV)/.developed
 	$(BIN)/python -m pytest -n 2 -m fast
