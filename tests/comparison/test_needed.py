@@ -39,7 +39,7 @@ def test_a_tie_names_the_seeds_that_would_tell_and_their_cost() -> None:
     family = _family(3, 0.03)
     assert family.between("low", "high").verdict == "tie"
     delta = family.between("low", "high").delta
-    seeds = seeds_needed(pilot_of(family, {"low": 3, "high": 3}, "base"), recipes=2, units=200, delta=delta)
+    seeds = seeds_needed(pilot_of(family, "base"), recipes=2, units=200, delta=delta)
     assert seeds is not None
     runs = 2 * seeds - 6
     said = _sentence(family, 3)

@@ -1,6 +1,7 @@
 """How many seeds and units find a difference: what a plan promises is what comparisons then do."""
 
 import math
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -31,17 +32,16 @@ class World(NamedTuple):
     unit: float = 0.3
     between: float = 0.15
     rest: float = 0.1
+    common_rest: float = 0.0
 
     def pilot(self, units: int = 500) -> Pilot:
-        noise = SeedNoise(
-            variance=self.common**2 + self.own**2 + self.rest**2 / units,
-            rest=self.rest**2,
-            units=units,
-            freedom=math.inf,
+        own = SeedNoise(
+            variance=self.own**2 + self.rest**2 / units, rest=self.rest**2, units=units, freedom=math.inf
         )
+        common = self.common**2 + self.common_rest**2 / units
         return Pilot(
-            noise=noise,
-            common=self.common**2,
+            noise=replace(own, variance=own.variance + common, rest=own.rest + self.common_rest**2),
+            own=own,
             units=2 * self.between**2,
             base_units=2 * self.between**2,
         )
@@ -51,7 +51,7 @@ class World(NamedTuple):
     ) -> RecipeFamily:
         """The comparison of one study, of which the first recipe is worse than the others by delta."""
         unit = random.normal(0, self.unit, units)
-        seed = random.normal(0, self.common, (seeds, 1)) if self.common else np.zeros((seeds, 1))
+        seed = random.normal(0, self.common, (seeds, 1)) + random.normal(0, self.common_rest, (seeds, units))
         scores = []
         for k in range(recipes):
             own = random.normal(0, self.own, (seeds, 1)) + random.normal(0, self.rest, (seeds, units))
@@ -69,6 +69,7 @@ class World(NamedTuple):
         (World(), 2, 3, 200, 0.9),
         (World(own=0.005), 3, 3, 50, 0.5),
         (World(common=0.05, own=0.02), 4, 4, 100, 0.8),
+        (World(common=0.01, own=0.002, rest=0.05, common_rest=1.0), 4, 3, 100, 0.8),
         (World(own=0.05, rest=1.0), 2, 6, 50, 0.5),
     ],
 )
@@ -94,27 +95,26 @@ def test_no_difference_is_found_in_at_most_one_study_in_twenty() -> None:
 
 def test_a_pilot_sees_the_parts_of_the_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recipes_module, "critical_value", partial(critical_value, draws=50))
-    world, random = World(common=0.05, own=0.02), np.random.default_rng(4)
-    pilots = [
-        pilot_of(world.study(random, 3, 8, 300), {f"r{k}": 8 for k in range(3)}, "base") for _ in range(200)
-    ]
+    world, random = World(common=0.05, own=0.02, common_rest=0.5), np.random.default_rng(4)
+    pilots = [pilot_of(world.study(random, 3, 8, 300), "base") for _ in range(200)]
     exact = world.pilot(300)
     assert np.mean([p.noise.variance for p in pilots]) == pytest.approx(exact.noise.variance, rel=0.15)
-    assert np.mean([p.common for p in pilots]) == pytest.approx(exact.common, rel=0.2)
+    assert np.mean([p.own.variance for p in pilots]) == pytest.approx(exact.own.variance, rel=0.1)
+    assert np.mean([p.own.rest for p in pilots]) == pytest.approx(exact.own.rest, rel=0.1)
     assert np.mean([p.units for p in pilots]) == pytest.approx(exact.units, rel=0.1)
     assert np.mean([p.base_units for p in pilots]) == pytest.approx(exact.base_units, rel=0.1)
 
 
 def test_a_pilot_of_one_recipe_takes_the_base_for_another() -> None:
     found = World().study(np.random.default_rng(3), 1, 5, 300)
-    pilot = pilot_of(found, {"r0": 5}, "base")
+    pilot = pilot_of(found, "base")
     assert pilot.units == pilot.base_units > 0
-    assert pilot.common == 0
+    assert pilot.own == pilot.noise
 
 
 def test_a_pilot_without_replicates_is_refused() -> None:
     with pytest.raises(ValueError, match="two replicates"):
-        pilot_of(World().study(np.random.default_rng(3), 2, 1, 300), {"r0": 1, "r1": 1}, "base")
+        pilot_of(World().study(np.random.default_rng(3), 2, 1, 300), "base")
 
 
 def test_more_seeds_and_more_units_find_smaller_differences() -> None:

@@ -162,5 +162,4 @@ def _pilot(study: Study, folder: Path) -> Pilot:
             f"{folder}: no recipe has two finished replicates, so it says nothing of the seeds' noise; "
             "train it with `seeds: 3`, or its baseline with `noise: 5`"
         )
-    replicates = {group.name: len(group.directories) for group in groups}
-    return pilot_of(family, replicates, BASE)
+    return pilot_of(family, BASE)

@@ -32,7 +32,7 @@ def needed_to_know(
     if difference.delta == 0:
         return f"{pair[0]} and {pair[1]} do not differ: no number of seeds would tell them apart."
     seeds = seeds_needed(
-        pilot_of(family, replicates, base),
+        pilot_of(family, base),
         recipes=recipes,
         units=family.units,
         delta=difference.delta,

@@ -6,7 +6,6 @@ same critical value that a comparison would have.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -32,13 +31,13 @@ class Pilot:
 
     Args:
         noise: over seeds, of one run.
-        common: the part of its variance that is common to all recipes trained with the same seed.
+        own: the same without what a seed does to every recipe that is trained with it.
         units: variance per unit of a difference between two recipes.
         base_units: the same of a recipe and the bare base.
     """
 
     noise: SeedNoise
-    common: float
+    own: SeedNoise
     units: float
     base_units: float
 
@@ -53,14 +52,14 @@ class Design:
     seconds: float
 
 
-def pilot_of(family: RecipeFamily, replicates: Mapping[str, int], base: str) -> Pilot:
+def pilot_of(family: RecipeFamily, base: str) -> Pilot:
     """What a comparison of earlier runs shows of noise.
 
     Where only one recipe was trained, its difference from the base has to stand for that between recipes,
-    which is most often smaller: a plan from it asks for too much rather than too little.
+    which is most often smaller, and where seeds were no blocks, nothing of their noise is taken for common:
+    a plan from it asks for too much rather than too little.
 
     Args:
-        replicates: {recipe: how many seeds it was trained with}.
         base: the bare base's name in the family.
 
     Raises:
@@ -70,12 +69,9 @@ def pilot_of(family: RecipeFamily, replicates: Mapping[str, int], base: str) -> 
         raise ValueError("noise over seeds is known only where a recipe has two replicates")
     of_base = [d for pair, d in family.differences.items() if base in pair]
     between = [d for pair, d in family.differences.items() if base not in pair]
-    own = [d.seed_error**2 / (1 / replicates[d.first] + 1 / replicates[d.second]) for d in between] or [
-        family.noise.variance
-    ]
     return Pilot(
         noise=family.noise,
-        common=max(0.0, family.noise.variance - median(own)),
+        own=family.own_noise or family.noise,
         units=median(d.unit_error**2 * family.units for d in between or of_base),
         base_units=median(d.unit_error**2 * family.units for d in of_base or between),
     )
@@ -90,9 +86,9 @@ def planned_family(pilot: Pilot, *, recipes: int, seeds: int, units: int) -> Fam
     shares = np.asarray([1 / seeds] * recipes + [0.0])
     variance: PooledSeeds | BlockedSeeds = PooledSeeds(noise=[noise] * (recipes + 1), shares=shares)
     if (recipes - 1) * (seeds - 1) >= MIN_BLOCK_FREEDOM:
-        variance = BlockedSeeds(
-            means=_figures(recipes, seeds, _own(pilot, units), noise.variance), base=recipes
-        )
+        own = replace(pilot.own.on(units), freedom=(recipes - 1) * (seeds - 1))
+        figures = _figures(recipes, seeds, own.variance, noise.variance)
+        variance = BlockedSeeds(means=figures, noise=own, base=recipes)
     return Family(recipes=recipes + 1, seeds=variance, unit_covariance=covariance, unit_freedom=units - 1)
 
 
@@ -202,19 +198,14 @@ def _units_for(
         found = detectable(family, (0, 1), power)
         if units == most_units and found > delta:
             return None
-        rest = pilot.noise.rest
-        fixed = 2 * (_own(pilot, units) - rest / units) / seeds
+        rest = pilot.own.rest
+        fixed = 2 * (pilot.own.on(units).variance - rest / units) / seeds
         of_units = 2 * rest / seeds + pilot.units
         error = math.sqrt(fixed + of_units / units)
         left = (delta * error / found) ** 2 - fixed
         wanted = of_units / left if left > 0 else math.inf
         units = min(most_units, max(2, math.ceil(wanted) if math.isfinite(wanted) else most_units))
     return units
-
-
-def _own(pilot: Pilot, units: int) -> float:
-    """Variance over seeds of a run's figure on so many units, without what recipes have in common."""
-    return max(pilot.noise.on(units).variance - pilot.common, pilot.noise.rest / units)
 
 
 def _figures(recipes: int, seeds: int, own: float, variance: float) -> Floats:

@@ -23,7 +23,7 @@ from paceline.stats.seed_noise import (
     BlockedSeeds,
     PooledSeeds,
     SeedNoise,
-    blocked_rest,
+    blocked_noise,
     pooled_noise,
     unlike,
 )
@@ -90,14 +90,16 @@ class RecipeFamily:
     """All pairwise differences of some recipes, whose bounds hold together in 95% of all studies.
 
     `means` are over seeds; `critical` is the factor of a standard error (None: each pair has its own).
-    `noise` is the seeds' (None: one seed each, and nothing known from elsewhere); `units` were measured in
-    all of them. `welch`: the recipes' noise is too unlike to be pooled.
+    `noise` is the seeds' (None: one seed each, and nothing known from elsewhere), `own_noise` what is left of
+    it without a seed's effect on all recipes (None: seeds are no blocks). `units` were measured in all of
+    them. `welch`: the recipes' noise is too unlike to be pooled.
     """
 
     means: dict[str, float]
     differences: dict[tuple[str, str], RecipeDifference]
     critical: float | None
     noise: SeedNoise | None
+    own_noise: SeedNoise | None
     units: int
     welch: bool
 
@@ -136,11 +138,11 @@ def compare_recipes(
     influences = [
         (r.totals - np.outer(m, counts)) / counts.sum() for r, m in zip(recipes, means, strict=True)
     ]
-    noise, seeds, rest = _seeds(recipes, influences, means, known)
+    noise, seeds, held = _seeds(recipes, influences, means, known)
     family = Family(
         recipes=len(recipes),
         seeds=seeds,
-        unit_covariance=_unit_covariance(influences, rest),
+        unit_covariance=_unit_covariance(influences, held),
         unit_freedom=units - 1,
     )
     critical = critical_value(family, seed=seed) if together else None
@@ -167,6 +169,7 @@ def compare_recipes(
         differences=differences,
         critical=critical,
         noise=noise,
+        own_noise=seeds.noise if isinstance(seeds, BlockedSeeds) else None,
         units=units,
         welch=isinstance(seeds, PooledSeeds) and seeds.welch,
     )
@@ -178,7 +181,7 @@ def _seeds(
     means: Sequence[Floats],
     known: SeedNoise | None,
 ) -> tuple[SeedNoise | None, PooledSeeds | BlockedSeeds | None, Floats]:
-    """The seeds' noise, the variance it makes, and each mean's part of the latter that units hold too."""
+    """The seeds' noise, the variance it makes, and the means' covariance in it that units hold too."""
     units = influences[0].shape[1]
     shares = np.asarray([1 / len(recipe.seeds) if recipe.seeds else 0.0 for recipe in recipes])
     trained = [place for place, recipe in enumerate(recipes) if recipe.seeds]
@@ -186,18 +189,24 @@ def _seeds(
     noise = pooled_noise(trained_influences, trained_means)
     if noise is not None and unlike(trained_means):
         own = [pooled_noise([influences[k]], [means[k]]) or noise for k in range(len(recipes))]
-        rest = np.asarray([each.rest / units for each in own]) * shares
-        return noise, PooledSeeds(noise=own, shares=shares, welch=True), rest
+        rest = np.asarray([each.rest for each in own]) * shares
+        return noise, PooledSeeds(noise=own, shares=shares, welch=True), np.diag(rest) / units
     if noise is not None and _are_blocks([recipes[k].seeds for k in trained]):
         base = next((k for k, recipe in enumerate(recipes) if not recipe.seeds), None)
-        rest = blocked_rest(trained_influences) / units * shares
-        return noise, BlockedSeeds(means=np.stack(trained_means), base=base), rest
+        blocked = blocked_noise(trained_influences, trained_means)
+        common = max(0.0, noise.rest - blocked.rest) * np.sqrt(np.outer(shares, shares))
+        held = (np.diag(blocked.rest * shares) + common) / units
+        return noise, BlockedSeeds(means=np.stack(trained_means), noise=blocked, base=base), held
     if known is not None:
         known = known.on(units)
         noise = known if noise is None else noise.pooled_with(known)
     if noise is None:
-        return None, None, np.zeros(len(recipes))
-    return noise, PooledSeeds(noise=[noise] * len(recipes), shares=shares), noise.rest / units * shares
+        return None, None, np.zeros((len(recipes), len(recipes)))
+    return (
+        noise,
+        PooledSeeds(noise=[noise] * len(recipes), shares=shares),
+        np.diag(noise.rest * shares) / units,
+    )
 
 
 def _are_blocks(seeds: Sequence[tuple[int, ...]]) -> bool:
@@ -205,9 +214,9 @@ def _are_blocks(seeds: Sequence[tuple[int, ...]]) -> bool:
     return len(set(seeds)) == 1 and (len(seeds) - 1) * (len(seeds[0]) - 1) >= MIN_BLOCK_FREEDOM
 
 
-def _unit_covariance(influences: Sequence[Floats], rest: Floats) -> Floats:
+def _unit_covariance(influences: Sequence[Floats], held: Floats) -> Floats:
     """Covariance over units of the recipes' means, less what the seeds' variance holds already."""
     average = np.stack([own.mean(axis=0) for own in influences])
     units = average.shape[1]
-    values, vectors = np.linalg.eigh(average @ average.T * units / (units - 1) - np.diag(rest))
+    values, vectors = np.linalg.eigh(average @ average.T * units / (units - 1) - held)
     return np.asarray((vectors * np.clip(values, 0, None)) @ vectors.T)

@@ -91,11 +91,13 @@ class BlockedSeeds:
     A pair's own spread over seeds counts where it is larger than the pooled one, since a far-away recipe may
     answer a seed differently than a near one; `draw` has the same rule, so the critical value knows of it.
 
-    Shapes: `means` (trained recipes, seeds). `base` is the place of the base among all recipes, whose
-    difference from a recipe keeps what a seed does to all.
+    Shapes: `means` (trained recipes, seeds). `noise` is what is left of them without the effects of recipes
+    and of seeds. `base` is the place of the base among all recipes, whose difference from a recipe keeps what
+    a seed does to all.
     """
 
     means: Floats
+    noise: SeedNoise
     base: int | None
 
     def of_pair(self, i: int, j: int) -> float:
@@ -107,7 +109,7 @@ class BlockedSeeds:
 
     def draw(self, random: np.random.Generator, draws: int) -> tuple[Floats, PairVariances]:
         recipes, seeds = self.means.shape
-        own = float(_residual_variance(self.means[None])[0])
+        own = self.noise.variance
         common = max(0.0, float(self.means.var(axis=1, ddof=1).mean()) - own)
         drawn = random.standard_normal((draws, recipes, seeds)) * np.sqrt(own)
         drawn += random.standard_normal((draws, 1, seeds)) * np.sqrt(common)
@@ -147,17 +149,23 @@ def pooled_noise(influences: Sequence[Floats], means: Sequence[Floats]) -> SeedN
     )
 
 
-def blocked_rest(influences: Sequence[Floats]) -> float:
-    """What a seed does to a single unit of a single recipe: the variance over units of a mean's share in it.
+def blocked_noise(influences: Sequence[Floats], means: Sequence[Floats]) -> SeedNoise:
+    """Noise that is a recipe's own: what a seed does to it, and to single units, beyond what it does to all.
 
-    Shape, by recipe: (replicates, units); the replicates of all recipes are in the same order of seeds.
+    Shapes, by recipe: `influences` (replicates, units), `means` (replicates,); the replicates of all recipes
+    are in the same order of seeds.
     """
     stacked = np.stack(influences)
     recipes, replicates, units = stacked.shape
     residual = stacked - stacked.mean(axis=1, keepdims=True) - stacked.mean(axis=0, keepdims=True)
     residual += stacked.mean(axis=(0, 1), keepdims=True)
     freedom = (recipes - 1) * (replicates - 1)
-    return _per_unit(float((residual**2).sum()) / freedom, units)
+    return SeedNoise(
+        variance=float(_residual_variance(np.stack(means)[None])[0]),
+        rest=_per_unit(float((residual**2).sum()) / freedom, units),
+        units=units,
+        freedom=freedom,
+    )
 
 
 def unlike(means: Sequence[Floats]) -> bool:
