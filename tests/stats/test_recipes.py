@@ -1,14 +1,17 @@
 """Differences of recipes: what they cover, against formulas and simulations computed another way."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+from paceline.stats import recipes as recipes_module
 from paceline.stats.recipes import RecipeFamily, RecipeScores, compare_recipes
 from paceline.stats.seed_noise import SeedNoise, unlike
+from paceline.stats.simultaneous import critical_values
 
 Floats = NDArray[np.float64]
 BASE = "base"
@@ -115,12 +118,16 @@ def test_the_base_keeps_what_a_seed_does_to_all_recipes() -> None:
         lambda random: study(random, rest_sd=0.05, unit_sd=0.05, seed_sd=0.005),
         lambda random: study(random, rest_sd=0.03, seed_sd=0.003, block_sd=0.02, shared=True),
         lambda random: study(random, seeds=2, rest_sd=0.05, unit_sd=0.03, seed_sd=0.005),
+        lambda random: study(
+            random, recipes=2, seeds=3, rest_sd=0.03, unit_sd=0.03, seed_sd=0.003, shared=True
+        ),
     ],
-    ids=["seeds", "seeds and units", "blocks", "two seeds"],
+    ids=["seeds", "seeds and units", "blocks", "two seeds", "two recipes"],
 )
 def test_recipes_that_are_one_are_told_apart_in_five_of_a_hundred_studies(
-    make: Callable[[np.random.Generator], tuple[list[RecipeScores], Floats]],
+    monkeypatch: pytest.MonkeyPatch, make: Callable[[np.random.Generator], tuple[list[RecipeScores], Floats]]
 ) -> None:
+    monkeypatch.setattr(recipes_module, "critical_values", partial(critical_values, draws=8000))
     random, wrong, studies = np.random.default_rng(6), 0, 300
     for _ in range(studies):
         scores, counts = make(random)

@@ -2,7 +2,7 @@
 
 A difference is found where the interval that `compare_recipes` gives leaves zero out on the right side. How
 often that happens is simulated with `Family.draw`: the same errors, the same estimates of their size and the
-same critical value that a comparison would have.
+same critical values that a comparison would have.
 """
 
 import math
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paceline.stats.recipes import RecipeDifference, RecipeFamily
-from paceline.stats.seed_noise import MIN_BLOCK_FREEDOM, BlockedSeeds, PooledSeeds, SeedNoise
-from paceline.stats.simultaneous import Family, critical_value, student_quantile
+from paceline.stats.seed_noise import BlockedSeeds, PooledSeeds, SeedNoise, are_blocks
+from paceline.stats.simultaneous import DrawnDifference, Family, critical_values, student_quantile
 
 Floats = NDArray[np.float64]
 
@@ -23,6 +23,10 @@ POWER = 0.8
 MAX_SEEDS = 20
 # Draws of a plan: its power is known to half a point.
 _DRAWS = 10_000
+# Where between the smallest and the largest estimate of the seeds' noise a study's critical value is worked
+# out, and with how many draws; others lie between.
+_QUANTILES = (0.01, 0.1, 0.3, 0.6, 0.85, 0.99)
+_CRITICAL_DRAWS = 4_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,23 +89,21 @@ def planned_family(pilot: Pilot, *, recipes: int, seeds: int, units: int) -> Fam
     covariance[:recipes, :recipes] = max(0.0, base - between / 2) + np.eye(recipes) * between / 2
     shares = np.asarray([1 / seeds] * recipes + [0.0])
     variance: PooledSeeds | BlockedSeeds = PooledSeeds(noise=[noise] * (recipes + 1), shares=shares)
-    if (recipes - 1) * (seeds - 1) >= MIN_BLOCK_FREEDOM:
+    if are_blocks(recipes, seeds):
         own = replace(pilot.own.on(units), freedom=(recipes - 1) * (seeds - 1))
         figures = _figures(recipes, seeds, own.variance, noise.variance)
         variance = BlockedSeeds(means=figures, noise=own, base=recipes)
     return Family(recipes=recipes + 1, seeds=variance, unit_covariance=covariance, unit_freedom=units - 1)
 
 
-def power(family: Family, pair: tuple[int, int], delta: float, *, critical: float | None = None) -> float:
+def power(family: Family, pair: tuple[int, int], delta: float) -> float:
     """The share of studies that find a difference of this size, with the right sign."""
-    return float((abs(delta) > _hurdles(family, pair, critical)).mean())
+    return float((abs(delta) > _hurdles(family, pair)).mean())
 
 
-def detectable(
-    family: Family, pair: tuple[int, int], power: float = POWER, *, critical: float | None = None
-) -> float:
+def detectable(family: Family, pair: tuple[int, int], power: float = POWER) -> float:
     """The smallest difference that this share of studies finds."""
-    return float(np.quantile(_hurdles(family, pair, critical), power))
+    return float(np.quantile(_hurdles(family, pair), power))
 
 
 def cheapest(
@@ -174,14 +176,25 @@ def units_needed(difference: RecipeDifference, units: int, power: float = POWER)
     return units * difference.unit_error**2 / left if left > 0 else math.inf
 
 
-def _hurdles(family: Family, pair: tuple[int, int], critical: float | None) -> Floats:
+def _hurdles(family: Family, pair: tuple[int, int]) -> Floats:
     """How large a difference has to be to be found, in each of some studies (draws,)."""
-    if critical is None:
-        critical = critical_value(family, draws=_DRAWS)
-    for drawn, errors, standard_errors in family.draw(_DRAWS, seed=1):
-        if drawn == pair:
-            return np.asarray(critical * standard_errors - errors)
-    raise ValueError(f"{pair} is no pair of a family of {family.recipes} whose figures vary")
+    drawn = next((drawn for names, drawn in family.draw(_DRAWS, seed=1) if names == pair), None)
+    if drawn is None:
+        raise ValueError(f"{pair} is no pair of a family of {family.recipes} whose figures vary")
+    return np.asarray(_critical(family, pair, drawn) * drawn.standard_error - drawn.error)
+
+
+def _critical(family: Family, pair: tuple[int, int], drawn: DrawnDifference) -> Floats | float:
+    """The factor of the standard error in each study (draws,), larger where seeds seem to differ more."""
+    if family.seeds is None or not (drawn.seed_variance > 0).all():
+        return critical_values(family, draws=_DRAWS)[pair]
+    found = drawn.seed_variance / family.seed_variance(*pair)
+    if family.unit_variance(*pair) > 0:
+        found = found / (drawn.unit_variance / family.unit_variance(*pair))
+    factors = np.quantile(found, _QUANTILES)
+    families = [replace(family, seeds=family.seeds.scaled(factor)) for factor in factors]
+    values = [critical_values(each, draws=_CRITICAL_DRAWS)[pair] for each in families]
+    return np.interp(np.log(found), np.log(factors), values)
 
 
 def _units_for(

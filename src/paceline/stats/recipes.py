@@ -19,15 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paceline.stats.seed_noise import (
-    MIN_BLOCK_FREEDOM,
     BlockedSeeds,
     PooledSeeds,
     SeedNoise,
+    are_blocks,
     blocked_noise,
     pooled_noise,
     unlike,
 )
-from paceline.stats.simultaneous import Family, critical_value, student_quantile
+from paceline.stats.simultaneous import Family, critical_values, student_quantile
 from paceline.stats.verdict import Better, Verdict, verdict
 
 Floats = NDArray[np.float64]
@@ -89,15 +89,13 @@ class RecipeDifference:
 class RecipeFamily:
     """All pairwise differences of some recipes, whose bounds hold together in 95% of all studies.
 
-    `means` are over seeds; `critical` is the factor of a standard error (None: each pair has its own).
-    `noise` is the seeds' (None: one seed each, and nothing known from elsewhere), `own_noise` what is left of
-    it without a seed's effect on all recipes (None: seeds are no blocks). `units` were measured in all of
-    them. `welch`: the recipes' noise is too unlike to be pooled.
+    `means` are over seeds. `noise` is the seeds' (None: one seed each, and nothing known from elsewhere),
+    `own_noise` what is left of it without a seed's effect on all recipes (None: seeds are no blocks). `units`
+    were measured in all of them. `welch`: the recipes' noise is too unlike to be pooled.
     """
 
     means: dict[str, float]
     differences: dict[tuple[str, str], RecipeDifference]
-    critical: float | None
     noise: SeedNoise | None
     own_noise: SeedNoise | None
     units: int
@@ -126,7 +124,7 @@ def compare_recipes(
         counts: how many observations each unit has, shape (units,).
         known: the seeds' noise as another study of the same base and data shows it.
         together: whether the bounds are to hold for all pairs at once; else each pair's by itself.
-        seed: of the simulation of the critical value.
+        seed: of the simulation of the critical values.
 
     Raises:
         ValueError: fewer than two recipes, or fewer than two units.
@@ -145,12 +143,12 @@ def compare_recipes(
         unit_covariance=_unit_covariance(influences, held),
         unit_freedom=units - 1,
     )
-    critical = critical_value(family, seed=seed) if together else None
+    factors = critical_values(family, seed=seed) if together else None
     centre = [float(own.mean()) for own in means]
     differences = {}
     for i, j in family.pairs:
         seed_variance, unit_variance = family.seed_variance(i, j), family.unit_variance(i, j)
-        factor = student_quantile(family.freedom(i, j)) if critical is None else critical
+        factor = student_quantile(family.freedom(i, j)) if factors is None else factors[i, j]
         delta, reach = centre[i] - centre[j], factor * float(np.sqrt(seed_variance + unit_variance))
         differences[recipes[i].name, recipes[j].name] = RecipeDifference(
             first=recipes[i].name,
@@ -167,7 +165,6 @@ def compare_recipes(
     return RecipeFamily(
         means={recipe.name: mean for recipe, mean in zip(recipes, centre, strict=True)},
         differences=differences,
-        critical=critical,
         noise=noise,
         own_noise=seeds.noise if isinstance(seeds, BlockedSeeds) else None,
         units=units,
@@ -191,7 +188,8 @@ def _seeds(
         own = [pooled_noise([influences[k]], [means[k]]) or noise for k in range(len(recipes))]
         rest = np.asarray([each.rest for each in own]) * shares
         return noise, PooledSeeds(noise=own, shares=shares, welch=True), np.diag(rest) / units
-    if noise is not None and _are_blocks([recipes[k].seeds for k in trained]):
+    shared = len({recipes[k].seeds for k in trained}) == 1
+    if noise is not None and shared and are_blocks(len(trained), len(recipes[trained[0]].seeds)):
         base = next((k for k, recipe in enumerate(recipes) if not recipe.seeds), None)
         blocked = blocked_noise(trained_influences, trained_means)
         common = max(0.0, noise.rest - blocked.rest) * np.sqrt(np.outer(shares, shares))
@@ -207,11 +205,6 @@ def _seeds(
         PooledSeeds(noise=[noise] * len(recipes), shares=shares),
         np.diag(noise.rest * shares) / units,
     )
-
-
-def _are_blocks(seeds: Sequence[tuple[int, ...]]) -> bool:
-    """Whether all recipes share their seeds, and enough of them that blocks are worth their cost."""
-    return len(set(seeds)) == 1 and (len(seeds) - 1) * (len(seeds[0]) - 1) >= MIN_BLOCK_FREEDOM
 
 
 def _unit_covariance(influences: Sequence[Floats], held: Floats) -> Floats:

@@ -12,8 +12,9 @@ from paceline.stats.simultaneous import PairVariances
 
 Floats = NDArray[np.float64]
 
-# Blocks cost degrees of freedom; with fewer than this left they cost more than they give.
-MIN_BLOCK_FREEDOM = 3
+# Blocks cost degrees of freedom: with two seeds a difference from the base has one left, and its intervals
+# hold too seldom.
+MIN_BLOCK_SEEDS = 3
 # Bartlett's test has to be this sure before recipes' noise is kept apart.
 UNLIKE = 0.01
 
@@ -34,6 +35,10 @@ class SeedNoise:
     rest: float
     units: int
     freedom: float
+
+    def scaled(self, factor: float) -> SeedNoise:
+        """A noise of so many times the variance."""
+        return replace(self, variance=self.variance * factor, rest=self.rest * factor)
 
     def on(self, units: int) -> SeedNoise:
         """The same noise for a figure over another number of units."""
@@ -65,6 +70,9 @@ class PooledSeeds:
     shares: Floats
     welch: bool = False
 
+    def scaled(self, factor: float) -> PooledSeeds:
+        return replace(self, noise=[noise.scaled(factor) for noise in self.noise])
+
     def of_pair(self, i: int, j: int) -> float:
         return float(self.noise[i].variance * self.shares[i] + self.noise[j].variance * self.shares[j])
 
@@ -89,7 +97,7 @@ class BlockedSeeds:
     """Seeds' variance where all recipes have the same seeds: what a seed does to all of them drops out.
 
     A pair's own spread over seeds counts where it is larger than the pooled one, since a far-away recipe may
-    answer a seed differently than a near one; `draw` has the same rule, so the critical value knows of it.
+    answer a seed differently than a near one; `draw` has the same rule, so the critical values know of it.
 
     Shapes: `means` (trained recipes, seeds). `noise` is what is left of them without the effects of recipes
     and of seeds. `base` is the place of the base among all recipes, whose difference from a recipe keeps what
@@ -99,6 +107,9 @@ class BlockedSeeds:
     means: Floats
     noise: SeedNoise
     base: int | None
+
+    def scaled(self, factor: float) -> BlockedSeeds:
+        return replace(self, means=self.means * np.sqrt(factor), noise=self.noise.scaled(factor))
 
     def of_pair(self, i: int, j: int) -> float:
         return float(self._estimates(self.means[None])(i, j)[0])
@@ -166,6 +177,11 @@ def blocked_noise(influences: Sequence[Floats], means: Sequence[Floats]) -> Seed
         units=units,
         freedom=freedom,
     )
+
+
+def are_blocks(recipes: int, seeds: int) -> bool:
+    """Whether so many seeds, shared by so many recipes, are worth to be taken as blocks."""
+    return recipes > 1 and seeds >= MIN_BLOCK_SEEDS
 
 
 def unlike(means: Sequence[Floats]) -> bool:
