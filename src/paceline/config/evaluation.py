@@ -12,7 +12,7 @@ class InTrainingEval(Strict):
     """A part of the questions while the run trains, and an early stop on its score."""
 
     steps: int = Field(gt=0, description="steps between the checks")
-    questions: int = Field(16, gt=0, description="how many questions, spread over the categories")
+    questions: int = Field(16, ge=0, description="how many questions, spread over the categories; 0: all")
     patience: int | None = Field(
         None, gt=0, description="stop after this many checks without a better score; default: never"
     )

@@ -17,6 +17,7 @@ from paceline.config.layers import Notes, RunLayers, merge, preset_fields
 from paceline.config.names import check_name, check_run_name
 from paceline.config.recipe import Recipe
 from paceline.config.replicates import Seeds, read_noise, read_seeds, replicates
+from paceline.config.script_flags import early_stop_note
 from paceline.config.study import Run, Study
 from paceline.errors import ConfigError, nearest
 
@@ -104,7 +105,7 @@ def resolve_recipe(
     named = fields.pop("preset", None)
     layers = [notes.resolve(fields, where), notes.resolve(flags or {}, "recipe")]
     recipe = make(Recipe, merge(preset_fields(preset or named), *layers), where)
-    notes.add(idle_settings(recipe))
+    notes.add([*idle_settings(recipe), *early_stop_note(recipe)])
     return ResolvedRecipe(recipe, tuple(notes.lines))
 
 
@@ -152,7 +153,8 @@ def load_study(path: Path, flags: Mapping[str, Any] | None = None, seeds: Seeds 
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from error
         recipe = make(Recipe, merge(fields, over), where)
-        notes.add(f"run {entry.get('name')}: {line}" for line in idle_settings(recipe))
+        said = [*idle_settings(recipe), *early_stop_note(recipe)]
+        notes.add(f"run {entry.get('name')}: {line}" for line in said)
         run = Run(
             name=_run_name(entry, where),
             hypothesis=entry.get("hypothesis", ""),
