@@ -49,8 +49,8 @@ def _judge(fields: Fields, mark: str) -> Translated:
     backend = fields.get("mtbench_backend")
     if backend is None:
         note = (
-            f"{mark}: without mtbench_backend the judge is the recipe's own; the script of these flags graded "
-            "with a reward model, which is `mtbench_backend simple`"
+            f"{mark}: without mtbench_backend the judge is the recipe's own; the script of these flags "
+            "graded with a reward model, which is `mtbench_backend simple`"
         )
         named = fields.get("mtbench_judge") or _nested(fields, "judge")
         return Translated([], [] if named else [note])
