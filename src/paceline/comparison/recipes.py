@@ -87,6 +87,7 @@ def rating_family(
     recipes: Mapping[str, Mapping[int, Sequence[Judgment]]],
     base: Sequence[Judgment],
     known: SeedNoise | None = None,
+    together: bool = True,
 ) -> RecipeFamily | None:
     """Differences of mean ratings over the turns that every run has a grade for; None without two questions.
 
@@ -107,7 +108,8 @@ def rating_family(
 
     turns = Counter(question for question, _ in graded)
     counts = np.asarray([turns[question] for question in questions])
-    return _family(_for_each(recipes, totals), totals(base) if base else None, counts, "higher", known)
+    own = totals(base) if base else None
+    return _family(_for_each(recipes, totals), own, counts, "higher", known, together)
 
 
 def preference_family(

@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from paceline.config.aliases import all_names, resolve_aliases
-from paceline.config.criteria import Criterion, parse_expectation, parse_success
+from paceline.config.criteria import Criterion, check_scale, parse_expectation, parse_success
 from paceline.config.explain import explain
 from paceline.config.fields import Fields
 from paceline.config.idle import idle_settings
@@ -155,12 +155,15 @@ def load_study(path: Path, flags: Mapping[str, Any] | None = None, seeds: Seeds 
         recipe = make(Recipe, merge(fields, over), where)
         said = [*idle_settings(recipe), *early_stop_note(recipe)]
         notes.add(f"run {entry.get('name')}: {line}" for line in said)
+        success = parse_success(entry.get("success", content.get("success", [])), where)
+        if recipe.eval.mtbench:
+            check_scale(success, recipe.eval.mtbench.judge, where)
         run = Run(
             name=_run_name(entry, where),
             hypothesis=entry.get("hypothesis", ""),
             recipe=recipe,
             expects=_expectation(entry, runs, where),
-            success=parse_success(entry.get("success", content.get("success", [])), where),
+            success=success,
         )
         chosen = seeds or _seeds_of(entry, content, number == 1, where)
         if chosen.listed and any("seed" in layer for layer in (common, own, over)):

@@ -23,6 +23,18 @@ CutAnswers = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Graded:
+    """MT-Bench's grades by recipe and seed, and the base's, less those with too many cut answers."""
+
+    recipes: Mapping[str, Mapping[int, Sequence[Judgment]]]
+    base: Sequence[Judgment]
+
+    def family(self) -> RecipeFamily | None:
+        """Differences of all of them."""
+        return rating_family(self.recipes, self.base) if self.recipes else None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Families:
     """Differences of all recipes and the base in what they were evaluated by beside the held-out loss.
 
@@ -31,6 +43,7 @@ class Families:
     recipes, or the base and one, were evaluated on the same units.
     """
 
+    graded: Graded
     mtbench: RecipeFamily | None
     pairwise: RecipeFamily | None
     code: dict[str, RecipeFamily]
@@ -41,7 +54,7 @@ class Families:
 def collect_families(directories: list[RunDirectory]) -> Families:
     """Reads what the runs were evaluated by, each file once."""
     recipes = recipe_groups(directories)
-    mtbench, pairwise, withheld = _mtbench(recipes, directories)
+    graded, pairwise, withheld = _mtbench(recipes, directories)
     verdicts = {directory.name: _read_verdicts(directory) for directory in directories}
     code: dict[str, RecipeFamily] = {}
     for suite in sorted({suite for own in verdicts.values() for suite in own}):
@@ -53,7 +66,8 @@ def collect_families(directories: list[RunDirectory]) -> Families:
     general = _by_seed(recipes, lambda d: read_losses_file(d.eval / "forgetting.parquet"))
     before = _first(directories, lambda d: read_losses_file(d.eval / "forgetting-base.parquet"))
     return Families(
-        mtbench=mtbench,
+        graded=graded,
+        mtbench=graded.family(),
         pairwise=pairwise,
         code=code,
         forgetting=loss_family(general, before).family if general else None,
@@ -83,8 +97,8 @@ def too_cut(counts: Mapping[str, Sequence[CutAnswers]], what: str) -> dict[str, 
 
 def _mtbench(
     recipes: list[RecipeGroup], directories: list[RunDirectory]
-) -> tuple[RecipeFamily | None, RecipeFamily | None, list[tuple[str, str]]]:
-    """The families by rating and by wins against the base, and who is left out of them."""
+) -> tuple[Graded, RecipeFamily | None, list[tuple[str, str]]]:
+    """The grades, the family by wins against the base, and who is left out of them."""
     judgments = {d.name: read_records(d.eval / "mtbench-judgments.jsonl", Judgment) for d in directories}
     summaries = {d.name: read_mtbench(d.eval) for d in directories}
 
@@ -103,8 +117,8 @@ def _mtbench(
     counts[BASE] = [found] if (found := _first(directories, lambda d: cut(d, BASE))) else []
     too = too_cut(counts, "MT-Bench")
     graded = {name: seeds for name, seeds in graded.items() if name not in too}
-    family = rating_family(graded, [] if BASE in too else base) if graded else None
-    return family, _pairwise(recipes, summaries, too), list(too.items())
+    kept = Graded(recipes=graded, base=[] if BASE in too else base)
+    return kept, _pairwise(recipes, summaries, too), list(too.items())
 
 
 def _pairwise(
