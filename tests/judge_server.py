@@ -18,12 +18,16 @@ QUESTIONS = [
 
 
 class Server(ThreadingHTTPServer):
-    """Speaks OpenAI's chat API; a share of its requests goes wrong. Counts what it answered well, by what was asked."""
+    """Speaks OpenAI's chat API; a share of its requests goes wrong. Counts what it answered well, by what was asked.
 
-    def __init__(self, faults: Any, share: Any) -> None:
+    `reply` gives the text of an answer from the text of a request.
+    """
+
+    def __init__(self, faults: Any, share: Any, reply: Any = None) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.faults, self.share, self.rng, self.lock = faults, share, random.Random(0), threading.Lock()
         self.answered = {}
+        self.reply = reply or (lambda asked: f"Rating: [[{1 + len(asked) % 10}]]")
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -62,7 +66,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             with self.server.lock:
                 self.server.answered[asked] = self.server.answered.get(asked, 0) + 1
-            text = "no number" if fault == "no-rating" else f"Rating: [[{1 + len(asked) % 10}]]"
+            text = "no number" if fault == "no-rating" else self.server.reply(asked)
             body = {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}], "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}}  # fmt: skip
             self.send(200, json.dumps(body).encode(), {})
 

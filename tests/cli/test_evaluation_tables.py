@@ -17,6 +17,7 @@ from paceline.runs.evaluations import (
     FailedEvaluation,
     MTBenchScores,
     MTBenchSummary,
+    PairwiseScores,
 )
 from paceline.stats.intervals import Interval
 from paceline.stats.paired import Difference
@@ -87,3 +88,14 @@ def test_a_study_with_a_failed_evaluation_exits_with_1(tmp_path: Path) -> None:
     with pytest.raises(typer.Exit) as caught:
         _print_result(failed, as_json=True)
     assert caught.value.exit_code == 1
+
+
+def test_mtbench_shows_wins_against_the_base_and_what_is_withheld() -> None:
+    pairs = PairwiseScores(win_rate=mean(0.7), wins=12, ties=4, losses=4, swayed=3, failed=1)
+    own = MTBenchScores(average=mean(5.0), failed=0, turns={}, categories={}, pairwise=pairs)
+    cut = own.model_copy(update={"withheld": "no verdict: 9 of 40 answers cut"})
+    runs = {"fine": own, "cut": cut}
+    text = printed(MTBenchSummary(judge="openai:m", comparable_with_published=True, questions=20, runs=runs))
+    assert "70.0% [60.0%, 80.0%] differ" in text
+    assert "70.0% [60.0%, 80.0%] no verdict: 9 of 40 answers cut" in text
+    assert text.count("no verdict: 9 of 40 answers cut") == 2, "of the rating's change too"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from paceline.cli import main as cli
 from paceline.config import load
@@ -49,69 +50,50 @@ def values(recipe: Any, fields: Any) -> Any:
     return picked
 
 
-COMMON = "--mtbench_ru auto --mtbench_questions_limit 0 --mtbench_temperature 0.0"
-TAIL = "--baseline_eval_samples 40 --num_proc 4"
+# The command lines of the Russian reproduction plan, by the name of their run; each begins and ends alike.
+QUESTIONS = "--mtbench_ru auto --mtbench_questions_limit 0 --mtbench_temperature 0.0"
+REASONING = "--subset both --mix_reasoning_ratio 0.2 --sample_ratio 0.25"
 RUSSIAN = {
-    f"--model Qwen/Qwen3-1.7B --output_dir qwen3_1p7b_exp1_aggressive --subset general --sample_ratio 0.25 --epochs 1 --batch 8 --grad_acc 16 --max_seq_length 768 --learning_rate 5e-5 --lora_r 16 --lora_alpha 32 --kl_coef 0.0 {COMMON} {TAIL}": {
-        "lr": 5e-5,
-        "lora_r": 16,
-        "lora_alpha": 32,
-        "kl.coef": 0.0,
-        "data.subset": "general",
-        "data.sample_ratio": 0.25,
-        "max_length": 768,
-        "batch_size": 8,
-        "grad_accum": 16,
-    },
-    f"--model Qwen/Qwen3-1.7B --output_dir qwen3_1p7b_exp2_conservative_full --subset general --sample_ratio 1.0 --epochs 1 --batch 8 --grad_acc 16 --max_seq_length 768 --learning_rate 1e-5 --lora_r 8 --lora_alpha 16 --kl_coef 0.0 {COMMON} {TAIL}": {
-        "lr": 1e-5,
-        "lora_r": 8,
-        "data.sample_ratio": 1.0,
-    },
-    f"--model Qwen/Qwen3-1.7B --output_dir qwen3_1p7b_exp3_kl002_g025 --subset general --sample_ratio 0.25 --epochs 1 --batch 8 --grad_acc 16 --max_seq_length 768 --learning_rate 1e-5 --lora_r 8 --lora_alpha 16 --kl_coef 0.02 --kl_start_step 150 --kl_warmup_steps 1 --kl_limit_seq 128 {COMMON} {TAIL}": {
-        "kl.coef": 0.02,
-        "kl.start_step": 150,
-        "kl.warmup_steps": 1,
-        "kl.tail": 128,
-    },
-    f"--model Qwen/Qwen3-1.7B --output_dir qwen3_1p7b_exp4_mix_reasoning20 --subset both --mix_reasoning_ratio 0.2 --sample_ratio 0.25 --epochs 1 --batch 8 --grad_acc 16 --max_seq_length 768 --learning_rate 1e-5 --lora_r 8 --lora_alpha 16 --kl_coef 0.03 --kl_start_step 200 --kl_warmup_steps 300 --kl_limit_seq 128 {COMMON} {TAIL}": {
-        "data.subset": "both",
-        "data.mix_reasoning_ratio": 0.2,
-        "kl.coef": 0.03,
-        "kl.warmup_steps": 300,
-    },
-    f"--model Qwen/Qwen3-1.7B --output_dir qwen3_1p7b_s1_gentle --subset general --sample_ratio 0.10 --epochs 2 --batch 8 --grad_acc 16 --max_seq_length 512 --learning_rate 1e-5 --lora_r 8 --lora_alpha 16 --kl_coef 0.02 --kl_start_step 150 --kl_warmup_steps 300 --kl_limit_seq 128 {COMMON} --mtbench_backend simple {TAIL}": {
-        "epochs": 2,
-        "max_length": 512,
-        "data.sample_ratio": 0.1,
-        "eval.mtbench.judge": "simple",
-    },
-    f"--model Qwen/Qwen3-1.7B --output_dir qwen3_1p7b_s2_mix20 --subset both --mix_reasoning_ratio 0.2 --sample_ratio 0.25 --epochs 1 --batch 8 --grad_acc 16 --max_seq_length 512 --learning_rate 8e-6 --lora_r 8 --lora_alpha 16 --kl_coef 0.03 --kl_start_step 200 --kl_warmup_steps 300 --kl_limit_seq 128 {COMMON} --mtbench_backend simple {TAIL}": {
-        "lr": 8e-6
-    },
-    f"--model Qwen/Qwen3-1.7B --output_dir qwen3_1p7b_s3_tune_b12ga11 --subset both --mix_reasoning_ratio 0.2 --sample_ratio 0.25 --epochs 1 --batch 12 --grad_acc 11 --max_seq_length 512 --learning_rate 1.2e-5 --lora_r 8 --lora_alpha 16 --kl_coef 0.035 --kl_start_step 200 --kl_warmup_steps 400 --kl_limit_seq 128 --mtbench_ru auto --mtbench_questions_limit 32 --mtbench_temperature 0.0 --mtbench_backend simple --early_stop_patience 2 --eval_steps 200 {TAIL}": {
-        "batch_size": 12,
-        "grad_accum": 11,
-        "lr": 1.2e-5,
-        "kl.coef": 0.035,
-        "eval.mtbench.questions": 32,
-        "early_stop_patience": 2,
-        "eval_steps": 200,
-    },
-    f"--model Qwen/Qwen3-1.7B --output_dir qwen3_1p7b_s4_e2_mix20_kl003_lr1e-5_b12ga11 --subset both --mix_reasoning_ratio 0.2 --sample_ratio 0.25 --epochs 2 --batch 12 --grad_acc 11 --max_seq_length 512 --learning_rate 1e-5 --lora_r 8 --lora_alpha 16 --kl_coef 0.03 --kl_start_step 200 --kl_warmup_steps 400 --kl_limit_seq 128 {COMMON} --mtbench_backend simple {TAIL}": {
-        "epochs": 2,
-        "effective_batch": 132,
-    },
-}
+    "qwen3_1p7b_exp1_aggressive": f"--subset general --sample_ratio 0.25 --epochs 1 --batch 8 --grad_acc 16 --max_seq_length 768 --learning_rate 5e-5 --lora_r 16 --lora_alpha 32 --kl_coef 0.0 {QUESTIONS}",
+    "qwen3_1p7b_exp2_conservative_full": f"--subset general --sample_ratio 1.0 --epochs 1 --batch 8 --grad_acc 16 --max_seq_length 768 --learning_rate 1e-5 --lora_r 8 --lora_alpha 16 --kl_coef 0.0 {QUESTIONS}",
+    "qwen3_1p7b_exp3_kl002_g025": f"--subset general --sample_ratio 0.25 --epochs 1 --batch 8 --grad_acc 16 --max_seq_length 768 --learning_rate 1e-5 --lora_r 8 --lora_alpha 16 --kl_coef 0.02 --kl_start_step 150 --kl_warmup_steps 1 --kl_limit_seq 128 {QUESTIONS}",
+    "qwen3_1p7b_exp4_mix_reasoning20": f"{REASONING} --epochs 1 --batch 8 --grad_acc 16 --max_seq_length 768 --learning_rate 1e-5 --lora_r 8 --lora_alpha 16 --kl_coef 0.03 --kl_start_step 200 --kl_warmup_steps 300 --kl_limit_seq 128 {QUESTIONS}",
+    "qwen3_1p7b_s1_gentle": f"--subset general --sample_ratio 0.10 --epochs 2 --batch 8 --grad_acc 16 --max_seq_length 512 --learning_rate 1e-5 --lora_r 8 --lora_alpha 16 --kl_coef 0.02 --kl_start_step 150 --kl_warmup_steps 300 --kl_limit_seq 128 {QUESTIONS} --mtbench_backend simple",
+    "qwen3_1p7b_s2_mix20": f"{REASONING} --epochs 1 --batch 8 --grad_acc 16 --max_seq_length 512 --learning_rate 8e-6 --lora_r 8 --lora_alpha 16 --kl_coef 0.03 --kl_start_step 200 --kl_warmup_steps 300 --kl_limit_seq 128 {QUESTIONS} --mtbench_backend simple",
+    "qwen3_1p7b_s3_tune_b12ga11": f"{REASONING} --epochs 1 --batch 12 --grad_acc 11 --max_seq_length 512 --learning_rate 1.2e-5 --lora_r 8 --lora_alpha 16 --kl_coef 0.035 --kl_start_step 200 --kl_warmup_steps 400 --kl_limit_seq 128 --mtbench_ru auto --mtbench_questions_limit 32 --mtbench_temperature 0.0 --mtbench_backend simple --early_stop_patience 2 --eval_steps 200",
+    "qwen3_1p7b_s4_e2_mix20_kl003_lr1e-5_b12ga11": f"{REASONING} --epochs 2 --batch 12 --grad_acc 11 --max_seq_length 512 --learning_rate 1e-5 --lora_r 8 --lora_alpha 16 --kl_coef 0.03 --kl_start_step 200 --kl_warmup_steps 400 --kl_limit_seq 128 {QUESTIONS} --mtbench_backend simple",
+}  # fmt: skip
+TWIX = Path(__file__).parents[2] / "studies" / "qwen3-1.7b-twix.yaml"
 
 
-@pytest.mark.parametrize("line", RUSSIAN, ids=lambda line: line.split()[3])
-def test_the_russian_reproduction_plan(recipe_of: Any, line: Any) -> None:
+@pytest.mark.parametrize("name", RUSSIAN)
+def test_the_russian_reproduction_plan_is_its_study_file(recipe_of: Any, tmp_path: Path, name: str) -> None:
+    """What the script had built in is the study's `recipe`; with each command line it is that run's recipe."""
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(load.read_yaml(TWIX)["recipe"]))
+    line = (
+        f"--model Qwen/Qwen3-1.7B --output_dir {name} {RUSSIAN[name]} --baseline_eval_samples 40 --num_proc 4"
+    )
     recipe, notes = recipe_of(line)
-    assert recipe.base == "Qwen/Qwen3-1.7B"
-    assert values(recipe, RUSSIAN[line]) == RUSSIAN[line]
-    assert (recipe.eval.mtbench.lang, recipe.eval.mtbench.temperature) == ("ru", 0.0)
-    assert [note.split(":")[0] for note in notes] == ["baseline_eval_samples"]
+    (run,) = (run for run in load.load_study(TWIX).runs if run.name == name)
+    expected = run.recipe.model_dump(mode="json")
+    if "--mtbench_questions_limit 32" in line:  # the study grades all 80 at the end, as the write-up's table
+        expected["eval"]["mtbench"]["questions"] = 32
+    assert recipe.model_dump(mode="json") == expected
+    said = ["mtbench_ru" if "backend" not in line else "mtbench_backend simple"]
+    said += ["early_stop_patience 2"] * ("--early_stop_patience" in line) + ["baseline_eval_samples"]
+    assert [note.split(":")[0] for note in notes] == said
+
+
+def test_where_no_flag_of_that_script_stands_an_early_stop_watches_the_loss(recipe_of: Any) -> None:
+    recipe, notes = recipe_of("--early_stop_patience 2 --eval_steps 200 --mtbench-judge simple")
+    assert (recipe.early_stop_patience, recipe.eval.mtbench.judge) == (2, "simple")
+    assert recipe.eval.mtbench.during is None
+    assert notes == (
+        "early_stop_patience 2 watches the held-out loss, as in transformers; "
+        "eval.mtbench.during.patience watches MT-Bench",
+    )
+    recipe, notes = recipe_of("--mtbench_ru auto --early_stopping_patience 2 --eval_steps 200")
+    assert (recipe.early_stop_patience, recipe.eval.mtbench.during) == (2, None)
 
 
 RUST = {

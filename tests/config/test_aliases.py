@@ -96,6 +96,19 @@ def test_a_bitsandbytes_configuration_is_quantize(fields: Any, quantize: Any) ->
             {"mtbench_ru": "auto", "eval": {"code": {"n": 3}}},
             {"eval": {"mtbench": {"lang": "auto"}, "code": {"n": 3}}},
         ),
+        (
+            {"mtbench_ru": "auto", "early_stop_patience": 2, "eval_steps": 9},
+            {
+                "eval": {"mtbench": {"lang": "auto", "during": {"steps": 9, "questions": 0, "patience": 2}}},
+                "eval_steps": 9,
+            },
+        ),
+        (
+            {"mtbench_backend": "simple", "judge_model": "m"},
+            {"eval": {"mtbench": {"judge": "reward", "judge_model": "m"}}},
+        ),
+        ({"mtbench_backend": "openai"}, {"eval": {"mtbench": {"judge": "openai"}}}),
+        ({"mtbench_judge": "simple"}, {"eval": {"mtbench": {"judge": "simple"}}}),
         ({"fp16": True, "bf16": False}, {"compute_dtype": "float16"}),
         ({"bnb_4bit_compute_dtype": "torch.bfloat16"}, {"compute_dtype": "bfloat16"}),
         ({"optim": "paged_adamw_8bit"}, {"optim": "adamw8bit"}),
@@ -129,6 +142,14 @@ def test_what_a_setting_becomes(fields: Any, expected: Any) -> None:
         ({"bf16": True, "fp16": True}, "they name the same setting"),
         ({"load_in_4bit": True, "load_in_8bit": True}, "both true"),
         ({"bnb_4bit_quant_type": "nf4"}, "bnb_4bit_quant_type needs `load_in_4bit: true`"),
+        (
+            {"mtbench_questions_limit": 32, "early_stop_patience": 2},
+            "early_stop_patience beside mtbench_questions_limit watches MT-Bench every eval_steps",
+        ),
+        (
+            {"mtbench_backend": "simple", "mtbench_judge": "simple"},
+            "mtbench_backend is 'reward' and mtbench_judge is 'simple'",
+        ),
         ({"eval_strategy": "epoch"}, "eval_strategy: 'epoch' is not possible: .* use eval_steps"),
         ({"save_strategy": "no"}, "save_strategy: a run without checkpoints"),
         ({"dataset_text_field": "text"}, "dataset_text_field: rows are read as conversations"),

@@ -334,6 +334,7 @@ PUBLISHED = {
         "kl.warmup_steps": 400,
         "eval.mtbench.during.steps": 200,
         "eval.mtbench.during.patience": 2,
+        "eval.mtbench.judge": "reward",
         "epochs": 1,
     },
     ("qwen3-1.7b-twix", "qwen3_1p7b_s4_e2_mix20_kl003_lr1e-5_b12ga11"): {

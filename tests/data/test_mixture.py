@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from paceline.config.data import Data
 from paceline.config.load import make_recipe
+from paceline.data.chat import load_chat
 from paceline.data.mixture import choose_rows
+from paceline.data.tokens import load_tokens
 from paceline.errors import PacelineError
 
 
@@ -47,6 +49,10 @@ def test_fewer_reasoning_rows_than_asked_are_all_taken_and_told(dialogues: Any) 
     assert [(len(part.picked), part.asked) for part in parts] == [(200, None), (100, 150)]
     parts = choose_rows(Data(source=dialogues, subset="both", mix_reasoning_ratio=0.5, n=600))
     assert [(len(part.picked), part.asked) for part in parts] == [(300, None), (100, 300)]
+    mixed = Data(source=dialogues, subset="both", mix_reasoning_ratio=0.5, n=300)
+    assert load_tokens(mixed, load_chat("embedded")).notes[0] == (
+        "reasoning: all 100 rows there are, 150 were asked for"
+    )
 
 
 def test_without_a_total_as_many_rows_as_the_ratios_allow(dialogues: Any) -> None:

@@ -288,21 +288,39 @@ def test_clean_writes_what_is_left_and_counts_the_rest(tmp_path: Path) -> None:
     assert (tmp_path / "clean.jsonl").read_text().splitlines() == rows
 
 
-def test_a_command_line_of_the_write_ups_works_as_it_stands(tmp_path: Path) -> None:
-    """Every flag of the T-Wix experiments, beside what makes it short here."""
+def test_a_command_line_of_the_write_ups_works_as_it_stands(tiny_base: Any, tmp_path: Path) -> None:
+    """Every flag of the T-Wix experiments, beside what makes it short here, and a reward model that is at hand."""
+    from transformers import AutoModelForSequenceClassification
+
+    from paceline.data.chat import load_tokenizer
+
+    grader = tmp_path / "reward"
+    AutoModelForSequenceClassification.from_pretrained(tiny_base("qwen3"), num_labels=1).save_pretrained(
+        grader
+    )
+    load_tokenizer("embedded").save_pretrained(grader)
     flags = """--model embedded --output_dir OUT --subset both --mix_reasoning_ratio 0.2 --sample_ratio 0.05 --epochs 1 --batch 2 --grad_acc 2
         --max_seq_length 512 --learning_rate 1.2e-5 --lora_r 8 --lora_alpha 16 --kl_coef 0.02 --kl_start_step 0 --kl_warmup_steps 400 --kl_limit_seq 16
         --mtbench_ru embedded:ru --mtbench_questions_limit 2 --mtbench_temperature 0.0 --mtbench_backend simple --early_stop_patience 2 --eval_steps 200
-        --baseline_eval_samples 40 --num_proc 4 --data embedded:twix --max_steps 1 --mtbench_max_new_tokens 4"""
-    paceline("train", *flags.replace("OUT", str(tmp_path / "seed")).split())
-    recipe = yaml.safe_load((tmp_path / "seed" / "recipe.yaml").read_text())
+        --baseline_eval_samples 40 --num_proc 4 --data embedded:twix --max_steps 1 --mtbench_max_new_tokens 4 --judge_model GRADER"""
+    run = tmp_path / "seed"
+    paceline("train", *flags.replace("OUT", str(run)).replace("GRADER", str(grader)).split())
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
     asked = recipe["eval"]["mtbench"]
     assert (asked["lang"], asked["questions"], asked["judge"], asked["max_new_tokens"]) == (
         "embedded:ru",
         2,
-        "simple",
+        "reward",
         4,
     )
+    assert (asked["during"]["steps"], asked["during"]["questions"], asked["during"]["patience"]) == (
+        200,
+        2,
+        2,
+    )
+    assert recipe["early_stop_patience"] is None
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    assert any("score" in event for event in events), "the base was asked before training"
     assert (
         recipe["data"]["mix_reasoning_ratio"],
         recipe["kl"]["coef"],

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
-from paceline.evaluate.mtbench.judges.judge import Grade
+from paceline.evaluate.mtbench.judges.judge import Grade, Reply
+from paceline.evaluate.mtbench.pairwise import PAIRS, compare_answers
 from paceline.evaluate.mtbench.protocol import judge_prompt, load_templates, read_rating, template_name
 from paceline.evaluate.mtbench.questions import load_questions
 from paceline.evaluate.mtbench.run import grade_answers
+from paceline.evaluate.mtbench.scoring import pairwise_scores
 
 CATEGORIES = ("writing", "roleplay", "reasoning", "math", "coding", "extraction", "stem", "humanities")
 REPLIES = (
@@ -88,9 +90,24 @@ def folder(tmp_path: Path) -> Any:
         "single-math-v1-multi-turn": "{question_1} | {ref_answer_1} | {question_2} | {ref_answer_2}"
         " | {answer_1} | {answer_2}",
     }
+    pair_fields = {
+        "pair-v2": "{question} | {answer_a} | {answer_b}",
+        "pair-math-v1": "{question} | {ref_answer_1} | {answer_a} | {answer_b}",
+        "pair-v2-multi-turn": "{question_1} | {question_2}"
+        " | {answer_a_1} | {answer_a_2} | {answer_b_1} | {answer_b_2}",
+        "pair-math-v1-multi-turn": "{question_1} | {ref_answer_1} | {question_2} | {ref_answer_2}"
+        " | {answer_a_1} | {answer_a_2} | {answer_b_1} | {answer_b_2}",
+    }
     prompts = [
-        {"name": name, "system_prompt": f"Be {name}.", "prompt_template": text, "output_format": "[[rating]]"}
-        for name, text in fields.items()
+        {
+            "name": name,
+            "type": kind,
+            "system_prompt": f"Be {name}.",
+            "prompt_template": text,
+            "output_format": form,
+        }
+        for kind, form, named in (("single", "[[rating]]", fields), ("pairwise", "[[A]]", pair_fields))
+        for name, text in named.items()
     ]
     for name, rows in (
         ("question", questions),
@@ -183,3 +200,73 @@ def test_questions_prompts_ratings_and_averages(
     ours = [mine.turns["1"].value, mine.turns["2"].value, mine.average.value]
     assert printed == pytest.approx(ours, abs=1e-5)
     assert mine.failed == sum(line["score"] == -1 for line in lines)
+
+
+class _RecordedPairs(_Recorded):
+    """Replies with what is recorded, and keeps what it was asked."""
+
+    def ask(self, prompts: Any, done: Any) -> Any:
+        self.asked = [[(message["role"], message["content"]) for message in prompt] for prompt in prompts]
+        return [Reply(reply) for reply in self.replies]
+
+
+def test_pairs_in_both_orders_and_win_rates(
+    fastchat: Any,
+    folder: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rng = random.Random(1)
+    questions, templates = load_questions(folder), load_templates(f"{folder}/judge_prompts.jsonl", PAIRS)
+    answers = {
+        (run, q.id): [f"{run} 1 {q.id}", f"{run} 2 {q.id}"] for run in ("base", "m") for q in questions
+    }
+    forms = ("[[A]]", "Better: [[B]]", "They are alike.\n[[C]]", "A is better")
+    judge = _RecordedPairs([rng.choice(forms) for _ in range(4 * len(questions))])
+    judgments = compare_answers(answers, questions, judge, templates, tmp_path, lambda: None)["m"]
+
+    theirs = {
+        str(q["question_id"]): q for q in fastchat.load_questions(f"{folder}/question.jsonl", None, None)
+    }
+    judges = fastchat.load_judge_prompts(f"{folder}/judge_prompts.jsonl")
+    references = {
+        str(json.loads(line)["question_id"]): json.loads(line)
+        for line in Path(folder, "reference_answer_gpt-4.jsonl").read_text().splitlines()
+    }
+    asked: list[Any] = []
+
+    def recorded(model: Any, conversation: Any, **options: Any) -> Any:
+        asked.append([("system", conversation.system), ("user", conversation.turns[0])])
+        return judge.replies[len(asked) - 1]
+
+    monkeypatch.setattr(fastchat, "chat_completion_openai", recorded)
+    matches = tmp_path / "theirs.jsonl"
+    for q in questions:
+        for turn in range(2):
+            reference = references[q.id] if q.category in fastchat.NEED_REF_CATS else None
+            name = ("pair-v2" if reference is None else "pair-math-v1") + ("-multi-turn" if turn else "")
+            match = fastchat.MatchPair(
+                theirs[q.id],
+                "m",
+                "base",
+                {"choices": [{"turns": answers["m", q.id]}]},
+                {"choices": [{"turns": answers["base", q.id]}]},
+                fastchat.Judge("recorded", judges[name], reference is not None, bool(turn)),
+                ref_answer=reference,
+                multi_turn=bool(turn),
+            )
+            fastchat.play_a_match_pair(match, str(matches))
+    assert judge.asked == asked
+    show = importlib.import_module("fastchat.llm_judge.show_result")
+    capsys.readouterr()
+    show.display_result_pairwise(
+        types.SimpleNamespace(
+            input_file=str(matches), bench_name="mt_bench", model_list=None, baseline_model="base"
+        )
+    )
+    printed = capsys.readouterr().out.split("\nm ")[1].split()
+    own = pairwise_scores(judgments)
+    assert [int(count) for count in printed[:3]] == [own.wins, own.losses, own.ties]
+    assert float(printed[-1]) == pytest.approx(own.win_rate.value, abs=1e-5)
+    assert own.failed > 0

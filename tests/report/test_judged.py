@@ -1,5 +1,6 @@
 """What was said in advance, held against the figures."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,13 @@ from losses import example_losses
 from paceline.config.criteria import Criterion, parse_criterion, parse_expectation, parse_success
 from paceline.config.load import dump_recipe, load_study, make_recipe
 from paceline.errors import ConfigError
+from paceline.evaluate.mtbench.judges.reward import squash
 from paceline.report.collect import collect_study
 from paceline.report.export import write_report
+from paceline.report.families import Graded
+from paceline.report.judged import Measured, figure_of
 from paceline.runs.directory import RunDirectory
+from paceline.runs.evaluations import Judgment
 from paceline.runs.files import write_json
 
 
@@ -56,6 +61,63 @@ def test_a_hypothesis_expects_a_lower_loss_than_the_baseline_s_unless_it_says_el
     expected = {run.name: str(run.expects) for run in study.runs if not run.replicate_of}
     assert expected == {"plain": "None", "high": "eval_loss < plain", "low": "eval_loss > high"}
     assert all(run.success == (Criterion("perplexity", "<", 6.0),) for run in study.runs)
+
+
+@pytest.mark.parametrize(
+    ("judge", "criterion", "said"),
+    [
+        ("reward", "mtbench > 3", "not in rating points; write mtbench_reward$"),
+        ("reward", "mtbench_gain > 0", "write mtbench_reward_gain$"),
+        ("simple", "mtbench_reward > 0", "the judge `simple` gives ratings, no raw scores; write mtbench$"),
+    ],
+)
+def test_a_criterion_is_in_the_scale_of_its_judge(
+    tmp_path: Path, judge: str, criterion: str, said: str
+) -> None:
+    asked = {"mtbench": {"judge": judge, "judge_model": "m" if judge == "reward" else None}}
+    content = {"recipe": {"base": "b", "data": "d", "eval": asked}, "runs": [{"name": "a"}]}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump({**content, "success": criterion}))
+    with pytest.raises(ConfigError, match=said):
+        load_study(tmp_path / "s.yaml")
+    fitting = "mtbench_reward > 3" if judge == "reward" else "mtbench > 3"
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump({**content, "success": fitting}))
+    assert str(load_study(tmp_path / "s.yaml").runs[0].success[0]) == fitting
+
+
+def grades(means: Iterable[float], is_raw: bool, run: str = "r") -> list[Judgment]:
+    """Two turns of each question: of a reward model, whose rating then says something else, or rated."""
+    return [
+        Judgment(
+            run=run,
+            id=str(i),
+            category="c",
+            turn=turn,
+            rating=squash(mean) if is_raw else mean,
+            raw=mean if is_raw else None,
+            reply="",
+        )
+        for i, mean in enumerate(means)
+        for turn in range(2)
+    ]
+
+
+@pytest.mark.parametrize("is_raw", [True, False])
+def test_a_figure_of_mtbench_is_in_what_the_judge_gave_with_an_interval(is_raw: bool) -> None:
+    random = np.random.default_rng(3)
+    base, own = random.normal(3, 1, 40), random.normal(4, 1, 40)
+    graded = Graded(recipes={"r": {0: grades(own, is_raw)}}, base=grades(base, is_raw))
+    measured = Measured(losses={}, base=None, logs={}, mtbench=graded)
+    name, other = ("mtbench_reward", "mtbench") if is_raw else ("mtbench", "mtbench_reward")
+    mean, gain = figure_of(name, "r", measured), figure_of(f"{name}_gain", "r", measured)
+    assert mean is not None
+    assert gain is not None
+    assert mean.value == pytest.approx(own.mean())
+    assert (mean.high - mean.low) / 2 == pytest.approx(1.96 * own.std(ddof=1) / np.sqrt(40), rel=0.1)
+    assert gain.value == pytest.approx((own - base).mean())
+    assert figure_of(other, "r", measured) is None
+    assert figure_of(name, "nobody", measured) is None
+    alone = Measured(losses={}, base=None, logs={}, mtbench=Graded(recipes=graded.recipes, base=[]))
+    assert figure_of(f"{name}_gain", "r", alone) is None, "the base's answers were cut, or not asked for"
 
 
 @pytest.fixture

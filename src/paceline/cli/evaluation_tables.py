@@ -87,13 +87,15 @@ def print_mtbench(summary: MTBenchSummary, console: Console) -> None:
             run,
             f"{average.value:.2f} \\[{average.low:.2f}, {average.high:.2f}]",
             *["" if scores.raw is None else f"{scores.raw:+.3f}"] * is_raw,
-            _change(scores.change, "+.3f" if is_raw else "+.2f"),
+            scores.withheld or _change(scores.change, "+.3f" if is_raw else "+.2f"),
             *turns,
             str(scores.failed),
             "?" if scores.cut is None else str(scores.cut),
             *by_category,
         )
     console.print(table)
+    if any(scores.pairwise for scores in summary.runs.values()):
+        console.print(_pairwise_table(summary))
     console.print(
         f"{summary.questions} questions, judge {escape(summary.judge)}; failed: replies without a rating "
         "from 1 to 10; cut: answers that ended at the token limit",
@@ -110,6 +112,20 @@ def print_mtbench(summary: MTBenchSummary, console: Console) -> None:
             "this judge's scores are not comparable with published ones: "
             "they compare these runs with one another only"
         )
+
+
+def _pairwise_table(summary: MTBenchSummary) -> Table:
+    """Every run's answers against the base's."""
+    table = _table(
+        "wins + ties / 2 against the base, 95% interval", "wins", "ties", "losses", "swayed", "failed"
+    )
+    table.caption = "a win counts in both orders; swayed: ties whose two orders contradict each other"
+    for run, scores in summary.runs.items():
+        if pairs := scores.pairwise:
+            said = scores.withheld or f"[{VERDICT_COLOUR[pairs.verdict]}]{pairs.verdict}[/]"
+            counts = (pairs.wins, pairs.ties, pairs.losses, pairs.swayed, pairs.failed)
+            table.add_row(run, f"{_shares(pairs.win_rate)} {said}", *map(str, counts))
+    return table
 
 
 def print_forgetting(summary: ForgettingSummary, console: Console) -> None:

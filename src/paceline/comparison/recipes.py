@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paceline.comparison.losses import Keys, example_keys
-from paceline.runs.evaluations import CodeVerdict, Judgment
+from paceline.runs.evaluations import CodeVerdict, Judgment, PairJudgment
 from paceline.runs.losses import ExampleLosses
 from paceline.stats.recipes import RecipeFamily, RecipeScores, compare_recipes
 from paceline.stats.seed_noise import SeedNoise
@@ -87,6 +87,7 @@ def rating_family(
     recipes: Mapping[str, Mapping[int, Sequence[Judgment]]],
     base: Sequence[Judgment],
     known: SeedNoise | None = None,
+    together: bool = True,
 ) -> RecipeFamily | None:
     """Differences of mean ratings over the turns that every run has a grade for; None without two questions.
 
@@ -107,7 +108,32 @@ def rating_family(
 
     turns = Counter(question for question, _ in graded)
     counts = np.asarray([turns[question] for question in questions])
-    return _family(_for_each(recipes, totals), totals(base) if base else None, counts, "higher", known)
+    own = totals(base) if base else None
+    return _family(_for_each(recipes, totals), own, counts, "higher", known, together)
+
+
+def preference_family(
+    recipes: Mapping[str, Mapping[int, Sequence[PairJudgment]]], known: SeedNoise | None = None
+) -> RecipeFamily | None:
+    """Differences of win rates against the base over the turns that every run was compared on.
+
+    A win is 1, a tie 1/2, a loss 0; the base itself is 1/2 everywhere. A question is one unit. None without
+    two questions.
+    """
+    everyone = [judgments for seeds in recipes.values() for judgments in seeds.values()]
+    compared = set.intersection(*({(j.id, j.turn) for j in own if j.outcome != "failed"} for own in everyone))
+    turns = Counter(question for question, _ in compared)
+    questions = sorted(turns)
+    counts = np.asarray([turns[question] for question in questions], dtype=np.float64)
+
+    def totals(judgments: Sequence[PairJudgment]) -> Floats:
+        sums = dict.fromkeys(questions, 0.0)
+        for judgment in judgments:
+            if (judgment.id, judgment.turn) in compared:
+                sums[judgment.id] += judgment.score
+        return np.asarray(list(sums.values()))
+
+    return _family(_for_each(recipes, totals), counts / 2, counts, "higher", known)
 
 
 def pass_family(

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from paceline.runs.evaluations import CodeVerdict, Judgment
 from paceline.stats.paired import Difference, paired_difference
 
+# Where a larger share of answers was cut at the token limit, nothing is said of a difference by them.
+MAX_CUT = 0.05
+
 
 def rating_difference(run: Sequence[Judgment], other: Sequence[Judgment]) -> Difference | None:
     """Paired difference of the mean ratings over the turns that both have a grade for; None without one.

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from paceline.config.fields import FieldPath, Fields, leaves, model_at
 from paceline.config.recipe import Recipe
+from paceline.config.script_flags import take_script_flags
 from paceline.config.settings import BITSANDBYTES, SETTINGS, STAND_FOR, take_bitsandbytes
 from paceline.errors import ConfigError
 
@@ -91,9 +92,12 @@ def resolve_aliases(fields: Mapping[str, Any], where: str = "recipe") -> Resolve
     rest = dict(fields)
     try:
         quantized, note = take_bitsandbytes(rest)
+        script = take_script_flags(rest)
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from error
-    notes += [note] if note else []
+    notes += [*([note] if note else []), *script.notes]
+    for path, meant, name in script.values:
+        tree.put(path, meant, name)
     for field, meant in quantized.items():
         tree.put((field,), meant, "load_in_4bit/load_in_8bit")
     for name, value in rest.items():

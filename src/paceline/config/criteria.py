@@ -1,6 +1,7 @@
 """What a study's authors say in advance about its figures: criteria, and what a hypothesis expects."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +16,15 @@ FIGURES = {
     "token_accuracy_gain": "how much higher it is than the base's, points",
     "train_loss_drop": "from the first logged loss to the last, nats a token",
     "grad_norm": "the smallest logged gradient norm",
-    "mtbench": "MT-Bench average",
-    "mtbench_gain": "how much higher it is than the base's",
+    "mtbench": "MT-Bench average, rating points",
+    "mtbench_gain": "how much higher it is than the base's, rating points",
+    "mtbench_reward": "MT-Bench average of a reward model's raw scores",
+    "mtbench_reward_gain": "how much higher it is than the base's, in raw scores",
 }
 # Figures in which a recipe can be held against another one.
 COMPARED = ("eval_loss", "mtbench")
+# Paceline's own judges that rate from 1 to 10; those of other packages may give raw scores too.
+_RATING_JUDGES = ("openai", "local", "simple")
 _FORM = re.compile(r"(?P<figure>\w+)\s*(?P<sign>[<>])\s*(?P<bound>\S.*)")
 
 
@@ -67,6 +72,29 @@ def parse_success(value: Any, where: str) -> tuple[Criterion, ...]:
         if isinstance(criterion.bound, str):
             raise ConfigError(f"{where}: {criterion}: a success criterion has a number; see `expect`")
     return criteria
+
+
+def check_scale(criteria: Iterable[Criterion], judge: str, where: str) -> None:
+    """Refuses criteria on MT-Bench in another scale than its judge's: `reward` gives raw scores.
+
+    The rating from 1 to 10 that is made of a raw score does not keep the order, so it decides nothing.
+
+    Raises:
+        ConfigError: rating points of the judge `reward`, or raw scores of a judge that rates.
+    """
+    for criterion in criteria:
+        figure, is_raw = criterion.figure, criterion.figure.startswith("mtbench_reward")
+        if judge == "reward" and figure in ("mtbench", "mtbench_gain"):
+            other = figure.replace("mtbench", "mtbench_reward")
+            raise ConfigError(
+                f"{where}: {criterion}: the judge `reward` is read by its raw scores, not in rating points; "
+                f"write {other}"
+            )
+        if judge in _RATING_JUDGES and is_raw:
+            other = figure.replace("mtbench_reward", "mtbench")
+            raise ConfigError(
+                f"{where}: {criterion}: the judge `{judge}` gives ratings, no raw scores; write {other}"
+            )
 
 
 def parse_expectation(value: Any, where: str, names: list[str]) -> Criterion:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from paceline.config.data import Format
 from paceline.config.strict import Strict
@@ -12,7 +12,7 @@ class InTrainingEval(Strict):
     """A part of the questions while the run trains, and an early stop on its score."""
 
     steps: int = Field(gt=0, description="steps between the checks")
-    questions: int = Field(16, gt=0, description="how many questions, spread over the categories")
+    questions: int = Field(16, ge=0, description="how many questions, spread over the categories; 0: all")
     patience: int | None = Field(
         None, gt=0, description="stop after this many checks without a better score; default: never"
     )
@@ -49,7 +49,16 @@ class MTBench(Strict):
     temperature: float = Field(0.0, ge=0, description="0: greedy")
     max_new_tokens: int = Field(1024, gt=0, description="longest answer in tokens")
     thinking: bool = Field(False, description="let a base that can think before its answer")
+    pairwise: bool = Field(
+        False, description="let the judge also compare each answer with the base's, in both orders"
+    )
     during: InTrainingEval | None = Field(None, description="a part of the questions during training")
+
+    @model_validator(mode="after")
+    def _agree(self) -> "MTBench":
+        if self.pairwise and set(self.when) != {"before", "after"}:
+            raise ValueError("pairwise compares a run's answers with the base's; when needs before and after")
+        return self
 
 
 class CodeTasks(Strict):

@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from paceline.config.aliases import all_names, resolve_aliases
-from paceline.config.criteria import Criterion, parse_expectation, parse_success
+from paceline.config.criteria import Criterion, check_scale, parse_expectation, parse_success
 from paceline.config.explain import explain
 from paceline.config.fields import Fields
 from paceline.config.idle import idle_settings
@@ -17,6 +17,7 @@ from paceline.config.layers import Notes, RunLayers, merge, preset_fields
 from paceline.config.names import check_name, check_run_name
 from paceline.config.recipe import Recipe
 from paceline.config.replicates import Seeds, read_noise, read_seeds, replicates
+from paceline.config.script_flags import early_stop_note
 from paceline.config.study import Run, Study
 from paceline.errors import ConfigError, nearest
 
@@ -104,7 +105,7 @@ def resolve_recipe(
     named = fields.pop("preset", None)
     layers = [notes.resolve(fields, where), notes.resolve(flags or {}, "recipe")]
     recipe = make(Recipe, merge(preset_fields(preset or named), *layers), where)
-    notes.add(idle_settings(recipe))
+    notes.add([*idle_settings(recipe), *early_stop_note(recipe)])
     return ResolvedRecipe(recipe, tuple(notes.lines))
 
 
@@ -152,13 +153,17 @@ def load_study(path: Path, flags: Mapping[str, Any] | None = None, seeds: Seeds 
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from error
         recipe = make(Recipe, merge(fields, over), where)
-        notes.add(f"run {entry.get('name')}: {line}" for line in idle_settings(recipe))
+        said = [*idle_settings(recipe), *early_stop_note(recipe)]
+        notes.add(f"run {entry.get('name')}: {line}" for line in said)
+        success = parse_success(entry.get("success", content.get("success", [])), where)
+        if recipe.eval.mtbench:
+            check_scale(success, recipe.eval.mtbench.judge, where)
         run = Run(
             name=_run_name(entry, where),
             hypothesis=entry.get("hypothesis", ""),
             recipe=recipe,
             expects=_expectation(entry, runs, where),
-            success=parse_success(entry.get("success", content.get("success", [])), where),
+            success=success,
         )
         chosen = seeds or _seeds_of(entry, content, number == 1, where)
         if chosen.listed and any("seed" in layer for layer in (common, own, over)):

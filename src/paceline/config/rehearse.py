@@ -94,6 +94,7 @@ def _rehearse_evaluation(evaluation: Fields, share: float, other: str) -> Fields
             "judge_model": None,
             "judge_url": None,
             "judge_prompts": None,
+            "pairwise": False,
         }
         mtbench["max_new_tokens"] = min(mtbench["max_new_tokens"], 32)
         if mtbench["during"]:

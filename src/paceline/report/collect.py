@@ -168,7 +168,7 @@ def _measured(
         losses=losses_by_seed(groups, losses),
         base=read_losses_file(groups[0].directories[0].eval / "base.parquet") if groups else None,
         logs={group.name: [logs[directory.name] for directory in group.directories] for group in groups},
-        mtbench=families.mtbench,
+        mtbench=families.graded,
     )
 
 

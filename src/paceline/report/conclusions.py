@@ -79,10 +79,32 @@ def _evaluations(study: StudyFacts) -> list[Conclusion]:
         raw = any(run.mtbench.runs[run.name].raw is not None for run in study.runs if run.mtbench)
         what = "the raw reward on MT-Bench" if raw else "the MT-Bench score"
         drawn += _changes(study, families.mtbench, what, "+.2f", 1, f"; judge {judge}")
+    if families.pairwise:
+        drawn += _preferences(families.pairwise)
     for suite, family in families.code.items():
         drawn += _changes(study, family, f"the share of {suite} tasks passed", "+.1f", 100, " points")
     if families.forgetting:
         drawn += _changes(study, families.forgetting, "the loss on general rows", "+.4f", 1, "")
+    return drawn
+
+
+def _preferences(family: RecipeFamily) -> list[Conclusion]:
+    """One sentence a recipe on whose answers a judge preferred, where one half is that of equals."""
+    drawn = []
+    for name in family.means:
+        if name == BASE:
+            continue
+        d = family.between(name, BASE)
+        share, low, high = (f"{50 + 100 * value:.1f}" for value in (d.delta, d.low, d.high))
+        who = f"the MT-Bench answers of {name if d.covers_seeds else f'the adapter of {name}'}"
+        if d.verdict == "tie":
+            text = f"Neither {who} nor the base's are preferred"
+        else:
+            better, worse = (who, "the base's") if d.delta > 0 else ("The base's answers", who)
+            text = f"{better[0].upper()}{better[1:]} are preferred to {worse}"
+        drawn.append(
+            Conclusion(f"{text} ({share}% of them and half of the ties, 95% from {low} to {high}).", (name,))
+        )
     return drawn
 
 

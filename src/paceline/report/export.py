@@ -16,7 +16,7 @@ from paceline.report.conclusions import conclusions
 from paceline.report.curves import curves
 from paceline.report.format import clock
 from paceline.report.published import against_published
-from paceline.runs.evaluations import CodeScores, MTBenchScores
+from paceline.runs.evaluations import CodeScores, MTBenchScores, PairwiseScores
 from paceline.runs.files import write_whole
 from paceline.stats.recipes import RecipeDifference, RecipeFamily
 
@@ -27,6 +27,16 @@ class MTBenchRow:
 
     run: str
     scores: MTBenchScores
+    from_baseline: RecipeDifference | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairRow:
+    """A line of the table of answers preferred to the base's. `from_baseline` is as in `MTBenchRow`."""
+
+    run: str
+    pairs: PairwiseScores
+    withheld: str
     from_baseline: RecipeDifference | None
 
 
@@ -52,6 +62,7 @@ def write_report(study: StudyFacts, folder: Path, price: float | None = None) ->
         "task_names": sorted({task for tasks in study.tasks.values() for task in tasks}),
         "mtbench": next((run.mtbench for run in study.runs if run.mtbench), None),
         "mtbench_rows": _mtbench_rows(study),
+        "pair_rows": _pair_rows(study),
         "is_raw": any(row.scores.raw is not None for row in _mtbench_rows(study)),
         "code_rows": _code_rows(study),
         "left_out": _left_out(study),
@@ -95,6 +106,21 @@ def _mtbench_rows(study: StudyFacts) -> list[MTBenchRow]:
     from_baseline = _from_baseline(study, study.families.mtbench)
     return [
         MTBenchRow(run=name, scores=scores[name], from_baseline=from_baseline.get(name)) for name in order
+    ]
+
+
+def _pair_rows(study: StudyFacts) -> list[PairRow]:
+    """Every run whose answers were compared with the base's."""
+    from_baseline = _from_baseline(study, study.families.pairwise)
+    return [
+        PairRow(
+            run=row.run,
+            pairs=row.scores.pairwise,
+            withheld=row.scores.withheld,
+            from_baseline=from_baseline.get(row.run),
+        )
+        for row in _mtbench_rows(study)
+        if row.scores.pairwise
     ]
 
 

@@ -7,32 +7,45 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from paceline.comparison.recipes import BASE, loss_family, pass_family, rating_family
+from paceline.comparison.recipes import BASE, loss_family, pass_family, preference_family, rating_family
+from paceline.comparison.scores import MAX_CUT
 from paceline.runs.directory import RunDirectory
-from paceline.runs.evaluations import CodeVerdict, Judgment, read_mtbench
+from paceline.runs.evaluations import CodeVerdict, Judgment, MTBenchSummary, PairJudgment, read_mtbench
 from paceline.runs.losses import ExampleLosses
 from paceline.runs.records import read_records
 from paceline.runs.study import RecipeGroup, recipe_groups
 from paceline.stats.recipes import RecipeFamily
 
-# A recipe of whose answers a larger share was cut at the token limit is not compared by them.
-MAX_CUT = 0.05
 Found = TypeVar("Found")
-Line = TypeVar("Line", Judgment, CodeVerdict)
+Line = TypeVar("Line", Judgment, PairJudgment, CodeVerdict)
 # How many answers were cut, and how many there are.
 CutAnswers = tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graded:
+    """MT-Bench's grades by recipe and seed, and the base's, less those with too many cut answers."""
+
+    recipes: Mapping[str, Mapping[int, Sequence[Judgment]]]
+    base: Sequence[Judgment]
+
+    def family(self) -> RecipeFamily | None:
+        """Differences of all of them."""
+        return rating_family(self.recipes, self.base) if self.recipes else None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Families:
     """Differences of all recipes and the base in what they were evaluated by beside the held-out loss.
 
-    `code` is by suite. `withheld` says (recipe, why) of those that are left out of them, since too many of
-    their answers were cut. None: fewer than two recipes, or the base and one, were evaluated on the same
-    units.
+    `pairwise` is by wins against the base on MT-Bench. `code` is by suite. `withheld` says (recipe, why)
+    of those that are left out of them, since too many of their answers were cut. None: fewer than two
+    recipes, or the base and one, were evaluated on the same units.
     """
 
+    graded: Graded
     mtbench: RecipeFamily | None
+    pairwise: RecipeFamily | None
     code: dict[str, RecipeFamily]
     forgetting: RecipeFamily | None
     withheld: list[tuple[str, str]]
@@ -41,7 +54,7 @@ class Families:
 def collect_families(directories: list[RunDirectory]) -> Families:
     """Reads what the runs were evaluated by, each file once."""
     recipes = recipe_groups(directories)
-    mtbench, withheld = _mtbench(recipes, directories)
+    graded, pairwise, withheld = _mtbench(recipes, directories)
     verdicts = {directory.name: _read_verdicts(directory) for directory in directories}
     code: dict[str, RecipeFamily] = {}
     for suite in sorted({suite for own in verdicts.values() for suite in own}):
@@ -53,7 +66,9 @@ def collect_families(directories: list[RunDirectory]) -> Families:
     general = _by_seed(recipes, lambda d: read_losses_file(d.eval / "forgetting.parquet"))
     before = _first(directories, lambda d: read_losses_file(d.eval / "forgetting-base.parquet"))
     return Families(
-        mtbench=mtbench,
+        graded=graded,
+        mtbench=graded.family(),
+        pairwise=pairwise,
         code=code,
         forgetting=loss_family(general, before).family if general else None,
         withheld=withheld,
@@ -82,8 +97,8 @@ def too_cut(counts: Mapping[str, Sequence[CutAnswers]], what: str) -> dict[str, 
 
 def _mtbench(
     recipes: list[RecipeGroup], directories: list[RunDirectory]
-) -> tuple[RecipeFamily | None, list[tuple[str, str]]]:
-    """The family by rating, and who is left out of it."""
+) -> tuple[Graded, RecipeFamily | None, list[tuple[str, str]]]:
+    """The grades, the family by wins against the base, and who is left out of them."""
     judgments = {d.name: read_records(d.eval / "mtbench-judgments.jsonl", Judgment) for d in directories}
     summaries = {d.name: read_mtbench(d.eval) for d in directories}
 
@@ -102,8 +117,24 @@ def _mtbench(
     counts[BASE] = [found] if (found := _first(directories, lambda d: cut(d, BASE))) else []
     too = too_cut(counts, "MT-Bench")
     graded = {name: seeds for name, seeds in graded.items() if name not in too}
-    family = rating_family(graded, [] if BASE in too else base) if graded else None
-    return family, list(too.items())
+    kept = Graded(recipes=graded, base=[] if BASE in too else base)
+    return kept, _pairwise(recipes, summaries, too), list(too.items())
+
+
+def _pairwise(
+    recipes: list[RecipeGroup], summaries: Mapping[str, MTBenchSummary | None], too: Mapping[str, str]
+) -> RecipeFamily | None:
+    """The family by wins against the base, of the runs whose result has them."""
+
+    def compared(directory: RunDirectory) -> list[PairJudgment]:
+        summary = summaries[directory.name]
+        scores = summary.runs.get(directory.name) if summary else None
+        if scores is None or scores.pairwise is None:
+            return []
+        return _of_run(read_records(directory.eval / "mtbench-pairs.jsonl", PairJudgment), directory.name)
+
+    pairs = {name: seeds for name, seeds in _by_seed(recipes, compared).items() if name not in too}
+    return preference_family(pairs) if pairs and BASE not in too else None
 
 
 def _code(

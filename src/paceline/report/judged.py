@@ -9,9 +9,11 @@ from typing import Literal
 
 import numpy as np
 
-from paceline.comparison.recipes import BASE, loss_family
+from paceline.comparison.recipes import BASE, loss_family, rating_family
 from paceline.comparison.table import Comparison
 from paceline.config.criteria import Criterion
+from paceline.report.families import Graded
+from paceline.runs.evaluations import Judgment
 from paceline.runs.events import TrainEvent
 from paceline.runs.losses import ExampleLosses
 from paceline.runs.study import StudyRecord
@@ -34,12 +36,12 @@ class Judged:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What criteria are held against: losses by recipe and seed, the base's, and each run's logged steps."""
+    """What criteria are held against: losses and grades by recipe and seed, the base's, and logged steps."""
 
     losses: Mapping[str, Mapping[int, ExampleLosses]]
     base: ExampleLosses | None
     logs: Mapping[str, Sequence[Sequence[TrainEvent]]]
-    mtbench: RecipeFamily | None
+    mtbench: Graded
 
 
 def judge_hypotheses(
@@ -81,7 +83,9 @@ def judge_success(record: StudyRecord, measured: Measured) -> list[Judged]:
                     claim="",
                     criterion=str(criterion),
                     outcome=_passed(criterion, interval),
-                    number="" if interval is None else _shown(interval),
+                    number=_other_scale(criterion, entry.recipe_name, measured.mtbench)
+                    if interval is None
+                    else _shown(interval),
                 )
             )
     return judged
@@ -137,16 +141,39 @@ def _of_logs(figure: str, logs: Sequence[Sequence[TrainEvent]]) -> Interval | No
     return Interval(value=value, low=value, high=value, n=len(steps))
 
 
-def _of_mtbench(figure: str, recipe: str, family: RecipeFamily | None) -> Interval | None:
-    if family is None or recipe not in family.means:
+def _of_mtbench(figure: str, recipe: str, graded: Graded) -> Interval | None:
+    """A mean of ratings or of raw scores, or its gain; None where the judge gave the other of the two."""
+    seeds = graded.recipes.get(recipe, {})
+    if _scale(seeds) != _scale_of(figure):
         return None
-    if figure == "mtbench":
-        value = family.means[recipe]
-        return Interval(value=value, low=value, high=value, n=family.units)
-    if BASE not in family.means:
+    own = next(iter(seeds.values()))
+    zeros = [judgment.model_copy(update={"rating": 0.0, "raw": 0.0}) for judgment in own]
+    against = graded.base if figure.endswith("_gain") else zeros
+    family = rating_family({recipe: seeds}, against, together=False) if against else None
+    if family is None:
         return None
     d = family.between(recipe, BASE)
     return Interval(value=d.delta, low=d.low, high=d.high, n=family.units)
+
+
+def _scale(seeds: Mapping[int, Sequence[Judgment]]) -> str:
+    """In what a judge graded: raw scores or ratings; "" where it gave no grade."""
+    valid = [judgment for own in seeds.values() for judgment in own if judgment.is_valid]
+    if not valid:
+        return ""
+    return "raw scores" if all(judgment.raw is not None for judgment in valid) else "ratings"
+
+
+def _scale_of(figure: str) -> str:
+    return "raw scores" if figure.startswith("mtbench_reward") else "ratings"
+
+
+def _other_scale(criterion: Criterion, recipe: str, graded: Graded) -> str:
+    """Why a criterion on MT-Bench was not measured, where its judge gave another scale."""
+    found = _scale(graded.recipes.get(recipe, {}))
+    if not criterion.figure.startswith("mtbench") or found in ("", _scale_of(criterion.figure)):
+        return ""
+    return f"the judge gave {found}"
 
 
 def _difference(

@@ -1,71 +1,25 @@
 """Results of evaluations in a run's eval/ folder: each kind of file has one type, one writer and one reader.
 
-mtbench.json, mtbench-answers.jsonl, mtbench-judgments.jsonl
+mtbench.json, mtbench-answers.jsonl, mtbench-judgments.jsonl, mtbench-pairs.jsonl
 SUITE.json, SUITE-answers.jsonl, SUITE-verdicts.jsonl        SUITE is rust, problems, …
 forgetting.json
 """
 
 import math
 import re
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from pydantic import (
-    BeforeValidator,
-    PlainSerializer,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from paceline.runs.files import JsonObject
 from paceline.runs.losses import LossSummary, Measured
 from paceline.runs.records import Record, read_record
-from paceline.stats.intervals import Interval
-from paceline.stats.paired import Difference
+from paceline.runs.stored_intervals import RatingDifference, StoredDifference, StoredInterval
+from paceline.stats.verdict import Verdict, verdict
 
 # The rating of a reply that holds none.
 FAILED = -1.0
-
-
-def _bounds_for_null(fields: object) -> object:
-    """A figure that is not finite is null on disk."""
-    if not isinstance(fields, dict):
-        return fields
-    missing = {"value": math.nan, "delta": math.nan, "low": -math.inf, "high": math.inf}
-    renamed = {"delta" if name == "value" and "better" in fields else name: v for name, v in fields.items()}
-    return {
-        name: missing[name] if value is None else value for name, value in renamed.items() if name in _KNOWN
-    }
-
-
-_KNOWN = {"value", "delta", "low", "high", "n", "observations", "better", "left_out"}
-
-
-def _null_for_infinite(fields: JsonObject) -> JsonObject:
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in fields.items()
-    }
-
-
-def _difference_fields(difference: Difference) -> JsonObject:
-    fields = asdict(difference)
-    return _null_for_infinite({"value": fields.pop("delta"), **fields, "verdict": difference.verdict})
-
-
-def _rating_fields(difference: Difference) -> JsonObject:
-    return {**_difference_fields(difference), "graded": difference.observations}
-
-
-StoredInterval = Annotated[
-    Interval, BeforeValidator(_bounds_for_null), PlainSerializer(lambda i: _null_for_infinite(asdict(i)))
-]
-StoredDifference = Annotated[
-    Difference, BeforeValidator(_bounds_for_null), PlainSerializer(_difference_fields)
-]
-RatingDifference = Annotated[Difference, BeforeValidator(_bounds_for_null), PlainSerializer(_rating_fields)]
 
 
 class Answer(Record):
@@ -125,6 +79,39 @@ class Judgment(Record):
         return self.rating if self.raw is None else self.raw
 
 
+class PairJudgment(Record):
+    """A run's answer to one turn beside the base's, as a judge saw them in both orders.
+
+    `verdicts` are A, B or C (no difference), first with the run's answer as A, then as B; "" where the reply
+    held none. A win or a loss is one that both orders agree on, all else is a tie (arXiv:2306.05685, sec.
+    3.4).
+    """
+
+    run: str
+    id: str
+    category: str
+    turn: int
+    verdicts: tuple[str, str]
+    replies: tuple[str, str]
+
+    @property
+    def outcome(self) -> Literal["win", "tie", "loss", "failed"]:
+        """What became of the run's answer."""
+        if "" in self.verdicts:
+            return "failed"
+        return {("A", "B"): "win", ("B", "A"): "loss"}.get(self.verdicts, "tie")  # type: ignore[return-value]
+
+    @property
+    def is_swayed(self) -> bool:
+        """Whether the two orders contradict each other, as where a judge goes by the place."""
+        return "" not in self.verdicts and self.verdicts not in (("A", "B"), ("B", "A"), ("C", "C"))
+
+    @property
+    def score(self) -> float:
+        """1 for a win, 1/2 for a tie, 0 for a loss."""
+        return {"win": 1.0, "tie": 0.5, "loss": 0.0}[self.outcome]
+
+
 class CodeVerdict(Record):
     """What became of one answer that was run: `compiled` is None where there is nothing to compile."""
 
@@ -144,12 +131,33 @@ class EvaluationResult(Record):
     kind: ClassVar[str]
 
 
+class PairwiseScores(Record):
+    """A run's answers beside the base's: wins plus half of the ties, as a share, and how many of each.
+
+    `swayed` counts ties whose two orders contradict each other; `failed` comparisons are left out.
+    """
+
+    win_rate: StoredInterval
+    wins: int
+    ties: int
+    losses: int
+    swayed: int
+    failed: int
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the run's answers and the base's differ: a share of 1/2 is that of equals."""
+        low, high = self.win_rate.low - 0.5, self.win_rate.high - 0.5
+        return "tie" if self.win_rate.n < 2 else verdict(low, high, "higher", covers_seeds=False)
+
+
 class MTBenchScores(Record):
     """One run's mean ratings: overall, by turn ("1", "2") and by category; `failed` grades are left out.
 
     `cut` answers ended at the token limit (None: a result of an earlier version, which did not count them).
     `raw` is a reward model's mean raw score. `change` is the paired difference from the bare base: of the raw
-    scores where there are any, since the squashed ratings do not keep their order.
+    scores where there are any, since the squashed ratings do not keep their order. `withheld` says why
+    nothing is said of a change, where too many answers were cut.
     """
 
     average: StoredInterval
@@ -159,6 +167,8 @@ class MTBenchScores(Record):
     categories: dict[str, StoredInterval]
     raw: float | None = None
     change: RatingDifference | None = None
+    pairwise: PairwiseScores | None = None
+    withheld: str = ""
 
     @model_validator(mode="before")
     @classmethod

@@ -53,14 +53,25 @@ def rewards(raw: Any) -> Any:
 def test_runs_are_compared_by_the_raw_reward() -> None:
     """A reward that rises from -0.57 to 0.03 falls on the squashed scale."""
     base, own = rewards(lambda q: -0.57 + q / 1000), rewards(lambda q: 0.03 + q / 1000)
-    figures = scores(own, base, cut=3)
+    figures = scores(own, base, cut=0, base_cut=0)
     assert figures.average.value < scores(base).average.value
     assert figures.change.delta == pytest.approx(0.6)
-    assert (figures.change.verdict, figures.cut) == ("differ", 3)
+    assert (figures.change.verdict, figures.cut) == ("differ", 0)
     assert MTBenchScores.model_validate_json(figures.to_json()) == figures
     older = figures.model_dump_json(exclude={"cut"})
     assert MTBenchScores.model_validate_json(older).change is None, "it was of the squashed ratings"
     assert scores(own, judgments(lambda q, turn: 5.0)).change is None, "a reward against a rating"
+
+
+def test_where_over_a_twentieth_of_either_s_answers_was_cut_nothing_is_said_of_the_change() -> None:
+    base, own = judgments(lambda q, turn: 5.0, 20), judgments(lambda q, turn: 6.0 + turn, 20)
+    assert scores(own, base, cut=2, base_cut=2).change.verdict == "differ"
+    assert scores(own, base, cut=2, base_cut=2).withheld == ""
+    for counts, said in (((3, 0), "3 of 40"), ((0, 3), "3 of the base's 40")):
+        figures = scores(own, base, *counts)
+        assert (figures.change, figures.withheld) == (None, f"no verdict: {said} answers cut")
+        assert MTBenchScores.model_validate_json(figures.to_json()) == figures
+    assert scores(base, cut=9).withheld == "", "the base itself has no change"
 
 
 def test_where_every_parse_failed_there_is_no_score() -> None:

@@ -9,11 +9,12 @@ from paceline.config.recipe import Recipe
 from paceline.errors import EvaluationError
 from paceline.evaluate.adapters import BASE
 from paceline.evaluate.evaluation import EvaluationGroup
-from paceline.evaluate.mtbench.judges.judge import JUDGES
+from paceline.evaluate.mtbench.judges.judge import check_judge, open_judge
+from paceline.evaluate.mtbench.pairwise import PAIRS
 from paceline.evaluate.mtbench.protocol import load_templates
 from paceline.evaluate.mtbench.questions import load_questions
 from paceline.evaluate.mtbench.run import run_mtbench
-from paceline.runs.evaluations import Judgment, MTBenchSummary, TurnAnswer
+from paceline.runs.evaluations import Judgment, MTBenchSummary, PairJudgment, TurnAnswer
 
 
 class MTBenchEvaluation:
@@ -29,13 +30,16 @@ class MTBenchEvaluation:
         """Questions and judge prompts can be read, and the judge can be asked."""
         load_questions(settings.lang, settings.questions)
         load_templates(settings.judge_prompts)
-        JUDGES.get(settings.judge).check(settings)
+        if settings.pairwise:
+            load_templates(settings.judge_prompts, PAIRS)
+        check_judge(settings)
 
     def evaluate(self, settings: MTBench, group: EvaluationGroup) -> MTBenchSummary:
         """Asks and grades the runs, the base or both, as `when` says.
 
         Raises:
-            EvaluationError: a judge that cannot be asked, or none of whose replies has a rating.
+            EvaluationError: a judge that cannot be asked, or none of whose replies has a rating, or a verdict
+                on two answers.
         """
         wanted = {
             name: adapter
@@ -44,14 +48,21 @@ class MTBenchEvaluation:
         }
         group.progress.log(f"MT-Bench: {', '.join(wanted)}, judge {settings.judge}")
         cache = group.scratch / "judge-replies"
-        judge = JUDGES.get(settings.judge).open(settings, group.adapter_set, cache)
+        judge = open_judge(settings, group.adapter_set, cache)
         summary = run_mtbench(
             replace(group.adapter_set, adapters=wanted), settings, judge, group.scratch, group.progress
         )
         if all(scores.turns == {} for scores in summary.runs.values()):
             raise EvaluationError(f"no reply of the judge {summary.judge} has a rating from 1 to 10")
+        compared = [scores.pairwise for scores in summary.runs.values() if scores.pairwise]
+        if compared and all(pairs.win_rate.n == 0 for pairs in compared):
+            raise EvaluationError(
+                f"no reply of the judge {summary.judge} says which of two answers is better"
+            )
         group.share_records("mtbench-answers.jsonl", TurnAnswer)
         group.share_records("mtbench-judgments.jsonl", Judgment)
+        if settings.pairwise:
+            group.share_records("mtbench-pairs.jsonl", PairJudgment)
         group.share_summary("mtbench.json", summary)
         return summary
 

@@ -24,7 +24,7 @@ def in_training_score(base: Base, directory: RunDirectory, recipe: Recipe) -> Sc
     settings = recipe.eval.mtbench
     if settings is None or settings.during is None:
         return no_scorer
-    part = settings.model_copy(update={"questions": settings.during.questions})
+    part = settings.model_copy(update={"questions": settings.during.questions, "pairwise": False})
     chat = load_chat(recipe.base, recipe.data.chat_template)
     judge = open_judge(part, AdapterSet(base, chat, {}), directory.eval / "judge-replies")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,8 +64,8 @@ OWN = {
 }
 
 
-def load_templates(file: str | None) -> dict[str, Template]:
-    """The benchmark's published prompts from its judge_prompts.jsonl; without a file our own.
+def load_templates(file: str | None, own: Mapping[str, Template] = OWN) -> Mapping[str, Template]:
+    """The benchmark's published prompts from its judge_prompts.jsonl; without a file our `own`.
 
     Scores under our own prompts are not comparable with the paper's.
 
@@ -72,7 +73,7 @@ def load_templates(file: str | None) -> dict[str, Template]:
         EvaluationError: a file that cannot be read, or lacks a prompt.
     """
     if file is None:
-        return OWN
+        return own
     path = Path(file)
     try:
         rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
@@ -83,7 +84,7 @@ def load_templates(file: str | None) -> dict[str, Template]:
         raise EvaluationError(
             f"{path}: cannot be read as judge prompts ({type(error).__name__}: {error})"
         ) from error
-    if missing := [name for name in OWN if name not in templates]:
+    if missing := [name for name in own if name not in templates]:
         raise EvaluationError(f"{path}: no template {missing[0]!r} in it")
     return templates
 
@@ -95,7 +96,7 @@ def template_name(question: Question, turn: int) -> str:
 
 
 def judge_prompt(
-    templates: dict[str, Template], question: Question, answers: list[str], turn: int
+    templates: Mapping[str, Template], question: Question, answers: list[str], turn: int
 ) -> Messages:
     """What a judge is asked about the answer to a turn, with the conversation up to it."""
     template = templates[template_name(question, turn)]

@@ -11,9 +11,10 @@ from paceline.evaluate.adapters import BASE, AdapterSet
 from paceline.evaluate.generate import Sampling
 from paceline.evaluate.mtbench.converse import Answers, converse
 from paceline.evaluate.mtbench.judges.judge import GradingCase, Judge
+from paceline.evaluate.mtbench.pairwise import PAIRS, compare_answers
 from paceline.evaluate.mtbench.protocol import Template, judge_prompt, load_templates
 from paceline.evaluate.mtbench.questions import Question, load_questions
-from paceline.evaluate.mtbench.scoring import scores
+from paceline.evaluate.mtbench.scoring import pairwise_scores, scores
 from paceline.evaluate.progress import NO_PROGRESS, EvaluationProgress
 from paceline.runs.evaluations import Judgment, MTBenchSummary, TurnAnswer
 from paceline.runs.records import read_records, write_record, write_records
@@ -29,7 +30,8 @@ def run_mtbench(
     """Asks, grades and scores every adapter of the set; answers that `folder` has are not asked for again.
 
     Raises:
-        PacelineError: no questions where the settings say they are; a judge that cannot be asked.
+        PacelineError: no questions where the settings say they are; a judge that cannot be asked, or cannot
+            compare where `pairwise` asks it to.
     """
     questions = load_questions(settings.lang, settings.questions)
     templates = load_templates(settings.judge_prompts)
@@ -45,6 +47,16 @@ def run_mtbench(
     )
     cut = _cut(read_records(folder / "mtbench-answers.jsonl", TurnAnswer), answers)
     summary = grade_answers(answers, questions, judge, templates, folder, progress.checked, cut)
+    if settings.pairwise:
+        pairs = load_templates(settings.judge_prompts, PAIRS)
+        compared = compare_answers(answers, questions, judge, pairs, folder, progress.checked)
+        runs = {
+            run: own.model_copy(update={"pairwise": pairwise_scores(compared[run])})
+            if run in compared
+            else own
+            for run, own in summary.runs.items()
+        }
+        summary = summary.model_copy(update={"runs": runs, "judge_spent": judge.usage})
     write_record(folder / "mtbench.json", summary)
     return summary
 
@@ -62,7 +74,7 @@ def grade_answers(
     answers: Answers,
     questions: Sequence[Question],
     judge: Judge,
-    templates: dict[str, Template],
+    templates: Mapping[str, Template],
     folder: Path,
     done: Callable[[], None],
     cut: Mapping[str, int],
@@ -106,7 +118,8 @@ def grade_answers(
         comparable_with_published=judge.comparable,
         questions=len(questions),
         runs={
-            run: scores(own, None if run == BASE else base, cut.get(run)) for run, own in judgments.items()
+            run: scores(own, None if run == BASE else base, cut.get(run), cut.get(BASE))
+            for run, own in judgments.items()
         },
         judge_spent=judge.usage,
     )

@@ -6,22 +6,30 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from paceline.comparison.scores import rating_difference
-from paceline.runs.evaluations import Judgment, MTBenchScores
-from paceline.stats.intervals import Interval, cluster_interval
+from paceline.comparison.scores import MAX_CUT, rating_difference
+from paceline.runs.evaluations import Judgment, MTBenchScores, PairJudgment, PairwiseScores
+from paceline.stats.intervals import Interval, cluster_interval, wilson_interval
 
 
 def scores(
-    judgments: Sequence[Judgment], base: Sequence[Judgment] | None = None, cut: int | None = None
+    judgments: Sequence[Judgment],
+    base: Sequence[Judgment] | None = None,
+    cut: int | None = None,
+    base_cut: int | None = None,
 ) -> MTBenchScores:
     """One run's mean ratings with 95% intervals over questions, and the paired change from the base.
 
-    Judgments without a rating are counted, and left out of the means. `cut` says how many of the answers
-    ended at the token limit.
+    Judgments without a rating are counted, and left out of the means. `cut` and `base_cut` say how many of
+    the answers ended at the token limit: over 5% of either, nothing is said of the change.
     """
     valid = [judgment for judgment in judgments if judgment.is_valid]
     raws = [judgment.raw for judgment in judgments if judgment.raw is not None]
     turns, categories = (sorted({getattr(j, name) for j in valid}) for name in ("turn", "category"))
+    withheld = (
+        ""
+        if base is None
+        else _too_cut(cut, len(judgments), "") or _too_cut(base_cut, len(base), "the base's ")
+    )
     return MTBenchScores(
         average=_mean(valid),
         failed=len(judgments) - len(valid),
@@ -29,8 +37,37 @@ def scores(
         turns={str(turn + 1): _mean([j for j in valid if j.turn == turn]) for turn in turns},
         categories={name: _mean([j for j in valid if j.category == name]) for name in categories},
         raw=float(np.mean(raws)) if raws else None,
-        change=None if base is None else rating_difference(judgments, base),
+        change=None if base is None or withheld else rating_difference(judgments, base),
+        withheld=withheld,
     )
+
+
+def pairwise_scores(judgments: Sequence[PairJudgment]) -> PairwiseScores:
+    """One run's wins against the base; the win rate's 95% interval is over questions.
+
+    Where every question is won, or every one lost, a bootstrap knows of no spread: Wilson's interval is
+    taken.
+    """
+    valid = [judgment for judgment in judgments if judgment.outcome != "failed"]
+    outcomes = [judgment.outcome for judgment in judgments]
+    interval = cluster_interval([j.id for j in valid], [j.score for j in valid])
+    if interval.n and interval.value in (0.0, 1.0):
+        interval = wilson_interval(round(interval.n * interval.value), interval.n)
+    return PairwiseScores(
+        win_rate=interval,
+        wins=outcomes.count("win"),
+        ties=outcomes.count("tie"),
+        losses=outcomes.count("loss"),
+        swayed=sum(judgment.is_swayed for judgment in judgments),
+        failed=outcomes.count("failed"),
+    )
+
+
+def _too_cut(cut: int | None, answers: int, whose: str) -> str:
+    """Why nothing is said of a change; "" where few enough answers were cut."""
+    if cut is None or not answers or cut / answers <= MAX_CUT:
+        return ""
+    return f"no verdict: {cut} of {whose}{answers} answers cut"
 
 
 def _mean(judgments: Sequence[Judgment]) -> Interval:

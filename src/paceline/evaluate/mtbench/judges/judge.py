@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from paceline.config.evaluation import MTBench
 from paceline.data.formats import Messages
 from paceline.errors import EvaluationError
 from paceline.evaluate.adapters import AdapterSet
+from paceline.evaluate.mtbench.protocol import read_rating
 from paceline.evaluate.registry import Registry
-from paceline.runs.evaluations import JudgeUsage
+from paceline.runs.evaluations import FAILED, JudgeUsage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,14 @@ class GradingCase:
     answer: str
 
 
+@dataclass(frozen=True)
+class Reply:
+    """What a judge wrote; `was_cut` says that it came to its token limit before its end."""
+
+    text: str
+    was_cut: bool = False
+
+
 class Judge(Protocol):
     """Grades answers. `name` goes into the result."""
 
@@ -54,6 +63,15 @@ class Judge(Protocol):
 
     def grade(self, cases: Sequence[GradingCase], done: Callable[[], None]) -> list[Grade]:
         """A grade for every case, in order; `done` is called after each."""
+        ...
+
+
+@runtime_checkable
+class AskedJudge(Judge, Protocol):
+    """A judge that answers in words, and so can compare two answers as well as grade one."""
+
+    def ask(self, prompts: Sequence[Messages], done: Callable[[], None]) -> list[Reply]:
+        """A reply to every prompt, in order; `done` is called after each."""
         ...
 
 
@@ -91,9 +109,29 @@ def open_judge(settings: MTBench, adapter_set: AdapterSet, cache: Path) -> Judge
     Raises:
         PacelineError: there is no such judge, or it cannot be asked.
     """
+    check_judge(settings)
+    return JUDGES.get(settings.judge).open(settings, adapter_set, cache)
+
+
+def check_judge(settings: MTBench) -> None:
+    """Refuses a judge that cannot do what the settings ask of it.
+
+    Raises:
+        PacelineError: there is no such judge, it cannot be asked, or it cannot compare two answers.
+    """
     kind = JUDGES.get(settings.judge)
+    if settings.pairwise and not hasattr(kind, "ask"):
+        able = ", ".join(name for name in JUDGES.names() if hasattr(JUDGES.get(name), "ask"))
+        raise EvaluationError(
+            f"eval.mtbench: pairwise needs a judge that compares two answers ({able}); "
+            f"{settings.judge!r} grades one at a time"
+        )
     kind.check(settings)
-    return kind.open(settings, adapter_set, cache)
+
+
+def grade_of(reply: Reply) -> Grade:
+    """The grade that a reply holds; one that was cut before its end holds none."""
+    return Grade(rating=FAILED if reply.was_cut else read_rating(reply.text), reply=reply.text)
 
 
 def judge_model(settings: MTBench) -> str:

@@ -8,12 +8,11 @@ from pathlib import Path
 
 from paceline.config.evaluation import MTBench
 from paceline.data.chat import load_chat, load_tokenizer
+from paceline.data.formats import Messages
 from paceline.evaluate.adapters import BASE, AdapterSet
 from paceline.evaluate.generate import Request, Sampling
-from paceline.evaluate.mtbench.judges.judge import Grade, GradingCase, judge_model
-from paceline.evaluate.mtbench.protocol import read_rating
+from paceline.evaluate.mtbench.judges.judge import Grade, GradingCase, Reply, grade_of, judge_model
 from paceline.model.base import load_base
-from paceline.runs.evaluations import FAILED
 
 MAX_REPLY_TOKENS = 1024
 
@@ -39,17 +38,17 @@ class LocalJudge:
         return cls(judge, f"local:{model}")
 
     def grade(self, cases: Sequence[GradingCase], done: Callable[[], None]) -> list[Grade]:
+        return [grade_of(reply) for reply in self.ask([case.prompt for case in cases], done)]
+
+    def ask(self, prompts: Sequence[Messages], done: Callable[[], None]) -> list[Reply]:
         """Answers all prompts in one batch."""
         sampling = Sampling(max_new_tokens=MAX_REPLY_TOKENS)
         requests = [
-            Request(self.adapter_set.prompt(case.prompt, thinking=False), None, sampling, (number,))
-            for number, case in enumerate(cases)
+            Request(self.adapter_set.prompt(prompt, thinking=False), None, sampling, (number,))
+            for number, prompt in enumerate(prompts)
         ]
         for _ in self.adapter_set.generator().run(requests):
             done()
-        replies = [self.adapter_set.text(request.tokens) for request in requests]
-        ratings = [
-            FAILED if request.finish == "length" else read_rating(reply)
-            for request, reply in zip(requests, replies, strict=True)
+        return [
+            Reply(self.adapter_set.text(request.tokens), request.finish == "length") for request in requests
         ]
-        return [Grade(rating=rating, reply=reply) for rating, reply in zip(ratings, replies, strict=True)]

@@ -17,9 +17,8 @@ from paceline.config.evaluation import MTBench
 from paceline.data.formats import Messages
 from paceline.errors import EvaluationError, MissingExtra
 from paceline.evaluate.adapters import AdapterSet
-from paceline.evaluate.mtbench.judges.judge import Grade, GradingCase, judge_model
-from paceline.evaluate.mtbench.protocol import read_rating
-from paceline.runs.evaluations import FAILED, JudgeUsage
+from paceline.evaluate.mtbench.judges.judge import Grade, GradingCase, Reply, grade_of, judge_model
+from paceline.runs.evaluations import JudgeUsage
 from paceline.runs.files import write_json
 
 if TYPE_CHECKING:
@@ -72,17 +71,21 @@ class OpenAIJudge:
         return JudgeUsage(calls=len(self._new), prompt_tokens=prompt, completion_tokens=reply, cost=cost)
 
     def grade(self, cases: Sequence[GradingCase], done: Callable[[], None]) -> list[Grade]:
-        """Asks about several cases at once."""
+        """Grades several cases at once."""
+        return [grade_of(reply) for reply in self.ask([case.prompt for case in cases], done)]
+
+    def ask(self, prompts: Sequence[Messages], done: Callable[[], None]) -> list[Reply]:
+        """Asks several prompts at once."""
         client = self._client()
         self.cache.mkdir(parents=True, exist_ok=True)
 
-        def grade_one(case: GradingCase) -> Grade:
-            reply, was_cut = self._ask(client, case.prompt)
+        def ask_one(prompt: Messages) -> Reply:
+            reply = self._reply(client, prompt)
             done()
-            return Grade(rating=FAILED if was_cut else read_rating(reply), reply=reply)
+            return reply
 
         with ThreadPoolExecutor(self.concurrency) as pool:
-            return list(pool.map(grade_one, cases))
+            return list(pool.map(ask_one, prompts))
 
     def _client(self) -> OpenAI:
         _check_access(self.url)
@@ -95,14 +98,14 @@ class OpenAIJudge:
             timeout=self.timeout,
         )
 
-    def _ask(self, client: OpenAI, prompt: Messages) -> tuple[str, bool]:
-        """The reply to a prompt, from the disk if it is there, and whether it was cut before its end."""
+    def _reply(self, client: OpenAI, prompt: Messages) -> Reply:
+        """The reply to a prompt, from the disk if it is there."""
         asked = {"model": self.model, "messages": prompt, "temperature": 0, "max_tokens": MAX_REPLY_TOKENS}
         key = hashlib.sha256(json.dumps([self.url, asked], sort_keys=True).encode()).hexdigest()
         stored = self.cache / f"{key}.json"
         if stored.is_file():
             kept = json.loads(stored.read_text())
-            return str(kept["reply"]), kept.get("finish") == "length"
+            return Reply(str(kept["reply"]), kept.get("finish") == "length")
         completion, reply = self._complete(client, prompt)
         usage = getattr(completion, "usage", None)
         tokens = [getattr(usage, name, 0) or 0 for name in ("prompt_tokens", "completion_tokens")]
@@ -110,7 +113,7 @@ class OpenAIJudge:
             self._new.append((tokens[0], tokens[1]))
         finish = getattr(completion.choices[0], "finish_reason", None)
         write_json(stored, {"asked": asked, "reply": reply, "finish": finish})
-        return reply, finish == "length"
+        return Reply(reply, finish == "length")
 
     def _complete(self, client: OpenAI, prompt: Messages) -> tuple[ChatCompletion, str]:
         """A new completion; a response that cannot be read is asked for again, as a failed one is."""
