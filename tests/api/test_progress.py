@@ -12,6 +12,7 @@ from paceline.api import progress
 from paceline.api.findings import Findings
 from paceline.api.progress import ProgressBar
 from paceline.doctor.finding import Finding
+from paceline.runs.directory import RunDirectory, RunStatus
 
 
 def cohort(step: Any = 2, state: Any = "running") -> Any:
@@ -95,6 +96,17 @@ def test_findings_are_told_with_what_to_try(bar: Any) -> None:
         Findings([Finding(severity="error", message="too high", fix={"lr": 1e-4}, rule="rate", run="low")])
     )
     assert text.getvalue() == "low: error: too high (rate)\n    try lr: 0.0001\n"
+
+
+def test_a_run_that_ends_before_its_last_step_says_why(bar: Any, tmp_path: Any) -> None:
+    shown, text = bar()
+    directory = RunDirectory(tmp_path)
+    directory.set_status(RunStatus(state="finished", step=40, total_steps=112))
+    shown.on_end(SimpleNamespace(name="a", directory=directory))
+    status = RunStatus(state="finished", step=40, total_steps=112, stopped_early=True, reason="no better")
+    directory.set_status(status)
+    shown.on_end(SimpleNamespace(name="a", directory=directory))
+    assert text.getvalue() == "a: stopped early at step 40 of 112: no better\n"
 
 
 def test_only_the_first_process_shows_anything(

@@ -57,6 +57,10 @@ class ProgressBar(Callback):
         line = f"{run.name}, step {event.step}: {event.severity}: {event.message} ({event.rule})"
         self._print(line, "yellow")
 
+    def on_end(self, run: RunView) -> None:
+        if ending := run.directory.status().ending:
+            self._print(f"{run.name}: {ending}", "yellow")
+
     def _print(self, line: str, style: str) -> None:
         self.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
 

@@ -170,6 +170,18 @@ class FindingEvent(_Event):
     advice: str = ""
 
 
+class StopEvent(_Event):
+    """The run ends before its last step, without fault.
+
+    `rule` is the recipe's field that ended it for good, or `callback`: it was stopped, and can go on.
+    """
+
+    event: Literal["stop"] = "stop"
+    step: int
+    rule: str
+    reason: str
+
+
 class FailedEvent(_Event):
     """The run has failed at a step."""
 
@@ -178,7 +190,9 @@ class FailedEvent(_Event):
     reason: str
 
 
-Event = StartEvent | ExtendEvent | TrainEvent | EvalEvent | ScoreEvent | FindingEvent | FailedEvent
+Event = (
+    StartEvent | ExtendEvent | TrainEvent | EvalEvent | ScoreEvent | FindingEvent | StopEvent | FailedEvent
+)
 _EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 Kind = TypeVar("Kind", bound=_Event)
 
