@@ -12,6 +12,7 @@ from markupsafe import Markup
 from paceline.api.html import join, paragraph, table
 from paceline.api.svg import interval_bar
 from paceline.comparison import table as compare_table
+from paceline.comparison.rows import Row
 from paceline.comparison.table import noise_for
 from paceline.report.format import clock
 from paceline.runs.directory import RunDirectory
@@ -61,7 +62,11 @@ class Comparison(compare_table.Comparison):
             "examples": self.examples,
             "left_out": self.left_out,
             "seed_noise": None if self.noise is None else vars(self.noise),
-            "missing": self.missing,
+            "missing": {
+                name: status.model_dump(include={"state", "step", "total_steps", "reason"})
+                for name, status in self.missing.items()
+            },
+            "caveats": [caveat.text for caveat in self.caveats],
             "evaluations": [status.model_dump() for status in self.evaluations],
             "conclusion": self.conclusion(),
         }
@@ -82,7 +87,7 @@ class Comparison(compare_table.Comparison):
         largest = max(filter(math.isfinite, bounds), default=0.0)
         base = ("(base)", f"{self.base_loss:.4f}", *[""] * (len(_HEADINGS) - 2))
         rows = [base, *(_cells(row, largest, row is self.rows[0]) for row in self.rows)]
-        missing = [paragraph(f"{name}: {state}, no result") for name, state in self.missing.items()]
+        missing = [paragraph(caveat.text) for caveat in self.caveats]
         missing += [paragraph(sentence) for sentence in not_evaluated(self.evaluations)]
         notes = map(paragraph, [*self.footnotes(), self.conclusion()])
         return join([table(_HEADINGS, rows), *missing, *notes])
@@ -102,14 +107,13 @@ def _difference(d: RecipeDifference | None) -> JsonObject | None:
     }
 
 
-def _cells(row: compare_table.Row, largest: float, is_baseline: bool) -> tuple[object, ...]:
+def _cells(row: Row, largest: float, is_baseline: bool) -> tuple[object, ...]:
     d = row.difference
-    seeds = f" × {len(row.replicates)}" if len(row.replicates) > 1 else ""
     figures = (
-        row.name + seeds,
+        row.name + row.seeds_shown,
         f"{row.eval_loss:.4f}",
         f"{row.token_accuracy:.1%}",
-        row.steps,
+        row.steps_shown,
         row.tokens,
         clock(row.seconds),
     )

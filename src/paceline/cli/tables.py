@@ -16,7 +16,8 @@ from paceline.report.format import clock
 from paceline.runs.evaluation_status import not_evaluated
 
 if TYPE_CHECKING:
-    from paceline.comparison.table import Comparison, Replicate, Row
+    from paceline.comparison.rows import Replicate, Row
+    from paceline.comparison.table import Comparison
 
 VERDICT_COLOUR = {"better": "green", "worse": "red", "tie": "yellow", "differ": "cyan"}
 
@@ -31,13 +32,16 @@ def print_comparison(comparison: Comparison, console: Console, by_seed: bool = F
     table.add_row("(base)", f"{comparison.base_loss:.4f}", style="dim")
     for row in comparison.rows:
         name = f"[bold]{escape(row.name)}[/]" if row.name in comparison.best else escape(row.name)
-        seeds = f" × {len(row.replicates)}" if len(row.replicates) > 1 else ""
-        table.add_row(name + seeds, *_figures(row, has_kl), *_verdict(row, row is comparison.rows[0]))
+        table.add_row(
+            name + row.seeds_shown, *_figures(row, has_kl), *_verdict(row, row is comparison.rows[0])
+        )
         for replicate in row.replicates if by_seed and len(row.replicates) > 1 else ():
             table.add_row(*_replicate(replicate, has_kl), style="dim")
+    for name, status in comparison.missing.items():
+        table.add_row(escape(name), status.state, style="red" if status.state == "failed" else "dim")
     console.print(table)
-    for name, state in comparison.missing.items():
-        console.print(f"{escape(name)}: {state}, no result", style="dim")
+    for caveat in comparison.caveats:
+        console.print(caveat.text, style="yellow", markup=False, highlight=False)
     for sentence in not_evaluated(comparison.evaluations):
         console.print(Text(sentence, style="bold red"))
     for line in comparison.footnotes():
@@ -49,7 +53,7 @@ def _figures(row: Row, has_kl: bool) -> list[str]:
     kl = ["" if row.kl is None else f"{row.kl:.4f}"] * has_kl
     loss = f"{row.eval_loss:.4f}" + ("" if row.spread is None else f" ± {row.spread:.4f}")
     accuracy = f"{row.token_accuracy:.1%}"
-    return [loss, accuracy, *kl, f"{row.steps}", short(row.tokens), clock(row.seconds)]
+    return [loss, accuracy, *kl, row.steps_shown, short(row.tokens), clock(row.seconds)]
 
 
 def _replicate(replicate: Replicate, has_kl: bool) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from paceline.comparison.caveats import Caveat, caveats
 from paceline.comparison.recipes import BASE, loss_family
 from paceline.comparison.table import Comparison, compare, finished_groups, losses_by_seed, read_losses
 from paceline.config.recipe import Recipe
@@ -81,7 +82,8 @@ class Sample:
 class StudyFacts:
     """A study as its folder tells it.
 
-    `recipes` are its runs by recipe, one or more replicates each. `tasks` holds each recipe's Δ from the
+    `recipes` are its runs by recipe, one or more replicates each; `caveats` say what the comparison's do, of
+    a study without a finished run too. `tasks` holds each recipe's Δ from the
     baseline by task of the data set, each interval by itself. `evaluations` are all that were asked for, done
     or not. `samples` are answers of the run named `samples_of`.
     """
@@ -92,6 +94,7 @@ class StudyFacts:
     recipes: list[RecipeGroup]
     runs: list[RunFacts]
     comparison: Comparison | None
+    caveats: list[Caveat]
     tasks: dict[str, dict[str, RecipeDifference]]
     families: Families
     evaluations: list[EvaluationStatus]
@@ -109,11 +112,12 @@ def collect_study(path: Path) -> StudyFacts:
         PacelineError: it is neither.
     """
     record = read_study_record(path)
-    begun = [directory for directory in run_directories([path]) if directory.recipe_file.is_file()]
+    directories = run_directories([path])
+    begun = [directory for directory in directories if directory.recipe_file.is_file()]
     baseline = begun[0].recipe()
     runs = [_run(directory, baseline, record.hypotheses.get(directory.name, "")) for directory in begun]
     losses = read_losses(begun)
-    comparison = compare(begun, losses) if losses else None
+    comparison = compare(directories, losses) if losses else None
     families, criteria = collect_families(begun), any(entry.success for entry in record.runs)
     best = comparison.rows[_place_of_best(comparison)].replicates[0].name if comparison else ""
     return StudyFacts(
@@ -123,6 +127,7 @@ def collect_study(path: Path) -> StudyFacts:
         recipes=recipe_groups(begun),
         runs=runs,
         comparison=comparison,
+        caveats=caveats(directories, losses),
         tasks=_by_task(comparison, begun, losses) if comparison else {},
         families=families,
         evaluations=evaluation_statuses(begun),
