@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from paceline.comparison import table as compare_table
 from paceline.comparison.rows import Row
 from paceline.comparison.table import noise_for
 from paceline.report.format import clock
+from paceline.report.published import Figure, read_published, reasons
 from paceline.runs.directory import RunDirectory
 from paceline.runs.evaluation_status import not_evaluated
 from paceline.runs.files import JsonObject
@@ -37,11 +39,15 @@ _HEADINGS = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
 class Comparison(compare_table.Comparison):
     """Recipes against the first, the baseline; `conclusion()` says in a sentence what can be said of them.
 
     Losses and differences are in nats a token, a negative difference is better, times are in seconds.
+    `published` are the figures that the study's authors published, beside those measured here.
     """
+
+    published: list[Figure]
 
     def to_dict(self) -> JsonObject:
         """The same for a script, JSON-ready: what `paceline compare --json` prints."""
@@ -69,6 +75,7 @@ class Comparison(compare_table.Comparison):
             "caveats": [caveat.text for caveat in self.caveats],
             "evaluations": [status.model_dump() for status in self.evaluations],
             "conclusion": self.conclusion(),
+            "published": [vars(figure) for figure in self.published],
         }
 
     def to_pandas(self) -> pd.DataFrame:
@@ -90,7 +97,21 @@ class Comparison(compare_table.Comparison):
         missing = [paragraph(caveat.text) for caveat in self.caveats]
         missing += [paragraph(sentence) for sentence in not_evaluated(self.evaluations)]
         notes = map(paragraph, [*self.footnotes(), self.conclusion()])
-        return join([table(_HEADINGS, rows), *missing, *notes])
+        return join([table(_HEADINGS, rows), *missing, *notes, *_published(self.published)])
+
+
+def _published(figures: Sequence[Figure]) -> list[Markup]:
+    if not figures:
+        return []
+    rows = [
+        (f.run, f.name, f.published, "not comparable" if f.not_comparable else f.measured, f.unit)
+        for f in figures
+    ]
+    why = [
+        paragraph(f"{', '.join(runs)}: not comparable with what was published, since {reason}")
+        for reason, runs in reasons(figures).items()
+    ]
+    return [table(("run", "figure", "published", "measured here", "unit"), rows), *why]
 
 
 def _difference(d: RecipeDifference | None) -> JsonObject | None:
@@ -145,4 +166,5 @@ def compare_directories(
 ) -> Comparison:
     """The same for run directories that are known already."""
     known = None if noise_from is None else noise_for(directories, noise_from)
-    return Comparison(**vars(compare_table.compare(directories, known=known)))
+    compared = compare_table.compare(directories, known=known)
+    return Comparison(**vars(compared), published=read_published(directories))

@@ -13,11 +13,15 @@ from rich.text import Text
 
 from paceline.api.findings import Findings, change_of
 from paceline.report.format import clock
+from paceline.report.published import reasons
 from paceline.runs.evaluation_status import not_evaluated
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from paceline.comparison.rows import Replicate, Row
     from paceline.comparison.table import Comparison
+    from paceline.report.published import Figure
 
 VERDICT_COLOUR = {"better": "green", "worse": "red", "tie": "yellow", "differ": "cyan"}
 
@@ -47,6 +51,24 @@ def print_comparison(comparison: Comparison, console: Console, by_seed: bool = F
     for line in comparison.footnotes():
         console.print(line, style="dim", markup=False)
     console.print(comparison.conclusion(), markup=False)
+
+
+def print_published(figures: Sequence[Figure], console: Console) -> None:
+    """Published figures beside the measured ones, and why some cannot be held against them."""
+    if not figures:
+        return
+    table = Table("run", "figure", box=box.SIMPLE_HEAD, title="against the published figures")
+    for heading in ("published", "measured here", "unit"):
+        table.add_column(heading, justify="right")
+    for figure in figures:
+        here = "" if figure.measured is None else f"{figure.measured:.4g}"
+        measured = "[yellow]not comparable[/]" if figure.not_comparable else here
+        names = escape(figure.run), escape(figure.name), escape(str(figure.published))
+        table.add_row(*names, measured, figure.unit)
+    console.print(table)
+    for reason, runs in reasons(figures).items():
+        line = f"{', '.join(runs)}: not comparable with what was published, since {reason}"
+        console.print(line, style="yellow", markup=False, highlight=False)
 
 
 def _figures(row: Row, has_kl: bool) -> list[str]:

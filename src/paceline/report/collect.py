@@ -16,6 +16,7 @@ from paceline.doctor.log_rules import log_rules
 from paceline.doctor.logs.ours import log_of_events
 from paceline.report.families import Families, collect_families, read_losses_file
 from paceline.report.judged import Judged, Measured, judge_hypotheses, judge_success
+from paceline.report.published import Figure, against_published
 from paceline.runs.directory import RunDirectory, RunStatus
 from paceline.runs.evaluation_status import EvaluationStatus, evaluation_statuses
 from paceline.runs.evaluations import (
@@ -82,15 +83,16 @@ class Sample:
 class StudyFacts:
     """A study as its folder tells it.
 
-    `recipes` are its runs by recipe, one or more replicates each; `caveats` say what the comparison's do, of
-    a study without a finished run too. `tasks` holds each recipe's Δ from the
-    baseline by task of the data set, each interval by itself. `evaluations` are all that were asked for, done
-    or not. `samples` are answers of the run named `samples_of`.
+    `published` are the published figures beside the measured ones. `recipes` are its runs by recipe, one or
+    more replicates each; `caveats` say what the comparison's do, of a study without a finished run too.
+    `tasks` holds each recipe's Δ from the baseline by task of the data set, each interval by itself.
+    `evaluations` are all that were asked for, done or not. `samples` are answers of the run named
+    `samples_of`.
     """
 
     name: str
     objective: str
-    published: dict[str, object]
+    published: list[Figure]
     recipes: list[RecipeGroup]
     runs: list[RunFacts]
     comparison: Comparison | None
@@ -123,7 +125,7 @@ def collect_study(path: Path) -> StudyFacts:
     return StudyFacts(
         name=record.study,
         objective=record.objective,
-        published=record.published,
+        published=against_published(record, runs),
         recipes=recipe_groups(begun),
         runs=runs,
         comparison=comparison,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from paceline.comparison.recipes import BASE
 from paceline.comparison.table import gain
 from paceline.report.collect import RunFacts, StudyFacts
+from paceline.report.published import reasons
 from paceline.runs.evaluation_status import not_evaluated
 from paceline.stats.recipes import RecipeDifference, RecipeFamily
 
@@ -33,6 +34,10 @@ def conclusions_about(study: StudyFacts, run: str) -> list[str]:
 def _all(study: StudyFacts) -> list[Conclusion]:
     drawn = _losses(study)
     drawn += [Conclusion(caveat.text, caveat.recipes) for caveat in study.caveats]
+    drawn += [
+        Conclusion(f"Not comparable with the published figures: {', '.join(runs)} ({why}).", tuple(runs))
+        for why, runs in reasons(study.published).items()
+    ]
     drawn += _evaluations(study)
     missing = [status for status in study.evaluations if not status.done]
     runs = tuple(dict.fromkeys(status.run for status in missing))
