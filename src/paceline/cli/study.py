@@ -80,11 +80,10 @@ def rehearse(
     as_json: Json = False,
 ) -> None:
     """Walk a study's every step in minutes: the embedded base and sample in place of its own, fewer steps."""
+    from paceline.api.loading import as_study
     from paceline.api.loading import rehearse as rehearsal_of
     from paceline.cli.run import train_and_compare
-    from paceline.config.load import load_study
     from paceline.config.replicates import parse_seeds
 
-    chosen = parse_seeds(seeds)
-    study = rehearsal_of(file if chosen is None else load_study(file, seeds=chosen))
+    study = rehearsal_of(as_study(file, parse_seeds(seeds)))
     train_and_compare(study, runs / study.name, as_json, token_budget, check)
