@@ -49,7 +49,8 @@ class DataFacts(BaseModel):
     `truncated` are longer than max_length, `answers_lost` have no supervised token before it, `removed`
     counts what each cleaning rule took out. `bad_rows` counts unusable rows by kind of fault, and
     `bad_rows_file` lists them; `unused_columns` are those that nothing was read from; `notes` say of which
-    rows the template or the reader made something other than a person may expect.
+    rows the template or the reader made something other than a person may expect. `marginal_loss` is what
+    the frequencies of the training answers alone give on the held-out ones, in nats a token.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -68,6 +69,7 @@ class DataFacts(BaseModel):
     bad_rows_file: str | None = None
     unused_columns: list[str] = []
     notes: list[str] = []
+    marginal_loss: float | None = None
 
 
 class StartEvent(_Event, DataFacts):
