@@ -143,6 +143,15 @@ def test_they_stand_wherever_recipes_are_compared(folder: MakeStudy, tmp_path: P
     assert "| 40 of 112 |" in card
 
 
+def test_the_names_stay_on_a_narrow_terminal(folder: MakeStudy) -> None:
+    path = folder({"first": finished(40, stopped_early=True, reason=EARLY), "second": finished()})
+    console = Console(width=100, record=True)
+    print_comparison(compare(path), console)
+    lines = console.export_text().splitlines()
+    named = {line.split()[0] for line in lines if line.startswith("  ") and line.strip()}
+    assert {"first", "second"} <= named
+
+
 def test_lengths_that_differ_by_the_recipe_are_said_too(folder: MakeStudy) -> None:
     (said,) = texts(folder({"a": finished(), "b": finished(56)}))
     assert said.startswith("Not all were trained for as many steps (a 112, b 56)")

@@ -28,11 +28,13 @@ VERDICT_COLOUR = {"better": "green", "worse": "red", "tie": "yellow", "differ": 
 
 def print_comparison(comparison: Comparison, console: Console, by_seed: bool = False) -> None:
     """The table of a study and what follows from it; `by_seed` adds a line for each replicate."""
-    table = Table("recipe", box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("recipe", overflow="fold")
     has_kl = any(row.kl is not None for row in comparison.rows)
     headings = ["eval loss", "token acc.", *(["KL to base"] * has_kl), "steps", "tokens", "time"]
-    for heading in (*headings, "Δ from baseline, 95% interval", "verdict"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in (*headings, "Δ from baseline,\n95% interval", "verdict"):
+        # a narrow terminal takes from names and intervals alike, or names would vanish
+        table.add_column(heading, justify="right", no_wrap=not heading.startswith("Δ"))
     table.add_row("(base)", f"{comparison.base_loss:.4f}", style="dim")
     for row in comparison.rows:
         name = f"[bold]{escape(row.name)}[/]" if row.name in comparison.best else escape(row.name)
