@@ -12,7 +12,7 @@ from losses import example_losses
 from paceline.comparison.table import Comparison, compare, gain, noise_for, read_losses
 from paceline.config.load import dump_recipe, make_recipe
 from paceline.errors import RunError
-from paceline.runs.directory import RunDirectory
+from paceline.runs.directory import RunDirectory, RunStatus
 from paceline.runs.files import write_json
 from paceline.runs.losses import ExampleLosses
 
@@ -134,7 +134,9 @@ def test_one_example_says_nothing_of_a_run(finished: Any) -> None:
 
 def test_runs_without_result_are_listed_and_none_at_all_is_refused(finished: Any, tmp_path: Path) -> None:
     waiting = RunDirectory(tmp_path / "waiting")
-    assert compare([finished("a", [1.0, 2.0]), waiting]).missing == {"waiting": "new"}
+    comparison = compare([finished("a", [1.0, 2.0]), waiting])
+    assert comparison.missing == {"waiting": RunStatus()}
+    assert [caveat.text for caveat in comparison.caveats] == ["waiting: new, no result."]
     with pytest.raises(RunError, match=r"no finished run to compare \(waiting: new\)"):
         compare([waiting])
 

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import yaml
 
-from paceline.config.load import load_study, resolve_recipe
+from paceline.api.loading import as_study
+from paceline.config.load import load_study, read_yaml, resolve_recipe
 from paceline.config.rehearse import rehearsal
-from paceline.config.replicates import parse_seeds
+from paceline.config.replicates import parse_seeds, with_seeds
 from paceline.config.study import Study
 from paceline.errors import ConfigError
 
@@ -153,3 +154,31 @@ def test_a_recipe_file_has_no_seeds(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text("base: b\ndata: d\nseeds: 3\n")
     with pytest.raises(ConfigError, match="seeds belongs in a study"):
         resolve_recipe(tmp_path / "r.yaml")
+
+
+@pytest.mark.parametrize("flag", ["2", "5,7"])
+@pytest.mark.parametrize("fields", [{}, {"noise": 3}, {"seeds": 4}])
+def test_a_file_with_the_flags_seeds_is_the_study_with_the_flag(
+    tmp_path: Path, flag: str, fields: dict[str, Any]
+) -> None:
+    """What is sent to another machine trains what the flag would have trained here."""
+    runs = [LOW if "noise" in fields else {**LOW, "seeds": [1, 2]}, HIGH]
+    seeds = parse_seeds(flag)
+    assert seeds is not None
+    study = study_of(tmp_path, runs, flag, **fields)
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(with_seeds(read_yaml(tmp_path / "s.yaml"), seeds)))
+    assert load_study(tmp_path / "s.yaml") == study
+
+
+def test_a_recipe_file_or_a_study_file_with_seeds_is_a_study_of_replicates(tmp_path: Path) -> None:
+    """What `check`, `plan` and `rehearse` read with --seeds."""
+    (tmp_path / "r.yaml").write_text("base: b\ndata: d\n")
+    expected = [("r", "r", 42), ("r-seed43", "r", 43)]
+    assert shape(as_study(tmp_path / "r.yaml", parse_seeds("2"))) == expected
+    study_of(tmp_path, [LOW, HIGH])
+    assert [name for name, _, _ in shape(as_study(tmp_path / "s.yaml", parse_seeds("1,3")))] == [
+        "low",
+        "low-seed3",
+        "high",
+        "high-seed3",
+    ]

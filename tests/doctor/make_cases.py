@@ -1,6 +1,6 @@
 """Trains the embedded base in healthy and in broken ways; keeps the logs, with what the doctor must say.
 
-    python tests/doctor/make_cases.py           # trains all (six minutes on two cores)
+    python tests/doctor/make_cases.py           # trains all (seven minutes on two cores)
     python tests/doctor/make_cases.py slower    # trains one
     python tests/doctor/make_cases.py --index   # only rewrites the index
 
@@ -46,6 +46,9 @@ WITHOUT_A_GRADIENT = ["zero-gradient", "loss-flat", "same-eval", "b-still-zero",
 BY_HEART = {"epochs": 25, "lr": 4e-3, "batch_size": 4, "grad_accum": 1, "lr_scheduler": "constant"}
 
 
+LABELLED = {"epochs": 6, "lr": 4e-3, "max_length": 128}
+
+
 def two_passes(fields: dict) -> dict:
     """A preset that is scaled up to the embedded base."""
     return {**fields, "lr": min(2e-3, 40 * fields["lr"]), "epochs": 2 if fields["batch_size"] > 2 else 1}
@@ -70,6 +73,7 @@ HEALTHY = {
     "single-examples": {"batch_size": 1, "grad_accum": 4, "epochs": 1},
     "no-evaluation-on-the-way": {"eval_steps": None, "epochs": 2},
     "quantized": {"quantize": "nf4", "epochs": 2},
+    "labels": {"data": {"source": "LABELS"}, **LABELLED, "epochs": 1},
 }
 # name: (recipe fields, rules that must speak, fault in the step)
 BROKEN = {
@@ -145,6 +149,7 @@ BROKEN = {
         ["loss-spikes"],
         None,
     ),
+    "labels-shuffled": ({"data": {"source": "SHUFFLED"}, **LABELLED}, ["labels-carry-nothing"], None),
     "slower": ({"epochs": 3}, ["slower-and-slower"], "slower"),
     "huge-scale": ({"lora_r": 1, "lora_alpha": 4096, "epochs": 2, "lr": 1e-6}, ["large-gradient"], None),
     "padded-batches": ({"epochs": 2}, ["padding"], "padded"),
@@ -209,7 +214,22 @@ def odd_data(folder: Path) -> dict[str, str]:
             made.append({**row, "output_data": json.dumps({"text": noise})} if noise else row)
         paths[name] = str(folder / f"{name.lower()}.jsonl")
         Path(paths[name]).write_text("".join(json.dumps(row) + "\n" for row in made))
+    for name in ("LABELS", "SHUFFLED"):
+        paths[name] = str(folder / f"{name.lower()}.jsonl")
+        Path(paths[name]).write_text("".join(json.dumps(row) + "\n" for row in labelled(name, rng)))
     return paths
+
+
+def labelled(name: str, rng: random.Random) -> list[dict]:
+    """Rows with one of three answers, which their prompt names, or of which it knows nothing."""
+    names = ["a vector", "an error", "a string"]
+    made = []
+    for number in range(160):
+        named = rng.choice(names)
+        answer = named if name == "LABELS" else rng.choice(names)
+        prompt = f"Function {number} returns {named}. What does it return?"
+        made.append({"prompt": prompt, "completion": answer})
+    return made
 
 
 def main(names: list[str]) -> None:

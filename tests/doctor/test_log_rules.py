@@ -22,6 +22,7 @@ ONLY_IN_OURS = {
     "b-still-zero",
     "early-plateau",
     "few-layers-learn",
+    "labels-carry-nothing",
     "not-finite",
     "padding",
     "slower-and-slower",
@@ -131,3 +132,18 @@ def test_logs_are_read_and_judged_without_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_labels_that_carry_nothing_are_told_from_those_that_do() -> None:
+    """The finding needs the marginal: another trainer's log does not know it."""
+    assert "labels-carry-nothing" not in {finding.rule for finding in case_findings("labels")}
+    (finding,) = (f for f in case_findings("labels-shuffled") if f.rule == "labels-carry-nothing")
+    assert finding.severity == "warning"
+    assert finding.evidence["marginal"] == pytest.approx(math.log(3) / 3, rel=0.05), (
+        "three answers, three tokens"
+    )
+    events = [
+        event.model_copy(update={"marginal_loss": None}) if isinstance(event, StartEvent) else event
+        for event in case_events("labels-shuffled")
+    ]
+    assert "labels-carry-nothing" not in {f.rule for f in log_rules.findings(log_of_events(events, 4))}

@@ -221,6 +221,24 @@ def test_a_mixture_that_cleaning_skewed(findings_on: Any, tmp_path: Path) -> Non
     assert "mixture-missed" in findings_on(data=data)
 
 
+def test_answers_that_no_prompt_decides(findings_on: Any, tmp_path: Path) -> None:
+    made = talk(random.Random(7), 120, answer=3)
+
+    def finding(name: str, changed: Any) -> Any:
+        return findings_on(data=rows(tmp_path / f"{name}.jsonl", changed)).get("answers-ignore-prompts")
+
+    same = finding("same", [{**row, "completion": "yes"} for row in made])
+    assert (same.severity, same.evidence["share"]) == ("error", 1.0)
+    nearly = [{**row, "completion": "yes" if i % 15 else "no"} for i, row in enumerate(made)]
+    assert finding("nearly", nearly).severity == "warning"
+    blind = finding("blind", [{**row, "prompt": "Answer."} for row in made])
+    assert (blind.severity, blind.evidence["share"]) == ("warning", 1.0)
+    assert blind.evidence["answers"] > 50
+    labels = [{**row, "completion": random.Random(i).choice(["yes", "no"])} for i, row in enumerate(made)]
+    assert finding("labels", labels) is None, "few labels are no fault"
+    assert finding("several", [{**row, "prompt": f"Answer {i % 12}."} for i, row in enumerate(made)]) is None
+
+
 def test_a_full_disk(findings_on: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: usage(10, 10, 1000))

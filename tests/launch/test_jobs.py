@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from hub import TOKEN
+from paceline.config.load import load_study
+from paceline.config.replicates import Seeds
 from paceline.errors import PacelineError
 from paceline.launch.hf_jobs import submit
 
@@ -81,6 +83,15 @@ def test_a_hub_that_starts_no_job_is_told_and_never_asked_twice_for_one(
         told.append(str(caught.value))
         assert not quick.jobs
     assert TOKEN not in " ".join(told)
+
+
+def test_seeds_go_into_the_study_that_is_sent(quick: Any, tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(STUDY)
+    submit(file, "cpu-basic", None, "paceline", "1h", print, Seeds(count=2))
+    sent = tmp_path / "sent.yaml"
+    sent.write_bytes(quick.repositories["someone/paceline-little"]["files"]["study.yaml"])
+    assert load_study(sent) == load_study(file, seeds=Seeds(count=2))
 
 
 def test_local_data_is_refused_before_anything_is_asked(paceline: Any, hub: Any, tmp_path: Path) -> None:

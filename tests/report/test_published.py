@@ -1,17 +1,130 @@
-"""Measured figures beside published ones."""
+"""Measured figures beside published ones, and never where they are not the same figures."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from paceline.report.published import against_published
+from helpers import MakeRecipe
+from paceline.cli.tables import print_published
+from paceline.config.load import load_study
+from paceline.config.rehearse import rehearsal
+from paceline.config.study import Study
+from paceline.report.published import Figure, read_published, reasons
+from paceline.runs.directory import RunDirectory, RunStatus
+from paceline.runs.events import EvalEvent, EventLog
+from paceline.runs.study import write_study_record
+
+STUDY = """
+study: s
+recipe: {base: Qwen/Qwen3-0.6B, data: {source: rows.jsonl, n: 400}, max_steps: 4}
+runs: [{name: a}, {name: b, lr: 1e-3}]
+published:
+  hardware: A100
+  a: {eval_loss: 1.25, steps: 4, mtbench: 4.5}
+  b: {minutes: 3}
+"""
+
+
+def trained(study: Study, folder: Path, **status: Any) -> list[Figure]:
+    """The figures of a study as if all its runs had been trained, held-out loss 1.5."""
+    folder.mkdir()
+    write_study_record(study, folder)
+    directories = [RunDirectory(folder / run.name) for run in study.runs]
+    for run, directory in zip(study.runs, directories, strict=True):
+        directory.claim(run.recipe)
+        fields = {"state": "finished", "step": 4, "total_steps": 4, "seconds": 90.0, **status}
+        directory.set_status(RunStatus(**fields))
+        log = EventLog(directory.events)
+        figures = {"examples": 2, "tokens": 9, "loss": 1.5, "perplexity": 4.5, "token_accuracy": 0.5}
+        log.write(EvalEvent(step=4, epoch=1.0, name="final", seconds=1.0, **figures))
+        log.close()
+    return read_published(directories)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "s.yaml"
+    path.write_text(STUDY)
+    return path
 
 
 def test_published_figures_stand_beside_the_measured_ones(written: Any) -> None:
     facts, markdown, _ = written
-    figures = {(figure.run, figure.name): figure for figure in against_published(facts)}
+    figures = {(figure.run, figure.name): figure for figure in facts.published}
     assert figures["plain", "eval_loss"].published == 1.25
     assert figures["plain", "eval_loss"].measured == pytest.approx(facts.comparison.rows[0].eval_loss)
-    assert figures["plain", "mtbench"].measured == facts.runs[0].mtbench.runs["plain"].average.value
     assert figures["gone", "minutes"].measured is None
-    assert "| gone | minutes | 12 |  |" in markdown.read_text()
+    text = markdown.read_text()
+    assert "| gone | minutes | 12 |  |" in text
+    assert (
+        f"| plain | eval\\_loss | 1.25 | {figures['plain', 'eval_loss'].measured:.4f} | nats a token |"
+        in text
+    )
+
+
+def test_a_judge_with_its_own_scale_measures_no_published_score(written: Any) -> None:
+    figures = {(figure.run, figure.name): figure for figure in written[0].published}
+    assert figures["plain", "mtbench"].measured is None
+    assert figures["plain", "mtbench"].not_comparable == "judge simple has a scale of its own"
+    assert "plain: not comparable, since judge simple has a scale of its own." in written[1].read_text()
+
+
+def test_the_studys_own_recipes_are_comparable_and_have_units(file: Path, tmp_path: Path) -> None:
+    figures = trained(load_study(file), tmp_path / "runs")
+    assert [(f.run, f.name, f.measured, f.unit) for f in figures] == [
+        ("", "hardware", None, ""),
+        ("a", "eval_loss", 1.5, "nats a token"),
+        ("a", "steps", 4.0, "optimizer steps"),
+        ("a", "mtbench", None, "of 10"),
+        ("b", "minutes", 1.5, "of training"),
+    ]
+    assert reasons(figures) == {}
+
+
+def test_a_rehearsal_reproduces_nothing(file: Path, tmp_path: Path) -> None:
+    figures = trained(rehearsal(load_study(file)), tmp_path / "runs")
+    assert [figure.measured for figure in figures] == [None] * 5
+    ((why, runs),) = reasons(figures).items()
+    assert runs == ["a", "b"]
+    assert why.startswith("base embedded instead of Qwen/Qwen3-0.6B, data.eval_ratio 0.25 instead of 0.1, ")
+    assert why.endswith("more fields of the recipe")
+    console = Console(width=160, record=True)
+    print_published(figures, console)
+    text = console.export_text()
+    assert text.count("not comparable") == 5, "four figures, and the reason once"
+    assert "base embedded instead of Qwen/Qwen3-0.6B" in text
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        ({"base": "other"}, "base other instead of Qwen/Qwen3-0.6B"),
+        ({"data": {"n": 40}}, "data.n 40 instead of 400"),
+        ({"max_steps": 3}, "max_steps 3 instead of 4"),
+        ({"seed": 1, "logging_steps": 3, "compute_dtype": "float32"}, ""),
+    ],
+)
+def test_what_flags_change_is_said(flags: Any, why: str, file: Path, tmp_path: Path) -> None:
+    figures = trained(load_study(file, flags), tmp_path / "runs")
+    assert list(reasons(figures)) == ([why] if why else [])
+
+
+def test_a_file_whose_base_was_exchanged_is_caught_by_the_published_base(file: Path, tmp_path: Path) -> None:
+    named = STUDY.replace("hardware: A100", "base: Qwen/Qwen3-0.6B")
+    file.write_text(named.replace("base: Qwen/Qwen3-0.6B, data", "base: tiny, data"))
+    figures = trained(load_study(file), tmp_path / "runs")
+    assert list(reasons(figures)) == ["base tiny instead of Qwen/Qwen3-0.6B"]
+
+
+def test_a_run_that_stopped_early_reproduces_nothing(file: Path, tmp_path: Path) -> None:
+    status = {"step": 2, "stopped_early": True, "reason": "no better"}
+    figures = trained(load_study(file), tmp_path / "runs", **status)
+    assert list(reasons(figures)) == ["stopped early at step 2 of 4: no better"]
+
+
+def test_runs_of_which_nothing_was_published_have_no_figures(recipe: MakeRecipe, tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "alone")
+    directory.claim(recipe())
+    assert read_published([directory]) == []

@@ -51,7 +51,7 @@ def test_it_shows_what_the_files_of_a_stopped_study_say(
     train_study(study(a=recipe(max_steps=6), b=recipe(max_steps=6, seed=3)), tmp_path, options)
     text, over = text_of(tmp_path)
     assert over
-    assert "stopped" in text
+    assert "a: stopped at step 3 of 6: StopWhen asked for it" in text
     assert "/6" in text
     (tmp_path / "a" / "status.json").write_text('{"state": "running"}')
     assert not text_of(tmp_path)[1]
@@ -98,9 +98,9 @@ def test_replicates_are_one_row(recipe: MakeRecipe, tmp_path: Path) -> None:
         log.close()
     text, over = text_of(tmp_path)
     assert not over
-    (row,) = [line for line in text.splitlines() if "low" in line]
+    (row,) = [line for line in text.splitlines() if line.startswith("  low")]
     assert "low × 3" in row
     assert "2 finished, 1 failed" in row
     assert "3.0000 ± 2.5000" in row
-    assert "low-seed" not in text
+    assert "low-seed3: failed before its first step: no reason is logged" in text
     assert "alone" in text

@@ -129,7 +129,7 @@ def test_warmup_stable_decay_goes_on_from_before_the_decay(
         (
             {"max_steps": 6, "eval_steps": 1, "early_stop_patience": 1, "early_stop_min_delta": 9.0},
             {"max_steps": 9},
-            "it stopped early at step 2, as its recipe says",
+            r"it stopped early at step 2 of 6: eval loss had not fallen by 9 for 1 evaluation \(lowest \d",
         ),
     ],
 )

@@ -9,7 +9,15 @@ import torch
 from helpers import some_inputs
 from paceline.model.base import Base
 from paceline.runs.directory import RunDirectory
-from paceline.runs.events import EvalEvent, FailedEvent, FindingEvent, StartEvent, TrainEvent, read_events
+from paceline.runs.events import (
+    EvalEvent,
+    FailedEvent,
+    FindingEvent,
+    StartEvent,
+    StopEvent,
+    TrainEvent,
+    read_events,
+)
 from paceline.runs.losses import ExampleLosses
 from paceline.training.distributed import DistributedContext
 from paceline.training.heldout import held_out_losses
@@ -121,8 +129,12 @@ def test_a_run_goes_on_from_its_checkpoint_as_if_it_had_never_stopped(runs: Runs
 
     stopped = runs.start(runs.new("stopped"))
     step(stopped)
-    stopped.stop()
-    assert stopped.directory.status().state == "stopped"
+    stopped.stop("enough for today")
+    status = stopped.directory.status()
+    assert status.ending == "stopped at step 1 of 4: enough for today"
+    assert read_events(stopped.directory.events)[-1] == StopEvent(
+        step=1, rule="callback", reason="enough for today"
+    )
     assert stopped.directory.latest_checkpoint() == stopped.directory.checkpoints / "step-1"
     resumed = runs.start(runs.new("stopped"))
     assert (resumed.step, resumed.state) == (1, "running")
@@ -151,7 +163,7 @@ def test_a_step_that_is_not_finite_is_not_taken(runs: Runs) -> None:
     assert not stats.finite
     assert torch.equal(run.adapter.parameters, before)
     run.fail("it exploded")
-    assert run.directory.status().reason == "it exploded"
+    assert run.directory.status().ending == "failed before its first step: it exploded"
     assert read_events(run.directory.events)[-1] == FailedEvent(step=1, reason="it exploded")
 
 
@@ -170,4 +182,4 @@ def test_a_callbacks_finding_is_logged_and_may_end_the_run(runs: Runs) -> None:
     run = runs.start(runs.new(on_error="stop"))
     run.report(FindingEvent(step=0, rule="mine", severity="error", message="too odd"))
     assert events(run)[-1] is FindingEvent
-    assert run.log.fatal == "too odd (mine)"
+    assert run.log.fatal == "too odd (mine; on_error: stop)"

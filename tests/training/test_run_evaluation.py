@@ -101,7 +101,7 @@ def test_losses_that_get_no_better_are_enough(make: Any) -> None:
     for step, enough in enumerate([False, False, False, False, True], 1):
         setting.progress.step = step
         setting.evaluation.if_due()
-        assert setting.evaluation.enough == enough
+        assert (setting.evaluation.stop is not None) == enough
 
 
 def test_the_best_adapter_is_kept_and_comes_back_at_the_end(make: Any) -> None:
@@ -132,10 +132,10 @@ def test_a_benchmark_is_asked_of_the_base_and_every_so_many_steps(make: Any) -> 
     setting = make(eval={"mtbench": {"during": {"steps": 2, "patience": 1}}}, scores=[5.0, 5.5, 5.5])
     setting.evaluation.begin(losses(3.0), from_parent=False)
     setting.walk(3)
-    assert not setting.evaluation.enough
+    assert setting.evaluation.stop is None
     setting.progress.step = 4
     setting.evaluation.if_due()
-    assert setting.evaluation.enough
+    assert setting.evaluation.stop is not None
     assert setting.asked == [None, setting.adapter, setting.adapter]
     scored = [(e.name, e.step, e.score) for e in setting.events() if isinstance(e, ScoreEvent)]
     assert scored == [("base", 0, 5.0), ("eval", 2, 5.5), ("eval", 4, 5.5)]

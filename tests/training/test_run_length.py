@@ -9,6 +9,7 @@ import pytest
 
 from paceline.config.load import make_recipe
 from paceline.errors import DataError
+from paceline.training.prepare import Preparer
 from paceline.training.run_length import RunLength, run_length
 
 
@@ -65,3 +66,33 @@ def test_showing_a_study_or_the_presets_loads_neither_torch_nor_transformers(tmp
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == "[]", command
+
+
+PHASES = {
+    "understanding": ["code_explanation", "code_summarization", "code_review", "bug_detection"],
+    "annotation": ["docstring_generation", "comment_generation", "function_naming", "variable_naming"],
+}
+
+
+@pytest.mark.parametrize("tasks", [["understanding"], ["annotation"], ["annotation", "code_review"]])
+def test_a_phase_of_a_curriculum_has_the_length_that_it_trains_for(tasks: list[str]) -> None:
+    """As the tokenized data has it."""
+    fields = {
+        "base": "embedded",
+        "data": {"source": "embedded:rust", "n": 400, "eval_ratio": 0.2},
+        "max_length": 4096,
+        "train_tasks": tasks,
+        "phases": PHASES,
+    }
+    recipe = make_recipe(fields, "r")
+    prepared = Preparer().prepare(recipe)
+    assert run_length(recipe) == RunLength(prepared.facts.train, prepared.plan.total_steps, 1.0)
+
+
+def test_a_phase_on_the_hub_out_of_reach_is_left_open() -> None:
+    assert length({"source": "some/dataset", "n": 100}, train_tasks=["a"], max_steps=3) == RunLength(steps=3)
+
+
+def test_a_misspelt_phase_is_told(sums: str) -> None:
+    with pytest.raises(DataError, match="no task or phase 'understandin', did you mean 'understanding'"):
+        length("embedded:rust", train_tasks=["understandin"], phases=PHASES)

@@ -132,7 +132,11 @@ def test_a_gradient_of_zero_is_reported_once_when_it_begins(tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("severity", "on_error", "fatal"),
-    [("error", "stop", "it diverges (r)"), ("error", "continue", ""), ("warning", "stop", "")],
+    [
+        ("error", "stop", "it diverges (r; on_error: stop)"),
+        ("error", "continue", ""),
+        ("warning", "stop", ""),
+    ],
 )
 def test_an_error_ends_a_run_whose_recipe_says_so(
     severity: Severity, on_error: str, fatal: str, tmp_path: Path

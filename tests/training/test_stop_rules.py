@@ -4,6 +4,7 @@ import math
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import EarlyStoppingCallback, TrainerControl, TrainerState, TrainingArguments
@@ -11,7 +12,7 @@ from transformers import EarlyStoppingCallback, TrainerControl, TrainerState, Tr
 from paceline.config.evaluation import InTrainingEval
 from paceline.runs.events import ScoreEvent
 from paceline.training.checkpoint import Progress
-from paceline.training.stop_rules import BenchmarkEarlyStop, LossPatience
+from paceline.training.stop_rules import BenchmarkEarlyStop, LossPatience, Stop
 
 ARGUMENTS: Any = TrainingArguments(
     output_dir="unused", eval_strategy="steps", metric_for_best_model="loss", greater_is_better=False
@@ -68,7 +69,7 @@ def test_without_patience_it_never_is() -> None:
     ours = LossPatience(recipe(None, 0.0), progress)
     for loss in (1.0, 2.0, 3.0):
         ours.see(loss)
-    assert not ours.over
+    assert ours.stop is None
     assert progress == Progress()
 
 
@@ -94,7 +95,7 @@ def watch(*scores: float, base: float | None = 5.0, **fields: Any) -> list[bool]
     found = []
     for value in scores:
         rule.see(score(value))
-        found.append(rule.over)
+        found.append(rule.stop is not None)
     return found
 
 
@@ -123,4 +124,31 @@ def test_checks_are_due_every_so_many_steps() -> None:
     nothing = BenchmarkEarlyStop(None)
     nothing.see(score(1.0))
     assert not nothing.due(10)
-    assert not nothing.over
+    assert nothing.stop is None
+
+
+def test_it_says_what_was_seen() -> None:
+    progress = Progress(best_loss=1.25, best_step=20, patience_loss=1.25, patience_used=3)
+    seen = "eval loss had not fallen for 3 evaluations (lowest 1.2500 at step 20)"
+    assert LossPatience(recipe(3, 0.0), progress).stop == Stop("early_stop_patience", seen)
+    assert LossPatience(recipe(4, 0.0), progress).stop is None
+    one = Progress(patience_loss=1.25, patience_used=1)
+    stop = LossPatience(recipe(1, 0.01), one).stop
+    assert stop is not None
+    assert stop.reason == "eval loss had not fallen by 0.01 for 1 evaluation"
+
+
+@pytest.mark.parametrize(
+    ("scores", "reason"),
+    [
+        ([5.5, 5.5, 5.4], "the MT-Bench score had not risen for 2 checks (best 5.50 at step 1)"),
+        ([5.0, 4.9], "the MT-Bench score had not risen for 2 checks (best 5.00, the base's)"),
+        ([4.7], "the MT-Bench score 4.70 is 0.25 or more under the base's 5.00"),
+    ],
+)
+def test_it_says_what_the_benchmark_gave(scores: list[float], reason: str) -> None:
+    rule = BenchmarkEarlyStop(InTrainingEval(steps=1, patience=2, min_delta=0.0, floor=0.25))
+    rule.see(ScoreEvent(step=0, epoch=0.0, name="base", score=5.0, seconds=1.0))
+    for value in scores:
+        rule.see(score(value))
+    assert rule.stop == Stop("eval.mtbench.during", reason)

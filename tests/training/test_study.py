@@ -16,7 +16,7 @@ from paceline.config.study import Run, Study
 from paceline.data.chat import load_tokenizer
 from paceline.doctor.live import LiveDoctor
 from paceline.errors import PacelineError
-from paceline.runs.events import EvalEvent, FindingEvent, TrainEvent, of_kind, read_events
+from paceline.runs.events import EvalEvent, FindingEvent, StopEvent, TrainEvent, of_kind, read_events
 from paceline.training import cohort as cohort_module
 from paceline.training.callbacks import CohortView
 from paceline.training.study import TrainingOptions, train_study
@@ -150,6 +150,10 @@ def test_early_stop_ends_one_run(together: Path) -> None:
     status = json.loads((together / "impatient" / "status.json").read_text())
     assert status["stopped_early"]
     assert status["step"] == 3
+    stop = of_kind(read_events(together / "impatient" / "events.jsonl"), StopEvent)
+    assert [(event.step, event.rule) for event in stop] == [(3, "early_stop_patience")]
+    assert status["reason"] == stop[0].reason
+    assert status["reason"].startswith("eval loss had not fallen by 5 for 2 evaluations (lowest ")
     assert not json.loads((together / "plain" / "status.json").read_text())["stopped_early"]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,10 @@ from markupsafe import Markup
 from paceline.api.html import join, paragraph, table
 from paceline.api.svg import interval_bar
 from paceline.comparison import table as compare_table
+from paceline.comparison.rows import Row
 from paceline.comparison.table import noise_for
 from paceline.report.format import clock
+from paceline.report.published import Figure, read_published, reasons
 from paceline.runs.directory import RunDirectory
 from paceline.runs.evaluation_status import not_evaluated
 from paceline.runs.files import JsonObject
@@ -36,11 +39,15 @@ _HEADINGS = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
 class Comparison(compare_table.Comparison):
     """Recipes against the first, the baseline; `conclusion()` says in a sentence what can be said of them.
 
     Losses and differences are in nats a token, a negative difference is better, times are in seconds.
+    `published` are the figures that the study's authors published, beside those measured here.
     """
+
+    published: list[Figure]
 
     def to_dict(self) -> JsonObject:
         """The same for a script, JSON-ready: what `paceline compare --json` prints."""
@@ -61,9 +68,14 @@ class Comparison(compare_table.Comparison):
             "examples": self.examples,
             "left_out": self.left_out,
             "seed_noise": None if self.noise is None else vars(self.noise),
-            "missing": self.missing,
+            "missing": {
+                name: status.model_dump(include={"state", "step", "total_steps", "reason"})
+                for name, status in self.missing.items()
+            },
+            "caveats": [caveat.text for caveat in self.caveats],
             "evaluations": [status.model_dump() for status in self.evaluations],
             "conclusion": self.conclusion(),
+            "published": [vars(figure) for figure in self.published],
         }
 
     def to_pandas(self) -> pd.DataFrame:
@@ -82,10 +94,24 @@ class Comparison(compare_table.Comparison):
         largest = max(filter(math.isfinite, bounds), default=0.0)
         base = ("(base)", f"{self.base_loss:.4f}", *[""] * (len(_HEADINGS) - 2))
         rows = [base, *(_cells(row, largest, row is self.rows[0]) for row in self.rows)]
-        missing = [paragraph(f"{name}: {state}, no result") for name, state in self.missing.items()]
+        missing = [paragraph(caveat.text) for caveat in self.caveats]
         missing += [paragraph(sentence) for sentence in not_evaluated(self.evaluations)]
         notes = map(paragraph, [*self.footnotes(), self.conclusion()])
-        return join([table(_HEADINGS, rows), *missing, *notes])
+        return join([table(_HEADINGS, rows), *missing, *notes, *_published(self.published)])
+
+
+def _published(figures: Sequence[Figure]) -> list[Markup]:
+    if not figures:
+        return []
+    rows = [
+        (f.run, f.name, f.published, "not comparable" if f.not_comparable else f.measured, f.unit)
+        for f in figures
+    ]
+    why = [
+        paragraph(f"{', '.join(runs)}: not comparable with what was published, since {reason}")
+        for reason, runs in reasons(figures).items()
+    ]
+    return [table(("run", "figure", "published", "measured here", "unit"), rows), *why]
 
 
 def _difference(d: RecipeDifference | None) -> JsonObject | None:
@@ -102,14 +128,13 @@ def _difference(d: RecipeDifference | None) -> JsonObject | None:
     }
 
 
-def _cells(row: compare_table.Row, largest: float, is_baseline: bool) -> tuple[object, ...]:
+def _cells(row: Row, largest: float, is_baseline: bool) -> tuple[object, ...]:
     d = row.difference
-    seeds = f" × {len(row.replicates)}" if len(row.replicates) > 1 else ""
     figures = (
-        row.name + seeds,
+        row.name + row.seeds_shown,
         f"{row.eval_loss:.4f}",
         f"{row.token_accuracy:.1%}",
-        row.steps,
+        row.steps_shown,
         row.tokens,
         clock(row.seconds),
     )
@@ -141,4 +166,5 @@ def compare_directories(
 ) -> Comparison:
     """The same for run directories that are known already."""
     known = None if noise_from is None else noise_for(directories, noise_from)
-    return Comparison(**vars(compare_table.compare(directories, known=known)))
+    compared = compare_table.compare(directories, known=known)
+    return Comparison(**vars(compared), published=read_published(directories))

@@ -9,7 +9,7 @@ from typing import Any
 from paceline.config import load
 from paceline.config.recipe import Recipe
 from paceline.config.rehearse import rehearsal
-from paceline.config.replicates import read_seeds
+from paceline.config.replicates import Seeds, read_seeds, replicates
 from paceline.config.study import Run, Study
 from paceline.errors import EvaluationError, MissingExtra
 
@@ -77,14 +77,19 @@ def _without_code(study: Study, reason: str) -> Study:
     return study.model_copy(update={"runs": runs, "notes": (*study.notes, note), "not_evaluated": left_out})
 
 
-def as_study(source: Study | Recipe | str | Path) -> Study:
-    """A study as it is; a recipe as a study of one run; a file of either."""
+def as_study(source: Study | Recipe | str | Path, seeds: Seeds | None = None) -> Study:
+    """A study as it is; a recipe as a study of one run; a file of either.
+
+    Args:
+        seeds: of a file: those of every run, in place of what it says.
+    """
     if isinstance(source, Study):
         return source
     if isinstance(source, Recipe):
         return Study(name="run", runs=[Run(name="run", recipe=source)])
     path = Path(source)
     if "runs" in load.read_yaml(path):
-        return load_study(path)
+        return load.load_study(path, seeds=seeds)
     recipe, notes = load.resolve_recipe(path)
-    return Study(name=path.stem, runs=[Run(name=path.stem, recipe=recipe)], notes=notes)
+    runs = replicates(Run(name=path.stem, recipe=recipe), seeds or Seeds())
+    return Study(name=path.stem, runs=runs, notes=notes)

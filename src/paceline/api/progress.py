@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from markupsafe import Markup
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 # Seconds between two looks at the same cohort: as lines, and in a notebook.
 PLAIN_SECONDS, NOTEBOOK_SECONDS = 10.0, 0.5
+# Lines at one look without a terminal; rows of a terminal that are kept for the line of all runs.
+PLAIN_LINES, OTHER_ROWS = 12, 3
 
 
 class ProgressBar(Callback):
@@ -56,6 +61,10 @@ class ProgressBar(Callback):
     def on_finding(self, run: RunView, event: FindingEvent) -> None:
         line = f"{run.name}, step {event.step}: {event.severity}: {event.message} ({event.rule})"
         self._print(line, "yellow")
+
+    def on_end(self, run: RunView) -> None:
+        if ending := run.directory.status().ending:
+            self._print(f"{run.name}: {ending}", "yellow")
 
     def _print(self, line: str, style: str) -> None:
         self.console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
@@ -116,6 +125,45 @@ def _figures(run: RunView) -> str:
     return f"{step} loss {run.last_logged.loss:.4f}" if run.last_logged else step
 
 
+@dataclass(frozen=True)
+class _Line:
+    """A bar: whose, how far, and the figures beside it."""
+
+    name: str
+    completed: int
+    total: int
+    figures: str
+
+
+def _lines(runs: Sequence[RunView], room: int) -> list[_Line]:
+    """One line a run; one a recipe where those are too many; of still too many those under way first."""
+    lines = [_Line(run.name, run.step, run.total_steps, _figures(run)) for run in runs]
+    if len(lines) > room:
+        recipes: dict[str, list[RunView]] = {}
+        for run in runs:
+            recipes.setdefault(run.name.removesuffix(f"-seed{run.recipe.seed}"), []).append(run)
+        lines = [_line_of_recipe(name, own) for name, own in recipes.items()]
+    if len(lines) <= room:
+        return lines
+    lines.sort(key=lambda line: line.completed >= line.total)
+    shown, rest = lines[: room - 1], lines[room - 1 :]
+    steps, total = sum(line.completed for line in rest), sum(line.total for line in rest)
+    return [*shown, _Line(f"{len(rest)} more", steps, total, f"{steps:>5}/{total}")]
+
+
+def _line_of_recipe(name: str, runs: Sequence[RunView]) -> _Line:
+    """Replicates together: summed steps, counted states, the mean of their last logged losses."""
+    if len(runs) == 1:
+        return _Line(runs[0].name, runs[0].step, runs[0].total_steps, _figures(runs[0]))
+    steps, total = sum(run.step for run in runs), sum(run.total_steps for run in runs)
+    states = Counter(run.state for run in runs)
+    figures = f"{steps:>5}/{total} " + ", ".join(f"{count} {state}" for state, count in states.items())
+    losses = [run.last_logged.loss for run in runs if run.last_logged]
+    if losses:
+        figures += f", mean loss {sum(losses) / len(losses):.4f}"
+    return _Line(f"{name} × {len(runs)}", steps, total, figures)
+
+
 class _Display(Protocol):
     """Where progress is drawn. `close` lets what is shown stand; a later call begins below it."""
 
@@ -131,7 +179,7 @@ def _display_for(console: Console) -> _Display:
 
 
 class _Plain:
-    """A line a run, now and then."""
+    """A line a run or, of many, a recipe, now and then."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -140,8 +188,8 @@ class _Plain:
     def show(self, cohort: CohortView, overall: str) -> None:
         if time.perf_counter() - self._printed > PLAIN_SECONDS:
             self._printed = time.perf_counter()
-            for run in cohort.active:
-                self._console.print(f"{run.name}: {_figures(run)}", highlight=False)
+            for line in _lines(cohort.active, PLAIN_LINES):
+                self._console.print(f"{line.name}: {line.figures}", highlight=False, markup=False)
             self._console.print(overall, highlight=False)
 
     def answers(self, done: int, total: int) -> None:
@@ -154,7 +202,7 @@ class _Plain:
 
 
 class _Terminal:
-    """A bar a run that moves, and one for all of them."""
+    """A bar a run that moves, or a recipe where the terminal is too low, and one for all of them."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -162,8 +210,10 @@ class _Terminal:
         self._tasks: dict[str, TaskID] = {}
 
     def show(self, cohort: CohortView, overall: str) -> None:
-        for run in cohort.runs:
-            self._update(run.name, run.step, run.total_steps, _figures(run))
+        lines = _lines(cohort.runs, max(2, self._console.height - OTHER_ROWS))
+        self._keep({line.name for line in lines})
+        for line in lines:
+            self._update(line.name, line.completed, line.total, line.figures)
         done = sum(run.done for run in cohort.runs) / len(cohort.runs)
         self._update("all", done, 1.0, overall)
 
@@ -176,12 +226,18 @@ class _Terminal:
         self._bars = None
         self._tasks = {}
 
+    def _keep(self, names: set[str]) -> None:
+        """Takes away the bars that are not to be drawn any more."""
+        for name in [name for name in self._tasks if name not in names | {"all"}]:
+            if self._bars is not None:
+                self._bars.remove_task(self._tasks.pop(name))
+
     def _update(self, name: str, completed: float, total: float, figures: str) -> None:
         if self._bars is None:
             columns = (
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=24),
-                TextColumn("{task.fields[figures]}"),
+                TextColumn("{task.fields[figures]}", markup=False),
             )
             self._bars = Progress(*columns, console=self._console, refresh_per_second=4)
             self._bars.start()

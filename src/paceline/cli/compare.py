@@ -24,10 +24,11 @@ def compare(
     import json
 
     from paceline.api.comparison import compare as compare_paths
-    from paceline.cli.tables import output, print_comparison
+    from paceline.cli.tables import output, print_comparison, print_published
 
     comparison = compare_paths(paths, noise)
     if as_json:
         print(json.dumps(comparison.to_dict(), indent=1))
     else:
         print_comparison(comparison, output(), by_seed)
+        print_published(comparison.published, output())

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from paceline.cli.options import Json, Runs
+from paceline.cli.options import Json, Runs, Seeds
 
 if TYPE_CHECKING:
     from paceline.api.findings import Findings
@@ -20,15 +20,17 @@ def check(
             "--fix", help="Write NAME.fixed.yaml with the proposed changes, and show the difference."
         ),
     ] = False,
+    seeds: Seeds = None,
     as_json: Json = False,
 ) -> None:
     """Say what will go wrong before anything is spent. Exit 1 if there is an error."""
     from paceline.api import planning
     from paceline.api.loading import as_study
     from paceline.cli.progress import TerminalProgress
+    from paceline.config.replicates import parse_seeds
     from paceline.doctor.fix import write_fixed
 
-    study = as_study(file)
+    study = as_study(file, parse_seeds(seeds))
     findings = planning.check(study, runs / study.name, [TerminalProgress()])
     _print(findings, as_json, "nothing found that would go wrong")
     if fix:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from paceline.cli.options import StudyFile, log
+from paceline.cli.options import Seeds, StudyFile, log
 from paceline.errors import ConfigError
 
 
@@ -37,22 +37,26 @@ def launch(
         int | None,
         typer.Option(min=1, help="ray: cohorts to cut the study into; default: one a GPU, or one a node."),
     ] = None,
+    seeds: Seeds = None,
 ) -> None:
     """Train a study elsewhere: as a Hugging Face Job, or over the nodes of a Ray cluster.
 
     The same command goes on from where it was.
     """
+    from paceline.config.replicates import parse_seeds
+
+    chosen = parse_seeds(seeds)
     if on == "hf-jobs":
         from paceline.launch.hf_jobs import follow, submit
 
-        job = submit(study, flavor, repository, package, timeout, log)
+        job = submit(study, flavor, repository, package, timeout, log, chosen)
         log(f"job {job.id}: {job.url}; artefacts in {job.repository}")
         if not detach:
             print(follow(job, Path(runs), print, log))
     elif on == "ray":
         from paceline.launch.ray import launch as launch_ray
 
-        launch_ray(study, runs, address, parts, log)
+        launch_ray(study, runs, address, parts, log, chosen)
     else:
         raise ConfigError(
             f"--on {on!r}: there are hf-jobs and ray; "

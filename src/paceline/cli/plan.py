@@ -41,11 +41,9 @@ def plan(
     from paceline.cli.progress import TerminalProgress
     from paceline.cli.study_tables import print_estimates
     from paceline.cli.tables import output
-    from paceline.config.load import load_study
     from paceline.config.replicates import parse_seeds
 
-    chosen = parse_seeds(seeds)
-    study = as_study(file) if chosen is None else load_study(file, seeds=chosen)
+    study = as_study(file, parse_seeds(seeds))
     cohorts = planning.plan(study, token_budget, [TerminalProgress()])
     found = None
     if detect is not None:

@@ -59,6 +59,10 @@ class InterruptStop(Callback):
     def wants_stop(self) -> bool:
         return self._interrupted
 
+    @property
+    def stop_reason(self) -> str:
+        return "Ctrl-C"
+
     def _ask(self, signum: int, frame: object) -> None:
         self._interrupted = True
         signal.signal(signal.SIGINT, signal.default_int_handler)

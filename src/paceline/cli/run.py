@@ -11,7 +11,7 @@ import typer
 
 from paceline.cli.evaluation_tables import print_evaluation
 from paceline.cli.progress import InterruptStop, TerminalProgress
-from paceline.cli.tables import output, print_comparison
+from paceline.cli.tables import output, print_comparison, print_published
 from paceline.config.study import Study
 from paceline.runs.evaluation_status import not_evaluated
 
@@ -78,6 +78,7 @@ def _print_tables(result: StudyResult, as_json: bool) -> None:
         print(json.dumps(result.comparison.to_dict(), indent=1))
         return
     print_comparison(result.comparison, output())
+    print_published(result.comparison.published, output())
     for evaluation in result.evaluations:
         print_evaluation(evaluation, output())
     print(f"runs are in {result.folder}", file=sys.stderr)

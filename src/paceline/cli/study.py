@@ -33,10 +33,10 @@ def run(
 
 
 @app.command("show")
-def show(file: StudyFile, seeds: Seeds = None, as_json: Json = False) -> None:
+def show(file: StudyFile, runs: Runs = Path("runs"), seeds: Seeds = None, as_json: Json = False) -> None:
     """Print each recipe as its difference from the baseline, before anything is spent.
 
-    With its effective batch, steps and coverage.
+    With its effective batch, steps and coverage, and what ended runs early that have been trained.
     """
     import json
     from dataclasses import asdict
@@ -45,24 +45,28 @@ def show(file: StudyFile, seeds: Seeds = None, as_json: Json = False) -> None:
     from paceline.cli.tables import output
     from paceline.config.load import load_study
     from paceline.config.replicates import parse_seeds
+    from paceline.runs.directory import RunDirectory
     from paceline.training.run_length import run_length
 
     study = load_study(file, seeds=parse_seeds(seeds))
     print_notes(study.notes)
     lengths = {run.name: run_length(run.recipe) for run in study.runs}
+    statuses = {run.name: RunDirectory(runs / study.name / run.name).status() for run in study.runs}
+    endings = {name: status.ending for name, status in statuses.items() if status.ending}
     if not as_json:
-        print_study(study, lengths, output())
+        print_study(study, lengths, endings, output())
         return
     said = [
         {
             "name": name,
-            "seeds": [run.recipe.seed for run in runs],
-            "hypothesis": runs[0].hypothesis,
-            "differences": study.differences(runs[0]),
-            "effective_batch": runs[0].recipe.effective_batch,
-            **asdict(lengths[runs[0].name]),
+            "seeds": [run.recipe.seed for run in replicates],
+            "hypothesis": replicates[0].hypothesis,
+            "differences": study.differences(replicates[0]),
+            "effective_batch": replicates[0].recipe.effective_batch,
+            **asdict(lengths[replicates[0].name]),
+            "ended_early": {run.name: endings[run.name] for run in replicates if run.name in endings},
         }
-        for name, runs in study.recipes.items()
+        for name, replicates in study.recipes.items()
     ]
     print(json.dumps({"study": study.name, "runs": said}, indent=1))
 
@@ -76,11 +80,10 @@ def rehearse(
     as_json: Json = False,
 ) -> None:
     """Walk a study's every step in minutes: the embedded base and sample in place of its own, fewer steps."""
+    from paceline.api.loading import as_study
     from paceline.api.loading import rehearse as rehearsal_of
     from paceline.cli.run import train_and_compare
-    from paceline.config.load import load_study
     from paceline.config.replicates import parse_seeds
 
-    chosen = parse_seeds(seeds)
-    study = rehearsal_of(file if chosen is None else load_study(file, seeds=chosen))
+    study = rehearsal_of(as_study(file, parse_seeds(seeds)))
     train_and_compare(study, runs / study.name, as_json, token_budget, check)

@@ -43,8 +43,14 @@ def times(name: str, replicates: int) -> str:
     return f"{name} × {replicates}" if replicates > 1 else name
 
 
-def print_study(study: Study, lengths: Mapping[str, RunLength], console: Console) -> None:
-    """Every recipe as its difference from the baseline, with its replicates and its length."""
+def print_study(
+    study: Study, lengths: Mapping[str, RunLength], endings: Mapping[str, str], console: Console
+) -> None:
+    """Every recipe as its difference from the baseline, with its replicates and its length.
+
+    Args:
+        endings: {run: what ended it before its last step}, of runs that have been trained.
+    """
     console.print(f"[bold]{escape(study.name)}[/]  {escape(study.objective)}")
     first = flatten(study.runs[0].recipe.model_dump())
     baseline = ", ".join(f"{key} {first[key]}" for key in _SHOWN)
@@ -68,6 +74,8 @@ def print_study(study: Study, lengths: Mapping[str, RunLength], console: Console
     console.print(table)
     if any(len(runs) > 1 for runs in study.recipes.values()):
         console.print(f"{len(study.runs)} runs: × is the number of seeds", style="dim")
+    for name, ending in endings.items():
+        console.print(f"{name}: {ending}", style="yellow", markup=False, highlight=False)
 
 
 def print_estimates(

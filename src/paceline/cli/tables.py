@@ -13,31 +13,41 @@ from rich.text import Text
 
 from paceline.api.findings import Findings, change_of
 from paceline.report.format import clock
+from paceline.report.published import reasons
 from paceline.runs.evaluation_status import not_evaluated
 
 if TYPE_CHECKING:
-    from paceline.comparison.table import Comparison, Replicate, Row
+    from collections.abc import Sequence
+
+    from paceline.comparison.rows import Replicate, Row
+    from paceline.comparison.table import Comparison
+    from paceline.report.published import Figure
 
 VERDICT_COLOUR = {"better": "green", "worse": "red", "tie": "yellow", "differ": "cyan"}
 
 
 def print_comparison(comparison: Comparison, console: Console, by_seed: bool = False) -> None:
     """The table of a study and what follows from it; `by_seed` adds a line for each replicate."""
-    table = Table("recipe", box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("recipe", overflow="fold")
     has_kl = any(row.kl is not None for row in comparison.rows)
     headings = ["eval loss", "token acc.", *(["KL to base"] * has_kl), "steps", "tokens", "time"]
-    for heading in (*headings, "Δ from baseline, 95% interval", "verdict"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in (*headings, "Δ from baseline,\n95% interval", "verdict"):
+        # a narrow terminal takes from names and intervals alike, or names would vanish
+        table.add_column(heading, justify="right", no_wrap=not heading.startswith("Δ"))
     table.add_row("(base)", f"{comparison.base_loss:.4f}", style="dim")
     for row in comparison.rows:
         name = f"[bold]{escape(row.name)}[/]" if row.name in comparison.best else escape(row.name)
-        seeds = f" × {len(row.replicates)}" if len(row.replicates) > 1 else ""
-        table.add_row(name + seeds, *_figures(row, has_kl), *_verdict(row, row is comparison.rows[0]))
+        table.add_row(
+            name + row.seeds_shown, *_figures(row, has_kl), *_verdict(row, row is comparison.rows[0])
+        )
         for replicate in row.replicates if by_seed and len(row.replicates) > 1 else ():
             table.add_row(*_replicate(replicate, has_kl), style="dim")
+    for name, status in comparison.missing.items():
+        table.add_row(escape(name), status.state, style="red" if status.state == "failed" else "dim")
     console.print(table)
-    for name, state in comparison.missing.items():
-        console.print(f"{escape(name)}: {state}, no result", style="dim")
+    for caveat in comparison.caveats:
+        console.print(caveat.text, style="yellow", markup=False, highlight=False)
     for sentence in not_evaluated(comparison.evaluations):
         console.print(Text(sentence, style="bold red"))
     for line in comparison.footnotes():
@@ -45,11 +55,29 @@ def print_comparison(comparison: Comparison, console: Console, by_seed: bool = F
     console.print(comparison.conclusion(), markup=False)
 
 
+def print_published(figures: Sequence[Figure], console: Console) -> None:
+    """Published figures beside the measured ones, and why some cannot be held against them."""
+    if not figures:
+        return
+    table = Table("run", "figure", box=box.SIMPLE_HEAD, title="against the published figures")
+    for heading in ("published", "measured here", "unit"):
+        table.add_column(heading, justify="right")
+    for figure in figures:
+        here = "" if figure.measured is None else f"{figure.measured:.4g}"
+        measured = "[yellow]not comparable[/]" if figure.not_comparable else here
+        names = escape(figure.run), escape(figure.name), escape(str(figure.published))
+        table.add_row(*names, measured, figure.unit)
+    console.print(table)
+    for reason, runs in reasons(figures).items():
+        line = f"{', '.join(runs)}: not comparable with what was published, since {reason}"
+        console.print(line, style="yellow", markup=False, highlight=False)
+
+
 def _figures(row: Row, has_kl: bool) -> list[str]:
     kl = ["" if row.kl is None else f"{row.kl:.4f}"] * has_kl
     loss = f"{row.eval_loss:.4f}" + ("" if row.spread is None else f" ± {row.spread:.4f}")
     accuracy = f"{row.token_accuracy:.1%}"
-    return [loss, accuracy, *kl, f"{row.steps}", short(row.tokens), clock(row.seconds)]
+    return [loss, accuracy, *kl, row.steps_shown, short(row.tokens), clock(row.seconds)]
 
 
 def _replicate(replicate: Replicate, has_kl: bool) -> list[str]:

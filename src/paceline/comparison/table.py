@@ -4,57 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 
-import numpy as np
-
+from paceline.comparison.caveats import Caveat, caveats
 from paceline.comparison.needed import needed_to_know
-from paceline.comparison.recipes import BASE, LossFamily, loss_family
+from paceline.comparison.recipes import BASE, loss_family
+from paceline.comparison.rows import Row, make_row
 from paceline.errors import RunError
-from paceline.runs.directory import RunDirectory
+from paceline.runs.directory import RunDirectory, RunStatus
 from paceline.runs.evaluation_status import EvaluationStatus, evaluation_statuses
-from paceline.runs.losses import ExampleLosses, LossFigures
+from paceline.runs.losses import ExampleLosses
 from paceline.runs.study import RecipeGroup, recipe_groups
 from paceline.stats.recipes import RecipeDifference, RecipeFamily
 from paceline.stats.seed_noise import SeedNoise
-
-
-@dataclass(frozen=True, kw_only=True)
-class Replicate:
-    """One run of a recipe: its seed, held-out loss in nats a token, steps, tokens, seconds of training."""
-
-    name: str
-    seed: int
-    eval_loss: float
-    token_accuracy: float
-    steps: int
-    tokens: int
-    seconds: float
-    stopped_early: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One recipe's figures: means over its finished replicates; tokens and seconds are of all together.
-
-    `spread` is the standard deviation of the loss over seeds (None: one seed). `kl` is the mean divergence
-    from the base (None: not measured). `difference` is from the baseline, None for the baseline itself and
-    for a recipe that shares no held-out example with it; `from_base` is from the bare base.
-    """
-
-    name: str
-    replicates: list[Replicate]
-    eval_loss: float
-    spread: float | None
-    perplexity: float
-    token_accuracy: float
-    steps: int
-    tokens: int
-    seconds: float
-    tasks: dict[str, LossFigures]
-    kl: float | None
-    difference: RecipeDifference | None
-    from_base: RecipeDifference | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +25,8 @@ class Comparison:
 
     `best[0]` has the lowest loss; `from_best` holds every other recipe's difference from it. All differences,
     and the ranking, are on the examples that all of these recipes share. `base_loss` is the bare base's;
-    `missing` names runs with no result yet, and their state; `evaluations` says what was asked of each run
+    `missing` holds the status of runs with no result; `caveats` say what ended runs early, which recipes lack
+    seeds, and which were trained for other numbers of steps; `evaluations` says what was asked of each run
     beside its loss, and whether it was done. `noise` is the seeds' (None: one seed each). `family` holds
     every pair's difference.
     """
@@ -72,7 +35,8 @@ class Comparison:
     best: list[str]
     from_best: dict[str, RecipeDifference]
     base_loss: float
-    missing: dict[str, str]
+    missing: dict[str, RunStatus]
+    caveats: list[Caveat]
     evaluations: list[EvaluationStatus]
     noise: SeedNoise | None
     examples: int
@@ -192,14 +156,15 @@ def compare(
         RunError: no run has finished.
     """
     losses = read_losses(directories) if losses is None else losses
-    missing: dict[str, str] = {d.name: d.status().state for d in directories if d.name not in losses}
+    missing = {d.name: d.status() for d in directories if d.name not in losses}
     groups = finished_groups(directories, losses)
     if not groups:
-        states = ", ".join(f"{name}: {state}" for name, state in missing.items())
+        states = ", ".join(f"{name}: {status.ending or status.state}" for name, status in missing.items())
         raise RunError(f"no finished run to compare ({states})")
     base = _base_of(groups)
     measured = loss_family(losses_by_seed(groups, losses), base, known)
-    rows = [_row(group, losses, groups[0].name, measured) for group in groups]
+    planned = {group.name: len(group.directories) for group in recipe_groups(directories)}
+    rows = [make_row(group, planned[group.name], losses, groups[0].name, measured) for group in groups]
     ranked = [row for row in rows if row.name not in measured.apart]
     leader = min(ranked, key=lambda row: row.eval_loss).name
     family = measured.family
@@ -211,6 +176,7 @@ def compare(
         from_best=from_best,
         base_loss=family.means[BASE] if family else base.summary().loss,
         missing=missing,
+        caveats=caveats(directories, losses),
         evaluations=evaluation_statuses(d for d in directories if d.recipe_file.is_file()),
         noise=family.noise if family else None,
         examples=family.units if family else len(base.row),
@@ -252,7 +218,12 @@ def finished_groups(
     directories: Sequence[RunDirectory], losses: Mapping[str, ExampleLosses]
 ) -> list[RecipeGroup]:
     """The recipes with those of their runs that have losses, without recipes that have none."""
-    return recipe_groups([directory for directory in directories if directory.name in losses])
+    finished = []
+    for group in recipe_groups(directories):
+        pairs = zip(group.directories, group.seeds, strict=True)
+        if kept := [(directory, seed) for directory, seed in pairs if directory.name in losses]:
+            finished.append(RecipeGroup(group.name, *zip(*kept, strict=True)))
+    return finished
 
 
 def losses_by_seed(
@@ -267,58 +238,3 @@ def losses_by_seed(
 
 def _base_of(groups: Sequence[RecipeGroup]) -> ExampleLosses:
     return ExampleLosses.read(groups[0].directories[0].eval / "base.parquet")
-
-
-def _row(group: RecipeGroup, losses: Mapping[str, ExampleLosses], baseline: str, measured: LossFamily) -> Row:
-    replicates = [
-        _replicate(directory, seed, losses[directory.name])
-        for seed, directory in zip(group.seeds, group.directories, strict=True)
-    ]
-    summaries = [losses[directory.name].summary() for directory in group.directories]
-    family = measured.family if group.name not in measured.apart else None
-    own = [replicate.eval_loss for replicate in replicates]
-    loss = family.means[group.name] if family else fmean(own)
-    kls = [summary.kl for summary in summaries if summary.kl is not None]
-    return Row(
-        name=group.name,
-        replicates=replicates,
-        eval_loss=loss,
-        spread=stdev(own) if len(own) > 1 else None,
-        perplexity=float(np.exp(loss)),
-        token_accuracy=fmean(replicate.token_accuracy for replicate in replicates),
-        steps=round(fmean(replicate.steps for replicate in replicates)),
-        tokens=sum(replicate.tokens for replicate in replicates),
-        seconds=sum(replicate.seconds for replicate in replicates),
-        tasks=_mean_figures([summary.tasks for summary in summaries]),
-        kl=fmean(kls) if len(kls) == len(summaries) else None,
-        difference=family.between(group.name, baseline) if family and group.name != baseline else None,
-        from_base=family.between(group.name, BASE) if family else None,
-    )
-
-
-def _replicate(directory: RunDirectory, seed: int, losses: ExampleLosses) -> Replicate:
-    status, summary = directory.status(), losses.summary()
-    return Replicate(
-        name=directory.name,
-        seed=seed,
-        eval_loss=summary.loss,
-        token_accuracy=summary.token_accuracy,
-        steps=status.step,
-        tokens=status.tokens,
-        seconds=status.seconds,
-        stopped_early=status.stopped_early,
-    )
-
-
-def _mean_figures(by_task: Sequence[Mapping[str, LossFigures]]) -> dict[str, LossFigures]:
-    """Each task's figures as means over replicates, which hold out the same examples."""
-    return {
-        task: figures.model_copy(
-            update={
-                "loss": (loss := fmean(own[task].loss for own in by_task)),
-                "perplexity": float(np.exp(loss)),
-                "token_accuracy": fmean(own[task].token_accuracy for own in by_task),
-            }
-        )
-        for task, figures in by_task[0].items()
-    }

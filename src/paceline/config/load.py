@@ -164,6 +164,7 @@ def load_study(path: Path, flags: Mapping[str, Any] | None = None, seeds: Seeds 
             recipe=recipe,
             expects=_expectation(entry, runs, where),
             success=success,
+            written=_as_written(fields, where) if over else None,
         )
         chosen = seeds or _seeds_of(entry, content, number == 1, where)
         if chosen.listed and any("seed" in layer for layer in (common, own, over)):
@@ -177,6 +178,14 @@ def load_study(path: Path, flags: Mapping[str, Any] | None = None, seeds: Seeds 
         published=content.get("published") or {},
         notes=tuple(notes.lines),
     )
+
+
+def _as_written(fields: Fields, where: str) -> Recipe | None:
+    """A run's recipe without flags; None where the file alone makes none."""
+    try:
+        return make(Recipe, fields, where)
+    except ConfigError:
+        return None
 
 
 def _expectation(entry: Fields, before: Sequence[Run], where: str) -> Criterion | None:

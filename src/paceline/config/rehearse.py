@@ -36,7 +36,12 @@ def rehearsal(study: Study) -> Study:
     largest = ROWS if all(recipe.data.resample is None for recipe in recipes) else RESAMPLED_ROWS
     rows = min(largest, PASSES / (1 - EVAL_RATIO) / cost) / most
     runs = [
-        run.model_copy(update={"recipe": _rehearse(run.recipe, run.name, lr_factor, shrink, rows)})
+        run.model_copy(
+            update={
+                "recipe": _rehearse(run.recipe, run.name, lr_factor, shrink, rows),
+                "written": run.written or run.recipe,
+            }
+        )
         for run in study.runs
     ]
     return study.model_copy(update={"name": f"rehearsal-{study.name}", "runs": runs})

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from paceline.config.fields import Fields
 from paceline.config.recipe import Recipe
 from paceline.config.study import Run
 from paceline.errors import ConfigError
@@ -74,6 +75,13 @@ def parse_seeds(text: str | None) -> Seeds | None:
     except ValueError:
         raise ConfigError(f"--seeds {text}: expected a count (3) or seeds (1,2,3)") from None
     return read_seeds(numbers if len(parts) > 1 or text.startswith("[") else numbers[0], "flags")
+
+
+def with_seeds(study: Fields, seeds: Seeds) -> Fields:
+    """The content of a study's file with these seeds for every run, in place of what it says."""
+    runs = [{key: value for key, value in run.items() if key != "seeds"} for run in study["runs"]]
+    rest = {key: value for key, value in study.items() if key != "noise"}
+    return {**rest, "runs": runs, "seeds": list(seeds.listed) or seeds.count}
 
 
 def replicates(run: Run, seeds: Seeds, earlier: Sequence[Run] = ()) -> list[Run]:

@@ -14,7 +14,8 @@ class Run(BaseModel):
     """One run of a study, its recipe resolved.
 
     `replicate_of` is the run that this one repeats with another seed; empty: none. `expects` is what its
-    hypothesis claims; `success` are criteria that its figures have to meet.
+    hypothesis claims; `success` are criteria that its figures have to meet. `written` is the recipe as the
+    study's file has it, where flags or a rehearsal made another of it.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -25,6 +26,7 @@ class Run(BaseModel):
     replicate_of: str = ""
     expects: Criterion | None = None
     success: tuple[Criterion, ...] = ()
+    written: Recipe | None = None
 
     @property
     def recipe_name(self) -> str:

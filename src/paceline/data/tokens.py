@@ -91,6 +91,15 @@ class TokenDataset:
         mask = entry["mask"]
         return entry["input_ids"], mask if self.loss_on == "assistant" else np.ones_like(mask)
 
+    def examples(self, indices: NDArray[np.int64]) -> list[tuple[NDArray[np.int32], NDArray[np.uint8]]]:
+        """The same of many examples, read at once."""
+        ids, masks = (
+            self.table.data.column(name).take(pa.array(indices)).to_numpy() for name in ("input_ids", "mask")
+        )
+        if self.loss_on != "assistant":
+            masks = map(np.ones_like, masks)
+        return list(zip(ids, masks, strict=True))
+
     @cached_property
     def _numpy(self) -> Dataset:
         return self.table.select_columns(["input_ids", "mask"]).with_format("numpy")

@@ -83,6 +83,13 @@ class Preflight:
         return [(ids[:length], mask[:length]) for ids, mask in examples]
 
     @cached_property
+    def prompts_and_answers(self) -> list[tuple[bytes, bytes]]:
+        """(prompt, supervised tokens) as bytes, cut to max_length, of up to 5,000 training examples."""
+        length, train = self.recipe.max_length, self.prepared.split.train[:COPY_EXAMPLES]
+        cut = [(ids[:length], mask[:length]) for ids, mask in self.prepared.dataset.examples(train)]
+        return [(ids[: mask.argmax()].tobytes(), ids[mask > 0].tobytes()) for ids, mask in cut if mask.any()]
+
+    @cached_property
     def texts(self) -> list[str]:
         """Up to 100 of the sample's examples as the model sees them."""
         return [self.chat.tokenizer.decode(ids) for ids, _ in self.sample[:TEXTS]]

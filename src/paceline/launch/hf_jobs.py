@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from huggingface_hub import HfApi
 
-from paceline.config.load import load_study
+from paceline.config.load import load_study, read_yaml
+from paceline.config.replicates import Seeds, with_seeds
 from paceline.config.study import Study
 from paceline.errors import ServiceError
 from paceline.export.hub import account, call_hub, need_token, pull, upload
@@ -34,22 +36,31 @@ class Job:
 
 
 def submit(
-    file: Path, flavor: str, repository: str | None, package: str, timeout: str, log: Callable[[str], None]
+    file: Path,
+    flavor: str,
+    repository: str | None,
+    package: str,
+    timeout: str,
+    log: Callable[[str], None],
+    seeds: Seeds | None = None,
 ) -> Job:
     """Puts the study into a private repository and starts the job that trains it.
 
     Started again, a job goes on from what the repository holds.
 
+    Args:
+        seeds: those of every run, in place of what the file says.
+
     Raises:
         ServiceError: no token; data or a base that lie on this machine; the hub refuses.
     """
-    study = load_study(file)
+    study = load_study(file, seeds=seeds)
     _refuse_local(study)
     token = need_token()
     api: Any = HfApi(token=token)
     name = repository or f"{account(log)}/paceline-{study.name}"
     with tempfile.TemporaryDirectory() as scratch:
-        (Path(scratch) / "study.yaml").write_text(file.read_text())
+        (Path(scratch) / "study.yaml").write_text(_study_text(file, seeds))
         upload(Path(scratch), name, f"study {study.name}", False, log)
     secrets = {"HF_TOKEN": token} | {key: os.environ[key] for key in _SECRETS if key in os.environ}
 
@@ -93,6 +104,13 @@ def follow(job: Job, out: Path, show: Callable[[str], None], log: Callable[[str]
             f"the same command goes on from there ({job.url})"
         )
     return out
+
+
+def _study_text(file: Path, seeds: Seeds | None) -> str:
+    """The study's file as it is sent."""
+    if seeds is None:
+        return file.read_text()
+    return yaml.safe_dump(with_seeds(read_yaml(file), seeds), sort_keys=False, allow_unicode=True)
 
 
 def _refuse_local(study: Study) -> None:

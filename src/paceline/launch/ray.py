@@ -17,6 +17,7 @@ import fsspec
 from paceline.api.callbacks import Callback
 from paceline.config.fields import Fields
 from paceline.config.load import load_study, make_recipe
+from paceline.config.replicates import Seeds
 from paceline.config.study import Run, Study
 from paceline.errors import MissingExtra, ServiceError
 from paceline.runs.directory import RunDirectory
@@ -35,7 +36,12 @@ GPU_KIND = "ray.io/accelerator-type"
 
 
 def launch(
-    file: Path, storage: str, address: str | None, parts: int | None, log: Callable[[str], None]
+    file: Path,
+    storage: str,
+    address: str | None,
+    parts: int | None,
+    log: Callable[[str], None],
+    seeds: Seeds | None = None,
 ) -> dict[str, str]:
     """Trains a study's unfinished runs; returns their states by name.
 
@@ -43,6 +49,7 @@ def launch(
         storage: folder or fsspec URL that all nodes reach; the run directories are in STORAGE/STUDY.
         address: the cluster's; None starts one on this machine.
         parts: cohorts to cut the study into; None: one a GPU, or one a node where there is none.
+        seeds: those of every run, in place of what the file says.
 
     Raises:
         ServiceError: Ray is missing, a cohort fits on no node, or a task has failed for good.
@@ -51,7 +58,7 @@ def launch(
         import ray
     except ImportError as error:
         raise MissingExtra("`--on ray`", "Ray", "ray") from error
-    study = load_study(file)
+    study = load_study(file, seeds=seeds)
     if not ray.is_initialized():
         ray.init(address=address, log_to_driver=True, include_dashboard=False, runtime_env={})
     gpus = int(ray.cluster_resources().get("GPU", 0))

@@ -31,6 +31,7 @@ def model_card(run: Path, name: str, merged: bool) -> str:
             version=__version__,
             header=_header(facts.recipe, name, merged),
             recipe=recipe,
+            figures=[figure for figure in study.published if figure.run == facts.name],
             sentences=[*_replicate_note(run), *conclusions_about(study, recipe)],
         )
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from paceline.comparison.caveats import Caveat, caveats
 from paceline.comparison.recipes import BASE, loss_family
 from paceline.comparison.table import Comparison, compare, finished_groups, losses_by_seed, read_losses
 from paceline.config.recipe import Recipe
@@ -15,6 +16,7 @@ from paceline.doctor.log_rules import log_rules
 from paceline.doctor.logs.ours import log_of_events
 from paceline.report.families import Families, collect_families, read_losses_file
 from paceline.report.judged import Judged, Measured, judge_hypotheses, judge_success
+from paceline.report.published import Figure, against_published
 from paceline.runs.directory import RunDirectory, RunStatus
 from paceline.runs.evaluation_status import EvaluationStatus, evaluation_statuses
 from paceline.runs.evaluations import (
@@ -81,17 +83,20 @@ class Sample:
 class StudyFacts:
     """A study as its folder tells it.
 
-    `recipes` are its runs by recipe, one or more replicates each. `tasks` holds each recipe's Δ from the
-    baseline by task of the data set, each interval by itself. `evaluations` are all that were asked for, done
-    or not. `samples` are answers of the run named `samples_of`.
+    `published` are the published figures beside the measured ones. `recipes` are its runs by recipe, one or
+    more replicates each; `caveats` say what the comparison's do, of a study without a finished run too.
+    `tasks` holds each recipe's Δ from the baseline by task of the data set, each interval by itself.
+    `evaluations` are all that were asked for, done or not. `samples` are answers of the run named
+    `samples_of`.
     """
 
     name: str
     objective: str
-    published: dict[str, object]
+    published: list[Figure]
     recipes: list[RecipeGroup]
     runs: list[RunFacts]
     comparison: Comparison | None
+    caveats: list[Caveat]
     tasks: dict[str, dict[str, RecipeDifference]]
     families: Families
     evaluations: list[EvaluationStatus]
@@ -109,20 +114,22 @@ def collect_study(path: Path) -> StudyFacts:
         PacelineError: it is neither.
     """
     record = read_study_record(path)
-    begun = [directory for directory in run_directories([path]) if directory.recipe_file.is_file()]
+    directories = run_directories([path])
+    begun = [directory for directory in directories if directory.recipe_file.is_file()]
     baseline = begun[0].recipe()
     runs = [_run(directory, baseline, record.hypotheses.get(directory.name, "")) for directory in begun]
     losses = read_losses(begun)
-    comparison = compare(begun, losses) if losses else None
+    comparison = compare(directories, losses) if losses else None
     families, criteria = collect_families(begun), any(entry.success for entry in record.runs)
     best = comparison.rows[_place_of_best(comparison)].replicates[0].name if comparison else ""
     return StudyFacts(
         name=record.study,
         objective=record.objective,
-        published=record.published,
+        published=against_published(record, runs),
         recipes=recipe_groups(begun),
         runs=runs,
         comparison=comparison,
+        caveats=caveats(directories, losses),
         tasks=_by_task(comparison, begun, losses) if comparison else {},
         families=families,
         evaluations=evaluation_statuses(begun),

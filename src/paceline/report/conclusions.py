@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from paceline.comparison.recipes import BASE
 from paceline.comparison.table import gain
 from paceline.report.collect import RunFacts, StudyFacts
+from paceline.report.published import reasons
 from paceline.runs.evaluation_status import not_evaluated
 from paceline.stats.recipes import RecipeDifference, RecipeFamily
 
@@ -31,12 +32,19 @@ def conclusions_about(study: StudyFacts, run: str) -> list[str]:
 
 
 def _all(study: StudyFacts) -> list[Conclusion]:
-    drawn = _losses(study) + _evaluations(study)
+    drawn = _losses(study)
+    drawn += [Conclusion(caveat.text, caveat.recipes) for caveat in study.caveats]
+    drawn += [
+        Conclusion(f"Not comparable with the published figures: {', '.join(runs)} ({why}).", tuple(runs))
+        for why, runs in reasons(study.published).items()
+    ]
+    drawn += _evaluations(study)
     missing = [status for status in study.evaluations if not status.done]
     runs = tuple(dict.fromkeys(status.run for status in missing))
     drawn += [Conclusion(f"{sentence}.", runs) for sentence in not_evaluated(missing)]
     for run in study.runs:
-        drawn += [Conclusion(text, (run.name,)) for text in _of_run(run)]
+        if best := _best_step(run):
+            drawn.append(Conclusion(best, (run.name,)))
     return drawn
 
 
@@ -141,16 +149,6 @@ def _bounds(family: RecipeFamily, first: str, second: str, form: str, scale: flo
     d = family.between(first, second)
     delta, low, high = (format(scale * value, form) for value in (d.delta, d.low, d.high))
     return f"{delta}, 95% from {low} to {high}{unit}"
-
-
-def _of_run(run: RunFacts) -> list[str]:
-    return [text for text in (_failure(run), _best_step(run)) if text]
-
-
-def _failure(run: RunFacts) -> str | None:
-    if run.state != "failed":
-        return None
-    return f"{run.name} failed: {run.status.reason or 'no reason is logged'}."
 
 
 def _best_step(run: RunFacts) -> str | None:

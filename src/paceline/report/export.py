@@ -15,7 +15,7 @@ from paceline.report.collect import StudyFacts
 from paceline.report.conclusions import conclusions
 from paceline.report.curves import curves
 from paceline.report.format import clock
-from paceline.report.published import against_published
+from paceline.report.published import reasons
 from paceline.runs.evaluations import CodeScores, MTBenchScores, PairwiseScores
 from paceline.runs.files import write_whole
 from paceline.stats.recipes import RecipeDifference, RecipeFamily
@@ -57,7 +57,8 @@ def write_report(study: StudyFacts, folder: Path, price: float | None = None) ->
         "study": study,
         "comparison": study.comparison,
         "conclusions": conclusions(study),
-        "figures": against_published(study),
+        "figures": study.published,
+        "not_comparable": reasons(study.published),
         "price": price,
         "task_names": sorted({task for tasks in study.tasks.values() for task in tasks}),
         "mtbench": next((run.mtbench for run in study.runs if run.mtbench), None),

@@ -49,6 +49,7 @@ class _Run:
     state: State
     silent: bool
     total_steps: int | None
+    ending: str
     train: list[TrainEvent]
     evals: list[EvalEvent]
     findings: list[FindingEvent]
@@ -56,7 +57,8 @@ class _Run:
     @classmethod
     def read(cls, directory: RunDirectory) -> _Run:
         events = read_events(directory.events)
-        state = directory.status().state
+        status = directory.status()
+        state = status.state
         start = start_of(events)
         age = time.time() - directory.events.stat().st_mtime if events else 0.0
         return cls(
@@ -64,6 +66,7 @@ class _Run:
             state=state,
             silent=state == "running" and age > SILENT_SECONDS,
             total_steps=start.total_steps if start else None,
+            ending=status.ending,
             train=of_kind(events, TrainEvent),
             evals=of_kind(events, EvalEvent),
             findings=of_kind(events, FindingEvent),
@@ -84,7 +87,7 @@ class _Run:
 
 
 def render(path: Path) -> tuple[Group, bool]:
-    """The table of a study's runs with their worst findings, and whether nothing of them is left to do."""
+    """The table of a study's runs, what ended some early, their worst findings; whether all are over."""
     recipes = {
         group.name: [_Run.read(directory) for directory in group.directories]
         for group in recipe_groups(run_directories([path]))
@@ -95,7 +98,8 @@ def render(path: Path) -> tuple[Group, bool]:
         table.add_column(heading, justify=justify)
     for name, replicates in recipes.items():
         table.add_row(*(_row(replicates[0]) if len(replicates) == 1 else _summary(name, replicates)))
-    return Group(table, *_finding_lines(runs)), all(run.over for run in runs)
+    endings = [Text(f"{run.name}: {run.ending}", "yellow") for run in runs if run.ending]
+    return Group(table, *endings, *_finding_lines(runs)), all(run.over for run in runs)
 
 
 def sparkline(values: list[float], width: int = 24) -> str:

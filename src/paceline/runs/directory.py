@@ -21,12 +21,16 @@ State = Literal["new", "running", "stopped", "finished", "failed"]
 
 
 class RunStatus(BaseModel):
-    """How far a run is. Counts and seconds are of training alone; `reason` says why a run failed."""
+    """How far a run is. Counts and seconds are of training alone.
+
+    `reason` says why a run failed, was stopped, or ended before its last step (`stopped_early`).
+    """
 
     model_config = ConfigDict(frozen=True)
 
     state: State = "new"
     step: int = 0
+    total_steps: int = 0
     tokens: int = 0
     supervised_tokens: int = 0
     seconds: float = 0.0
@@ -38,6 +42,18 @@ class RunStatus(BaseModel):
     def over(self) -> bool:
         """Whether nothing of the run is left to do."""
         return self.state in ("finished", "failed")
+
+    @property
+    def ending(self) -> str:
+        """How a run ended that did not take all of its steps, and why; empty for every other one."""
+        verb = {"failed": "failed", "stopped": "stopped", "finished": "stopped early"}.get(self.state, "")
+        if not verb or (self.state == "finished" and not self.stopped_early):
+            return ""
+        total = f" of {self.total_steps:,}" if self.total_steps else ""
+        where = f"{'after' if self.state == 'failed' else 'at'} step {self.step:,}{total}"
+        if not self.step:
+            where = "before its first step"
+        return f"{verb} {where}: {self.reason or 'no reason is logged'}"
 
 
 class RunDirectory:

@@ -49,7 +49,8 @@ class DataFacts(BaseModel):
     `truncated` are longer than max_length, `answers_lost` have no supervised token before it, `removed`
     counts what each cleaning rule took out. `bad_rows` counts unusable rows by kind of fault, and
     `bad_rows_file` lists them; `unused_columns` are those that nothing was read from; `notes` say of which
-    rows the template or the reader made something other than a person may expect.
+    rows the template or the reader made something other than a person may expect. `marginal_loss` is what
+    the frequencies of the training answers alone give on the held-out ones, in nats a token.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -68,6 +69,7 @@ class DataFacts(BaseModel):
     bad_rows_file: str | None = None
     unused_columns: list[str] = []
     notes: list[str] = []
+    marginal_loss: float | None = None
 
 
 class StartEvent(_Event, DataFacts):
@@ -170,6 +172,18 @@ class FindingEvent(_Event):
     advice: str = ""
 
 
+class StopEvent(_Event):
+    """The run ends before its last step, without fault.
+
+    `rule` is the recipe's field that ended it for good, or `callback`: it was stopped, and can go on.
+    """
+
+    event: Literal["stop"] = "stop"
+    step: int
+    rule: str
+    reason: str
+
+
 class FailedEvent(_Event):
     """The run has failed at a step."""
 
@@ -178,7 +192,9 @@ class FailedEvent(_Event):
     reason: str
 
 
-Event = StartEvent | ExtendEvent | TrainEvent | EvalEvent | ScoreEvent | FindingEvent | FailedEvent
+Event = (
+    StartEvent | ExtendEvent | TrainEvent | EvalEvent | ScoreEvent | FindingEvent | StopEvent | FailedEvent
+)
 _EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 Kind = TypeVar("Kind", bound=_Event)
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from paceline.config.criteria import Criterion
 from paceline.config.load import make, read_yaml
 from paceline.config.names import RunName
-from paceline.config.study import Study
+from paceline.config.study import Study, recipe_differences
 from paceline.errors import RunError
 from paceline.runs.directory import RunDirectory
 from paceline.runs.files import JsonObject, write_whole
@@ -21,6 +21,7 @@ class RunEntry(BaseModel):
     """A run of a study: its name (its directory's too), what it is to show, what it repeats, and its seed.
 
     `recipe` is the name that all replicates share. Files of older studies say neither that nor the seed.
+    `not_as_written` holds what flags or a rehearsal changed: {field: (in the study's file, here)}.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -31,6 +32,7 @@ class RunEntry(BaseModel):
     seed: int | None = None
     expects: Criterion | None = None
     success: tuple[Criterion, ...] = ()
+    not_as_written: JsonObject = {}
 
     @property
     def recipe_name(self) -> str:
@@ -64,6 +66,7 @@ def write_study_record(study: Study, folder: Path) -> None:
             seed=run.recipe.seed,
             expects=run.expects,
             success=run.success,
+            not_as_written=recipe_differences(run.written, run.recipe) if run.written else {},
         )
         for run in study.runs
     ]

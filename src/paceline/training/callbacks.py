@@ -120,6 +120,11 @@ class Callback:
         """Asked after every micro-step: True saves every run at its last step and ends the training."""
         return False
 
+    @property
+    def stop_reason(self) -> str:
+        """What the runs' status and log say of a stop that this callback wants."""
+        return f"{type(self).__name__} asked for it"
+
 
 def dispatch(callbacks: Sequence[Callback], run: RunView, event: Event) -> None:
     """Tells callbacks of a new event, by the method that is for its kind."""
@@ -136,4 +141,4 @@ def dispatch(callbacks: Sequence[Callback], run: RunView, event: Event) -> None:
             case FindingEvent():
                 callback.on_finding(run, event)
             case _:
-                pass  # a failed run ends, which on_end tells
+                pass  # a run that ends early or fails is told of by on_end

@@ -43,6 +43,7 @@ class Cohort:
         self._callbacks, self._distributed = callbacks, distributed
         self.token_budget = token_budget or BUDGET[base.device.type]
         self.stopped = False
+        self._why = ""
         base.checkpoint_layers(any(run.recipe.gradient_checkpointing for run in runs))
 
     @property
@@ -64,7 +65,7 @@ class Cohort:
             for callback in self._callbacks:
                 callback.on_micro_step(self)
         for run in self.active:
-            run.stop()
+            run.stop(self._why)
 
     def _finish_step(self, run: TrainingRun) -> None:
         """All micro-batches are summed: reduce, clip, step, log, evaluate, then end, save or go on."""
@@ -75,7 +76,7 @@ class Cohort:
         run.record(stats)
         if not run.at_end:
             run.evaluation.if_due()
-        if run.at_end or run.evaluation.enough:
+        if run.at_end or run.evaluation.stop:
             run.finish()
         elif run.log.fatal:
             run.fail(run.log.fatal)
@@ -132,7 +133,9 @@ class Cohort:
 
     def _asked_to_stop(self) -> bool:
         """Several processes stop after the same step, or one would wait for the others for ever."""
-        wanted = any(callback.wants_stop() for callback in self._callbacks)
+        asking = [callback for callback in self._callbacks if callback.wants_stop()]
+        wanted = bool(asking)
+        self._why = asking[0].stop_reason if asking else "another process asked for it"
         if self._distributed.size == 1:
             self.stopped = wanted
         elif all(run.queue.fraction == 0 for run in self.active):

@@ -53,7 +53,7 @@ class Extension:
         for path in (directory.path, *directory.all_checkpoints().values()):
             if stored := read_inputs(path):
                 write_inputs(path, stored.model_copy(update={"schedule": inputs.schedule}))
-        directory.set_status(RunStatus(state="stopped", step=self.step))
+        directory.set_status(RunStatus(state="stopped", step=self.step, reason="it is extended"))
         for path in directory.eval.iterdir():
             if path.is_file() and path.name not in _KEPT and not path.name.endswith("-answers.jsonl"):
                 path.unlink()
@@ -136,7 +136,7 @@ def _refuse_over(directory: RunDirectory, status: RunStatus, plan: StepPlan, old
     if status.state == "failed":
         raise _refusal(directory, f"it failed ({status.reason}), and would again")
     if status.stopped_early:
-        raise _refusal(directory, f"it stopped early at step {status.step:,}, as its recipe says")
+        raise _refusal(directory, f"it {status.ending}, as its recipe says")
     if status.state == "finished" and plan.total_steps <= old_plan.total_steps:
         raise _refusal(
             directory,

@@ -12,6 +12,7 @@ from paceline.config.recipe import Recipe
 from paceline.data.bad_rows import count_kinds
 from paceline.data.chat import Chat, load_chat
 from paceline.data.clean import clean
+from paceline.data.marginal import marginal_loss
 from paceline.data.phases import choose_tasks
 from paceline.data.resample import resample
 from paceline.data.split import Split, split
@@ -166,6 +167,7 @@ def _facts(recipe: Recipe, dataset: TokenDataset, parts: Split, removed: dict[st
         bad_rows_file=str(listed) if (listed := write_bad_rows(dataset)) else None,
         unused_columns=list(dataset.unused),
         notes=list(dataset.notes),
+        marginal_loss=marginal_loss(dataset, parts.train, parts.eval, recipe.max_length),
     )
 
 

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from paceline.model.base import Base
 from paceline.runs.directory import RunDirectory, RunStatus, State
-from paceline.runs.events import EvalEvent, FailedEvent, FindingEvent, ScoreEvent, TrainEvent, of_kind
+from paceline.runs.events import (
+    EvalEvent,
+    FailedEvent,
+    FindingEvent,
+    ScoreEvent,
+    StopEvent,
+    TrainEvent,
+    of_kind,
+)
 from paceline.runs.files import whole_folder
 from paceline.runs.inputs import Inputs
 from paceline.runs.losses import ExampleLosses
@@ -102,12 +110,12 @@ class TrainingRun:
                 self.adapter.load(parent)
             self.log.begin(self.prepared.facts)
             self.evaluation.begin(base_losses, parent is not None)
-        self.directory.set_status(RunStatus(state="running"))
+        self.directory.set_status(RunStatus(state="running", total_steps=self.total_steps))
         self.state = "running"
         if self.progress.evaluation_due:
             self.progress.evaluation_due = False
             self.evaluation.if_due()
-        if self.at_end or self.evaluation.enough:
+        if self.at_end or self.evaluation.stop:
             self.finish()
         else:
             self.begin_step()
@@ -184,18 +192,22 @@ class TrainingRun:
 
     # -- ending --------------------------------------------------------------------------------------------
 
-    def stop(self) -> None:
+    def stop(self, reason: str) -> None:
         """Saves the last finished step and lets go; the same command goes on from there."""
         self.save()
-        self._close(RunStatus(state="stopped", step=self.progress.step))
+        self.log.emit(StopEvent(step=self.progress.step, rule="callback", reason=reason))
+        self._close("stopped", reason=reason)
 
     def fail(self, reason: str) -> None:
         """Ends a run that cannot go on, or not even begin."""
         self.log.emit(FailedEvent(step=self.progress.step + 1, reason=reason))
-        self._close(RunStatus(state="failed", step=self.progress.step, reason=reason))
+        self._close("failed", reason=reason)
 
     def finish(self) -> None:
         """The last evaluation, the adapter that is kept, and the state that a longer run could go on from."""
+        stop = None if self.at_end else self.evaluation.stop
+        if stop is not None:
+            self.log.emit(StopEvent(step=self.progress.step, rule=stop.rule, reason=stop.reason))
         if self._at_end is not None:  # before the best adapter takes the last one's place
             state = (self.adapter, self.optimizer, self._at_end)
             save_checkpoint(self.directory.end, self.recipe, *state, self._inputs)
@@ -203,18 +215,18 @@ class TrainingRun:
         with whole_folder(self.directory.adapter) as scratch:
             self.adapter.save(scratch, self.recipe)
         progress = self.progress
-        status = RunStatus(
-            state="finished",
-            step=progress.step,
-            tokens=progress.tokens,
-            supervised_tokens=progress.supervised,
-            seconds=progress.seconds,
-            best_step=progress.best_step,
-            stopped_early=not self.at_end,
-        )
-        self._close(status)
+        figures: dict[str, Any] = {
+            "tokens": progress.tokens,
+            "supervised_tokens": progress.supervised,
+            "seconds": progress.seconds,
+            "best_step": progress.best_step,
+        }
+        self._close("finished", stop.reason if stop else "", stopped_early=not self.at_end, **figures)
 
-    def _close(self, status: RunStatus) -> None:
+    def _close(self, state: State, reason: str, **figures: Any) -> None:
+        status = RunStatus(
+            state=state, step=self.progress.step, total_steps=self.total_steps, reason=reason, **figures
+        )
         events, target = self.log.close(), self.directory.trainer_state
         write_trainer_state(events, target, self.plan.total_steps, self.recipe.epochs)
         self.directory.set_status(status)

@@ -17,7 +17,7 @@ from paceline.training.heldout import held_out_losses
 from paceline.training.hidden_cache import HiddenStateCache
 from paceline.training.prepare import Prepared
 from paceline.training.run_log import RunLog
-from paceline.training.stop_rules import BenchmarkEarlyStop, LossPatience
+from paceline.training.stop_rules import BenchmarkEarlyStop, LossPatience, Stop
 
 # The score of an adapter (None: the bare base) on the questions of `eval.mtbench.during`.
 Scorer = Callable[[Adapter | None], float]
@@ -52,9 +52,9 @@ class RunEvaluation:
         self.early_stop = BenchmarkEarlyStop(recipe.eval.mtbench.during if recipe.eval.mtbench else None)
 
     @property
-    def enough(self) -> bool:
-        """Whether an early stop is due."""
-        return self.patience.over or self.early_stop.over
+    def stop(self) -> Stop | None:
+        """Why an early stop is due; None: none is."""
+        return self.patience.stop or self.early_stop.stop
 
     def begin(self, base_losses: ExampleLosses, from_parent: bool) -> None:
         """What is known before the first step: the bare base, and an adapter that comes from elsewhere."""

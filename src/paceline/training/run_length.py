@@ -1,13 +1,16 @@
 """How long a run will be, worked out without tokenizing anything."""
 
 from dataclasses import dataclass
+from functools import cache
 
 from paceline.config.data import Data
 from paceline.config.recipe import Recipe
 from paceline.data.formats import check_format
 from paceline.data.mixture import choose_rows
+from paceline.data.phases import choose_tasks
+from paceline.data.row_tasks import training_tasks
 from paceline.data.sources import check_source
-from paceline.errors import ServiceError
+from paceline.errors import DataError, ServiceError
 from paceline.training.order import make_step_plan
 
 
@@ -15,7 +18,8 @@ from paceline.training.order import make_step_plan
 class RunLength:
     """Training examples, optimizer steps and coverage in passes; None where the rows are out of reach.
 
-    Rows are counted, not examples, so the true figures are a little lower where rows are dropped.
+    Rows are counted (those of `train_tasks` read), not examples, so the true figures are a little lower where
+    rows are dropped.
     """
 
     train: int | None = None
@@ -33,12 +37,9 @@ def run_length(recipe: Recipe) -> RunLength:
         check_format(source.format)
         check_source(source)
     try:
-        rows = recipe.data.n or _count(recipe.data)
+        train = _training_rows(recipe)
     except ServiceError:
         return RunLength(steps=recipe.max_steps)
-    if recipe.train_tasks is not None:  # how many rows these tasks have is known when they have been read
-        return RunLength(steps=recipe.max_steps)
-    train = rows - int(rows * recipe.data.eval_ratio + 1e-9)
     plan = make_step_plan(recipe, train)
     constant = isinstance(recipe.batch_size, int)
     in_examples = recipe.max_steps is not None and constant
@@ -46,5 +47,21 @@ def run_length(recipe: Recipe) -> RunLength:
     return RunLength(train, plan.total_steps, coverage)
 
 
-def _count(data: Data) -> int:
-    return sum(len(part.picked) for part in choose_rows(data))
+def _training_rows(recipe: Recipe) -> int:
+    """Rows that are not held out; of chosen tasks they are read, else counted."""
+    data = recipe.data
+    if recipe.train_tasks is None:
+        rows = data.n or sum(len(part.picked) for part in choose_rows(data))
+        return rows - int(rows * data.eval_ratio + 1e-9)
+    chosen = choose_tasks(_tasks(data.model_dump_json()), recipe.train_tasks, recipe.phases)
+    if not chosen.any():
+        raise DataError(
+            f"data {data.source!r}: no row is left to train of train_tasks {', '.join(recipe.train_tasks)}"
+        )
+    return int(chosen.sum())
+
+
+@cache
+def _tasks(data: str) -> list[str]:
+    """The runs of a curriculum share their rows, which are read once."""
+    return training_tasks(Data.model_validate_json(data))

@@ -132,7 +132,7 @@ class RunLog:
         """Logs a finding; an error ends the run if its recipe says so."""
         self.emit(event)
         if event.severity == "error" and self._run.recipe.on_error == "stop":
-            self.fatal = f"{event.message} ({event.rule})"
+            self.fatal = f"{event.message} ({event.rule}; on_error: stop)"
 
     def emit(self, event: Event) -> None:
         """Writes an event and tells the callbacks of it."""

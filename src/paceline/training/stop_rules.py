@@ -1,9 +1,19 @@
 """What ends a run before its last step: a loss, or a benchmark's score, that no longer gets better."""
 
+from dataclasses import dataclass
+
 from paceline.config.evaluation import InTrainingEval
 from paceline.config.recipe import Recipe
 from paceline.runs.events import ScoreEvent
 from paceline.training.checkpoint import Progress
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Why a run ends before its last step: the recipe's field that says so, and what was seen."""
+
+    rule: str
+    reason: str
 
 
 class LossPatience:
@@ -30,19 +40,32 @@ class LossPatience:
     def over(self) -> bool:
         return self._patience is not None and self._progress.patience_used >= self._patience
 
+    @property
+    def stop(self) -> Stop | None:
+        """What ends the run; None: it goes on."""
+        if not self.over:
+            return None
+        progress = self._progress
+        by = f" by {self._min_delta:g}" if self._min_delta else ""
+        reason = f"eval loss had not fallen{by} for {_times(progress.patience_used, 'evaluation')}"
+        if progress.best_loss is not None:
+            reason += f" (lowest {progress.best_loss:.4f}{_at(progress.best_step)})"
+        return Stop("early_stop_patience", reason)
+
 
 class BenchmarkEarlyStop:
     """Follows the scores in a run's events, so that a resumed run knows what a run that never stopped knows.
 
-    `over` when the score was not better by `min_delta` for `patience` checks, or is `floor` under the base's:
-    what a Russian fine-tuning write-up stops by. Without patience it never is.
+    It ends a run whose score was not better by `min_delta` for `patience` checks, or is `floor` under the
+    base's: what a Russian fine-tuning write-up stops by. Without patience it never is.
     """
 
     def __init__(self, config: InTrainingEval | None) -> None:
         self._config = config
-        self.over = False
+        self.stop: Stop | None = None
         self._base: float | None = None
         self._best: float | None = None
+        self._best_step = 0
         self._used = 0
 
     def due(self, step: int) -> bool:
@@ -58,8 +81,25 @@ class BenchmarkEarlyStop:
             self._base = self._best = score
             return
         if self._best is None or score > self._best + config.min_delta:
-            self._best, self._used = score, 0
+            self._best, self._best_step, self._used = score, event.step, 0
         else:
             self._used += 1
         sunk = self._base is not None and score <= self._base - config.floor
-        self.over = config.patience is not None and (sunk or self._used >= config.patience)
+        if config.patience is not None and (sunk or self._used >= config.patience):
+            self.stop = Stop("eval.mtbench.during", self._reason(config, score, sunk))
+
+    def _reason(self, config: InTrainingEval, score: float, sunk: bool) -> str:
+        what = "the MT-Bench score"
+        if sunk:
+            return f"{what} {score:.2f} is {config.floor:g} or more under the base's {self._base:.2f}"
+        by = f" by {config.min_delta:g}" if config.min_delta else ""
+        best = f"best {self._best:.2f}{_at(self._best_step)}"
+        return f"{what} had not risen{by} for {_times(self._used, 'check')} ({best})"
+
+
+def _times(count: int, what: str) -> str:
+    return f"{count} {what}{'s' * (count > 1)}"
+
+
+def _at(step: int | None) -> str:
+    return f" at step {step:,}" if step else ", the base's"

@@ -5,6 +5,7 @@ from paceline.doctor.log_rules.adapter import b_still_zero, few_layers_learn
 from paceline.doctor.log_rules.evaluation import (
     accuracy_at_base,
     early_plateau,
+    labels_carry_nothing,
     overfitting,
     same_eval,
     stopped_while_falling,
@@ -31,6 +32,7 @@ log_rules: Rules[Log] = Rules(
         loss_spikes,
         loss_flat,
         large_gradient,
+        labels_carry_nothing,
         overfitting,
         early_plateau,
         accuracy_at_base,

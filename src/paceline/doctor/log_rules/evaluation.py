@@ -124,6 +124,40 @@ def accuracy_at_base(log: Log) -> Finding | None:
     )
 
 
+def labels_carry_nothing(log: Log) -> Finding | None:
+    """The run knows no more than how often each answer occurs: its labels may carry nothing.
+
+    Computed: the loss that the frequencies of the training answers alone give on the held-out ones: of whole
+    answers where those repeat, else of tokens (our own logs hold it). The base's and every held-out loss are
+    at least 97% of it, the training loss has come down to it (the last quarter of at least eight lines is
+    under 110% of it), and the held-out loss has stopped falling (under 2% at the last evaluation), after a
+    pass over the data or at the end.
+    Try: see whether answers belong to their prompts (rows shuffled, one label for all, a prompt that is cut
+    away); if they do, more steps or a higher rate.
+    Source: cross-entropy of independent labels is their entropy (Cover and Thomas, chapter 2); measured on
+    the cases.
+    """
+    marginal, losses, held_out = log.marginal_loss, log.loss[np.isfinite(log.loss)], log.held_out
+    if marginal is None or log.base_loss is None or len(losses) < 8 or not len(held_out):
+        return None
+    epochs = log.epoch[np.isfinite(log.epoch)]
+    if not log.ended and (len(held_out) < 2 or not len(epochs) or epochs[-1] < 1):
+        return None
+    if len(held_out) > 1 and held_out[-1] < 0.98 * held_out[-2]:
+        return None
+    if min(log.base_loss, held_out.min()) < 0.97 * marginal:
+        return None
+    if losses[-max(3, len(losses) // 4) :].mean() > 1.1 * marginal + 0.02:
+        return None
+    return Finding(
+        severity="warning",
+        message=f"the held-out loss came down to {held_out.min():.4f} and no further: the frequencies of the "
+        f"answers alone give {marginal:.4f}",
+        evidence={"marginal": round(marginal, 5), "held_out": round(float(held_out.min()), 5)},
+        advice="see whether the answers belong to their prompts",
+    )
+
+
 def stopped_while_falling(log: Log) -> Finding | None:
     """The schedule ended while the loss was still falling: the run was too short.
 

@@ -53,11 +53,12 @@ class Log:
     `seconds`, `epoch` (lines,); `eval_step`, `eval_loss`, `eval_accuracy` (evaluations on the way and at
     the end,).
 
-    `base_loss` and `base_accuracy` are the untrained model's on the held-out examples, `norms` the last
-    line's. `not_finite` are the steps whose figures were NaN or infinite in the log itself, `zero_gradient`
-    the steps at which the training step itself reported a gradient of zero, logged lines or not. `quantize`
-    says how the base was stored (None: not known). `unread` counts lines that seem to hold figures and could
-    not be read, `first_unread` is the first of them.
+    `base_loss` and `base_accuracy` are the untrained model's on the held-out examples, `marginal_loss` is
+    what the frequencies of the answers alone give there, `norms` are the last line's. `not_finite` are the
+    steps whose figures were NaN or infinite in the log itself, `zero_gradient` the steps at which the
+    training step itself reported a gradient of zero, logged lines or not. `quantize` says how the base was
+    stored (None: not known). `unread` counts lines that seem to hold figures and could not be read,
+    `first_unread` is the first of them.
     """
 
     step: Array
@@ -74,6 +75,7 @@ class Log:
     eval_accuracy: Array
     base_loss: float | None = None
     base_accuracy: float | None = None
+    marginal_loss: float | None = None
     norms: AdapterNorms | None = None
     not_finite: list[int] = field(default_factory=list)
     zero_gradient: list[int] = field(default_factory=list)
@@ -123,6 +125,7 @@ class LogBuilder:
     def __init__(self) -> None:
         self.base_loss: float | None = None
         self.base_accuracy: float | None = None
+        self.marginal_loss: float | None = None
         self.norms: AdapterNorms | None = None
         self.not_finite: list[int] = []
         self.zero_gradient: list[int] = []
@@ -182,6 +185,7 @@ class LogBuilder:
             eval_accuracy=_column(line.accuracy for line in evaluated),
             base_loss=self.base_loss,
             base_accuracy=self.base_accuracy,
+            marginal_loss=self.marginal_loss,
             norms=self.norms,
             not_finite=sorted(set(self.not_finite)),
             zero_gradient=sorted(set(self.zero_gradient)),

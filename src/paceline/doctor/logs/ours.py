@@ -28,7 +28,9 @@ _NOT_FINITE = re.compile(r"\b(nan|inf|not finite)\b")
 def add_event(builder: LogBuilder, event: Event) -> bool:
     """Adds an event; whether it says anything that a rule reads."""
     match event:
-        case StartEvent() | ExtendEvent():
+        case StartEvent():
+            builder.total_steps, builder.marginal_loss = event.total_steps, event.marginal_loss
+        case ExtendEvent():
             builder.total_steps = event.total_steps
         case TrainEvent():
             builder.norms = event.norms or builder.norms

@@ -30,6 +30,7 @@ from paceline.doctor.preflight_rules.data import (
     too_long_for_the_model,
 )
 from paceline.doctor.preflight_rules.labels import (
+    answers_ignore_prompts,
     double_bos,
     empty_labels,
     labels_everywhere,
@@ -57,6 +58,7 @@ preflight_rules: Rules[Preflight] = Rules(
         nothing_reached,
         empty_labels,
         labels_everywhere,
+        answers_ignore_prompts,
         no_end_of_turn,
         pad_is_end,
         rendered_twice,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -101,6 +102,43 @@ def pad_is_end(subject: Preflight) -> Finding | None:
         message=f"{tokenizer.eos_token!r} both pads and ends a turn, "
         f"and is supervised in only {share:.0%} of the examples",
         evidence={"supervised": round(share, 3)},
+    )
+
+
+def answers_ignore_prompts(subject: Preflight) -> Finding | None:
+    """One answer stands in nearly all rows, or one prompt before different answers: nothing ties the two.
+
+    Computed: among up to 5,000 training examples, from 20 on. The commonest answer (supervised tokens) in all
+    of them is an error, in over 90% a warning: a run can only learn to give it. The commonest prompt (tokens
+    before the first supervised one) in over 90% is a warning where its answers differ: it does not say which.
+    Several answers to one prompt among many prompts are common and no fault.
+    Try: the right columns (`data.columns`), the right --format; `paceline data show` for what stands where.
+    Source: cross-entropy cannot fall below the entropy of the answers given the prompts (Cover and Thomas,
+    chapter 2).
+    """
+    pairs = subject.prompts_and_answers
+    if len(pairs) < 20 or subject.recipe.loss_on != "assistant":
+        return None
+    share = Counter(answer for _, answer in pairs).most_common(1)[0][1] / len(pairs)
+    if share > 0.9:
+        return Finding(
+            severity="error" if share == 1 else "warning",
+            message=f"the answer is the same in {share:.0%} of {len(pairs):,} training examples",
+            evidence={"share": round(share, 4)},
+            advice="look at the rows: a run can only learn to give this answer",
+        )
+    if subject.prepared.dataset.format == "text":
+        return None  # text has no prompt
+    prompt, most = Counter(prompt for prompt, _ in pairs).most_common(1)[0]
+    if most <= 0.9 * len(pairs):
+        return None
+    answers = len({answer for own, answer in pairs if own == prompt})
+    return Finding(
+        severity="warning",
+        message=f"the prompt is the same in {most / len(pairs):.0%} of {len(pairs):,} training examples, "
+        f"with {answers:,} different answers",
+        evidence={"share": round(most / len(pairs), 4), "answers": answers},
+        advice="look at the rows: nothing in the prompt says which answer is wanted",
     )
 
 
