@@ -5,16 +5,20 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from paceline.config.load import dump_recipe, load_recipe
 from paceline.config.recipe import Recipe
 from paceline.config.study import can_extend, recipe_differences
 from paceline.errors import RunError
-from paceline.runs.files import read_json, write_json, write_whole
+from paceline.runs.digests import content_digest
+from paceline.runs.files import write_whole
+from paceline.runs.manifest import changed_files, read_sealed, write_sealed
 
 # What a kill may leave before the recipe is written.
 _OURS = ("eval", "checkpoints", ".lock", "inputs.json", ".inputs.json.partial", ".recipe.yaml.partial")
+# Whose digests are in the status of a run that is over.
+_RECORDED = ("recipe.yaml", "inputs.json", "events.jsonl", "trainer_state.json")
 
 
 State = Literal["new", "running", "stopped", "finished", "failed"]
@@ -47,7 +51,8 @@ class RunDirectory:
         checkpoints/step-N/  end/  best/  adapter/  eval/
 
     status.json says how far the run is: `state` is running, stopped, finished or failed, beside its final
-    figures. end/ is the checkpoint of a finished run's last step, from which a longer run could go on.
+    figures and the digests of the other files here. end/ is the checkpoint of a finished run's last step,
+    from which a longer run could go on.
     """
 
     def __init__(self, path: Path) -> None:
@@ -73,12 +78,50 @@ class RunDirectory:
         return load_recipe(self.recipe_file)
 
     def status(self) -> RunStatus:
-        """How far the run is; a directory without a status is a new run's."""
-        return RunStatus.model_validate(read_json(self._status)) if self._status.is_file() else RunStatus()
+        """How far the run is; a directory without a status is a new run's.
+
+        Raises:
+            RunError: the status is damaged.
+        """
+        if not self._status.is_file():
+            return RunStatus()
+        try:
+            return RunStatus.model_validate(read_sealed(self._status))
+        except ValidationError as error:
+            raise RunError(f"{self._status}: not a status that this version reads") from error
 
     def set_status(self, status: RunStatus) -> None:
-        """Writes status.json in one step."""
-        write_json(self._status, status.model_dump(exclude_unset=True))
+        """Writes status.json in one step; of a run that is over, with the digests of its other files."""
+        content = status.model_dump(exclude_unset=True)
+        if status.over:
+            present = [name for name in _RECORDED if (self.path / name).is_file()]
+            content["files"] = {name: content_digest(self.path / name) for name in present}
+        write_sealed(self._status, content)
+
+    def forget_status(self) -> None:
+        """Deletes a status that is damaged."""
+        self._status.unlink(missing_ok=True)
+
+    def damaged_files(self) -> list[str]:
+        """Which files are not what they were when the run ended, in words: of those in its status.
+
+        Raises:
+            RunError: the status is damaged.
+        """
+        recorded = read_sealed(self._status).get("files", {}) if self._status.is_file() else {}
+        return changed_files(self.path, recorded)
+
+    def refuse_damaged(self) -> None:
+        """Refuses to be read where its status, or what its results are read from, is damaged.
+
+        Raises:
+            RunError: with the files.
+        """
+        if damage := [said for said in self.damaged_files() if self.trainer_state.name not in said]:
+            raise RunError(
+                f"{self.path}: {', '.join(damage)}; run the command that trained it again, or take it "
+                "from a copy"
+            )
 
     def check(self, recipe: Recipe) -> None:
         """Refuses a directory that another recipe has begun, and one that holds something else.
@@ -111,6 +154,8 @@ class RunDirectory:
     def replace_recipe(self, recipe: Recipe) -> None:
         """Gives a run that is extended its new recipe."""
         write_whole(self.recipe_file, dump_recipe(recipe))
+        if (status := self.status()).over:
+            self.set_status(status)  # with the recipe's new digest
 
     def all_checkpoints(self) -> dict[int, Path]:
         """{step: its whole checkpoint}."""

@@ -21,9 +21,13 @@ def whole_folder(target: Path) -> Iterator[Path]:
     scratch = target.with_name(f".{target.name}.partial")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    yield scratch
-    for path in scratch.iterdir():
-        _sync(path)
+    try:
+        yield scratch
+        for path in scratch.iterdir():
+            _sync(path)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)  # on a full disk it is in the way
+        raise
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():

@@ -125,7 +125,7 @@ def run_directories(paths: Iterable[Path]) -> list[RunDirectory]:
     """The run directories that paths name: runs, or a study's folder, whose runs come in its order.
 
     Raises:
-        RunError: a path that is neither.
+        RunError: a path that is neither, or a run whose files are damaged.
     """
     directories: list[RunDirectory] = []
     for path in paths:
@@ -135,4 +135,6 @@ def run_directories(paths: Iterable[Path]) -> list[RunDirectory]:
             directories += [RunDirectory(path / run.name) for run in read_study_record(path).runs]
         else:
             raise RunError(f"{path}: neither a run directory (recipe.yaml) nor a study's (study.yaml)")
+    for directory in directories:
+        directory.refuse_damaged()
     return directories

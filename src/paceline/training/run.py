@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from paceline.model.base import Base
 from paceline.runs.directory import RunDirectory, RunStatus, State
 from paceline.runs.events import EvalEvent, FailedEvent, FindingEvent, ScoreEvent, TrainEvent, of_kind
-from paceline.runs.files import whole_folder
 from paceline.runs.inputs import Inputs
 from paceline.runs.losses import ExampleLosses
 from paceline.runs.trainer_state import write_trainer_state
 from paceline.training.callbacks import Callback
-from paceline.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from paceline.training.checkpoint import Progress, load_checkpoint, save_adapter, save_checkpoint
 from paceline.training.distributed import SINGLE_PROCESS, DistributedContext
 from paceline.training.hidden_cache import HiddenStateCache
 from paceline.training.norms import adapter_norms
@@ -93,7 +92,7 @@ class TrainingRun:
         self.queue = MicroBatchQueue(self.prepared, order, self._distributed)
         if (checkpoint := self.directory.latest_checkpoint()) is not None:
             load_checkpoint(checkpoint, self.adapter, self.optimizer, self.progress)
-            for score in of_kind(self.log.resume(), ScoreEvent):
+            for score in of_kind(self.log.resume(checkpoint), ScoreEvent):
                 self.evaluation.early_stop.see(score)
         else:
             if parent is None:
@@ -177,10 +176,14 @@ class TrainingRun:
         """Writes a checkpoint of the last finished step."""
         self.progress.events_bytes = self.log.offset()
         folder = self.directory.checkpoints / f"step-{self.progress.step}"
-        save_checkpoint(folder, self.recipe, self.adapter, self.optimizer, self.progress, self._inputs)
+        self._save(folder, self.progress)
         self.directory.prune_checkpoints(self.recipe.save_limit)
         for callback in self._callbacks:
             callback.on_checkpoint(self, folder)
+
+    def _save(self, folder: Path, progress: Progress) -> None:
+        state = (self.recipe, self.adapter, self.optimizer, progress, self._inputs)
+        save_checkpoint(folder, *state, self.log.until(progress.events_bytes))
 
     # -- ending --------------------------------------------------------------------------------------------
 
@@ -197,11 +200,9 @@ class TrainingRun:
     def finish(self) -> None:
         """The last evaluation, the adapter that is kept, and the state that a longer run could go on from."""
         if self._at_end is not None:  # before the best adapter takes the last one's place
-            state = (self.adapter, self.optimizer, self._at_end)
-            save_checkpoint(self.directory.end, self.recipe, *state, self._inputs)
+            self._save(self.directory.end, self._at_end)
         self.evaluation.last().save(self.directory.eval / "final.parquet")
-        with whole_folder(self.directory.adapter) as scratch:
-            self.adapter.save(scratch, self.recipe)
+        save_adapter(self.directory.adapter, self.recipe, self.adapter)
         progress = self.progress
         status = RunStatus(
             state="finished",

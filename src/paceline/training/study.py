@@ -11,7 +11,7 @@ from paceline.model.base import Base, load_base, read_config
 from paceline.model.quantization import BaseFormat, require_bitsandbytes
 from paceline.model.sharding import shard
 from paceline.runs.directory import RunDirectory, State, check_room, run_bytes
-from paceline.runs.inputs import changes_of_finished, refuse_other_inputs, write_inputs
+from paceline.runs.inputs import changes_of_finished, read_inputs, refuse_other_inputs, write_inputs
 from paceline.runs.study import write_study_record
 from paceline.training.callbacks import Callback
 from paceline.training.cohort import Cohort
@@ -19,6 +19,7 @@ from paceline.training.distributed import SINGLE_PROCESS, DistributedContext
 from paceline.training.extend import may_extend, only_evaluations, plan_extension
 from paceline.training.hidden_cache import HiddenStateCache
 from paceline.training.inputs import gather_inputs
+from paceline.training.mend import mend
 from paceline.training.prepare import Prepared, Preparer, group_by_base
 from paceline.training.run import Surroundings, TrainingRun
 from paceline.training.run_evaluation import Scorer, no_scorer
@@ -81,6 +82,8 @@ def train_study(study: Study, folder: Path, options: TrainingOptions = TrainingO
     """
     _refuse_distributed(study, options.distributed)
     directories = [RunDirectory(folder / run.name) for run in study.runs]
+    for run, directory in zip(study.runs, directories, strict=True):
+        mend(directory, run.recipe, options.log)
     extended, evaluated = set(), set()
     for run, directory in zip(study.runs, directories, strict=True):
         if not options.extend or not may_extend(study, directory, run.recipe):
@@ -172,7 +175,7 @@ def _make_cohort(
     for run in runs:
         if run.name in extensions:
             extensions[run.name].apply(run.recipe, inputs[run.name])
-        elif not directories[run.name].recipe_file.is_file():
+        elif read_inputs(directories[run.name].path) is None:
             write_inputs(directories[run.name].path, inputs[run.name])
         directories[run.name].claim(run.recipe)
     write_study_record(study, folder)
