@@ -28,6 +28,7 @@ from paceline.report.trackers import Trackers, check_trackers
 from paceline.runs.directory import RunDirectory
 from paceline.runs.evaluation_status import set_failed
 from paceline.runs.evaluations import FailedEvaluation
+from paceline.runs.files import told_when_full
 from paceline.runs.lock import hold_all
 from paceline.training.callbacks import Callback as TrainingCallback
 from paceline.training.distributed import DistributedContext, init_distributed, rank_local_folder
@@ -80,7 +81,11 @@ def run_study(
     if evaluate:
         check_evaluations(pending)
     preflight = _Preflight(folder, callbacks)
-    with _entered(callbacks), hold_all(folder / run.name for run in study.runs if is_first_process()):
+    with (
+        told_when_full(folder),
+        _entered(callbacks),
+        hold_all(folder / run.name for run in study.runs if is_first_process()),
+    ):
         with init_distributed(shard_base) as distributed:
             skipped = _train(
                 study, folder, callbacks, distributed, token_budget, preflight if check else None, extend

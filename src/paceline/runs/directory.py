@@ -170,6 +170,10 @@ class RunDirectory:
         found = self.all_checkpoints()
         return found[max(found)] if found else None
 
+    def bytes_held(self) -> int:
+        """Bytes of all that is in the directory."""
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+
     def prune_checkpoints(self, keep: int) -> None:
         """Deletes all but the newest `keep` checkpoints."""
         found = sorted(self.checkpoints.glob("step-*"), key=lambda p: int(p.name.split("-")[1]))

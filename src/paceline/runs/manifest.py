@@ -1,4 +1,4 @@
-"""Checksums of what is written, and whether it still is what it was: of a folder's files, and of small JSON."""
+"""Checksums of what is written, and whether it still is that: of a folder's files, and of small JSON."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ def write_manifest(folder: Path) -> None:
 
 
 def find_damage(folder: Path) -> str:
-    """What is not as `write_manifest` saw it, in words, such as "x.json is missing"; nothing: an empty string."""
+    """What is not as `write_manifest` saw it, such as "x.json is missing"; nothing: an empty string."""
     if not folder.is_dir():
         return "it is missing"
     if not (folder / FILE).is_file():

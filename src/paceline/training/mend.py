@@ -76,13 +76,14 @@ def _mend_status(directory: RunDirectory, say: Say) -> None:
 
 
 def _mend_recipe(directory: RunDirectory, recipe: Recipe, say: Say) -> None:
-    """Writes an unreadable recipe.yaml anew where a whole checkpoint has the recipe that is asked for."""
-    try:
-        directory.recipe()
-        return
-    except (RunError, ConfigError):
-        newest = _newest_whole(directory)
-    text = dump_recipe(recipe)
+    """Writes a damaged recipe.yaml anew where a whole checkpoint has the recipe that is asked for."""
+    if not any(directory.recipe_file.name in said for said in directory.damaged_files()):
+        try:
+            directory.recipe()
+            return
+        except (RunError, ConfigError):
+            pass
+    text, newest = dump_recipe(recipe), _newest_whole(directory)
     if newest is not None and (newest / "recipe.yaml").read_text() == text:
         say(f"{directory.name}: recipe.yaml is missing or damaged; {newest.name} has the same one")
         write_whole(directory.recipe_file, text)

@@ -64,6 +64,7 @@ class TrainingRun:
         self.learning_rate = learning_rate(self.recipe, self.plan)
         self.progress = Progress()
         self._at_end: Progress | None = None
+        self._saved_at = time.monotonic()
         self.log = RunLog(self, self.progress, self.plan, around.callbacks)
         self.evaluation = RunEvaluation(
             base,
@@ -169,7 +170,10 @@ class TrainingRun:
         self._at_end = replace(self.progress, events_bytes=self.log.offset(), evaluation_due=True)
 
     def save_if_due(self) -> None:
-        if self.progress.step % self.recipe.save_steps == 0:
+        """Saves every `save_steps`, and where the last checkpoint is `save_minutes` old."""
+        recipe = self.recipe
+        late = recipe.save_minutes and time.monotonic() - self._saved_at >= 60 * recipe.save_minutes
+        if self.progress.step % recipe.save_steps == 0 or late:
             self.save()
 
     def save(self) -> None:
@@ -177,6 +181,7 @@ class TrainingRun:
         self.progress.events_bytes = self.log.offset()
         folder = self.directory.checkpoints / f"step-{self.progress.step}"
         self._save(folder, self.progress)
+        self._saved_at = time.monotonic()
         self.directory.prune_checkpoints(self.recipe.save_limit)
         for callback in self._callbacks:
             callback.on_checkpoint(self, folder)
