@@ -57,7 +57,7 @@ def train_and_compare(
         _print_result(result, as_json, stop.signum)
 
 
-def _print_result(result: StudyResult, as_json: bool, signum: int | None) -> None:
+def _print_result(result: StudyResult, as_json: bool, signum: int | None = None) -> None:
     if result.state == "stopped":
         print(
             "stopped; every run is saved at its last step and the same command goes on from there",

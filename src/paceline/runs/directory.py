@@ -17,7 +17,7 @@ from paceline.runs.manifest import changed_files, read_sealed, write_sealed
 
 # What a kill may leave before the recipe is written.
 _OURS = ("eval", "checkpoints", ".lock", "inputs.json", ".inputs.json.partial", ".recipe.yaml.partial")
-# Whose digests are in the status of a run that is over.
+# Whose digests are in the status of a run that does not train.
 _RECORDED = ("recipe.yaml", "inputs.json", "events.jsonl", "trainer_state.json")
 
 
@@ -91,19 +91,19 @@ class RunDirectory:
             raise RunError(f"{self._status}: not a status that this version reads") from error
 
     def set_status(self, status: RunStatus) -> None:
-        """Writes status.json in one step; of a run that is over, with the digests of its other files."""
+        """Writes status.json in one step; of a run that is not under way, with digests of its other files."""
         content = status.model_dump(exclude_unset=True)
-        if status.over:
+        if status.state != "running":
             present = [name for name in _RECORDED if (self.path / name).is_file()]
             content["files"] = {name: content_digest(self.path / name) for name in present}
         write_sealed(self._status, content)
 
     def forget_status(self) -> None:
-        """Deletes a status that is damaged."""
+        """Deletes a status that is damaged, or no longer true."""
         self._status.unlink(missing_ok=True)
 
     def damaged_files(self) -> list[str]:
-        """Which files are not what they were when the run ended, in words: of those in its status.
+        """Which files are not what they were when the run ended or stopped, in words.
 
         Raises:
             RunError: the status is damaged.
@@ -117,7 +117,10 @@ class RunDirectory:
         Raises:
             RunError: with the files.
         """
-        if damage := [said for said in self.damaged_files() if self.trainer_state.name not in said]:
+        damage = [said for said in self.damaged_files() if self.trainer_state.name not in said]
+        if self.adapter.is_dir() and not self._status.is_file():
+            damage = [f"{self._status.name} is missing"]
+        if damage:
             raise RunError(
                 f"{self.path}: {', '.join(damage)}; run the command that trained it again, or take it "
                 "from a copy"
@@ -154,8 +157,7 @@ class RunDirectory:
     def replace_recipe(self, recipe: Recipe) -> None:
         """Gives a run that is extended its new recipe."""
         write_whole(self.recipe_file, dump_recipe(recipe))
-        if (status := self.status()).over:
-            self.set_status(status)  # with the recipe's new digest
+        self.set_status(self.status())  # with the recipe's new digest
 
     def all_checkpoints(self) -> dict[int, Path]:
         """{step: its whole checkpoint}."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from paceline.config.load import dump_recipe
 from paceline.config.recipe import Recipe
 from paceline.errors import ConfigError, RunError
-from paceline.runs.directory import RunDirectory, RunStatus
+from paceline.runs.directory import RunDirectory
 from paceline.runs.events import read_events, start_of
 from paceline.runs.files import write_whole
 from paceline.runs.inputs import read_inputs, write_inputs
@@ -42,7 +42,7 @@ def mend(directory: RunDirectory, recipe: Recipe, say: Say) -> None:
         _mend_trainer_state(directory, say)
         if not (damage := damage_of_finished(directory)):
             return
-        directory.set_status(RunStatus(state="stopped"))
+        directory.forget_status()
     else:
         damage = ""
     _put_aside_damaged(directory, recipe, say)
@@ -77,20 +77,26 @@ def _mend_status(directory: RunDirectory, say: Say) -> None:
 
 def _mend_recipe(directory: RunDirectory, recipe: Recipe, say: Say) -> None:
     """Writes a damaged recipe.yaml anew where a whole checkpoint has the recipe that is asked for."""
-    if not any(directory.recipe_file.name in said for said in directory.damaged_files()):
-        try:
-            directory.recipe()
-            return
-        except (RunError, ConfigError):
-            pass
-    text, newest = dump_recipe(recipe), _newest_whole(directory)
+    file, text = directory.recipe_file, dump_recipe(recipe)
+    stored = file.read_bytes() if file.is_file() else b""
+    if stored == text.encode() or not _is_damaged(directory, stored):
+        return
+    newest = _newest_whole(directory)
     if newest is not None and (newest / "recipe.yaml").read_text() == text:
         say(f"{directory.name}: recipe.yaml is missing or damaged; {newest.name} has the same one")
-        write_whole(directory.recipe_file, text)
-    elif directory.recipe_file.is_file():
-        raise RunError(
-            f"{directory.recipe_file} is damaged; put the recipe back from a copy, or delete the directory"
-        )
+        write_whole(file, text)
+    elif any(file.name in said for said in directory.damaged_files()):
+        raise RunError(f"{file} is damaged; put the recipe back from a copy, or delete the directory")
+
+
+def _is_damaged(directory: RunDirectory, stored: bytes) -> bool:
+    """Whether a recipe.yaml is not as a run ended with it, cannot be read, or is not what is ever written."""
+    if any(directory.recipe_file.name in said for said in directory.damaged_files()):
+        return True
+    try:
+        return dump_recipe(directory.recipe()).encode() != stored
+    except (RunError, ConfigError):
+        return True
 
 
 def _mend_trainer_state(directory: RunDirectory, say: Say) -> None:

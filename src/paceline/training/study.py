@@ -150,7 +150,7 @@ def _check_all(cohorts: Sequence[_PendingCohort], folder: Path) -> None:
         cohort.check()
         if cohort is not cohorts[0]:
             cohort.unload()
-    if cohorts:
+    if len(cohorts) > 1:
         check_room(folder, sum(cohort.needed for cohort in cohorts))
 
 
@@ -208,6 +208,7 @@ class _PendingCohort:
         for run in self._runs:
             most = run_bytes(base.adapter_size(run.recipe), run.recipe) + 2**20
             self.needed += max(0, most - directories[run.name].bytes_held())
+        check_room(self._folder, self.needed)
         new = {n: one for n, one in prepared.items() if directories[n].latest_checkpoint() is None}
         self._options.preflight(base, self._preparer, new)
 
