@@ -8,7 +8,7 @@ from pathlib import Path
 from paceline.config.load import dump_recipe
 from paceline.config.recipe import Recipe
 from paceline.errors import ConfigError, RunError
-from paceline.runs.directory import RunDirectory
+from paceline.runs.directory import RunDirectory, State
 from paceline.runs.events import read_events, start_of
 from paceline.runs.files import write_whole
 from paceline.runs.inputs import read_inputs, write_inputs
@@ -36,26 +36,27 @@ def mend(directory: RunDirectory, recipe: Recipe, say: Say) -> None:
         return
     _mend_status(directory, say)
     _mend_recipe(directory, recipe, say)
-    if not directory.recipe_file.is_file() or directory.status().state == "failed":
+    if not directory.recipe_file.is_file():
         return
-    if directory.status().state == "finished":
+    state, damage = directory.status().state, ""
+    if directory.status().over:
         _mend_trainer_state(directory, say)
-        if not (damage := damage_of_finished(directory)):
+        if not (damage := _damage_of_over(directory, state)):
             return
         directory.forget_status()
-    else:
-        damage = ""
     _put_aside_damaged(directory, recipe, say)
     _mend_inputs(directory, say)
     if damage:
         newest = directory.latest_checkpoint()
         begins = f"from {newest.name}" if newest else "from its start"
-        say(f"{directory.name} had finished, but {damage}; trains again {begins}")
+        say(f"{directory.name} had {state}, but {damage}; trains again {begins}")
 
 
-def damage_of_finished(directory: RunDirectory) -> str:
-    """What of a finished run's log, adapter and losses is missing or damaged, in words."""
+def _damage_of_over(directory: RunDirectory, state: State) -> str:
+    """What of a run's log, and of a finished one's adapter and losses, is missing or damaged, in words."""
     damage = directory.damaged_files()
+    if state == "failed":
+        return ", ".join(damage)
     if found := find_damage(directory.adapter):
         damage.append(f"adapter: {found}")
     for name in ("base", "final"):
