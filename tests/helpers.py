@@ -53,7 +53,7 @@ def some_inputs(**digests: Any) -> Inputs:
         "train_rows": "train",
         "held_out_rows": "held out",
     }
-    return Inputs(**{"version": "0.1.0", "checkpoint_format": 1, **fields, **digests})
+    return Inputs(**{"version": "0.1.0", "checkpoint_format": 2, **fields, **digests})
 
 
 def random_adapter(base: Base, recipe: Recipe, seed: int = 0) -> Adapter:

@@ -14,7 +14,7 @@ from paceline.cli import main as cli
 from paceline.config import load
 
 
-class Stop(Exception):  # noqa: N818 - ends the command where its recipe is known
+class Stop(BaseException):
     """Raised in place of training."""
 
 

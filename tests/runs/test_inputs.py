@@ -82,5 +82,5 @@ def test_a_run_without_a_record_is_refused(begun: RunDirectory) -> None:
 def test_another_version_is_said_and_another_format_refused(begun: RunDirectory) -> None:
     line = refuse_other_inputs(begun, some_inputs(version="0.2.0"))
     assert line == "a: so far with Paceline 0.1.0, goes on with 0.2.0"
-    with pytest.raises(RunError, match=r"written by Paceline 0\.1\.0 in format 1.*reads format 2"):
-        refuse_other_inputs(begun, some_inputs(version="0.2.0", checkpoint_format=2))
+    with pytest.raises(RunError, match=r"written by Paceline 0\.1\.0 in format 2.*reads format 3"):
+        refuse_other_inputs(begun, some_inputs(version="0.2.0", checkpoint_format=3))

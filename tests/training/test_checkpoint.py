@@ -36,7 +36,7 @@ def test_a_run_goes_on_from_its_checkpoint_with_the_same_bits(
         best_step=4,
         zero_gradient=True,
     )
-    save_checkpoint(tmp_path / "step-7", made, adapter, optimizer, written, some_inputs())
+    save_checkpoint(tmp_path / "step-7", made, adapter, optimizer, written, some_inputs(), b"")
 
     again, read = loaded_base.new_adapter(made), Progress()
     resumed = with_optimizer(again, made)
@@ -57,7 +57,7 @@ def test_a_checkpoint_before_the_first_step_is_a_checkpoint(
     made = recipe()
     adapter = random_adapter(loaded_base, made)
     save_checkpoint(
-        tmp_path / "step-0", made, adapter, with_optimizer(adapter, made), Progress(), some_inputs()
+        tmp_path / "step-0", made, adapter, with_optimizer(adapter, made), Progress(), some_inputs(), b""
     )
     again = loaded_base.new_adapter(made)
     load_checkpoint(tmp_path / "step-0", again, with_optimizer(again, made), Progress())
@@ -74,7 +74,7 @@ def test_a_checkpoint_that_breaks_off_is_none(
     adapter = random_adapter(loaded_base, recipe())
     optimizer = with_optimizer(adapter, recipe())
     with pytest.raises(OSError, match="no space"):
-        save_checkpoint(tmp_path / "step-1", recipe(), adapter, optimizer, Progress(), some_inputs())
+        save_checkpoint(tmp_path / "step-1", recipe(), adapter, optimizer, Progress(), some_inputs(), b"")
     assert not (tmp_path / "step-1").exists()
 
 

@@ -88,12 +88,12 @@ def test_a_stopped_run_is_extended_too_and_again_after_a_stop(
 def test_a_schedule_that_depends_on_the_length_goes_on_at_the_longer_ones_rates(
     recipe: MakeRecipe, study: MakeStudy, tmp_path: Path
 ) -> None:
-    train_study(study(a=recipe(**SMALL, max_steps=4, warmup_ratio=0)), tmp_path)
+    train_study(study(a=recipe(**SMALL, max_steps=4, warmup_ratio=0)), tmp_path / "run")
     longer = study(a=recipe(**SMALL, max_steps=8, warmup_ratio=0))
-    line = next(line for line in extend(longer, tmp_path) if "goes on" in line)
+    line = next(line for line in extend(longer, tmp_path / "run") if "goes on" in line)
     assert "cosine depends on the length: its first 4 steps had the rates of 4 steps" in line
     assert "from here on those of 8 (0.0005), so it is not what 8 steps from the start would be" in line
-    rates = [event.lr for event in of_kind(read_events(tmp_path / "a" / "events.jsonl"), TrainEvent)]
+    rates = [event.lr for event in of_kind(read_events(tmp_path / "run" / "a" / "events.jsonl"), TrainEvent)]
     train_study(longer, tmp_path / "whole")
     whole = [e.lr for e in of_kind(read_events(tmp_path / "whole" / "a" / "events.jsonl"), TrainEvent)]
     assert rates[4:] == whole[4:]

@@ -95,6 +95,9 @@ def test_a_window_goes_on_after_a_checkpoint(tmp_path: Path) -> None:
     log.begin(FACTS)
     train(log, [stats(1, loss=1.0)])
     progress.events_bytes = log.offset()
+    checkpoint = tmp_path / "step-1"
+    checkpoint.mkdir()
+    (checkpoint / "events.jsonl").write_bytes(log.until(progress.events_bytes))
     train(log, [stats(2, loss=2.0)])
     log.close()
 
@@ -113,7 +116,7 @@ def test_a_window_goes_on_after_a_checkpoint(tmp_path: Path) -> None:
         events_bytes=progress.events_bytes,
     )
     again = make_log(tmp_path, resumed, [Listener()])
-    assert [type(event) for event in again.resume()] == [StartEvent]
+    assert [type(event) for event in again.resume(checkpoint)] == [StartEvent]
     assert len(heard) == 1
     train(again, [stats(2, loss=5.0)])
     again.close()

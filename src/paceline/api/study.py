@@ -20,6 +20,7 @@ from paceline.config.recipe import Recipe
 from paceline.config.study import Study
 from paceline.doctor.check import check_cohort
 from paceline.doctor.live import LiveDoctor
+from paceline.errors import RunError
 from paceline.evaluate.mtbench.in_training import in_training_score
 from paceline.evaluate.study import check_evaluations, evaluate_study
 from paceline.model.base import Base
@@ -27,6 +28,7 @@ from paceline.report.trackers import Trackers, check_trackers
 from paceline.runs.directory import RunDirectory
 from paceline.runs.evaluation_status import set_failed
 from paceline.runs.evaluations import FailedEvaluation
+from paceline.runs.files import told_when_full
 from paceline.runs.lock import hold_all
 from paceline.training.callbacks import Callback as TrainingCallback
 from paceline.training.distributed import DistributedContext, init_distributed, rank_local_folder
@@ -74,14 +76,16 @@ def run_study(
     for run in study.runs:
         check_run_name(run.name)  # a copy of a study may have been given another
     tell_notes(callbacks, study)
-    pending = [
-        run.recipe for run in study.runs if extend or not RunDirectory(folder / run.name).status().over
-    ]
+    pending = [run.recipe for run in study.runs if extend or not _is_over(RunDirectory(folder / run.name))]
     check_trackers(pending)
     if evaluate:
         check_evaluations(pending)
     preflight = _Preflight(folder, callbacks)
-    with _entered(callbacks), hold_all(folder / run.name for run in study.runs if is_first_process()):
+    with (
+        told_when_full(folder),
+        _entered(callbacks),
+        hold_all(folder / run.name for run in study.runs if is_first_process()),
+    ):
         with init_distributed(shard_base) as distributed:
             skipped = _train(
                 study, folder, callbacks, distributed, token_budget, preflight if check else None, extend
@@ -185,6 +189,14 @@ def _train(
         if preflight is not None:
             options = replace(options, preflight=preflight)
         return train_study(study, own, options).skipped
+
+
+def _is_over(directory: RunDirectory) -> bool:
+    """Whether nothing of a run is left to do; training mends a status that is damaged."""
+    try:
+        return directory.status().over
+    except RunError:
+        return False
 
 
 def _write_left_out(study: Study, directories: Sequence[RunDirectory]) -> None:

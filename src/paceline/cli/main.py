@@ -18,8 +18,12 @@ from paceline.cli import (
     study,
     train,
 )
+from paceline.cli.output import OutputError, checked_output
 from paceline.errors import PacelineError
 from paceline.version import __version__
+
+# Exit codes of sysexits.h: a fault of the program's own, and output that could not be written.
+INTERNAL, OUTPUT_LOST = 70, 74
 
 app = typer.Typer(
     name="paceline",
@@ -66,19 +70,21 @@ def _dashes(argument: str) -> str:
 
 
 def main() -> None:
-    """Runs the command line.
+    """Runs the command line; docs/reliability.md has the exit codes.
 
-    Bad input: one line and exit 2; `--debug` anywhere shows the traceback. Ctrl-C: exit 130.
+    Whatever is wrong is one line, and `--debug` anywhere shows the traceback.
     """
     debug = "--debug" in sys.argv
     arguments = [_dashes(argument) for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        app(arguments)
-    except PacelineError as error:
+        with checked_output():
+            app(arguments)
+    except Exception as error:
         if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        line, code = _explain(error)
+        print(line, file=sys.stderr)
+        sys.exit(code)
     except KeyboardInterrupt:
         if debug:
             raise
@@ -87,3 +93,17 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(130)
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """A line for the user, and the exit code."""
+    if isinstance(error, PacelineError):
+        return f"error: {error}", 2
+    if isinstance(error, OutputError):
+        return f"error: {error}", OUTPUT_LOST
+    said = " ".join(str(error).split())
+    return (
+        f"error: {type(error).__name__}: {said}; this is a fault of Paceline's own, and what was saved is "
+        "safe. Please open an issue with what the same command shows with --debug",
+        INTERNAL,
+    )

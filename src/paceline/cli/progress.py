@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import (
@@ -35,8 +37,15 @@ class TerminalProgress(ProgressBar):
         print_findings(findings, self.console)
 
 
+# What a person, a cluster that takes its machine back, or a closed terminal sends.
+_STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
 class InterruptStop(Callback):
-    """Turns the first Ctrl-C while runs train into an orderly stop; a second one ends at once.
+    """Turns the first Ctrl-C, SIGTERM or SIGHUP while runs train into an orderly stop.
+
+    A second Ctrl-C ends at once; the others are sent more than once by those who mean one stop. `signum` is
+    the signal that came; None: none has.
 
     Args:
         say: tells the person who pressed it what happens now.
@@ -44,29 +53,52 @@ class InterruptStop(Callback):
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._say = say
-        self._interrupted = False
+        self._before: dict[signal.Signals, Any] = {}
+        self.signum: int | None = None
 
     def __enter__(self) -> InterruptStop:
-        self._before = signal.signal(signal.SIGINT, self._ask)
+        for wanted in _STOPS:
+            if signal.getsignal(wanted) != signal.SIG_IGN:  # as nohup has it
+                self._before[wanted] = signal.signal(wanted, self._ask)
         return self
 
     def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
+        self._restore()
 
     def on_trained(self, result: StudyResult) -> None:
-        signal.signal(signal.SIGINT, self._before)  # an evaluation can be cut off anywhere
+        self._restore()  # an evaluation can be cut off anywhere
 
     def wants_stop(self) -> bool:
-        return self._interrupted
+        return self.signum is not None
+
+    def _restore(self) -> None:
+        for wanted, before in self._before.items():
+            signal.signal(wanted, before)
 
     @property
     def stop_reason(self) -> str:
         return "Ctrl-C"
 
     def _ask(self, signum: int, frame: object) -> None:
-        self._interrupted = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        self._say("stopping after this step; Ctrl-C again ends at once")
+        if self.signum is not None:
+            return
+        self.signum = signum
+        if signum == signal.SIGHUP:
+            _leave_terminal()
+        if signum == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            self._say("stopping after this step; Ctrl-C again ends at once")
+        else:
+            self._say(f"{signal.Signals(signum).name}: saving after this step, then stopping")
+
+
+def _leave_terminal() -> None:
+    """Writes nothing more to a terminal that is gone: every line would fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream.isatty():
+            handle = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(handle, stream.fileno())
+            os.close(handle)
 
 
 @contextmanager

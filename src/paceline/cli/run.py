@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,18 +31,20 @@ def train_and_compare(
 ) -> None:
     """Runs a study and prints its tables.
 
-    Exit 130 after Ctrl-C, 1 if a run failed, an evaluation was not done, or the check found an error.
+    Exit 128 + the signal that stopped it (130: Ctrl-C, 143: SIGTERM, 129: SIGHUP); 1 if a run failed, an
+    evaluation was not done, or the check found an error.
     """
     from paceline.api.findings import CheckFailed
     from paceline.api.progress import is_first_process
     from paceline.api.study import run_study
 
     progress = TerminalProgress()
+    stop = InterruptStop(progress.on_message)
     try:
         result = run_study(
             study,
             folder,
-            [progress, InterruptStop(progress.on_message)],
+            [progress, stop],
             check=check,
             token_budget=token_budget,
             shard_base=shard_base,
@@ -51,16 +54,16 @@ def train_and_compare(
         print("not started; change the recipe, or go on with --no-check", file=sys.stderr)
         raise typer.Exit(1) from error
     if is_first_process():
-        _print_result(result, as_json)
+        _print_result(result, as_json, stop.signum)
 
 
-def _print_result(result: StudyResult, as_json: bool) -> None:
+def _print_result(result: StudyResult, as_json: bool, signum: int | None = None) -> None:
     if result.state == "stopped":
         print(
             "stopped; every run is saved at its last step and the same command goes on from there",
             file=sys.stderr,
         )
-        raise typer.Exit(130)
+        raise typer.Exit(128 + (signum or signal.SIGINT))
     failed = [run for run in result if run.status.state == "failed"]
     for run in failed:
         print(f"{run.name} failed: {run.status.reason}", file=sys.stderr)

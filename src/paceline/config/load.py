@@ -57,6 +57,8 @@ def read_yaml(path: Path) -> Fields:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)})") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not text in UTF-8; is it damaged?") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: expected a mapping of fields, found {type(content).__name__}")
     return content

@@ -210,6 +210,9 @@ class Recipe(Strict):
         "continue", description="what a run does when the doctor finds an error while it trains"
     )
     save_steps: int = Field(100, gt=0, description="steps between checkpoints")
+    save_minutes: float | None = Field(
+        None, gt=0, description="minutes between checkpoints too, whatever a step takes"
+    )
     save_limit: int = Field(2, gt=0, description="checkpoints kept")
     load_best: bool = Field(False, description="keep the adapter with the lowest eval loss, not the last")
     seed: int = Field(42, ge=0, description="seed of weights, order and dropout")

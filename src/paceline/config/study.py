@@ -81,6 +81,7 @@ LOGGING = (
     "logging_steps",
     "eval_steps",
     "save_steps",
+    "save_minutes",
     "save_limit",
     "on_error",
     "gradient_checkpointing",

@@ -26,6 +26,7 @@ from paceline.model.quantization import BaseFormat
 from paceline.runs.digests import value_digest
 from paceline.runs.directory import RunDirectory
 from paceline.runs.inputs import read_inputs
+from paceline.runs.manifest import refuse_damaged
 
 BASE = "base"
 
@@ -185,7 +186,10 @@ def _recipe(path: Path) -> Recipe:
 
     Raises:
         ModelError: files of a run that contradict each other, or an adapter that is not supported.
+        RunError: files that are not what they were written as.
     """
+    refuse_damaged(adapter_folder(path))
+    RunDirectory(path).refuse_damaged()
     stored = read_peft_config(adapter_folder(path))
     if not (path / "recipe.yaml").is_file():
         return make_recipe({**stored, "data": "none"}, str(path))

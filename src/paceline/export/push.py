@@ -14,6 +14,7 @@ from paceline.export.replicate import MEDIAN, choose_replicate
 from paceline.export.tokenizer import copy_tokenizer
 from paceline.report.card import model_card
 from paceline.runs.directory import RunDirectory
+from paceline.runs.manifest import refuse_damaged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,7 @@ def stage(run: Path, name: str, folder: Path, merged: bool = False, log: Log = s
     if merged:
         _stage_merged(run, folder)
     else:
+        refuse_damaged(directory.adapter)
         shutil.copytree(directory.adapter, folder, dirs_exist_ok=True)
         recipe = directory.recipe()
         copy_tokenizer(recipe.base, folder, log)

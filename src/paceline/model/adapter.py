@@ -18,6 +18,7 @@ from paceline.model.initialization import initial_embedding, initial_weights, ta
 from paceline.model.lora_weights import EMBEDDING, HEAD, LinearGroup, LoRAWeights
 from paceline.model.peft_config import write_peft_config
 from paceline.model.targets import Target
+from paceline.runs.manifest import refuse_damaged
 
 _PREFIX = "base_model.model."
 _FLOATS = ("F64", "F32", "F16", "BF16")
@@ -177,7 +178,9 @@ class Adapter:
 
         Raises:
             ModelError: no weights there, or weights for other modules, of another rank or type, not finite.
+            RunError: the files are not what they were written as.
         """
+        refuse_damaged(folder)
         path = folder / "adapter_model.safetensors"
         if not path.is_file():
             raise ModelError(

@@ -5,16 +5,20 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from paceline.config.load import dump_recipe, load_recipe
 from paceline.config.recipe import Recipe
 from paceline.config.study import can_extend, recipe_differences
 from paceline.errors import RunError
-from paceline.runs.files import read_json, write_json, write_whole
+from paceline.runs.digests import content_digest
+from paceline.runs.files import write_whole
+from paceline.runs.manifest import changed_files, read_sealed, write_sealed
 
 # What a kill may leave before the recipe is written.
 _OURS = ("eval", "checkpoints", ".lock", "inputs.json", ".inputs.json.partial", ".recipe.yaml.partial")
+# Whose digests are in the status of a run that does not train.
+_RECORDED = ("recipe.yaml", "inputs.json", "events.jsonl", "trainer_state.json")
 
 
 State = Literal["new", "running", "stopped", "finished", "failed"]
@@ -63,7 +67,8 @@ class RunDirectory:
         checkpoints/step-N/  end/  best/  adapter/  eval/
 
     status.json says how far the run is: `state` is running, stopped, finished or failed, beside its final
-    figures. end/ is the checkpoint of a finished run's last step, from which a longer run could go on.
+    figures and the digests of the other files here. end/ is the checkpoint of a finished run's last step,
+    from which a longer run could go on.
     """
 
     def __init__(self, path: Path) -> None:
@@ -89,12 +94,53 @@ class RunDirectory:
         return load_recipe(self.recipe_file)
 
     def status(self) -> RunStatus:
-        """How far the run is; a directory without a status is a new run's."""
-        return RunStatus.model_validate(read_json(self._status)) if self._status.is_file() else RunStatus()
+        """How far the run is; a directory without a status is a new run's.
+
+        Raises:
+            RunError: the status is damaged.
+        """
+        if not self._status.is_file():
+            return RunStatus()
+        try:
+            return RunStatus.model_validate(read_sealed(self._status))
+        except ValidationError as error:
+            raise RunError(f"{self._status}: not a status that this version reads") from error
 
     def set_status(self, status: RunStatus) -> None:
-        """Writes status.json in one step."""
-        write_json(self._status, status.model_dump(exclude_unset=True))
+        """Writes status.json in one step; of a run that is not under way, with digests of its other files."""
+        content = status.model_dump(exclude_unset=True)
+        if status.state != "running":
+            present = [name for name in _RECORDED if (self.path / name).is_file()]
+            content["files"] = {name: content_digest(self.path / name) for name in present}
+        write_sealed(self._status, content)
+
+    def forget_status(self) -> None:
+        """Deletes a status that is damaged, or no longer true."""
+        self._status.unlink(missing_ok=True)
+
+    def damaged_files(self) -> list[str]:
+        """Which files are not what they were when the run ended or stopped, in words.
+
+        Raises:
+            RunError: the status is damaged.
+        """
+        recorded = read_sealed(self._status).get("files", {}) if self._status.is_file() else {}
+        return changed_files(self.path, recorded)
+
+    def refuse_damaged(self) -> None:
+        """Refuses to be read where its status, or what its results are read from, is damaged.
+
+        Raises:
+            RunError: with the files.
+        """
+        damage = [said for said in self.damaged_files() if self.trainer_state.name not in said]
+        if self.adapter.is_dir() and not self._status.is_file():
+            damage = [f"{self._status.name} is missing"]
+        if damage:
+            raise RunError(
+                f"{self.path}: {', '.join(damage)}; run the command that trained it again, or take it "
+                "from a copy"
+            )
 
     def check(self, recipe: Recipe) -> None:
         """Refuses a directory that another recipe has begun, and one that holds something else.
@@ -127,6 +173,7 @@ class RunDirectory:
     def replace_recipe(self, recipe: Recipe) -> None:
         """Gives a run that is extended its new recipe."""
         write_whole(self.recipe_file, dump_recipe(recipe))
+        self.set_status(self.status())  # with the recipe's new digest
 
     def all_checkpoints(self) -> dict[int, Path]:
         """{step: its whole checkpoint}."""
@@ -140,6 +187,10 @@ class RunDirectory:
         """The newest whole checkpoint."""
         found = self.all_checkpoints()
         return found[max(found)] if found else None
+
+    def bytes_held(self) -> int:
+        """Bytes of all that is in the directory."""
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
 
     def prune_checkpoints(self, keep: int) -> None:
         """Deletes all but the newest `keep` checkpoints."""

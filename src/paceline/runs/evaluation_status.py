@@ -5,7 +5,8 @@ from pathlib import Path
 
 from paceline.runs.directory import RunDirectory
 from paceline.runs.evaluations import FailedEvaluation
-from paceline.runs.files import JsonObject, read_json, write_json
+from paceline.runs.files import JsonObject
+from paceline.runs.manifest import read_sealed, write_sealed
 from paceline.runs.records import Record, read_record, write_record
 
 
@@ -38,13 +39,12 @@ def made_with(folder: Path, kind: str) -> JsonObject | None:
     `settings` are the recipe's, the other keys what else was looked at.
     """
     stored = folder / f"{kind}-settings.json"
-    content: JsonObject | None = read_json(stored) if stored.is_file() else None
-    return content
+    return read_sealed(stored) if stored.is_file() else None
 
 
 def set_done(folder: Path, kind: str, decided_by: JsonObject) -> None:
     """Says what decided the results in a run's eval folder."""
-    write_json(folder / f"{kind}-settings.json", decided_by)
+    write_sealed(folder / f"{kind}-settings.json", decided_by)
     _failure(folder, kind).unlink(missing_ok=True)
 
 

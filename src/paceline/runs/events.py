@@ -220,19 +220,17 @@ class EventLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = path.open("ab")
+        self._file = path.open("ab", buffering=0)  # on a full disk nothing is left to be written later
 
     def write(self, event: Event) -> None:
         """Adds one line; numbers that are not finite are null there, its own beside `"finite": false`."""
         fields = _finite(event.model_dump(exclude_none=True))
         if None in fields.values():
             fields["finite"] = False
-        self._file.write((json.dumps(fields) + "\n").encode())
-        self._file.flush()
+        self._append((json.dumps(fields) + "\n").encode())
 
     def offset(self) -> int:
         """Bytes written so far, safe on disk."""
-        self._file.flush()
         os.fsync(self._file.fileno())
         return self._file.tell()
 
@@ -241,8 +239,20 @@ class EventLog:
         self._file.truncate(offset)
         self._file.seek(offset)
 
+    def restore(self, kept: bytes) -> bool:
+        """Makes the log begin with `kept` and end there; whether it began with it."""
+        same = self.path.read_bytes()[: len(kept)] == kept
+        self.truncate(len(kept) if same else 0)
+        if not same:
+            self._append(kept)
+        return same
+
     def close(self) -> None:
         self._file.close()
+
+    def _append(self, content: bytes) -> None:
+        while content:
+            content = content[self._file.write(content) :]
 
 
 def read_events(path: Path) -> list[Event]:

@@ -1,12 +1,20 @@
 """Files and folders that are there whole or not at all."""
 
+import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from paceline.errors import RunError
+
+# What a full disk, a quota or a limit on a file's size say, as numbers and as libraries word them.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_SAID = re.compile(rf"\(os error ({'|'.join(map(str, _FULL))})\)|{os.strerror(errno.ENOSPC)}")
 
 # What a JSON object is read as, and written from.
 JsonObject = dict[str, Any]
@@ -21,9 +29,13 @@ def whole_folder(target: Path) -> Iterator[Path]:
     scratch = target.with_name(f".{target.name}.partial")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    yield scratch
-    for path in scratch.iterdir():
-        _sync(path)
+    try:
+        yield scratch
+        for path in scratch.iterdir():
+            _sync(path)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)  # on a full disk it is in the way
+        raise
     old = target.with_name(f".{target.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():
@@ -31,6 +43,24 @@ def whole_folder(target: Path) -> Iterator[Path]:
     scratch.rename(target)
     _sync(target.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def told_when_full(folder: Path) -> Iterator[None]:
+    """A disk without room or inodes becomes one line: what was saved before is whole.
+
+    Raises:
+        RunError: in place of the system's error, or of a library's that only words it.
+    """
+    try:
+        yield
+    except Exception as error:
+        if getattr(error, "errno", None) not in _FULL and not _FULL_SAID.search(str(error)):
+            raise
+        raise RunError(
+            f"{folder}: no room left on the disk, or no inodes; every run is safe at its last checkpoint, "
+            "and the same command goes on once there is room"
+        ) from error
 
 
 def write_whole(path: Path, text: str) -> None:

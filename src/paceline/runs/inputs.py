@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from paceline.errors import RunError
 from paceline.runs.directory import RunDirectory
-from paceline.runs.records import Record, read_record, write_record
+from paceline.runs.manifest import read_sealed, write_sealed
+from paceline.runs.records import Record
 
 FILE = "inputs.json"
 
@@ -51,15 +54,22 @@ _WORDS = {
 
 
 def read_inputs(folder: Path) -> Inputs | None:
-    """The inputs that a run directory or a checkpoint was written with; None: none are recorded there."""
+    """The inputs that a run directory or a checkpoint was written with; None: none are recorded there.
+
+    Raises:
+        RunError: they are damaged.
+    """
     path = folder / FILE
-    return read_record(path, Inputs) if path.is_file() else None
+    try:
+        return Inputs.model_validate(read_sealed(path)) if path.is_file() else None
+    except ValidationError as error:
+        raise RunError(f"{path} is damaged, or of another version of Paceline") from error
 
 
 def write_inputs(folder: Path, inputs: Inputs) -> None:
     """Records a run's inputs in its directory, or in a checkpoint."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_record(folder / FILE, inputs)
+    write_sealed(folder / FILE, inputs.model_dump(mode="json"))
 
 
 def refuse_other_inputs(directory: RunDirectory, now: Inputs) -> str | None:
@@ -78,20 +88,26 @@ def refuse_other_inputs(directory: RunDirectory, now: Inputs) -> str | None:
     line = None
     for folder in (directory.path, *([checkpoint] if checkpoint else [])):
         began = read_inputs(folder)
+        if (
+            began is not None and folder != directory.path
+        ):  # an extended run's rates are in its own file alone
+            began = began.model_copy(update={"schedule": now.schedule})
+        if began is None and checkpoint is None:
+            continue  # nothing has been learned, and the run begins anew
         if began is None:
             raise RunError(
                 f"{folder}: no {FILE}, so nobody can tell whether its inputs are the same; {other}"
-            )
-        if changed := began.changes(now):
-            raise RunError(
-                f"{directory.path}: {_listed(changed)} changed since the run began, and it would be no run "
-                f"of either; restore what was there and run the same command again, or {other}"
             )
         if began.checkpoint_format != now.checkpoint_format:
             raise RunError(
                 f"{folder}: written by Paceline {began.version} in format {began.checkpoint_format}, this "
                 f"one ({now.version}) reads format {now.checkpoint_format}; finish it with that version, or "
                 f"{other}"
+            )
+        if changed := began.changes(now):
+            raise RunError(
+                f"{directory.path}: {_listed(changed)} changed since the run began, and it would be no run "
+                f"of either; restore what was there and run the same command again, or {other}"
             )
         if began.version != now.version:
             line = f"{directory.name}: so far with Paceline {began.version}, goes on with {now.version}"

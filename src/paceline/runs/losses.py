@@ -15,7 +15,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 if TYPE_CHECKING:
     import pandas as pd
 
+from paceline.errors import RunError
+from paceline.runs.digests import value_digest
 from paceline.runs.files import JsonObject
+
+_NUMBERS = ("row", "tokens", "loss", "correct", "kl")
+# Where the file of a table says what its columns were.
+_DIGEST = b"paceline.digest"
 
 
 def nan_for_null(value: object) -> object:
@@ -96,7 +102,7 @@ class ExampleLosses:
     def of_task(self, task: str) -> "ExampleLosses":
         """The examples of one task."""
         chosen = np.asarray([other == task for other in self.task], dtype=bool)
-        arrays = {name: getattr(self, name)[chosen] for name in ("row", "tokens", "loss", "correct", "kl")}
+        arrays = {name: getattr(self, name)[chosen] for name in _NUMBERS}
         return ExampleLosses(
             source=[s for s, kept in zip(self.source, chosen, strict=True) if kept],
             task=[task] * int(chosen.sum()),
@@ -117,12 +123,36 @@ class ExampleLosses:
     def save(self, path: Path) -> None:
         """Writes the table as Parquet."""
         scratch = path.with_name(f".{path.name}.partial")
-        pq.write_table(pa.table(self._columns()), scratch)
+        table = pa.table(self._columns())
+        pq.write_table(table.replace_schema_metadata({_DIGEST: _digest(table)}), scratch)
         scratch.replace(path)
 
     @classmethod
     def read(cls, path: Path) -> "ExampleLosses":
-        """Reads what `save` wrote."""
-        table = pq.ParquetFile(path).read()  # `read_table` would import pandas
-        arrays = {name: table.column(name).to_numpy() for name in ("row", "tokens", "loss", "correct", "kl")}
-        return cls(source=table.column("source").to_pylist(), task=table.column("task").to_pylist(), **arrays)
+        """Reads what `save` wrote.
+
+        Raises:
+            RunError: the file is cut, empty or changed.
+        """
+        try:
+            table = pq.ParquetFile(path).read()  # `read_table` would import pandas
+            whole = (table.schema.metadata or {}).get(_DIGEST, b"").decode() in ("", _digest(table))
+            lists = {name: table.column(name).to_pylist() for name in ("source", "task")}
+            arrays = {name: table.column(name).to_numpy() for name in _NUMBERS}
+        except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+            raise _damaged(path) from error
+        if not whole:
+            raise _damaged(path)
+        return cls(**lists, **arrays)
+
+
+def _digest(table: pa.Table) -> str:
+    """The digest of all values of a table, by column."""
+    texts = {name: table.column(name).to_pylist() for name in ("source", "task")}
+    numbers = {name: table.column(name).to_numpy().tobytes().hex() for name in _NUMBERS}
+    return value_digest([texts, numbers])
+
+
+def _damaged(path: Path) -> RunError:
+    state = "damaged" if path.is_file() else "missing"
+    return RunError(f"{path} is {state}; run the command that trained it again")

@@ -12,7 +12,7 @@ from paceline.config.criteria import Criterion
 from paceline.config.load import make, read_yaml
 from paceline.config.names import RunName
 from paceline.config.study import Study, recipe_differences
-from paceline.errors import RunError
+from paceline.errors import PacelineError, RunError
 from paceline.runs.directory import RunDirectory
 from paceline.runs.files import JsonObject, write_whole
 
@@ -77,6 +77,49 @@ def write_study_record(study: Study, folder: Path) -> None:
     )
 
 
+def refuse_other_study(study: Study, folder: Path) -> None:
+    """Refuses a folder that holds another study's runs, and one inside the folder of a study.
+
+    The record of a single run says of no other run that it is not to be there.
+
+    Raises:
+        RunError: with the study that is there.
+    """
+    inside = _record_of_begun(folder.resolve().parent)
+    if inside is not None and [run.name for run in inside.runs] != [inside.study]:
+        raise _refusal(folder.resolve().parent, inside, study)
+    if not (folder / "study.yaml").is_file():
+        return
+    try:
+        record = read_study_record(folder)
+    except PacelineError:
+        if any((folder / run.name / "recipe.yaml").is_file() for run in study.runs):
+            return  # damaged, and about to be written again
+        raise
+    single = [run.name for run in record.runs] == [record.study]
+    if record.study != study.name and not (single and len(study.runs) == 1):
+        raise _refusal(folder, record, study)
+
+
+def _record_of_begun(folder: Path) -> StudyRecord | None:
+    """The record of a folder in which some of its runs have begun; other files have that name too."""
+    if not (folder / "study.yaml").is_file():
+        return None
+    try:
+        record = read_study_record(folder)
+    except PacelineError:
+        return None
+    begun = any((folder / run.name / "recipe.yaml").is_file() for run in record.runs)
+    return record if begun else None
+
+
+def _refusal(folder: Path, there: StudyRecord, study: Study) -> RunError:
+    return RunError(
+        f"{folder} is the folder of the study {there.study!r}; choose another place for "
+        f"{study.name!r} with --runs"
+    )
+
+
 def read_study_record(folder: Path) -> StudyRecord:
     """What study.yaml says; a folder without one is a single run's, and its name the study's."""
     path = folder / "study.yaml"
@@ -128,7 +171,7 @@ def run_directories(paths: Iterable[Path]) -> list[RunDirectory]:
     """The run directories that paths name: runs, or a study's folder, whose runs come in its order.
 
     Raises:
-        RunError: a path that is neither.
+        RunError: a path that is neither, or a run whose files are damaged.
     """
     directories: list[RunDirectory] = []
     for path in paths:
@@ -138,4 +181,6 @@ def run_directories(paths: Iterable[Path]) -> list[RunDirectory]:
             directories += [RunDirectory(path / run.name) for run in read_study_record(path).runs]
         else:
             raise RunError(f"{path}: neither a run directory (recipe.yaml) nor a study's (study.yaml)")
+    for directory in directories:
+        directory.refuse_damaged()
     return directories

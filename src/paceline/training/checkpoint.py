@@ -1,4 +1,4 @@
-"""Checkpoints: an adapter, its moments, a step number, what the log had counted so far, and the inputs."""
+"""Checkpoints: an adapter, its moments, what the run had counted and logged so far, recipe and inputs."""
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -6,14 +6,16 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from paceline.config.load import dump_recipe
 from paceline.config.recipe import Recipe
 from paceline.model.adapter import Adapter
 from paceline.runs.files import read_json, whole_folder, write_json
 from paceline.runs.inputs import Inputs, write_inputs
+from paceline.runs.manifest import write_manifest
 from paceline.training.optimizer import moments, restore
 
 # Of what a checkpoint holds; another one where this version could not read it.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass
@@ -53,13 +55,17 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     progress: Progress,
     inputs: Inputs,
+    log: bytes,
 ) -> None:
-    """Writes a checkpoint whole or not at all."""
+    """Writes a checkpoint whole or not at all; `log` is that of the run so far."""
     with whole_folder(folder) as scratch:
         adapter.save(scratch, recipe)
         save_file(moments(optimizer), scratch / "optimizer.safetensors")
         write_json(scratch / "progress.json", asdict(progress))
         write_inputs(scratch, inputs)
+        (scratch / "recipe.yaml").write_text(dump_recipe(recipe))
+        (scratch / "events.jsonl").write_bytes(log)
+        write_manifest(scratch)
 
 
 def load_checkpoint(
@@ -69,3 +75,10 @@ def load_checkpoint(
     adapter.load(folder)
     restore(optimizer, load_file(folder / "optimizer.safetensors"))
     progress.restore(folder)
+
+
+def save_adapter(folder: Path, recipe: Recipe, adapter: Adapter) -> None:
+    """Writes an adapter in PEFT's format, with its checksums, whole or not at all."""
+    with whole_folder(folder) as scratch:
+        adapter.save(scratch, recipe)
+        write_manifest(scratch)

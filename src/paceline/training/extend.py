@@ -13,6 +13,7 @@ from paceline.errors import RunError
 from paceline.runs.directory import RunDirectory, RunStatus
 from paceline.runs.events import EvalEvent, of_kind, read_events
 from paceline.runs.inputs import Inputs, read_inputs, write_inputs
+from paceline.runs.manifest import find_damage
 from paceline.training.checkpoint import Progress
 from paceline.training.order import StepPlan, make_step_plan
 from paceline.training.prepare import Prepared
@@ -50,9 +51,8 @@ class Extension:
         for step, path in directory.all_checkpoints().items():
             if step > self.step or self.state is None:
                 shutil.rmtree(path)
-        for path in (directory.path, *directory.all_checkpoints().values()):
-            if stored := read_inputs(path):
-                write_inputs(path, stored.model_copy(update={"schedule": inputs.schedule}))
+        if stored := read_inputs(directory.path):
+            write_inputs(directory.path, stored.model_copy(update={"schedule": inputs.schedule}))
         directory.set_status(RunStatus(state="stopped", step=self.step, reason="it is extended"))
         for path in directory.eval.iterdir():
             if path.is_file() and path.name not in _KEPT and not path.name.endswith("-answers.jsonl"):
@@ -120,12 +120,12 @@ def plan_extension(directory: RunDirectory, prepared: Prepared) -> Extension:
 
 
 def _states(directory: RunDirectory) -> dict[int, Path]:
-    """{steps taken: the folder of the state after them}, the end of a finished run among them."""
+    """{steps taken: the folder of the whole state after them}, the end of a finished run among them."""
     found = directory.all_checkpoints()
     status = directory.status()
     if status.state == "finished" and directory.end.is_dir():
         found[status.step] = directory.end
-    return found
+    return {step: path for step, path in found.items() if not find_damage(path)}
 
 
 def _same_rates(one: Callable[[int], float], other: Callable[[int], float], steps: int) -> bool:

@@ -21,12 +21,11 @@ from paceline.runs.events import (
     TrainEvent,
     of_kind,
 )
-from paceline.runs.files import whole_folder
 from paceline.runs.inputs import Inputs
 from paceline.runs.losses import ExampleLosses
 from paceline.runs.trainer_state import write_trainer_state
 from paceline.training.callbacks import Callback
-from paceline.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from paceline.training.checkpoint import Progress, load_checkpoint, save_adapter, save_checkpoint
 from paceline.training.distributed import SINGLE_PROCESS, DistributedContext
 from paceline.training.hidden_cache import HiddenStateCache
 from paceline.training.norms import adapter_norms
@@ -73,6 +72,7 @@ class TrainingRun:
         self.learning_rate = learning_rate(self.recipe, self.plan)
         self.progress = Progress()
         self._at_end: Progress | None = None
+        self._saved_at = time.monotonic()
         self.log = RunLog(self, self.progress, self.plan, around.callbacks)
         self.evaluation = RunEvaluation(
             base,
@@ -101,7 +101,7 @@ class TrainingRun:
         self.queue = MicroBatchQueue(self.prepared, order, self._distributed)
         if (checkpoint := self.directory.latest_checkpoint()) is not None:
             load_checkpoint(checkpoint, self.adapter, self.optimizer, self.progress)
-            for score in of_kind(self.log.resume(), ScoreEvent):
+            for score in of_kind(self.log.resume(checkpoint), ScoreEvent):
                 self.evaluation.early_stop.see(score)
         else:
             if parent is None:
@@ -178,17 +178,25 @@ class TrainingRun:
         self._at_end = replace(self.progress, events_bytes=self.log.offset(), evaluation_due=True)
 
     def save_if_due(self) -> None:
-        if self.progress.step % self.recipe.save_steps == 0:
+        """Saves every `save_steps`, and where the last checkpoint is `save_minutes` old."""
+        recipe = self.recipe
+        late = recipe.save_minutes and time.monotonic() - self._saved_at >= 60 * recipe.save_minutes
+        if self.progress.step % recipe.save_steps == 0 or late:
             self.save()
 
     def save(self) -> None:
         """Writes a checkpoint of the last finished step."""
         self.progress.events_bytes = self.log.offset()
         folder = self.directory.checkpoints / f"step-{self.progress.step}"
-        save_checkpoint(folder, self.recipe, self.adapter, self.optimizer, self.progress, self._inputs)
+        self._save(folder, self.progress)
+        self._saved_at = time.monotonic()
         self.directory.prune_checkpoints(self.recipe.save_limit)
         for callback in self._callbacks:
             callback.on_checkpoint(self, folder)
+
+    def _save(self, folder: Path, progress: Progress) -> None:
+        state = (self.recipe, self.adapter, self.optimizer, progress, self._inputs)
+        save_checkpoint(folder, *state, self.log.until(progress.events_bytes))
 
     # -- ending --------------------------------------------------------------------------------------------
 
@@ -209,11 +217,9 @@ class TrainingRun:
         if stop is not None:
             self.log.emit(StopEvent(step=self.progress.step, rule=stop.rule, reason=stop.reason))
         if self._at_end is not None:  # before the best adapter takes the last one's place
-            state = (self.adapter, self.optimizer, self._at_end)
-            save_checkpoint(self.directory.end, self.recipe, *state, self._inputs)
+            self._save(self.directory.end, self._at_end)
         self.evaluation.last().save(self.directory.eval / "final.parquet")
-        with whole_folder(self.directory.adapter) as scratch:
-            self.adapter.save(scratch, self.recipe)
+        save_adapter(self.directory.adapter, self.recipe, self.adapter)
         progress = self.progress
         figures: dict[str, Any] = {
             "tokens": progress.tokens,

@@ -10,9 +10,8 @@ from paceline.model.adapter import Adapter
 from paceline.model.base import Base
 from paceline.runs.directory import RunDirectory
 from paceline.runs.events import EvaluationName
-from paceline.runs.files import whole_folder
 from paceline.runs.losses import ExampleLosses
-from paceline.training.checkpoint import Progress
+from paceline.training.checkpoint import Progress, save_adapter
 from paceline.training.heldout import held_out_losses
 from paceline.training.hidden_cache import HiddenStateCache
 from paceline.training.prepare import Prepared
@@ -85,8 +84,7 @@ class RunEvaluation:
         if progress.best_loss is None or summary.loss < progress.best_loss:
             progress.best_loss, progress.best_step = summary.loss, progress.step
             if self._prepared.recipe.load_best:
-                with whole_folder(self._directory.best) as scratch:
-                    self._adapter.save(scratch, self._prepared.recipe)
+                save_adapter(self._directory.best, self._prepared.recipe, self._adapter)
         return losses
 
     def last(self) -> ExampleLosses:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from paceline.runs.events import (
     AdapterNorms,
@@ -50,9 +51,12 @@ class RunLog:
         plan = {"total_steps": self._plan.total_steps, "steps_per_epoch": self._plan.steps_per_epoch}
         self.emit(StartEvent(**plan, **facts.model_dump()))
 
-    def resume(self) -> list[Event]:
-        """Cuts the log back to the checkpoint, and returns its events."""
-        self._file.truncate(self._progress.events_bytes)
+    def resume(self, checkpoint: Path) -> list[Event]:
+        """Cuts the log back to the checkpoint, and returns its events; a damaged one is taken from there."""
+        if not self._file.restore((checkpoint / "events.jsonl").read_bytes()):
+            self._say(
+                f"{self._run.name}: events.jsonl was damaged, and is again what {checkpoint.name} holds"
+            )
         events = read_events(self._run.directory.events)
         start = start_of(events)
         if start is not None and start.total_steps != self._plan.total_steps:
@@ -66,6 +70,15 @@ class RunLog:
     def offset(self) -> int:
         """Bytes of the log that are safe on disk."""
         return self._file.offset()
+
+    def until(self, offset: int) -> bytes:
+        """The log's first `offset` bytes."""
+        with self._file.path.open("rb") as file:
+            return file.read(offset)
+
+    def _say(self, line: str) -> None:
+        for callback in self._callbacks:
+            callback.on_message(line)
 
     def close(self) -> list[Event]:
         """Ends the log, and returns all its events."""

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paceline.config.study import Run, Study
-from paceline.errors import TrainingError
+from paceline.errors import RunError, TrainingError
 from paceline.model.base import Base
 from paceline.model.initialization import takes_from_base
 from paceline.model.peft_config import as_stored, read_peft_config
@@ -91,7 +91,10 @@ class RunStarter:
         """The bare base's on a run's examples: from disk, from a run with the same ones, or measured now."""
         stored = run.directory.eval / f"{name}.parquet"
         if stored.is_file():
-            return ExampleLosses.read(stored)
+            try:
+                return ExampleLosses.read(stored)
+            except RunError as error:  # measured again
+                self._log(str(error).split(";")[0])
         prepared = run.prepared
         for other, what, others, losses in self._measured:
             if what == name and _same_examples((other, others), (prepared, examples)):

@@ -1,5 +1,7 @@
 """Trains a study: prepares all runs, groups those that share a base, and goes on where it stopped."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,19 +13,20 @@ from paceline.model.base import Base, load_base, read_config
 from paceline.model.quantization import BaseFormat, require_bitsandbytes
 from paceline.model.sharding import shard
 from paceline.runs.directory import RunDirectory, State, check_room, run_bytes
-from paceline.runs.inputs import changes_of_finished, refuse_other_inputs, write_inputs
-from paceline.runs.study import write_study_record
+from paceline.runs.inputs import Inputs, changes_of_finished, read_inputs, refuse_other_inputs, write_inputs
+from paceline.runs.study import refuse_other_study, write_study_record
 from paceline.training.callbacks import Callback
 from paceline.training.cohort import Cohort
 from paceline.training.distributed import SINGLE_PROCESS, DistributedContext
 from paceline.training.extend import may_extend, only_evaluations, plan_extension
 from paceline.training.hidden_cache import HiddenStateCache
 from paceline.training.inputs import gather_inputs
+from paceline.training.mend import mend
 from paceline.training.prepare import Prepared, Preparer, group_by_base
 from paceline.training.run import Surroundings, TrainingRun
 from paceline.training.run_evaluation import Scorer, no_scorer
 from paceline.training.start import RunStarter, find_parent
-from paceline.training.teacher import load_teachers
+from paceline.training.teacher import Teachers, load_teachers
 
 # Sees a loaded base and the prepared runs that are about to begin, by name; raises to refuse them.
 Preflight = Callable[[Base, Preparer, Mapping[str, Prepared]], None]
@@ -77,10 +80,13 @@ def train_study(study: Study, folder: Path, options: TrainingOptions = TrainingO
         folder: where the run directories are, one a run, named after it.
 
     Raises:
-        PacelineError: bad input; nothing of the cohort has been written then.
+        PacelineError: bad input; nothing has been trained or written then.
     """
     _refuse_distributed(study, options.distributed)
+    refuse_other_study(study, folder)
     directories = [RunDirectory(folder / run.name) for run in study.runs]
+    for run, directory in zip(study.runs, directories, strict=True):
+        mend(directory, run.recipe, options.log)
     extended, evaluated = set(), set()
     for run, directory in zip(study.runs, directories, strict=True):
         if not options.extend or not may_extend(study, directory, run.recipe):
@@ -98,10 +104,11 @@ def train_study(study: Study, folder: Path, options: TrainingOptions = TrainingO
     for run in finished:
         if run.name in evaluated:
             RunDirectory(folder / run.name).replace_recipe(run.recipe)
-    for runs in group_by_base(pending, lambda run: run.recipe).values():
-        cohort = _make_cohort(study, folder, options, preparer, runs, extended)
-        cohort.train()
-        if cohort.stopped:
+    groups = group_by_base(pending, lambda run: run.recipe).values()
+    waiting = [_PendingCohort(study, folder, options, preparer, runs, extended) for runs in groups]
+    _check_all(waiting, folder)
+    for cohort in waiting:
+        if _train(cohort):
             break
     return StudyOutcome(directories, skipped)
 
@@ -137,60 +144,115 @@ def _check_finished(
             options.log(changes)
 
 
-def _make_cohort(
-    study: Study,
-    folder: Path,
-    options: TrainingOptions,
-    preparer: Preparer,
-    runs: Sequence[Run],
-    extended: Set[str],
-) -> Cohort:
-    """Prepares runs that share a base, refuses what cannot be trained, and only then writes anything."""
-    log = options.log
-    _refuse_missing(runs)
-    log(f"reading and tokenizing the data of {len(runs)} run{'s' * (len(runs) > 1)}")
-    prepared = {run.name: preparer.prepare(run.recipe) for run in runs}
-    for line in dict.fromkeys(one.summary() for one in prepared.values()):
-        log(line)
-    parents = {run.name: find_parent(run, study, folder) for run in runs}
-    base = _load(runs[0].recipe, options)
-    teachers = load_teachers([run.recipe for run in runs], preparer, base, log)
-    directories = {run.name: RunDirectory(folder / run.name) for run in runs}
-    inputs = {name: gather_inputs(one, preparer, parents[name]) for name, one in prepared.items()}
-    extensions = {
-        name: plan_extension(directories[name], prepared[name]) for name in extended & set(prepared)
-    }
-    began = {name: gather_inputs(one.before, preparer, parents[name]) for name, one in extensions.items()}
-    for name, directory in directories.items():
-        if said := refuse_other_inputs(directory, began.get(name, inputs[name])):
-            log(said)
-    for line in (line for extension in extensions.values() for line in extension.lines):
-        log(line)
-    check_room(folder, sum(run_bytes(base.adapter_size(run.recipe), run.recipe) + 2**20 for run in runs))
-    new = {name: one for name, one in prepared.items() if directories[name].latest_checkpoint() is None}
-    options.preflight(base, preparer, new)
-    for run in runs:
-        if run.name in extensions:
-            extensions[run.name].apply(run.recipe, inputs[run.name])
-        elif not directories[run.name].recipe_file.is_file():
-            write_inputs(directories[run.name].path, inputs[run.name])
-        directories[run.name].claim(run.recipe)
-    write_study_record(study, folder)
-    reference, cohort_runs = HiddenStateCache(base), []
-    for run in runs:
-        distill, directory = run.recipe.distill, directories[run.name]
-        around = Surroundings(
-            study=study.name,
-            reference=reference,
-            teacher=teachers[distill.teacher, distill.quantize] if distill else None,
-            scorer=options.make_scorer(base, directory, run.recipe),
-            callbacks=options.callbacks,
-            distributed=options.distributed,
-            inputs=inputs[run.name],
-        )
-        cohort_runs.append(TrainingRun(base, prepared[run.name], directory, around))
-    start = RunStarter(base, parents, log)
-    return Cohort(base, cohort_runs, start, options.callbacks, options.token_budget, options.distributed)
+def _check_all(cohorts: Sequence[_PendingCohort], folder: Path) -> None:
+    """Checks the first cohort last: its base is the only one in memory then, and trains next."""
+    for cohort in reversed(cohorts):
+        cohort.check()
+        if cohort is not cohorts[0]:
+            cohort.unload()
+    if len(cohorts) > 1:
+        check_room(folder, sum(cohort.needed for cohort in cohorts))
+
+
+def _train(pending: _PendingCohort) -> bool:
+    """Whether a callback ended the training; the base is let go of."""
+    cohort = pending.begin()
+    cohort.train()
+    pending.unload()
+    return cohort.stopped
+
+
+class _PendingCohort:
+    """Runs that share a base, until they train: read, checked, and only then given their directories.
+
+    All cohorts of a study are read and checked before the first one trains. `needed` are the bytes that a
+    checked one's runs have on disk at most, less what they have there already.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        folder: Path,
+        options: TrainingOptions,
+        preparer: Preparer,
+        runs: Sequence[Run],
+        extended: Set[str],
+    ) -> None:
+        self._study, self._folder, self._options, self._preparer = study, folder, options, preparer
+        self._runs = runs
+        self._directories = {run.name: RunDirectory(folder / run.name) for run in runs}
+        self._extended = [run.name for run in runs if run.name in extended]
+        _refuse_missing(runs)
+        options.log(f"reading and tokenizing the data of {len(runs)} run{'s' * (len(runs) > 1)}")
+        self._prepared = {run.name: preparer.prepare(run.recipe) for run in runs}
+        for line in dict.fromkeys(one.summary() for one in self._prepared.values()):
+            options.log(line)
+        self._parents = {run.name: find_parent(run, study, folder) for run in runs}
+        self._loaded: tuple[Base, Teachers] | None = None
+        self.needed = 0
+
+    def check(self) -> None:
+        """Refuses what cannot be trained with this base, or cannot go on."""
+        log, prepared, directories = self._options.log, self._prepared, self._directories
+        base, _ = self._load()
+        self._inputs = {name: self._gather(one, name) for name, one in prepared.items()}
+        self._extensions = {
+            name: plan_extension(directories[name], prepared[name]) for name in self._extended
+        }
+        began = {name: self._gather(one.before, name) for name, one in self._extensions.items()}
+        for name, directory in directories.items():
+            if said := refuse_other_inputs(directory, began.get(name, self._inputs[name])):
+                log(said)
+        for line in (line for extension in self._extensions.values() for line in extension.lines):
+            log(line)
+        for run in self._runs:
+            most = run_bytes(base.adapter_size(run.recipe), run.recipe) + 2**20
+            self.needed += max(0, most - directories[run.name].bytes_held())
+        check_room(self._folder, self.needed)
+        new = {n: one for n, one in prepared.items() if directories[n].latest_checkpoint() is None}
+        self._options.preflight(base, self._preparer, new)
+
+    def begin(self) -> Cohort:
+        """Makes the directories these runs', and the runs ready to train."""
+        study, options, (base, teachers) = self._study, self._options, self._load()
+        for run in self._runs:
+            directory, inputs = self._directories[run.name], self._inputs[run.name]
+            if run.name in self._extensions:
+                self._extensions[run.name].apply(run.recipe, inputs)
+            elif read_inputs(directory.path) is None:
+                write_inputs(directory.path, inputs)
+            directory.claim(run.recipe)
+        write_study_record(study, self._folder)
+        reference, cohort_runs = HiddenStateCache(base), []
+        for run in self._runs:
+            distill, directory = run.recipe.distill, self._directories[run.name]
+            around = Surroundings(
+                study=study.name,
+                reference=reference,
+                teacher=teachers[distill.teacher, distill.quantize] if distill else None,
+                scorer=options.make_scorer(base, directory, run.recipe),
+                callbacks=options.callbacks,
+                distributed=options.distributed,
+                inputs=self._inputs[run.name],
+            )
+            cohort_runs.append(TrainingRun(base, self._prepared[run.name], directory, around))
+        start = RunStarter(base, self._parents, options.log)
+        return Cohort(base, cohort_runs, start, options.callbacks, options.token_budget, options.distributed)
+
+    def unload(self) -> None:
+        """Lets go of the base and of the teachers."""
+        self._loaded = None
+
+    def _load(self) -> tuple[Base, Teachers]:
+        if self._loaded is None:
+            recipes = [run.recipe for run in self._runs]
+            base = _load(recipes[0], self._options)
+            teachers = load_teachers(recipes, self._preparer, base, self._options.log)
+            self._loaded = base, teachers
+        return self._loaded
+
+    def _gather(self, prepared: Prepared, name: str) -> Inputs:
+        return gather_inputs(prepared, self._preparer, self._parents[name])
 
 
 def _refuse_missing(runs: Sequence[Run]) -> None:

@@ -9,16 +9,19 @@ from paceline.model.quantization import BaseFormat
 from paceline.training.hidden_cache import HiddenStateCache
 from paceline.training.prepare import Preparer
 
+# {(teacher, quantize): its hidden states on demand}.
+Teachers = dict[tuple[str, str], HiddenStateCache]
+
 
 def load_teachers(
     recipes: Sequence[Recipe], preparer: Preparer, base: Base, log: Callable[[str], None]
-) -> dict[tuple[str, str], HiddenStateCache]:
-    """{(teacher, quantize): its hidden states on demand}, each model loaded once.
+) -> Teachers:
+    """The models that recipes learn from, each loaded once.
 
     Raises:
         ModelError: a teacher whose tokens are not the base's.
     """
-    found: dict[tuple[str, str], HiddenStateCache] = {}
+    found: Teachers = {}
     for recipe in recipes:
         if recipe.distill is None:
             continue

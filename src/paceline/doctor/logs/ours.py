@@ -10,6 +10,7 @@ from pathlib import Path
 from paceline.config.load import load_recipe
 from paceline.doctor.logs.log import EvalLine, Log, LogBuilder, TrainLine
 from paceline.errors import RunError
+from paceline.runs.directory import RunDirectory
 from paceline.runs.events import (
     EvalEvent,
     Event,
@@ -59,6 +60,7 @@ def log_of_events(events: Iterable[Event], batch_size: int | None) -> Log:
 
 def read_run(folder: Path) -> Log:
     """The log in a run directory; its recipe, if it is there, gives the batch size."""
+    RunDirectory(folder).refuse_damaged()
     recipe = load_recipe(folder / "recipe.yaml") if (folder / "recipe.yaml").is_file() else None
     log = log_of_events(read_events(folder / "events.jsonl"), recipe.final_batch_size if recipe else None)
     if not len(log) and not len(log.eval_step) and not log.not_finite and log.base_loss is None:
