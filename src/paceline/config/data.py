@@ -151,6 +151,11 @@ class Data(Strict):
         "5%", description="most rows that may be unusable and dropped: a share such as 5%, or a number"
     )
     clean: Clean | None = Field(None, description="what is removed before training")
+    packing: bool = Field(
+        False,
+        description="join texts (format text) and cut them into examples of max_length tokens, so that "
+        "nothing is cut off; held-out texts stay apart, each in windows",
+    )
     eval_ratio: float = Field(0.1, gt=0, lt=1, description="share of the distinct examples that is held out")
     seed: int = Field(
         42, ge=0, description="seed of the sample and of the split, the same for every run of a study"

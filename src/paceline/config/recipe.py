@@ -78,7 +78,7 @@ class Recipe(Strict):
         description="the data, or just its source"
     )
     max_length: int = Field(
-        1024, ge=8, description="longest example in tokens; longer ones are cut at the end"
+        1024, ge=8, description="longest example in tokens; longer ones are cut at the end, or packed"
     )
     loss_on: Literal["assistant", "all"] = Field("assistant", description="which tokens are supervised")
     train_tasks: list[str] | None = Field(
@@ -237,6 +237,11 @@ class Recipe(Strict):
         if self.order == "phases" and not self.phases:
             raise ValueError(
                 "order: phases needs phases: {name: [tasks], …} that say which tasks belong to which phase"
+            )
+        if self.data.packing and self.order != "random":
+            raise ValueError(
+                f"data.packing goes with order: random only, not {self.order}: packed examples are all of "
+                "one length and hold texts of any task"
             )
         return self
 

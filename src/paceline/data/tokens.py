@@ -68,7 +68,8 @@ class TokenDataset:
     gave. `dropped` are rows without an assistant's turn, `bad` all rows that could not be used, those
     included. `unused` are columns that nothing was read from, `notes` sentences about rows that were not read
     as a person may expect, with their share. `format` names the row formats that were read. `loss_on` says
-    which tokens are supervised: the assistant's, or all.
+    which tokens are supervised: the assistant's, or all. `packed` examples are made of texts by
+    `paceline.data.packing`; several may be windows of one text.
     """
 
     table: Dataset
@@ -81,6 +82,7 @@ class TokenDataset:
     bad: tuple[BadRow, ...] = ()
     unused: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    packed: bool = False
 
     def __len__(self) -> int:
         return len(self.table)
@@ -261,7 +263,7 @@ def _tokenize(
 
 
 def _fingerprint(part: SampledSource, row_format: RowFormat, data: Data, chat: Chat) -> str:
-    key = hashlib.sha256(_code_digest())
+    key = hashlib.sha256(code_digest())
     # a format of another package changes without our version
     key.update(Path(inspect.getfile(row_format.conversation)).read_bytes())
     key.update(json.dumps([part.rows.key, row_format.name, part.origin.columns, data.thinking]).encode())
@@ -271,7 +273,7 @@ def _fingerprint(part: SampledSource, row_format: RowFormat, data: Data, chat: C
 
 
 @cache
-def _code_digest() -> bytes:
+def code_digest() -> bytes:
     """Digest of the code that makes tokens of rows."""
     digest = hashlib.sha256(__version__.encode())
     for file in sorted(Path(__file__).parent.rglob("*.py")):
@@ -326,7 +328,7 @@ def _add(made: dict[str, list[Any]], encoded: EncodedRow, number: int, task: str
             "mask": example.mask,
             "row": number,
             "task": task,
-            "digest": _digest(example.ids.tobytes()),
+            "digest": ids_digest(example.ids),
             "first": int(example.mask.argmax()) if example.mask.any() else len(example.mask),
             "answer": int(example.mask.sum()),
             "group": group,
@@ -336,6 +338,11 @@ def _add(made: dict[str, list[Any]], encoded: EncodedRow, number: int, task: str
         }
         for name, value in entry.items():
             made[name].append(value)
+
+
+def ids_digest(ids: NDArray[np.int32]) -> int:
+    """64-bit hash of an example's ids."""
+    return _digest(ids.tobytes())
 
 
 def _digest(content: bytes) -> int:

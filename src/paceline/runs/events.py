@@ -68,6 +68,7 @@ class DataFacts(BaseModel):
     bad_rows_file: str | None = None
     unused_columns: list[str] = []
     notes: list[str] = []
+    packed_texts: int | None = None
 
 
 class StartEvent(_Event, DataFacts):

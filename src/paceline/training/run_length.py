@@ -36,7 +36,8 @@ def run_length(recipe: Recipe) -> RunLength:
         rows = recipe.data.n or _count(recipe.data)
     except ServiceError:
         return RunLength(steps=recipe.max_steps)
-    if recipe.train_tasks is not None:  # how many rows these tasks have is known when they have been read
+    # how many rows these tasks have, and how many examples texts are packed into, is known when they are read
+    if recipe.train_tasks is not None or recipe.data.packing:
         return RunLength(steps=recipe.max_steps)
     train = rows - int(rows * recipe.data.eval_ratio + 1e-9)
     plan = make_step_plan(recipe, train)
