@@ -30,6 +30,10 @@ SMALLEST = {"base": "b", "data": "d.jsonl"}
             "field 'lr_scheduler' is 'cosin': no such schedule, did you mean 'cosine'?",
         ),
         ({"load_best": True}, "load_best needs eval_steps"),
+        (
+            {"data": {"source": "d", "packing": True, "columns": {"weight": "w"}}},
+            "field 'data' is {'source': 'd', 'packing': True, 'columns': {'weight': 'w'}}: packing joins",
+        ),
         ({"base": None}, "field 'base' is None"),
         ({"batch_size": 0}, "field 'batch_size' is 0: input should be greater than 0"),
         ({"batch_size": {"start": 4, "end": 2, "steps": 9}}, "field 'batch_size' is"),

@@ -25,6 +25,11 @@ def print_data(source: str, summary: DataSummary, console: Console, max_length: 
             f"packed: {packed['train']:,} texts train as {packed['examples']:,} examples of {max_length:,} "
             f"tokens; {packed['held_out']:,} are held out, in {packed['windows']:,} windows"
         )
+    if weights := summary.weights:
+        console.print(
+            f"weights: {weights['min']:g} to {weights['max']:g}, mean {weights['mean']:.3g}; "
+            f"{weights['zero']:,.0f} examples of weight 0 are not learned"
+        )
     lengths = Table("tokens", *summary.length, *(f"fit {limit:,}" for limit in summary.fits))
     lengths.add_row(
         "a text" if summary.packed else "an example",

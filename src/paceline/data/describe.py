@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paceline.data.bad_rows import count_kinds
 from paceline.data.chat import Chat
@@ -36,6 +37,7 @@ class DataSummary:
         examples: an example of each kind as (text, whether it is supervised), in order.
         packed: where texts are packed, how many of them `train` and are `held_out`, and the `examples` and
             `windows` that they become.
+        weights: where rows have weights, the examples' `min`, `mean` and `max`, and how many are `zero`.
     """
 
     rows: int
@@ -53,6 +55,7 @@ class DataSummary:
     unused_columns: list[str]
     examples: dict[str, list[tuple[str, bool]]]
     packed: dict[str, int] | None = None
+    weights: dict[str, float] | None = None
 
 
 def describe(
@@ -98,7 +101,18 @@ def describe(
         bad_rows_file=str(listed) if (listed := write_bad_rows(dataset)) else None,
         unused_columns=list(dataset.unused),
         packed=_packed(dataset, *packed) if packed else None,
+        weights=None if dataset.weights is None else _spread(dataset.weights),
     )
+
+
+def _spread(weights: NDArray[np.float64]) -> dict[str, float]:
+    figures = {
+        "min": weights.min(),
+        "mean": weights.mean(),
+        "max": weights.max(),
+        "zero": (weights == 0).sum(),
+    }
+    return {name: float(value) for name, value in figures.items()}
 
 
 def _packed(plain: TokenDataset, packed: TokenDataset, parts: Split) -> dict[str, int]:

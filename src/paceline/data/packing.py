@@ -99,7 +99,7 @@ def cut_windows(text: Tokens, max_length: int) -> Iterator[Tokens]:
 
 
 def _texts_of_blocks(lengths: NDArray[np.int64], max_length: int) -> NDArray[np.int64]:
-    """In which text each block begins (blocks,). A last one of a single token predicts nothing: it is none."""
+    """In which text each block begins (blocks,); a last one of one token predicts nothing and is none."""
     ends = np.cumsum(lengths)
     starts = np.arange(0, ends[-1] - 1, max_length)
     return np.searchsorted(ends, starts, side="right")
@@ -123,4 +123,5 @@ def _columns(
     made["answer"] = [int(mask.sum()) for _, mask in examples]
     made["notes"] = [[] for _ in examples]
     made["removed"] = [0 for _ in examples]
+    made["weight"] = [1.0 for _ in examples]
     return made

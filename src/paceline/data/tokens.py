@@ -20,9 +20,18 @@ from paceline.data.bad_rows import BadRow, refuse_too_many
 from paceline.data.cache import Batches, cache_folder, cached_table
 from paceline.data.chat import Chat
 from paceline.data.encoding import EncodedRow, encode
-from paceline.data.formats import Conversation, Row, RowFormat, read_row, recognise, renamed
+from paceline.data.formats import (
+    WEIGHT,
+    WEIGHTS,
+    Conversation,
+    Row,
+    RowFormat,
+    read_row,
+    recognise,
+    renamed,
+)
 from paceline.data.mixture import SampledSource, choose_rows
-from paceline.data.notes import REMOVED
+from paceline.data.notes import REMOVED, UNUSED_WEIGHT
 from paceline.data.supervision import Thinking
 from paceline.errors import DataError
 from paceline.version import __version__
@@ -42,6 +51,7 @@ _FEATURES = Features(
         "kind": Value("string"),
         "notes": List(Value("string")),
         "removed": Value("int64"),
+        "weight": Value("float64"),
     }
 )
 
@@ -63,13 +73,14 @@ class TokenDataset:
         kind       what the row holds: plain, text, multi-turn, thinking, tools
         notes      what is to be said about the row; with its first example
         removed    characters of the assistant's text that the template does not write; with its first example
+        weight     of the row; 1 where rows have none
 
     `parts` (examples,) says of which part of the mixture each example is, `counts` how many rows each part
     gave. `dropped` are rows without an assistant's turn, `bad` all rows that could not be used, those
     included. `unused` are columns that nothing was read from, `notes` sentences about rows that were not read
     as a person may expect, with their share. `format` names the row formats that were read. `loss_on` says
     which tokens are supervised: the assistant's, or all. `packed` examples are made of texts by
-    `paceline.data.packing`; several may be windows of one text.
+    `paceline.data.packing`; several may be windows of one text. `weighted`: a column gives the rows weights.
     """
 
     table: Dataset
@@ -83,6 +94,7 @@ class TokenDataset:
     unused: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     packed: bool = False
+    weighted: bool = False
 
     def __len__(self) -> int:
         return len(self.table)
@@ -126,6 +138,11 @@ class TokenDataset:
     def supervised(self) -> NDArray[np.int64]:
         """Supervised tokens of each example before any cut (examples,)."""
         return self.column("answer") if self.loss_on == "assistant" else self.lengths
+
+    @cached_property
+    def weights(self) -> NDArray[np.float64] | None:
+        """What an example's supervised tokens count in a run's loss (examples,); None: all the same."""
+        return self.column("weight") if self.weighted else None
 
     @property
     def tasks(self) -> list[str]:
@@ -180,7 +197,12 @@ def load_tokens(data: Data, chat: Chat, loss_on: str = "assistant") -> TokenData
         loss_on=loss_on,
         bad=tuple(dict.fromkeys(bad)),  # parts of one file share its broken lines
         unused=tuple(dict.fromkeys(unused)),
-        notes=(*_shortages(parts), *_notes(table, data, sum(len(part.picked) for part in parts))),
+        notes=(
+            *_shortages(parts),
+            *_notes(table, data, sum(len(part.picked) for part in parts)),
+            *(UNUSED_WEIGHT.format(column=column) for column in WEIGHTS if column in unused),
+        ),
+        weighted=any(WEIGHT in dict(part.origin.columns) for part in parts),
     )
 
 
@@ -311,15 +333,15 @@ def _encode(
     """The examples of conversations as columns; those that the template refuses go to `bad`."""
     made: dict[str, list[Any]] = {name: [] for name in _FEATURES}
     encoded = encode(chat, [conversation for _, conversation, _ in read], thinking)
-    for (number, _, task), one in zip(read, encoded, strict=True):
+    for (number, conversation, task), one in zip(read, encoded, strict=True):
         if isinstance(one, DataError):
             bad.append((number, "not rendered by the template", str(one)))
         else:
-            _add(made, one, number, task)
+            _add(made, one, number, task, conversation.weight)
     return made
 
 
-def _add(made: dict[str, list[Any]], encoded: EncodedRow, number: int, task: str) -> None:
+def _add(made: dict[str, list[Any]], encoded: EncodedRow, number: int, task: str, weight: float) -> None:
     """The examples of a row as rows of the table."""
     group = _digest(b"".join(example.ids.tobytes() for example in encoded.examples))
     for place, example in enumerate(encoded.examples):
@@ -335,6 +357,7 @@ def _add(made: dict[str, list[Any]], encoded: EncodedRow, number: int, task: str
             "kind": encoded.kind,
             "notes": [] if place else encoded.notes,
             "removed": 0 if place else encoded.removed,
+            "weight": weight,
         }
         for name, value in entry.items():
             made[name].append(value)

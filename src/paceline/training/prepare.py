@@ -64,6 +64,9 @@ class Prepared:
                 f"{facts.packed_texts:,} texts{of_each}",
                 f"{facts.eval:,} texts are held out, in {len(self.split.eval):,} windows",
             ]
+        if (weights := self.dataset.weights) is not None:
+            trained = weights[self.split.train]
+            clauses += [f"rows weigh {trained.min():g} to {trained.max():g}"]
         counts = {
             f"cut to {self.recipe.max_length} tokens": facts.truncated,
             "lose their whole answer": facts.answers_lost,
@@ -115,9 +118,13 @@ class Preparer:
         parts = split(dataset, recipe.data.eval_ratio, recipe.max_length)
         held_out = parts.eval
         removed: dict[str, int] = {}
+        if dataset.weights is not None:
+            learned = _with_weight(dataset, parts.train)
+            removed["weight 0"] = len(parts.train) - len(learned)
+            parts = Split(learned, parts.eval)
         if recipe.data.clean is not None:
             cleaned = clean(dataset, recipe.data.clean, parts, on_progress)
-            parts, removed = cleaned.split, cleaned.removed
+            parts, removed = cleaned.split, removed | cleaned.removed
         if recipe.data.resample is not None:
             dataset, parts = self._resample(recipe, dataset, parts, held_out)
         if recipe.train_tasks is not None:
@@ -128,7 +135,7 @@ class Preparer:
             if not len(side):
                 raise DataError(
                     f"data {recipe.data.source!r}: no example is left to {name}; "
-                    "check data.clean and train_tasks"
+                    "check data.clean, train_tasks and the rows' weights"
                 )
         texts = (dataset, parts)
         if recipe.data.packing:
@@ -152,7 +159,8 @@ class Preparer:
         key = (recipe.base, recipe.data.model_dump_json(), recipe.loss_on, recipe.max_length)
 
         def keep(grown: TokenDataset, drawn: Split) -> NDArray[np.int64]:
-            usable = Split(drawn.train[grown.first[drawn.train] < recipe.max_length], drawn.eval)
+            short = drawn.train[grown.first[drawn.train] < recipe.max_length]
+            usable = Split(_with_weight(grown, short), drawn.eval)
             if recipe.data.clean is None:
                 return usable.train
             return clean(grown, recipe.data.clean, usable, keep_held_out=True).split.train
@@ -161,6 +169,11 @@ class Preparer:
             chat = self.chat(recipe.base, recipe.data.chat_template)
             self._resampled[key] = resample(recipe.data, chat, dataset, parts, held_out, keep)
         return self._resampled[key]
+
+
+def _with_weight(dataset: TokenDataset, examples: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those of some examples that have a weight: one of 0 is not learned."""
+    return examples if dataset.weights is None else examples[dataset.weights[examples] > 0]
 
 
 def _refuse_all_long(recipe: Recipe, dataset: TokenDataset) -> None:
