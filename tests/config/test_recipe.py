@@ -83,3 +83,8 @@ def test_a_schedule_of_ones_own_is_a_name_and_imports_nothing() -> None:
     assert (
         make_recipe({**SMALLEST, "lr_scheduler": "no.such.module:f"}, "r").lr_scheduler == "no.such.module:f"
     )
+
+
+def test_an_expression_is_of_the_dialect_by_which_linears_are_matched() -> None:
+    made = make_recipe({**SMALLEST, "target_modules": r"model\.(?|layers|blocks)\..*_\p{L}roj"}, "r.yaml")
+    assert made.target_modules == r"model\.(?|layers|blocks)\..*_\p{L}roj"

@@ -4,6 +4,7 @@ import re
 from importlib.metadata import entry_points
 from typing import Annotated, Any, Literal
 
+import regex  # type: ignore[import-untyped]
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from paceline.config.data import Data
@@ -251,8 +252,8 @@ class Recipe(Strict):
             raise ValueError("target_modules is empty: there would be nothing to train")
         if isinstance(self.target_modules, str):
             try:
-                re.compile(self.target_modules)
-            except re.error as error:
+                regex.compile(self.target_modules)
+            except regex.error as error:
                 raise ValueError(
                     f"target_modules: {self.target_modules!r} is no regular expression ({error})"
                 ) from error
