@@ -118,17 +118,6 @@ class TokenDataset:
         """Tokens of each example before any cut (examples,)."""
         return np.asarray(pc.list_value_length(self.table.data.column("input_ids")).to_numpy())
 
-    @cached_property
-    def content_digest(self) -> str:
-        """SHA-256, in hex, of all examples' ids and masks and of the rows they are of, in their order."""
-        digest = hashlib.sha256()
-        columns = self.table.select_columns(["row", "input_ids", "mask"]).with_format("numpy")
-        for batch in columns.iter(1000):
-            for row, ids, mask in zip(batch["row"], batch["input_ids"], batch["mask"], strict=True):
-                digest.update(np.int64(row).tobytes() + np.int64(len(ids)).tobytes())
-                digest.update(np.asarray(ids, np.int32).tobytes() + np.asarray(mask, np.uint8).tobytes())
-        return digest.hexdigest()
-
     @property
     def first(self) -> NDArray[np.int64]:
         """Index of each example's first supervised token (examples,)."""
