@@ -1,4 +1,4 @@
-"""Data sets of a hub: revisions whose rows differ."""
+"""Data sets of a hub: revisions whose rows differ, and rows that are streamed."""
 
 import json
 from pathlib import Path
@@ -57,3 +57,18 @@ def test_a_run_goes_on_with_the_rows_of_its_revision_only(hub: Hub, paceline: An
     assert "the training rows and the held-out rows changed since the run began" in done.stderr
     done = paceline(*pinned, "--max-steps", 3, "--extend")
     assert done.returncode == 0, done.stderr
+
+
+def test_streaming_reads_the_first_rows_and_not_all_files(hub: Hub, paceline: Any, tmp_path: Path) -> None:
+    shards = {f"train-{i:05d}-of-00008.jsonl": rows(2000 * i, 2000) for i in range(8)}
+    hub.datasets[NAME] = {"main": shards, "v1": {"train.jsonl": rows(0, 40, "Perhaps")}}
+    streamed = paceline("data", "show", NAME, "--stream", "-n", 50)
+    assert f"{NAME}: 50 examples" in streamed.stdout, streamed.stderr
+    assert {file for file, _ in hub.sent} <= set(sorted(shards)[:2]), "datasets may look one file ahead"
+    assert sum(size for _, size in hub.sent) < sum(map(len, shards.values())) / 2
+    local = tmp_path / "first.jsonl"
+    local.write_bytes(b"".join(shards["train-00000-of-00008.jsonl"].splitlines(keepends=True)[:50]))
+    shown = paceline("data", "show", local)
+    assert shown.stdout.split("\n", 1)[1] == streamed.stdout.split("\n", 1)[1]
+    done = paceline("data", "show", NAME, "--stream", "-n", 5, "--revision", "v1")
+    assert "Perhaps " in done.stdout, done.stderr
