@@ -97,6 +97,17 @@ def sums(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
+@pytest.fixture(scope="session")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """50 texts without turns, of 10 to some 300 tokens and three tasks."""
+    rng, path = random.Random(0), tmp_path_factory.mktemp("texts") / "texts.jsonl"
+    with path.open("w") as file:
+        for i in range(50):
+            text = f"Story {i}. " + "The cat sat on the mat. " * rng.randint(1, 40)
+            file.write(json.dumps({"text": text, "task": f"tale-{i % 3}"}) + "\n")
+    return str(path)
+
+
 @pytest.fixture
 def recipe(tiny_base: MakeBase, sums: str) -> MakeRecipe:
     """A recipe on the tiny base and the sums, with any fields changed."""

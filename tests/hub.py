@@ -8,16 +8,22 @@ import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs
 
 TOKEN = "hf_secretsecretsecret"
 
 
 class Hub(ThreadingHTTPServer):
-    """`faults` are (pattern of method and path, status), each answered once; status 0 cuts a body short."""
+    """`faults` are (pattern of method and path, status), each answered once; status 0 cuts a body short.
+
+    `datasets` are {name: {branch or tag: {file: bytes}}}; their commits are known by their names too.
+    """
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.repositories, self.buckets, self.blobs, self.jobs = {}, {}, {}, {}
+        self.datasets: dict[str, dict[str, dict[str, bytes]]] = {}
+        self.sent: list[tuple[str, int]] = []  # (file of a data set, bytes of it), an answer each
         self.asked, self.faults = [], []
         self.ends = "COMPLETED"  # the stage in which jobs end
         self.daemon_threads = True
@@ -211,6 +217,75 @@ def resolve(h: Any, body: Any, name: Any, _: Any, file: Any) -> None:
     )
 
 
+def dataset_files(h: Any, name: str, asked: str | None) -> dict[str, bytes] | None:
+    """The files of a data set at a branch, tag or commit; None, and answered so, where there is no such."""
+    branches = h.server.datasets.get(name)
+    if branches is None:
+        h.send(404, {"error": "Repository not found"}, {"X-Error-Code": "RepoNotFound"})
+        return None
+    known: dict[str, dict[str, bytes]] = {
+        **{revision(files): files for files in branches.values()},
+        **branches,
+    }
+    if asked is not None and asked not in known:
+        h.send(404, {"error": f"Invalid rev id: {asked}"}, {"X-Error-Code": "RevisionNotFound"})
+        return None
+    return known[asked or "main"]
+
+
+def dataset_info(h: Any, body: Any, name: str, asked: str | None = None) -> None:
+    if (files := dataset_files(h, name, asked)) is not None:
+        siblings = [{"rfilename": file} for file in files]
+        facts = {"id": name, "sha": revision(files), "private": False, "siblings": siblings, "tags": []}
+        h.send(200, {**facts, "downloads": 0, "likes": 0})
+
+
+def entries(files: dict[str, bytes]) -> list[dict[str, Any]]:
+    return [
+        {"type": "file", "path": file, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+        for file, data in files.items()
+    ]
+
+
+def dataset_tree(h: Any, body: Any, name: str, asked: str, folder: str) -> None:
+    if (files := dataset_files(h, name, asked)) is not None:
+        folder = folder.strip("/")
+        inside = {file: data for file, data in files.items() if not folder or file.startswith(folder + "/")}
+        if folder and not inside:
+            h.send(404, {"error": "no such folder"}, {"X-Error-Code": "EntryNotFound"})
+        else:
+            h.send(200, entries(inside))
+
+
+def dataset_paths(h: Any, body: Any, name: str, asked: str) -> None:
+    if (files := dataset_files(h, name, asked)) is not None:
+        wanted = parse_qs(body.decode()).get("paths", [])
+        h.send(200, entries({file: data for file, data in files.items() if file in wanted}))
+
+
+def dataset_file(h: Any, body: Any, name: str, asked: str, file: str) -> None:
+    files = dataset_files(h, name, asked)
+    if files is None:
+        return
+    if file not in files:
+        h.send(404, {"error": "Entry not found"}, {"X-Error-Code": "EntryNotFound"})
+        return
+    data, status = files[file], 200
+    headers = {
+        "ETag": f'"{hashlib.sha256(data).hexdigest()}"',
+        "X-Repo-Commit": revision(files),
+        "Accept-Ranges": "bytes",
+        "Content-Type": "application/octet-stream",
+    }
+    if found := re.fullmatch(r"bytes=(\d+)-(\d*)", h.headers.get("Range") or ""):
+        start, end = int(found[1]), min(int(found[2] or len(data)), len(data) - 1)
+        headers["Content-Range"] = f"bytes {start}-{end}/{len(data)}"
+        data, status = data[start : end + 1], 206
+    if h.command == "GET":
+        h.server.sent.append((file, len(data)))
+    h.send(status, data, headers)
+
+
 def start_job(h: Any, body: Any, who: Any) -> None:
     job = {
         "id": f"job{len(h.server.jobs)}",
@@ -258,6 +333,11 @@ ROUTES = [
     (rf"POST /{NAME}\.git/info/lfs/objects/batch", batch),
     (r"PUT /blob/(\w+)", blob),
     (rf"POST /api/(?:models|spaces)/{NAME}/commit/(\w+)", commit),
+    (rf"GET /api/datasets/{NAME}", dataset_info),
+    (rf"GET /api/datasets/{NAME}/revision/([^/]+)", dataset_info),
+    (rf"GET /api/datasets/{NAME}/tree/([^/]+)(.*)", dataset_tree),
+    (rf"POST /api/datasets/{NAME}/paths-info/([^/]+)", dataset_paths),
+    (rf"(?:GET|HEAD) /datasets/{NAME}/resolve/([^/]+)/(.+)", dataset_file),
     (rf"(?:GET|HEAD) /{NAME}/resolve/(\w+)/(.+)", resolve),
     (rf"(?:GET|POST) /api/buckets/{NAME}", bucket),
     (

@@ -30,6 +30,10 @@ SMALLEST = {"base": "b", "data": "d.jsonl"}
             "field 'lr_scheduler' is 'cosin': no such schedule, did you mean 'cosine'?",
         ),
         ({"load_best": True}, "load_best needs eval_steps"),
+        (
+            {"data": {"source": "d", "packing": True, "columns": {"weight": "w"}}},
+            "field 'data' is {'source': 'd', 'packing': True, 'columns': {'weight': 'w'}}: packing joins",
+        ),
         ({"base": None}, "field 'base' is None"),
         ({"batch_size": 0}, "field 'batch_size' is 0: input should be greater than 0"),
         ({"batch_size": {"start": 4, "end": 2, "steps": 9}}, "field 'batch_size' is"),
@@ -79,3 +83,8 @@ def test_a_schedule_of_ones_own_is_a_name_and_imports_nothing() -> None:
     assert (
         make_recipe({**SMALLEST, "lr_scheduler": "no.such.module:f"}, "r").lr_scheduler == "no.such.module:f"
     )
+
+
+def test_an_expression_is_of_the_dialect_by_which_linears_are_matched() -> None:
+    made = make_recipe({**SMALLEST, "target_modules": r"model\.(?|layers|blocks)\..*_\p{L}roj"}, "r.yaml")
+    assert made.target_modules == r"model\.(?|layers|blocks)\..*_\p{L}roj"

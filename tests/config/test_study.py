@@ -90,11 +90,11 @@ runs:
 
 def test_names_of_other_tools_are_fields_of_a_study_too(load: Any) -> None:
     study = load("""
-recipe: {model: b, data: d, learning_rate: 1e-4, packing: true, num_cycles: 3}
-runs: [{name: a, gradient_accumulation_steps: 2}, {name: b, lr: 2e-4, packing: true}]
+recipe: {model: b, data: d, learning_rate: 1e-4, use_cache: false, num_cycles: 3}
+runs: [{name: a, gradient_accumulation_steps: 2}, {name: b, lr: 2e-4, use_cache: false}]
 """)
     assert [(run.recipe.lr, run.recipe.grad_accum) for run in study.runs] == [(1e-4, 2), (2e-4, 2)]
-    assert [note.split(" ")[0] for note in study.notes] == ["packing:", "run", "run"]
+    assert [note.split(" ")[0] for note in study.notes] == ["use_cache:", "run", "run"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The digest of rows: theirs, and in their order."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,17 @@ def dataset(rows: list[Row]) -> TokenDataset:
 
 def digest(rows: list[Row]) -> str:
     return rows_digest(dataset(rows), np.arange(len(rows)))
+
+
+def test_weights_count_where_rows_have_them() -> None:
+    rows: list[Row] = [([1, 2], [1], 0, "a"), ([3], [1], 1, "a")]
+    plain = dataset(rows)
+
+    def weighed(*weights: float) -> str:
+        table = plain.table.add_column("weight", list(weights))
+        return rows_digest(replace(plain, table=table, weighted=True), np.arange(2))
+
+    assert len({digest(rows), weighed(1.0, 2.0), weighed(2.0, 1.0)}) == 3
 
 
 IDS = st.lists(st.integers(0, 3), min_size=1, max_size=4)

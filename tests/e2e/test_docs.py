@@ -23,6 +23,8 @@ def test_commands_of(page: Any, tmp_path: Path) -> None:
     for block in re.findall(r"```yaml\n(study: (\w+)\n.*?)```", text, re.DOTALL):
         (tmp_path / f"{block[1]}.yaml").write_text(block[0])
     (tmp_path / "questions.jsonl").write_text('{"prompt": "What is a slice?"}\n')
+    stories = "".join(f'{{"text": "There were {number} slices."}}\n' for number in range(20))
+    (tmp_path / "stories.jsonl").write_text(stories)
     (tmp_path / "mtbench.jsonl").write_text(
         '{"question_id": 1, "category": "coding", "turns": ["What is a slice?", "And a vector?"]}\n'
     )

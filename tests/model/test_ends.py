@@ -169,9 +169,9 @@ def test_dropout_on_the_head_is_that_of_its_mask(folder: str, recipe: MakeRecipe
         torch.testing.assert_close(found, leaf.grad, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("forward", [True, False])
+@pytest.mark.parametrize(("forward", "weighted"), [(True, False), (False, False), (True, True)])
 def test_soft_targets_reach_the_head_and_the_hidden_states(
-    forward: bool, loaded_base: Base, recipe: MakeRecipe
+    forward: bool, weighted: bool, loaded_base: Base, recipe: MakeRecipe
 ) -> None:
     ours = random_adapter(loaded_base, recipe(target_modules=["lm_head"], lora_dropout=0.0))
     ours.gradients.zero_()
@@ -183,25 +183,28 @@ def test_soft_targets_reach_the_head_and_the_hidden_states(
     batch = pack_sequences([(labels, labels)], [piece], loaded_base.device)
     positions = torch.arange(3, count, 2)
     other = torch.randn(len(positions), 64, generator=generator)
+    weights = torch.rand(count, generator=generator) if weighted else torch.ones(count)
     soft = SoftTarget(
         name="kl",
         positions=positions,
         hidden=other,
         head=loaded_base.head,
-        weight=0.3,
+        weight=0.3 * weights[positions].double() if weighted else 0.3,
         forward=forward,
         temperature=2.0,
     )
     gradient = torch.zeros_like(hidden)
-    segment_losses(hidden, loaded_base.head, batch, piece, gradient, 0.7, [soft])
+    scale = 0.7 * weights.double() if weighted else 0.7
+    segment_losses(hidden, loaded_base.head, batch, piece, gradient, scale, [soft])
     leaf = hidden.clone().requires_grad_()
     a, b = (matrix.clone().requires_grad_() for matrix in ours.matrices["lm_head"])
     logits = leaf @ loaded_base.head.t() + ours.scales["lm_head"] * leaf @ a.t() @ b.t()
     mine = (logits[positions] / 2).log_softmax(-1)
     theirs = (other @ loaded_base.head.t() / 2).log_softmax(-1)
     first, second = (mine, theirs) if forward else (theirs, mine)
-    divergence = F.kl_div(first, second, reduction="sum", log_target=True)
-    (0.7 * F.cross_entropy(logits, labels, reduction="sum") + 0.3 * 4 * divergence).backward()
+    divergence = F.kl_div(first, second, reduction="none", log_target=True).sum(1) @ weights[positions]
+    entropy = F.cross_entropy(logits, labels, reduction="none") @ weights
+    (0.7 * entropy + 0.3 * 4 * divergence).backward()
     torch.testing.assert_close(gradient, leaf.grad, atol=1e-4, rtol=1e-4)
     for found, matrix in zip(ours.gradient_of("lm_head"), (a, b), strict=True):
         torch.testing.assert_close(found, matrix.grad, atol=1e-3, rtol=1e-4)

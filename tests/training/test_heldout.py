@@ -6,12 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from helpers import plain_model, random_adapter
+from helpers import MakeRecipe, plain_model, random_adapter
+from paceline.comparison.losses import matching_examples
 from paceline.model.base import Base
 from paceline.runs.losses import ExampleLosses
 from paceline.training.heldout import held_out_losses
 from paceline.training.hidden_cache import HiddenStateCache
-from paceline.training.prepare import Prepared
+from paceline.training.prepare import Prepared, Preparer
 
 
 def labelled(prepared: Prepared, example: int) -> tuple[Tensor, Tensor]:
@@ -80,3 +81,27 @@ def test_an_example_whose_answer_is_cut_off_is_left_out(prepared: Prepared, load
     kept = [i for i in range(len(dataset)) if dataset.example(i)[1][1:cut].any()]
     assert 0 < len(kept) < len(dataset)
     assert losses.row.tolist() == dataset.column("row")[kept].tolist()
+
+
+def test_windows_of_one_text_are_one_example_and_every_token_counts(
+    loaded_base: Base, recipe: MakeRecipe, texts: str
+) -> None:
+    data = {"source": texts, "packing": True, "eval_ratio": 0.2}
+    whole, short = (Preparer().prepare(recipe(data=data, max_length=length)) for length in (512, 64))
+    losses = held_out_losses(loaded_base, None, short.dataset, short.split.eval, 64)
+    dataset, parts = short.texts
+    assert losses.row.tolist() == dataset.column("row")[parts.eval].tolist()
+    assert losses.tokens.tolist() == (dataset.lengths[parts.eval] - 1).tolist()
+    model = plain_model(short.recipe.base)
+    for i, example in enumerate(parts.eval):
+        ids = torch.from_numpy(dataset.example(example)[0].astype(np.int64))
+        windows = [ids[start : start + 64] for start in range(0, len(ids) - 1, 63)]
+        expected = sum(
+            F.cross_entropy(model(w[None]).logits[0, :-1], w[1:], reduction="sum").item() for w in windows
+        )
+        assert losses.loss[i] == pytest.approx(expected, rel=1e-5)
+    others = held_out_losses(loaded_base, None, whole.dataset, whole.split.eval, 512)
+    assert others.tokens.tolist() == losses.tokens.tolist()
+    mine, _ = matching_examples(losses, others)  # the others have had more before them
+    assert sorted(mine) == np.flatnonzero(losses.tokens < 64).tolist() != []
+    assert len(mine) < len(parts.eval)

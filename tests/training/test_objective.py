@@ -1,7 +1,8 @@
 """KL anchor and distillation equal a plain two-model implementation, in loss and gradient."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -43,6 +44,15 @@ def make_double(folder: str, seed: int) -> Any:
     for parameter in model.parameters():
         parameter.data += 0.05 * torch.randn_like(parameter)
     return model
+
+
+WEIGHTS = (0.25, 3.0, 1.0, 0.5, 2.0)
+
+
+def weighted(pieces: list[MicroBatch]) -> list[MicroBatch]:
+    """The same with weights of several sizes."""
+    weights = cycle(WEIGHTS)
+    return [MicroBatch([replace(s, weight=next(weights)) for s in piece.sequences]) for piece in pieces]
 
 
 @dataclass
@@ -94,11 +104,13 @@ def reference(setting: Setting, term: Term) -> tuple[list[Any], dict[str, list[T
     }
     sums = []
     for sequence in (s for piece in setting.pieces for s in piece.sequences):
+        weight = 1.0 if sequence.weight is None else sequence.weight
         ids, keep = sequence.inputs[None], sequence.labels >= 0
         mine = torch.func.functional_call(student, merged, (ids,), {"use_cache": False}).logits[0]
         with torch.no_grad():
             base, other = (model(ids, use_cache=False).logits[0][keep] for model in (anchor, teacher))
-        sums.append(term(mine[keep], base, other, sequence.labels[keep]))
+        made = term(mine[keep], base, other, sequence.labels[keep])
+        sums.append(tuple(weight * value for value in made))
     return [sum(values) for values in zip(*sums, strict=True)], leaves
 
 
@@ -115,8 +127,9 @@ def check(
 
 
 @pytest.mark.parametrize("direction", ["adapter-base", "base-adapter"])
-@pytest.mark.parametrize("tail", [None, 7])
-def test_kl_anchor(setting: Setting, direction: str, tail: int | None) -> None:
+@pytest.mark.parametrize(("tail", "weigh"), [(None, False), (7, False), (7, True)])
+def test_kl_anchor(setting: Setting, direction: str, tail: int | None, weigh: bool) -> None:
+    setting.pieces = weighted(setting.pieces) if weigh else setting.pieces
     kl = {"coef": 0.3, "start_step": 2, "warmup_steps": 4, "tail": tail, "direction": direction}
     objective = Objective(recipe_with(kl=kl), setting.dataset, HiddenStateCache(setting.base), None)
     figures = setting.take_step(objective, 4)
@@ -132,7 +145,9 @@ def test_kl_anchor(setting: Setting, direction: str, tail: int | None) -> None:
     assert figures["kl"] > 0.01
 
 
-def test_distillation(setting: Setting) -> None:
+@pytest.mark.parametrize("weigh", [False, True])
+def test_distillation(setting: Setting, weigh: bool) -> None:
+    setting.pieces = weighted(setting.pieces) if weigh else setting.pieces
     recipe = recipe_with(distill={"teacher": "t", "weight": 0.7, "temperature": 2.0})
     objective = Objective(recipe, setting.dataset, None, HiddenStateCache(setting.teacher))
     figures = setting.take_step(objective, 0)
@@ -144,6 +159,35 @@ def test_distillation(setting: Setting) -> None:
         return entropy, divergence.sum(), len(labels), len(labels)
 
     check(setting, term, figures, lambda ce, kl: 0.3 * ce + 0.7 * 4 * kl)
+
+
+def test_weighted_rows_have_the_loss_and_gradient_of_a_weighted_mean(setting: Setting) -> None:
+    setting.pieces = weighted(setting.pieces)
+    figures = setting.take_step(Objective(recipe_with(), setting.dataset), 0)
+
+    def term(mine: Tensor, _: Tensor, __: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, int, int]:
+        entropy = F.cross_entropy(mine, labels, reduction="sum")
+        return entropy, entropy, len(labels), len(labels)
+
+    check(setting, term, figures, lambda ce, _: ce)
+
+
+def test_a_row_of_weight_two_counts_as_two_of_it(setting: Setting) -> None:
+    sequences = [s for piece in setting.pieces for s in piece.sequences]
+    kl = {"coef": 0.3, "tail": 7}
+    objective = Objective(recipe_with(kl=kl), setting.dataset, HiddenStateCache(setting.base), None)
+    found = []
+    for pieces in (
+        [MicroBatch([replace(s, weight=2.0 if s is sequences[0] else 1.0) for s in sequences])],
+        [MicroBatch([sequences[0], *sequences])],
+    ):
+        setting.pieces = pieces
+        setting.adapter.gradients.zero_()
+        figures = setting.take_step(objective, 0)
+        found.append((figures, setting.adapter.gradients.clone()))
+    (weighed, slope), (twice, expected) = found
+    assert weighed == pytest.approx(twice, rel=1e-9)
+    torch.testing.assert_close(slope, expected, rtol=1e-7, atol=1e-12)
 
 
 def test_a_weight_of_zero_is_measured_only_where_a_step_is_logged(setting: Setting) -> None:

@@ -113,3 +113,34 @@ def test_what_shares_a_base_and_its_storage_is_a_group(recipe: MakeRecipe) -> No
     groups = group_by_base(recipes, itself)
     assert [[recipes.index(one) for one in group] for group in groups.values()] == [[0, 2], [1, 5], [3], [4]]
     assert [key[1] for key in groups] == [BaseFormat.of(group[0]) for group in groups.values()]
+
+
+def test_a_packed_run_counts_packed_examples(preparer: Preparer, recipe: MakeRecipe, texts: str) -> None:
+    fields = {"max_length": 64, "batch_size": 2, "grad_accum": 3, "max_steps": None, "epochs": 2}
+    plain = preparer.prepare(recipe(data={"source": texts}, **fields))
+    packed = preparer.prepare(recipe(data={"source": texts, "packing": True}, **fields))
+    tokens = plain.dataset.lengths[plain.split.train].sum()
+    blocks = -(-tokens // 64)
+    assert plain.facts.truncated > 0
+    assert (packed.facts.train, packed.facts.truncated, packed.facts.answers_lost) == (blocks, 0, 0)
+    assert packed.plan.total_steps == 2 * -(-blocks // 6)
+    assert (packed.facts.eval, packed.facts.packed_texts) == (plain.facts.eval, plain.facts.train)
+    assert packed.texts[0] is plain.dataset
+    assert f"data: {blocks} packed examples of 64 tokens train, made of {plain.facts.train} texts; " in (
+        packed.summary()
+    )
+    again = preparer.prepare(recipe(data={"source": texts, "packing": True}, **{**fields, "lr": 0.5}))
+    assert again.dataset is packed.dataset
+    assert preparer.prepare(recipe(data={"source": texts, "packing": True})).dataset is not packed.dataset
+
+
+def test_only_the_chosen_tasks_are_packed(preparer: Preparer, recipe: MakeRecipe, texts: str) -> None:
+    everything, some = (
+        preparer.prepare(recipe(data={"source": texts, "packing": True}, max_length=64, **fields))
+        for fields in ({}, {"train_tasks": ["tale-1"]})
+    )
+    dataset, parts = some.texts
+    assert {dataset.tasks[i] for i in parts.train} == {"tale-1"}
+    joined = np.concatenate([dataset.example(i)[0] for i in parts.train])
+    assert np.concatenate([some.dataset.example(i)[0] for i in some.split.train]).tolist() == joined.tolist()
+    assert some.facts.eval == everything.facts.eval

@@ -10,6 +10,7 @@ from paceline.cli.options import Json
 from paceline.config.data import Clean, Data
 from paceline.config.fields import Fields
 from paceline.config.load import make
+from paceline.config.recipe import Recipe
 
 app = typer.Typer(help="Look at data sets, and make them.", no_args_is_help=True)
 
@@ -29,6 +30,10 @@ app = typer.Typer(help="Look at data sets, and make them.", no_args_is_help=True
         "n",
         "sample_ratio",
         "seed",
+        "revision",
+        "stream",
+        "max_bad_rows",
+        "packing",
     ),
     names={"n": ("n", "num_examples")},
 )
@@ -40,6 +45,9 @@ def show(
         int | None,
         typer.Option(min=1, help="Which example to render, counted from 1; default: the first of each kind."),
     ] = None,
+    max_length: Annotated[
+        int | None, typer.Option(min=8, help="With --packing: tokens of an example.  [default: 1024]")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Rows, tasks, token lengths, and examples as the model sees them, their supervised tokens in colour."""
@@ -50,17 +58,25 @@ def show(
     from paceline.cli.tables import output
     from paceline.data.chat import load_chat
     from paceline.data.describe import describe
+    from paceline.data.packing import pack
+    from paceline.data.split import split
     from paceline.data.tokens import load_tokens
+    from paceline.errors import ConfigError
 
     data = make(Data, {**sample, "source": source}, "data show")
+    if max_length is not None and not data.packing:
+        raise ConfigError("data show: --max-length goes with --packing; without it nothing is cut")
+    length = max_length or Recipe.model_fields["max_length"].default
     chat = load_chat(base, data.chat_template)
-    summary = describe(load_tokens(data, chat), chat, None if example is None else example - 1)
+    dataset = load_tokens(data, chat)
+    packed = pack(dataset, split(dataset, data.eval_ratio, length), length) if data.packing else None
+    summary = describe(dataset, chat, None if example is None else example - 1, packed)
     if as_json:
         print(
             json.dumps({key: value for key, value in asdict(summary).items() if key != "examples"}, indent=1)
         )
     else:
-        print_data(source, summary, output())
+        print_data(source, summary, output(), length)
 
 
 @app.command("from-rust")

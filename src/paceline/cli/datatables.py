@@ -8,17 +8,31 @@ from rich.text import Text
 from paceline.data.describe import DataSummary
 
 
-def print_data(source: str, summary: DataSummary, console: Console) -> None:
-    """Counts, lengths, what is to be said about rows, and a rendered example of each kind."""
+def print_data(source: str, summary: DataSummary, console: Console, max_length: int) -> None:
+    """Counts, lengths, what is to be said about rows, and a rendered example of each kind.
+
+    Args:
+        max_length: tokens of a packed example.
+    """
     of_rows = f" of {summary.read:,} rows" if summary.read != summary.rows else ""
     console.print(
         f"[bold]{escape(source)}[/]: {summary.rows:,} examples{of_rows}, read as {summary.format}; "
         f"{summary.dropped} without an assistant turn dropped"
     )
     _print_left_out(summary, console)
+    if packed := summary.packed:
+        console.print(
+            f"packed: {packed['train']:,} texts train as {packed['examples']:,} examples of {max_length:,} "
+            f"tokens; {packed['held_out']:,} are held out, in {packed['windows']:,} windows"
+        )
+    if weights := summary.weights:
+        console.print(
+            f"weights: {weights['min']:g} to {weights['max']:g}, mean {weights['mean']:.3g}; "
+            f"{weights['zero']:,.0f} examples of weight 0 are not learned"
+        )
     lengths = Table("tokens", *summary.length, *(f"fit {limit:,}" for limit in summary.fits))
     lengths.add_row(
-        "an example",
+        "a text" if summary.packed else "an example",
         *(f"{value:,}" for value in summary.length.values()),
         *(f"{share:.1%}" for share in summary.fits.values()),
     )

@@ -36,11 +36,6 @@ def loss_difference(run: ExampleLosses, other: ExampleLosses) -> Difference:
     )
 
 
-def shared_examples(run: ExampleLosses, other: ExampleLosses) -> int:
-    """How many held-out examples two runs share, truncated alike."""
-    return len(matching_examples(run, other)[0])
-
-
 def matching_examples(
     run: ExampleLosses, other: ExampleLosses
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

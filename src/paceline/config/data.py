@@ -124,7 +124,9 @@ class Data(Strict):
     split: str = Field("train", description="split of the source")
     format: Format = Field("auto", description="format of the rows; auto: recognised from the columns")
     columns: dict[str, str] | None = Field(
-        None, description="columns under other names: {prompt: q, completion: a}"
+        None,
+        description="columns under other names: {prompt: q, completion: a}; weight: a column of numbers that "
+        "scale a row's loss",
     )
     thinking: Literal["every", "last", "none"] = Field(
         "every",
@@ -151,6 +153,11 @@ class Data(Strict):
         "5%", description="most rows that may be unusable and dropped: a share such as 5%, or a number"
     )
     clean: Clean | None = Field(None, description="what is removed before training")
+    packing: bool = Field(
+        False,
+        description="join texts (format text) and cut them into examples of max_length tokens, so that "
+        "nothing is cut off; held-out texts stay apart, each in windows",
+    )
     eval_ratio: float = Field(0.1, gt=0, lt=1, description="share of the distinct examples that is held out")
     seed: int = Field(
         42, ge=0, description="seed of the sample and of the split, the same for every run of a study"
@@ -169,6 +176,10 @@ class Data(Strict):
             raise ValueError("stream needs n, the number of rows to stream")
         if self.mix_reasoning_ratio is not None and (self.mix is not None or self.subset != "both"):
             raise ValueError("mix_reasoning_ratio needs subset: both, and no mix beside it")
+        if self.packing and any("weight" in dict(part.columns) for part in self.parts()):
+            raise ValueError(
+                "packing joins texts of different weights into one example; leave out one of both"
+            )
         if self.mix is not None:
             if self.subset not in (None, "both"):
                 raise ValueError("a mixture's subsets are named in its parts; remove data.subset")

@@ -4,6 +4,7 @@ import re
 from importlib.metadata import entry_points
 from typing import Annotated, Any, Literal
 
+import regex  # type: ignore[import-untyped]
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from paceline.config.data import Data
@@ -78,7 +79,7 @@ class Recipe(Strict):
         description="the data, or just its source"
     )
     max_length: int = Field(
-        1024, ge=8, description="longest example in tokens; longer ones are cut at the end"
+        1024, ge=8, description="longest example in tokens; longer ones are cut at the end, or packed"
     )
     loss_on: Literal["assistant", "all"] = Field("assistant", description="which tokens are supervised")
     train_tasks: list[str] | None = Field(
@@ -241,6 +242,11 @@ class Recipe(Strict):
             raise ValueError(
                 "order: phases needs phases: {name: [tasks], …} that say which tasks belong to which phase"
             )
+        if self.data.packing and self.order != "random":
+            raise ValueError(
+                f"data.packing goes with order: random only, not {self.order}: packed examples are all of "
+                "one length and hold texts of any task"
+            )
         return self
 
     @model_validator(mode="after")
@@ -249,8 +255,8 @@ class Recipe(Strict):
             raise ValueError("target_modules is empty: there would be nothing to train")
         if isinstance(self.target_modules, str):
             try:
-                re.compile(self.target_modules)
-            except re.error as error:
+                regex.compile(self.target_modules)
+            except regex.error as error:
                 raise ValueError(
                     f"target_modules: {self.target_modules!r} is no regular expression ({error})"
                 ) from error

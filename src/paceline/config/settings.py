@@ -138,6 +138,13 @@ def _scheduler_arguments(value: Any) -> Meaning:
     return {_SCHEDULER_FIELDS[key]: argument for key, argument in value.items()}, ""
 
 
+def _text_field(value: Any) -> Meaning:
+    if value in _UNSET:
+        return {}, ""
+    columns = {} if value == "text" else {"columns": {"text": value}}
+    return {"data": {"format": "text", **columns}}, ""
+
+
 _FULL_COPIES = (
     "embeddings and output projection are not trained as a whole, nor token by token: every run would hold "
     "full copies of them with their moments; leave it out, or name them in target_modules "
@@ -175,14 +182,17 @@ SETTINGS: dict[str, Setting] = {
     "corda_config": Setting(_refused(_STARTS)),
     "loftq_config": Setting(_refused(_STARTS)),
     # data and loss
-    "packing": _switch(
-        _idle("sequences always lie end to end without padding and never see each other, packed or not")
-    ),
-    "dataset_text_field": Setting(
-        _refused(
-            "rows are read as conversations, by data.format; a column of finished text has no answers to mask"
+    "packing_strategy": Setting(
+        _only(
+            (None, "wrapped"),
+            "`packing` joins and cuts texts as TRL's wrapped does; bfd keeps them apart, which is what "
+            "happens here without `packing`",
         )
     ),
+    "eval_packing": _switch(
+        _only((None, False), "held-out texts are never joined; with `packing` each is cut into windows")
+    ),
+    "dataset_text_field": Setting(_text_field),
     "assistant_only_loss": _switch(_to("loss_on", {True: "assistant", False: "all"})),
     "completion_only_loss": _switch(_to("loss_on", {True: "assistant", False: "all"})),
     "group_by_length": _switch(

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
+from numpy.typing import NDArray
 
 from paceline.data.bad_rows import count_kinds
 from paceline.data.chat import Chat
+from paceline.data.split import Split
 from paceline.data.tokens import TokenDataset, write_bad_rows
 from paceline.errors import DataError
 
@@ -33,6 +35,9 @@ class DataSummary:
         length: tokens of an example: p50, p95, p99, max.
         fits: share of the examples that fit a number of tokens.
         examples: an example of each kind as (text, whether it is supervised), in order.
+        packed: where texts are packed, how many of them `train` and are `held_out`, and the `examples` and
+            `windows` that they become.
+        weights: where rows have weights, the examples' `min`, `mean` and `max`, and how many are `zero`.
     """
 
     rows: int
@@ -49,17 +54,28 @@ class DataSummary:
     bad_rows_file: str | None
     unused_columns: list[str]
     examples: dict[str, list[tuple[str, bool]]]
+    packed: dict[str, int] | None = None
+    weights: dict[str, float] | None = None
 
 
-def describe(dataset: TokenDataset, chat: Chat, example: int | None = None) -> DataSummary:
+def describe(
+    dataset: TokenDataset,
+    chat: Chat,
+    example: int | None = None,
+    packed: tuple[TokenDataset, Split] | None = None,
+) -> DataSummary:
     """The summary of a data set, with the first example of each kind of row, or only that of an index.
+
+    Args:
+        packed: what `paceline.data.packing` makes of the data set; the example is one of these then.
 
     Raises:
         DataError: no such example.
     """
-    if example is not None and not 0 <= example < len(dataset):
-        raise DataError(f"--example {example + 1}: there are {len(dataset)} examples")
-    kinds = dataset.column("kind").tolist()
+    seen = packed[0] if packed else dataset
+    if example is not None and not 0 <= example < len(seen):
+        raise DataError(f"--example {example + 1}: there are {len(seen)} examples")
+    kinds = seen.column("kind").tolist()
     shown = (
         {kind: kinds.index(kind) for kind in dict.fromkeys(kinds)}
         if example is None
@@ -71,7 +87,7 @@ def describe(dataset: TokenDataset, chat: Chat, example: int | None = None) -> D
         read=len(np.unique(np.stack([dataset.parts, dataset.column("row")]), axis=1).T),
         format=dataset.format,
         dropped=len(dataset.dropped),
-        kinds=dict(Counter(kinds).most_common()),
+        kinds=dict(Counter(dataset.column("kind").tolist()).most_common()),
         notes=dataset.notes,
         tasks=dict(Counter(dataset.tasks).most_common()),
         length={
@@ -79,12 +95,35 @@ def describe(dataset: TokenDataset, chat: Chat, example: int | None = None) -> D
             "max": int(lengths.max()),
         },
         fits={limit: float((lengths <= limit).mean()) for limit in LIMITS},
-        examples={kind: _supervised_runs(dataset, chat, place) for kind, place in shown.items()},
+        examples={kind: _supervised_runs(seen, chat, place) for kind, place in shown.items()},
         bad_rows=count_kinds(dataset.bad),
         first_bad=f"{dataset.bad[0].where}: {dataset.bad[0].reason}" if dataset.bad else None,
         bad_rows_file=str(listed) if (listed := write_bad_rows(dataset)) else None,
         unused_columns=list(dataset.unused),
+        packed=_packed(dataset, *packed) if packed else None,
+        weights=None if dataset.weights is None else _spread(dataset.weights),
     )
+
+
+def _spread(weights: NDArray[np.float64]) -> dict[str, float]:
+    figures = {
+        "min": weights.min(),
+        "mean": weights.mean(),
+        "max": weights.max(),
+        "zero": (weights == 0).sum(),
+    }
+    return {name: float(value) for name, value in figures.items()}
+
+
+def _packed(plain: TokenDataset, packed: TokenDataset, parts: Split) -> dict[str, int]:
+    apart = np.stack([packed.parts[parts.eval], packed.column("row")[parts.eval]])
+    held_out = np.unique(apart, axis=1).shape[1]
+    return {
+        "train": len(plain) - held_out,
+        "examples": len(parts.train),
+        "held_out": held_out,
+        "windows": len(parts.eval),
+    }
 
 
 def _supervised_runs(dataset: TokenDataset, chat: Chat, example: int) -> list[tuple[str, bool]]:

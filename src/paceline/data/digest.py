@@ -14,7 +14,7 @@ from paceline.runs.digests import DIGITS, value_digest
 
 
 def rows_digest(dataset: TokenDataset, examples: NDArray[np.int64]) -> str:
-    """Hex over ids, masks, row numbers, tasks and sources of examples (indices, (n,)), in their order."""
+    """Hex over ids, masks, row numbers, tasks, sources and weights of examples (indices, (n,)), in order."""
     content, lengths = hashlib.sha256(), []
     for batch in dataset.table.select(examples).with_format("arrow").iter(1000):
         ids = batch.column("input_ids")
@@ -23,6 +23,8 @@ def rows_digest(dataset: TokenDataset, examples: NDArray[np.int64]) -> str:
         content.update(_bytes(pc.list_flatten(batch.column("mask")), np.uint8))
     content.update(np.concatenate(lengths).astype(np.int64).tobytes())
     content.update(dataset.column("row")[examples].astype(np.int64).tobytes())
+    if dataset.weights is not None:
+        content.update(dataset.weights[examples].tobytes())
     tasks = dataset.tasks
     named = [[dataset.sources[dataset.parts[i]], tasks[i]] for i in examples]
     content.update(json.dumps([named, dataset.loss_on]).encode())

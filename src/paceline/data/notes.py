@@ -9,3 +9,4 @@ PROMPT_DIFFERS = "a generation prompt does not begin the answer as the chat temp
 LAST_ALONE = "only the last answer is learned, since the chat template changes earlier ones"
 ONE_EACH = "each answer is an example of its own, since the chat template changes earlier ones"
 REMOVED = "the chat template removes {count:,} characters of the assistant's text"
+UNUSED_WEIGHT = "column {column!r} is not used; data.columns: {{weight: {column}}} makes it the rows' weight"

@@ -20,9 +20,18 @@ from paceline.data.bad_rows import BadRow, refuse_too_many
 from paceline.data.cache import Batches, cache_folder, cached_table
 from paceline.data.chat import Chat
 from paceline.data.encoding import EncodedRow, encode
-from paceline.data.formats import Conversation, Row, RowFormat, read_row, recognise, renamed
+from paceline.data.formats import (
+    WEIGHT,
+    WEIGHTS,
+    Conversation,
+    Row,
+    RowFormat,
+    read_row,
+    recognise,
+    renamed,
+)
 from paceline.data.mixture import SampledSource, choose_rows
-from paceline.data.notes import REMOVED
+from paceline.data.notes import REMOVED, UNUSED_WEIGHT
 from paceline.data.supervision import Thinking
 from paceline.errors import DataError
 from paceline.version import __version__
@@ -42,6 +51,7 @@ _FEATURES = Features(
         "kind": Value("string"),
         "notes": List(Value("string")),
         "removed": Value("int64"),
+        "weight": Value("float64"),
     }
 )
 
@@ -63,12 +73,14 @@ class TokenDataset:
         kind       what the row holds: plain, text, multi-turn, thinking, tools
         notes      what is to be said about the row; with its first example
         removed    characters of the assistant's text that the template does not write; with its first example
+        weight     of the row; 1 where rows have none
 
     `parts` (examples,) says of which part of the mixture each example is, `counts` how many rows each part
     gave. `dropped` are rows without an assistant's turn, `bad` all rows that could not be used, those
     included. `unused` are columns that nothing was read from, `notes` sentences about rows that were not read
     as a person may expect, with their share. `format` names the row formats that were read. `loss_on` says
-    which tokens are supervised: the assistant's, or all.
+    which tokens are supervised: the assistant's, or all. `packed` examples are made of texts by
+    `paceline.data.packing`; several may be windows of one text. `weighted`: a column gives the rows weights.
     """
 
     table: Dataset
@@ -81,6 +93,8 @@ class TokenDataset:
     bad: tuple[BadRow, ...] = ()
     unused: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    packed: bool = False
+    weighted: bool = False
 
     def __len__(self) -> int:
         return len(self.table)
@@ -113,17 +127,6 @@ class TokenDataset:
         """Tokens of each example before any cut (examples,)."""
         return np.asarray(pc.list_value_length(self.table.data.column("input_ids")).to_numpy())
 
-    @cached_property
-    def content_digest(self) -> str:
-        """SHA-256, in hex, of all examples' ids and masks and of the rows they are of, in their order."""
-        digest = hashlib.sha256()
-        columns = self.table.select_columns(["row", "input_ids", "mask"]).with_format("numpy")
-        for batch in columns.iter(1000):
-            for row, ids, mask in zip(batch["row"], batch["input_ids"], batch["mask"], strict=True):
-                digest.update(np.int64(row).tobytes() + np.int64(len(ids)).tobytes())
-                digest.update(np.asarray(ids, np.int32).tobytes() + np.asarray(mask, np.uint8).tobytes())
-        return digest.hexdigest()
-
     @property
     def first(self) -> NDArray[np.int64]:
         """Index of each example's first supervised token (examples,)."""
@@ -133,6 +136,11 @@ class TokenDataset:
     def supervised(self) -> NDArray[np.int64]:
         """Supervised tokens of each example before any cut (examples,)."""
         return self.column("answer") if self.loss_on == "assistant" else self.lengths
+
+    @cached_property
+    def weights(self) -> NDArray[np.float64] | None:
+        """What an example's supervised tokens count in a run's loss (examples,); None: all the same."""
+        return self.column("weight") if self.weighted else None
 
     @property
     def tasks(self) -> list[str]:
@@ -187,7 +195,12 @@ def load_tokens(data: Data, chat: Chat, loss_on: str = "assistant") -> TokenData
         loss_on=loss_on,
         bad=tuple(dict.fromkeys(bad)),  # parts of one file share its broken lines
         unused=tuple(dict.fromkeys(unused)),
-        notes=(*_shortages(parts), *_notes(table, data, sum(len(part.picked) for part in parts))),
+        notes=(
+            *_shortages(parts),
+            *_notes(table, data, sum(len(part.picked) for part in parts)),
+            *(UNUSED_WEIGHT.format(column=column) for column in WEIGHTS if column in unused),
+        ),
+        weighted=any(WEIGHT in dict(part.origin.columns) for part in parts),
     )
 
 
@@ -270,7 +283,7 @@ def _tokenize(
 
 
 def _fingerprint(part: SampledSource, row_format: RowFormat, data: Data, chat: Chat) -> str:
-    key = hashlib.sha256(_code_digest())
+    key = hashlib.sha256(code_digest())
     # a format of another package changes without our version
     key.update(Path(inspect.getfile(row_format.conversation)).read_bytes())
     key.update(json.dumps([part.rows.key, row_format.name, part.origin.columns, data.thinking]).encode())
@@ -280,7 +293,7 @@ def _fingerprint(part: SampledSource, row_format: RowFormat, data: Data, chat: C
 
 
 @cache
-def _code_digest() -> bytes:
+def code_digest() -> bytes:
     """Digest of the code that makes tokens of rows."""
     digest = hashlib.sha256(__version__.encode())
     for file in sorted(Path(__file__).parent.rglob("*.py")):
@@ -318,15 +331,15 @@ def _encode(
     """The examples of conversations as columns; those that the template refuses go to `bad`."""
     made: dict[str, list[Any]] = {name: [] for name in _FEATURES}
     encoded = encode(chat, [conversation for _, conversation, _ in read], thinking)
-    for (number, _, task), one in zip(read, encoded, strict=True):
+    for (number, conversation, task), one in zip(read, encoded, strict=True):
         if isinstance(one, DataError):
             bad.append((number, "not rendered by the template", str(one)))
         else:
-            _add(made, one, number, task)
+            _add(made, one, number, task, conversation.weight)
     return made
 
 
-def _add(made: dict[str, list[Any]], encoded: EncodedRow, number: int, task: str) -> None:
+def _add(made: dict[str, list[Any]], encoded: EncodedRow, number: int, task: str, weight: float) -> None:
     """The examples of a row as rows of the table."""
     group = _digest(b"".join(example.ids.tobytes() for example in encoded.examples))
     for place, example in enumerate(encoded.examples):
@@ -335,16 +348,22 @@ def _add(made: dict[str, list[Any]], encoded: EncodedRow, number: int, task: str
             "mask": example.mask,
             "row": number,
             "task": task,
-            "digest": _digest(example.ids.tobytes()),
+            "digest": ids_digest(example.ids),
             "first": int(example.mask.argmax()) if example.mask.any() else len(example.mask),
             "answer": int(example.mask.sum()),
             "group": group,
             "kind": encoded.kind,
             "notes": [] if place else encoded.notes,
             "removed": 0 if place else encoded.removed,
+            "weight": weight,
         }
         for name, value in entry.items():
             made[name].append(value)
+
+
+def ids_digest(ids: NDArray[np.int32]) -> int:
+    """64-bit hash of an example's ids."""
+    return _digest(ids.tobytes())
 
 
 def _digest(content: bytes) -> int:

@@ -143,12 +143,14 @@ class PreflightBuilder:
     def _measure(self, prepared: Prepared) -> tuple[ExampleLosses, dict[str, int]]:
         """The bare base's losses on held-out examples, and the number of copies by rule."""
         dataset, length = prepared.dataset, prepared.recipe.max_length
-        train, held_out = prepared.split.train[:COPY_EXAMPLES], prepared.split.eval[:COPY_EXAMPLES]
+        whole, parts = prepared.texts
+        train, held_out = parts.train[:COPY_EXAMPLES], parts.eval[:COPY_EXAMPLES]
         key = _Examples(id(dataset), length, train.tobytes(), held_out.tobytes())
         if key not in self._measured:
-            losses = held_out_losses(self.base, None, dataset, held_out[:BASE_EXAMPLES], length)
+            measured = prepared.split.eval[:BASE_EXAMPLES]
+            losses = held_out_losses(self.base, None, dataset, measured, length)
             only_copies = Clean(min_answer=0, outliers=None, max_repetition=None)
-            copies = clean(dataset, only_copies, Split(train, held_out)).removed
+            copies = clean(whole, only_copies, Split(train, held_out)).removed
             self._measured[key] = losses, copies
         return self._measured[key]
 

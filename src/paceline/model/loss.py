@@ -18,7 +18,8 @@ _CHUNK_ELEMENTS = {"cpu": 2**22, "cuda": 2**27}
 class SoftTarget:
     """Another model's distribution at supervised positions of a segment, as hidden states for its `head`.
 
-    `name` is the term that it makes. `weight` is the factor of the summed KL divergence in the loss.
+    `name` is the term that it makes. `weight` is the factor of the summed KL divergence in the loss, or of
+    each position's, (n,).
     `forward`: KL(target ‖ ours), else KL(ours ‖ target). Both distributions are taken at `temperature`, and
     the divergence counts temperature² times (arXiv:1503.02531, section 2).
 
@@ -31,7 +32,7 @@ class SoftTarget:
     positions: Tensor
     hidden: Tensor
     head: Tensor
-    weight: float
+    weight: float | Tensor
     forward: bool
     temperature: float = 1.0
 
@@ -62,7 +63,7 @@ def segment_losses(
     batch: PackedBatch,
     segment: Segment,
     gradient: Tensor | None = None,
-    scale: float = 1.0,
+    scale: float | Tensor = 1.0,
     soft: Sequence[SoftTarget] = (),
 ) -> TokenLosses:
     """Losses of one segment's supervised positions, and their gradient.
@@ -73,6 +74,7 @@ def segment_losses(
         gradient: (T, hidden size); where given, d(scale x summed cross-entropy + weighted
             divergences)/d(hidden) is written into the segment's rows. Where the segment's adapter has
             matrices on the output projection, their gradients are added to its own.
+        scale: of all positions, or of each supervised one, (n,).
     """
     labels = batch.labels[0, segment.start : segment.stop]
     positions = (labels >= 0).nonzero()[:, 0]
@@ -93,11 +95,12 @@ def segment_losses(
         losses.append(loss)
         corrects.append(correct)
         if gradient is not None:
-            grad.mul_(scale)
+            factor = _part(scale, slice(start, start + step), logits)
+            grad.mul_(factor)
             for places, values in soft_grads:
                 grad.index_add_(0, places, values.to(weight.dtype) @ weight)
             if lora is not None:
-                slope = _slope(logits, labels[start : start + step], scale, soft_grads)
+                slope = _slope(logits, labels[start : start + step], factor, soft_grads)
                 lora.backward(slope, slice(start, start + step), grad)
             grads.append(grad)
     if gradient is not None and len(positions):
@@ -110,6 +113,11 @@ def segment_losses(
         correct=torch.cat([empty.bool(), *corrects]),
         divergences={name: torch.cat([empty, *chunks]) for name, chunks in divergences.items()},
     )
+
+
+def _part(scale: float | Tensor, chunk: slice, like: Tensor) -> float | Tensor:
+    """The factors of a chunk's positions, (positions, 1) where each has its own."""
+    return scale[chunk, None].to(like.device, like.dtype) if isinstance(scale, Tensor) else scale
 
 
 def _logits(rows: Tensor, weight: Tensor) -> Tensor:
@@ -135,11 +143,12 @@ def _cross_entropy(
 
 
 def _slope(
-    exponentials: Tensor, labels: Tensor, scale: float, soft: Sequence[tuple[Tensor, Tensor]]
+    exponentials: Tensor, labels: Tensor, scale: float | Tensor, soft: Sequence[tuple[Tensor, Tensor]]
 ) -> Tensor:
     """d(loss)/d(logits) of one chunk, overwriting what `_cross_entropy` made of its logits."""
     slope = exponentials.mul_(scale / exponentials.sum(1, keepdim=True))
-    slope[torch.arange(len(labels), device=labels.device), labels] -= scale
+    each = scale[:, 0] if isinstance(scale, Tensor) else scale
+    slope[torch.arange(len(labels), device=labels.device), labels] -= each
     for places, values in soft:
         slope.index_add_(0, places, values.to(slope.dtype))
     return slope
@@ -169,5 +178,5 @@ class _ChunkTerm:
             slope = ours.exp() * (gap - divergence[:, None])
         divergences.append(divergence)
         # temperature² from the loss, 1 / temperature from z / temperature
-        slope = slope.mul_(target.weight * target.temperature)
+        slope = slope.mul_(_part(target.weight, self.inside, slope) * target.temperature)
         return self.rows, pad(slope, (0, logits.shape[1] - size))

@@ -70,6 +70,7 @@ class DataFacts(BaseModel):
     unused_columns: list[str] = []
     notes: list[str] = []
     marginal_loss: float | None = None
+    packed_texts: int | None = None
 
 
 class StartEvent(_Event, DataFacts):

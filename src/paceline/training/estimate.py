@@ -149,7 +149,8 @@ def _estimate_run(name: str, prepared: Prepared, rate: float) -> RunEstimate:
     recipe, plan = prepared.recipe, prepared.plan
     mean = float(np.minimum(prepared.dataset.lengths[prepared.split.train], recipe.max_length).mean())
     tokens = round(plan.coverage * plan.examples * mean)
-    held_out = float(np.minimum(prepared.dataset.lengths[prepared.split.eval], recipe.max_length).mean())
+    held_out = np.minimum(prepared.dataset.lengths[prepared.split.eval], recipe.max_length).sum()
+    held_out = float(held_out / prepared.facts.eval)
     evaluations = 1 + (plan.total_steps // recipe.eval_steps if recipe.eval_steps else 0)
     return RunEstimate(
         name=name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from paceline.config.recipe import Recipe
@@ -103,7 +103,7 @@ def plan_extension(directory: RunDirectory, prepared: Prepared) -> Extension:
     """
     recipe, old = prepared.recipe, directory.recipe()
     plan, old_plan = prepared.plan, make_step_plan(old, len(prepared.split.train))
-    before = Prepared(old, prepared.dataset, prepared.split, old_plan, prepared.facts)
+    before = replace(prepared, recipe=old, plan=old_plan)
     status, states = directory.status(), _states(directory)
     _refuse_over(directory, status, plan, old_plan)
     rates = learning_rate(old, old_plan), learning_rate(recipe, plan)

@@ -27,7 +27,7 @@ def held_out_losses(
 
     Args:
         examples: (n,) indices into the data set; those with no supervised token within max_length are
-            left out.
+            left out. Windows of one text become one example, since they depend on each other.
         reference: where given, the KL(adapter ‖ base) at the supervised positions is measured too.
     """
     kept: list[int] = []
@@ -44,10 +44,16 @@ def held_out_losses(
         for sequence, loss, correct, kl in zip(micro_batch.sequences, *columns, strict=True):
             kept.append(sequence.example)
             rows.append((sequence.supervised, float(loss.sum()), int(correct.sum()), float(kl.sum())))
-    tokens, loss, correct, kl = (np.asarray(column) for column in zip(*rows, strict=True))
-    tasks = dataset.tasks
+    starts = _starts(dataset, kept)
+    tokens, loss, correct, kl = (
+        np.add.reduceat(np.asarray(column), starts) for column in zip(*rows, strict=True)
+    )
+    windows = np.diff(starts, append=len(kept))
+    kept, tasks = [kept[start] for start in starts], dataset.tasks
+    sources = [dataset.sources[part] for part in dataset.parts[kept]]
+    cut = f", in windows of {max_length}"  # other windows have other contexts: those losses do not compare
     return ExampleLosses(
-        source=[dataset.sources[part] for part in dataset.parts[kept]],
+        source=[source + cut if many > 1 else source for source, many in zip(sources, windows, strict=True)],
         row=dataset.column("row")[kept],
         task=[tasks[example] for example in kept],
         tokens=tokens,
@@ -55,6 +61,14 @@ def held_out_losses(
         correct=correct,
         kl=kl,
     )
+
+
+def _starts(dataset: TokenDataset, examples: list[int]) -> NDArray[np.int64]:
+    """Where among examples a new one begins (new ones,): each does, but for the windows of one text."""
+    if not dataset.packed:
+        return np.arange(len(examples))
+    texts = np.stack([dataset.parts[examples], dataset.column("row")[examples]])
+    return np.flatnonzero(np.append(True, (np.diff(texts) != 0).any(0)))
 
 
 def _to_reference(reference: HiddenStateCache, dataset: TokenDataset, micro_batch: MicroBatch) -> SoftTarget:

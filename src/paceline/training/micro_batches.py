@@ -22,13 +22,19 @@ MICRO_BATCH_TOKENS = 2048
 class TokenSequence:
     """One example as the model sees it.
 
-    Shapes: `inputs` (length,) int64, `labels` the next tokens' ids, -100 where not supervised.
+    Shapes: `inputs` (length,) int64, `labels` the next tokens' ids, -100 where not supervised. `weight` is
+    its row's; None: rows have none.
     """
 
     example: int
     inputs: Tensor
     labels: Tensor
     supervised: int
+    weight: float | None = None
+
+    def positions(self, tail: int | None = None) -> int:
+        """Supervised positions, or as many as there are of the last `tail`."""
+        return min(tail or self.supervised, self.supervised)
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,13 @@ class MicroBatch:
     def supervised(self) -> int:
         return sum(sequence.supervised for sequence in self.sequences)
 
+    def weights(self, tail: int | None = None) -> Tensor | None:
+        """Of its supervised positions, or each sequence's last `tail`: (n,) float64; None: rows have none."""
+        if all(sequence.weight is None for sequence in self.sequences):
+            return None
+        weights = torch.tensor([sequence.weight for sequence in self.sequences], dtype=torch.float64)
+        return weights.repeat_interleave(torch.tensor([s.positions(tail) for s in self.sequences]))
+
 
 def make_sequence(dataset: TokenDataset, example: int, max_length: int) -> TokenSequence:
     """One example cut to max_length tokens.
@@ -57,7 +70,8 @@ def make_sequence(dataset: TokenDataset, example: int, max_length: int) -> Token
     end = int(marked[-1]) + 1 if len(marked) else 0
     inputs = torch.from_numpy(ids[:end].astype(np.int64))
     labels = torch.from_numpy(np.where(mask[1 : end + 1] == 1, ids[1 : end + 1], -100).astype(np.int64))
-    return TokenSequence(int(example), inputs, labels, len(marked))
+    weight = None if dataset.weights is None else float(dataset.weights[example])
+    return TokenSequence(int(example), inputs, labels, len(marked), weight)
 
 
 def make_micro_batches(

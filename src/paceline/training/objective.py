@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from paceline.config.objective import KL
 from paceline.config.recipe import Recipe
@@ -12,7 +13,7 @@ from paceline.data.tokens import TokenDataset
 from paceline.model.loss import SoftTarget, TokenLosses
 from paceline.training.distributed import DistributedContext
 from paceline.training.hidden_cache import HiddenStateCache
-from paceline.training.micro_batches import MicroBatch
+from paceline.training.micro_batches import MicroBatch, TokenSequence
 
 
 def kl_weight(kl: KL, step: int) -> float:
@@ -53,7 +54,8 @@ class StepLoss:
     """The loss of the step under way, summed micro-batch by micro-batch.
 
     Each term is a mean over its own positions of the whole effective batch: `positions` counts them by the
-    term's name (cross_entropy, kl, distill), `weights` are the terms' factors in the loss.
+    term's name (cross_entropy, kl, distill), `weights` are the terms' factors in the loss. Where rows have
+    weights, the means are weighted by them: a position counts as often as its row's weight says.
     """
 
     def __init__(
@@ -65,22 +67,22 @@ class StepLoss:
         self.supervised = sum(sequence.supervised for sequence in sequences)
         share = recipe.distill.weight if recipe.distill else 0.0
         self.weights = {"cross_entropy": 1 - share}
-        self.positions = {"cross_entropy": self.supervised}
+        self._tails = {"kl": recipe.kl.tail if recipe.kl else None}
+        self.positions = {"cross_entropy": _count(sequences)}
         if kl := recipe.kl:
             weight = kl_weight(kl, step)
             if objective.reference and (weight > 0 or (kl.measure and measure)):
                 self.weights["kl"] = weight
-                self.positions["kl"] = sum(min(kl.tail or s.supervised, s.supervised) for s in sequences)
+                self.positions["kl"] = _count(sequences, kl.tail)
         if recipe.distill and objective.teacher:
             self.weights["distill"] = share
-            self.positions["distill"] = self.supervised
+            self.positions["distill"] = _count(sequences)
         self.correct = 0
         self._sums = dict.fromkeys(self.weights, 0.0)
 
-    @property
-    def scale(self) -> float:
-        """Factor of the summed cross-entropy."""
-        return self._scale("cross_entropy")
+    def scale(self, micro_batch: MicroBatch) -> float | Tensor:
+        """Factor of the summed cross-entropy, or of each supervised position's."""
+        return self._scale("cross_entropy", micro_batch)
 
     def soft_targets(self, micro_batch: MicroBatch) -> list[SoftTarget]:
         """The distributions that a micro-batch of the step is compared with, beside its labels."""
@@ -94,7 +96,7 @@ class StepLoss:
                     positions=positions,
                     hidden=states,
                     head=objective.reference.base.head,
-                    weight=self._scale("kl"),
+                    weight=self._scale("kl", micro_batch),
                     forward=kl.direction == "base-adapter",
                 )
             )
@@ -106,17 +108,19 @@ class StepLoss:
                     positions=positions,
                     hidden=states,
                     head=objective.teacher.base.head,
-                    weight=self._scale("distill"),
+                    weight=self._scale("distill", micro_batch),
                     forward=True,
                     temperature=distill.temperature,
                 )
             )
         return targets
 
-    def add(self, losses: TokenLosses) -> None:
+    def add(self, losses: TokenLosses, micro_batch: MicroBatch) -> None:
         """Counts what a micro-batch's forward gave."""
         for name, values in {"cross_entropy": losses.loss, **losses.divergences}.items():
-            self._sums[name] += float(values.double().sum())
+            counted, weights = values.double(), micro_batch.weights(self._tails.get(name))
+            counted = counted if weights is None else counted * weights.to(counted.device)
+            self._sums[name] += float(counted.sum())
         self.correct += int(losses.correct.sum())
 
     def all_reduce(self, distributed: DistributedContext) -> None:
@@ -132,7 +136,7 @@ class StepLoss:
     @property
     def terms(self) -> dict[str, float]:
         """The mean of each term in nats, by name."""
-        return {name: total / max(self.positions[name], 1) for name, total in self._sums.items()}
+        return {name: total / (self.positions[name] or 1) for name, total in self._sums.items()}
 
     @property
     def value(self) -> float:
@@ -143,6 +147,14 @@ class StepLoss:
             factors["distill"] *= distill.temperature**2
         return sum(factors[name] * value for name, value in terms.items())
 
-    def _scale(self, term: str) -> float:
-        """What a term's sum is multiplied by in the loss, temperature apart."""
-        return self.weights[term] / self.positions[term]
+    def _scale(self, term: str, micro_batch: MicroBatch) -> float | Tensor:
+        """What a term's sum, or each of its positions, is multiplied by in the loss, temperature apart."""
+        weights = micro_batch.weights(self._tails.get(term))
+        if weights is None:
+            return self.weights[term] / self.positions[term]
+        return weights / self.positions[term] * self.weights[term]
+
+
+def _count(sequences: Sequence[TokenSequence], tail: int | None = None) -> float:
+    """Positions of sequences, each as often as its row's weight says."""
+    return sum(s.positions(tail) * (1 if s.weight is None else s.weight) for s in sequences)

@@ -1,5 +1,6 @@
 """What is known of a run before anything is spent: its data, its split, its length."""
 
+import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from paceline.data.bad_rows import count_kinds
 from paceline.data.chat import Chat, load_chat
 from paceline.data.clean import clean
 from paceline.data.marginal import marginal_loss
+from paceline.data.packing import pack
 from paceline.data.phases import choose_tasks
 from paceline.data.resample import resample
 from paceline.data.split import Split, split
@@ -40,7 +42,8 @@ def group_by_base(
 class Prepared:
     """A recipe with its tokenized data.
 
-    `facts` are counts worth telling: rows, dropped, truncated, answers lost.
+    `facts` are counts worth telling: rows, dropped, truncated, answers lost. `texts` are the examples and
+    split before packing; the same as `dataset` and `split` where nothing is packed.
     """
 
     recipe: Recipe
@@ -48,6 +51,7 @@ class Prepared:
     split: Split
     plan: StepPlan
     facts: DataFacts
+    texts: tuple[TokenDataset, Split]
 
     def summary(self) -> str:
         """The data in one line: what trains, what is held out, what was cut or removed."""
@@ -55,6 +59,15 @@ class Prepared:
         mixture = ", ".join(f"{label} {count:,}" for label, count in facts.train_mixture.items())
         of_each = f" ({mixture})" if len(facts.train_mixture) > 1 else ""
         clauses = [f"{facts.train:,} examples train{of_each}", f"{facts.eval:,} are held out"]
+        if facts.packed_texts is not None:
+            clauses = [
+                f"{facts.train:,} packed examples of {self.recipe.max_length} tokens train, made of "
+                f"{facts.packed_texts:,} texts{of_each}",
+                f"{facts.eval:,} texts are held out, in {len(self.split.eval):,} windows",
+            ]
+        if (weights := self.dataset.weights) is not None:
+            trained = weights[self.split.train]
+            clauses += [f"rows weigh {trained.min():g} to {trained.max():g}"]
         counts = {
             f"cut to {self.recipe.max_length} tokens": facts.truncated,
             "lose their whole answer": facts.answers_lost,
@@ -74,6 +87,7 @@ class Preparer:
     _chats: dict[tuple[str, str | None], Chat] = field(default_factory=dict)
     _tokens: dict[tuple[str, str, str], TokenDataset] = field(default_factory=dict)
     _resampled: dict[tuple[str, str, str, int], tuple[TokenDataset, Split]] = field(default_factory=dict)
+    _packed: dict[tuple[str, str, str, int, str], tuple[TokenDataset, Split]] = field(default_factory=dict)
 
     def chat(self, base: str, template: str | None = None) -> Chat:
         if (base, template) not in self._chats:
@@ -81,8 +95,8 @@ class Preparer:
         return self._chats[base, template]
 
     def tokens(self, base: str, data: Data, loss_on: str = "assistant") -> TokenDataset:
-        # neither the split, nor what is cleaned or drawn anew, changes the tokens of the plain sample
-        key = (base, data.model_dump_json(exclude={"eval_ratio", "clean", "resample"}), loss_on)
+        # neither the split, nor what is cleaned, drawn anew or packed, changes the tokens of the plain sample
+        key = (base, data.model_dump_json(exclude={"eval_ratio", "clean", "resample", "packing"}), loss_on)
         if key not in self._tokens:
             if loss_on == "assistant":
                 self._tokens[key] = load_tokens(data, self.chat(base, data.chat_template))
@@ -100,13 +114,18 @@ class Preparer:
             DataError: the data cannot train this recipe.
         """
         dataset = self.tokens(recipe.base, recipe.data, recipe.loss_on)
-        _refuse_all_long(recipe, dataset)
+        if not recipe.data.packing:
+            _refuse_all_long(recipe, dataset)
         parts = split(dataset, recipe.data.eval_ratio, recipe.max_length)
         held_out = parts.eval
         removed: dict[str, int] = {}
+        if dataset.weights is not None:
+            learned = _with_weight(dataset, parts.train)
+            removed["weight 0"] = len(parts.train) - len(learned)
+            parts = Split(learned, parts.eval)
         if recipe.data.clean is not None:
             cleaned = clean(dataset, recipe.data.clean, parts, on_progress)
-            parts, removed = cleaned.split, cleaned.removed
+            parts, removed = cleaned.split, removed | cleaned.removed
         if recipe.data.resample is not None:
             dataset, parts = self._resample(recipe, dataset, parts, held_out)
         if recipe.train_tasks is not None:
@@ -117,11 +136,22 @@ class Preparer:
             if not len(side):
                 raise DataError(
                     f"data {recipe.data.source!r}: no example is left to {name}; "
-                    "check data.clean and train_tasks"
+                    "check data.clean, train_tasks and the rows' weights"
                 )
+        texts = (dataset, parts)
+        if recipe.data.packing:
+            dataset, parts = self._pack(recipe, dataset, parts)
         plan = make_step_plan(recipe, len(parts.train))
         learning_rate(recipe, plan)  # refuses a schedule that does not fit the steps
-        return Prepared(recipe, dataset, parts, plan, _facts(recipe, dataset, parts, removed))
+        return Prepared(recipe, dataset, parts, plan, _facts(recipe, dataset, parts, removed, texts), texts)
+
+    def _pack(self, recipe: Recipe, dataset: TokenDataset, parts: Split) -> tuple[TokenDataset, Split]:
+        """The packed examples; runs on the same texts share them."""
+        chosen = json.dumps([recipe.train_tasks, recipe.phases])
+        key = (recipe.base, recipe.data.model_dump_json(), recipe.loss_on, recipe.max_length, chosen)
+        if key not in self._packed:
+            self._packed[key] = pack(dataset, parts, recipe.max_length)
+        return self._packed[key]
 
     def _resample(
         self, recipe: Recipe, dataset: TokenDataset, parts: Split, held_out: NDArray[np.int64]
@@ -130,7 +160,8 @@ class Preparer:
         key = (recipe.base, recipe.data.model_dump_json(), recipe.loss_on, recipe.max_length)
 
         def keep(grown: TokenDataset, drawn: Split) -> NDArray[np.int64]:
-            usable = Split(drawn.train[grown.first[drawn.train] < recipe.max_length], drawn.eval)
+            short = drawn.train[grown.first[drawn.train] < recipe.max_length]
+            usable = Split(_with_weight(grown, short), drawn.eval)
             if recipe.data.clean is None:
                 return usable.train
             return clean(grown, recipe.data.clean, usable, keep_held_out=True).split.train
@@ -139,6 +170,11 @@ class Preparer:
             chat = self.chat(recipe.base, recipe.data.chat_template)
             self._resampled[key] = resample(recipe.data, chat, dataset, parts, held_out, keep)
         return self._resampled[key]
+
+
+def _with_weight(dataset: TokenDataset, examples: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those of some examples that have a weight: one of 0 is not learned."""
+    return examples if dataset.weights is None else examples[dataset.weights[examples] > 0]
 
 
 def _refuse_all_long(recipe: Recipe, dataset: TokenDataset) -> None:
@@ -150,7 +186,14 @@ def _refuse_all_long(recipe: Recipe, dataset: TokenDataset) -> None:
         )
 
 
-def _facts(recipe: Recipe, dataset: TokenDataset, parts: Split, removed: dict[str, int]) -> DataFacts:
+def _facts(
+    recipe: Recipe,
+    dataset: TokenDataset,
+    parts: Split,
+    removed: dict[str, int],
+    texts: tuple[TokenDataset, Split],
+) -> DataFacts:
+    plain, sides = texts
     p50, p95, p99 = (int(np.percentile(dataset.lengths, p)) for p in (50, 95, 99))
     return DataFacts(
         length=TokenLengths(p50=p50, p95=p95, p99=p99, max=int(dataset.lengths.max())),
@@ -160,14 +203,15 @@ def _facts(recipe: Recipe, dataset: TokenDataset, parts: Split, removed: dict[st
         truncated=int((dataset.lengths > recipe.max_length).sum()),
         answers_lost=int((dataset.first >= recipe.max_length).sum()),
         train=len(parts.train),
-        eval=len(parts.eval),
-        train_mixture=_mixture(dataset, parts.train),
+        eval=len(sides.eval),
+        train_mixture=_mixture(plain, sides.train),
         removed=removed,
         bad_rows=count_kinds(dataset.bad),
         bad_rows_file=str(listed) if (listed := write_bad_rows(dataset)) else None,
         unused_columns=list(dataset.unused),
         notes=list(dataset.notes),
         marginal_loss=marginal_loss(dataset, parts.train, parts.eval, recipe.max_length),
+        packed_texts=len(sides.train) if dataset.packed else None,
     )
 
 

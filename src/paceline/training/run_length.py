@@ -36,6 +36,8 @@ def run_length(recipe: Recipe) -> RunLength:
     for source in recipe.data.parts():
         check_format(source.format)
         check_source(source)
+    if recipe.data.packing:  # how many examples texts are packed into is known when they are tokenized
+        return RunLength(steps=recipe.max_steps)
     try:
         train = _training_rows(recipe)
     except ServiceError:

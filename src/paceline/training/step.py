@@ -72,9 +72,15 @@ def forward_backward(base: Base, items: Sequence[StepItem]) -> None:
         for item, segment, soft in zip(items, batch.segments, targets, strict=True):
             if item.loss is not None:
                 losses = segment_losses(
-                    hidden.detach(), base.head, batch, segment, gradient, item.loss.scale, soft
+                    hidden.detach(),
+                    base.head,
+                    batch,
+                    segment,
+                    gradient,
+                    item.loss.scale(item.micro_batch),
+                    soft,
                 )
-                item.loss.add(losses)
+                item.loss.add(losses, item.micro_batch)
         hidden.backward(gradient)
 
 

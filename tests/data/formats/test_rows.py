@@ -49,7 +49,11 @@ def test_columns_have_other_names_and_those_that_were_read_are_known() -> None:
 @pytest.mark.parametrize(
     ("row", "name", "said"),
     [
-        ({"prompt": "q", "completion": "a", "weight": 0.3}, "prompt-completion", "column 'weight' is 0.3"),
+        (
+            {"prompt": "q", "completion": "a", "weight": 0.3},
+            "prompt-completion",
+            "'weight' is 0.3, and nothing reads it",
+        ),
         ({"prompt": "q", "completion": 0.5}, "prompt-completion", "column 'completion' is of type float"),
         ({"prompt": "q", "completion": [1]}, "prompt-completion", "holds a list, but not of turns"),
         ({"instruction": "q", "output": "a", "history": [["x"]]}, "alpaca", "not a list of pairs of texts"),
@@ -66,6 +70,23 @@ def test_what_cannot_be_read_is_refused(row: Any, name: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
         read_row(find_format(name), row, {})
     assert read_row(find_format("text"), {"text": "a", "weight": 1}, {})
+
+
+@pytest.mark.parametrize(("value", "weight"), [(2, 2.0), (0, 0.0), (0.25, 0.25), ("1.5", 1.5)])
+def test_a_mapped_column_is_the_rows_weight(value: Any, weight: float) -> None:
+    row = {"prompt": "q", "completion": "a", "w": value}
+    conversation, _ = read_row(find_format("prompt-completion"), row, {"weight": "w"})
+    assert conversation.weight == weight
+    assert "w" in conversation.columns
+
+
+@pytest.mark.parametrize(
+    "value", [-1, float("nan"), float("inf"), 1e39, 10**400, "heavy", "", True, None, [1]]
+)
+def test_what_is_no_weight_is_refused(value: Any) -> None:
+    row = {"text": "a", "weight": value}
+    with pytest.raises(DataError, match=r"column 'weight' is .*, and a row's weight is a number from 0"):
+        read_row(find_format("text"), row, {"weight": "weight"})
 
 
 def test_preference_pairs_are_refused_with_advice() -> None:

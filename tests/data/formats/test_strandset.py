@@ -13,6 +13,12 @@ from paceline.errors import DataError
 def test_fields_are_read_in_both_notations() -> None:
     python, json_text = "{'code': 'let x = \"1\";\\n', 'note': None}", '{"code": "let x = \\"1\\";\\n"}'
     assert parse_fields(python) == parse_fields(json_text) == {"code": 'let x = "1";\n'}
+    numbers = '{"bound": 1.10, "large": 1e5, "nested": {"id": 12345678901234567890.0}}'
+    assert parse_fields(numbers) == {
+        "bound": "1.10",
+        "large": "1e5",
+        "nested": '{"id": 12345678901234567890.0}',
+    }
     assert parse_fields("just text") == {"text": "just text"}
     assert parse_fields("{'broken") == {"text": "{'broken"}
     assert parse_fields(None) == {}

@@ -9,11 +9,13 @@ from paceline.data.formats.registry import (
     recognise,
 )
 from paceline.data.formats.row_format import Conversation, Messages, Row, RowFormat
-from paceline.data.formats.rows import read_row, renamed
+from paceline.data.formats.rows import WEIGHT, WEIGHTS, read_row, renamed
 from paceline.data.formats.turns import list_of_turns, read_turns
 
 __all__ = [
     "BUILT_IN",
+    "WEIGHT",
+    "WEIGHTS",
     "Conversation",
     "Messages",
     "Row",

@@ -27,6 +27,7 @@ class Conversation:
         text: a text without turns, in place of messages.
         unused: keys of turns that nothing reads, each once.
         columns: the row's columns that were read.
+        weight: what the loss of its supervised tokens counts, beside 1 for a row without a weight.
     """
 
     messages: Messages
@@ -35,6 +36,7 @@ class Conversation:
     text: str | None = None
     unused: tuple[str, ...] = ()
     columns: frozenset[str] = frozenset()
+    weight: float = 1.0
 
     @classmethod
     def of(cls, messages: Messages, tools: list[Fields] | None = None) -> "Conversation":

@@ -1,10 +1,10 @@
 """Strandset-Rust: rows of fifteen kinds of tasks, an instruction for each kind, fields under headings."""
 
 import ast
-import json
 from typing import Any
 
 from paceline.data.formats.row_format import Conversation, Messages, Row, RowFormat, required
+from paceline.data.text import read_json, write_json
 
 SYSTEM = "You are an expert Rust programmer. Answer precisely and write idiomatic, safe Rust."
 
@@ -75,7 +75,7 @@ def parse_fields(text: Any) -> dict[str, str]:
 
 
 def _literal(text: str) -> Any:
-    for read in (json.loads, ast.literal_eval):
+    for read in (read_json, ast.literal_eval):
         try:
             return read(text)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -88,7 +88,7 @@ def _text(value: Any) -> str:
         return value
     if isinstance(value, list) and all(isinstance(item, str) for item in value):
         return "\n\n".join(value)
-    return json.dumps(value, ensure_ascii=False)
+    return write_json(value)
 
 
 def to_messages(row: Row) -> Messages:

@@ -105,7 +105,7 @@ def leaks(subject: Preflight) -> Finding | None:
     count = sum(number for rule, number in subject.copies.items() if "leak" in rule)
     if subject.recipe.data.clean is not None or not count:
         return None
-    if count < 0.01 * len(subject.prepared.split.eval):
+    if count < 0.01 * subject.prepared.facts.eval:
         return None
     return Finding(
         severity="warning",
@@ -123,7 +123,7 @@ def duplicates(subject: Preflight) -> Finding | None:
     Source: arXiv:2107.06499.
     """
     count = sum(number for rule, number in subject.copies.items() if "duplicate" in rule)
-    share = count / min(5000, len(subject.prepared.split.train))
+    share = count / min(5000, len(subject.prepared.texts[1].train))
     if subject.recipe.data.clean is not None or share <= 0.05:
         return None
     return Finding(
@@ -146,7 +146,7 @@ def eval_too_small(subject: Preflight) -> Finding | None:
     """
     losses = subject.base_losses
     spread = float(np.std(losses.loss / losses.tokens, ddof=1)) if len(losses.loss) > 1 else float("inf")
-    count = len(subject.prepared.split.eval)
+    count = subject.prepared.facts.eval
     smallest = 1.96 * spread * (2 * (1 - CORRELATION)) ** 0.5 / count**0.5
     if smallest <= 0.05:
         return None
