@@ -132,10 +132,6 @@ def test_what_a_setting_becomes(fields: Any, expected: Any) -> None:
         ({"eval_strategy": "epoch"}, "eval_strategy: 'epoch' is not possible: .* use eval_steps"),
         ({"save_strategy": "no"}, "save_strategy: a run without checkpoints"),
         ({"dataset_text_field": "text"}, "dataset_text_field: rows are read as conversations"),
-        (
-            {"trainable_token_indices": [3]},
-            "trainable_token_indices: embeddings and .* are not trained as a whole.*leave it out",
-        ),
         ({"inference_only": True}, "inference_only: .*`paceline chat RUN`"),
         ({"lr_scheduler_kwargs": {"min_lr": 1e-6}}, "'min_lr' has no counterpart"),
         ({"report_to": ["trackio", "tensorboard"]}, "report_to: one tracker at a time"),

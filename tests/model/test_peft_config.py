@@ -93,7 +93,6 @@ PEFTS = {
         ({"lora_bias": True}, "lora_bias is True"),
         ({"fan_in_fan_out": True}, "fan_in_fan_out is True"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save is"),
-        ({"trainable_token_indices": [1]}, "trainable_token_indices is"),
         ({"ensure_weight_tying": True}, "ensure_weight_tying is"),
         ({"target_parameters": ["w"]}, "target_parameters is"),
         ({"megatron_config": {"a": 1}}, "megatron_config is"),

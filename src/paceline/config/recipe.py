@@ -53,6 +53,19 @@ def _known_start(name: bool | str) -> bool | str:
     raise ValueError(f"no start {name!r}; there are true, gaussian, pissa, pissa_niter_N and olora")
 
 
+def _each_once(tokens: list[int]) -> list[int]:
+    seen: set[int] = set()
+    for token in tokens:
+        if token in seen:
+            raise ValueError(f"token {token} is named twice")
+        seen.add(token)
+    return tokens
+
+
+TokenIndices = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_each_once)]
+TokensByModule = Annotated[dict[str, TokenIndices], Field(min_length=1)]
+
+
 class BatchRamp(Strict):
     """A batch that grows: linearly, rounded to whole examples, over the first steps of a run."""
 
@@ -141,6 +154,11 @@ class Recipe(Strict):
     )
     loraplus_lr_ratio: float | None = Field(
         None, gt=0, description="LoRA+ (arXiv:2402.12354): the rate of B as a multiple of lr, which A keeps"
+    )
+    trainable_token_indices: TokenIndices | TokensByModule | None = Field(
+        None,
+        description="tokens whose rows of the embeddings are trained whole; {module: tokens} for lm_head too",
+        union_mode="left_to_right",
     )
 
     epochs: float = Field(1, gt=0, description="passes over the training data")

@@ -139,9 +139,9 @@ def _scheduler_arguments(value: Any) -> Meaning:
 
 
 _FULL_COPIES = (
-    "embeddings and output projection are not trained as a whole, nor token by token: every run would hold "
-    "full copies of them with their moments; leave it out, or name them in target_modules "
-    "(LoRA on embed_tokens, lm_head)"
+    "embeddings and output projection are not trained as a whole: every run would hold full copies of them "
+    "with their moments; leave it out, name them in target_modules (LoRA on embed_tokens, lm_head), or train "
+    "single rows with trainable_token_indices"
 )
 _STARTS = "adapters begin as init_lora_weights says: true, gaussian, pissa, pissa_niter_N or olora"
 _BY_STEPS = "evaluations and checkpoints are counted in steps, and `paceline study show` prints an epoch's"
@@ -161,7 +161,6 @@ SETTINGS: dict[str, Setting] = {
     "bias": Setting(_only((None, "none"), "adapters have no biases")),
     "task_type": Setting(_only((None, "CAUSAL_LM"), "bases are causal language models")),
     "modules_to_save": Setting(_refused(_FULL_COPIES)),
-    "trainable_token_indices": Setting(_refused(_FULL_COPIES)),
     "new_tokens": Setting(
         _refused("the base's embeddings are not enlarged; add the tokens to the base itself before training")
     ),

@@ -20,6 +20,7 @@ from paceline.model.base import base_path
 from paceline.model.ends import find_ends, has_tied_ends
 from paceline.model.lora_weights import LinearGroup
 from paceline.model.targets import find_targets
+from paceline.model.token_rows import find_token_rows
 from paceline.runs.files import whole_folder
 
 # Largest difference of a logit, as a share of the largest logit: W + BA is rounded once more to the type,
@@ -99,7 +100,8 @@ def _check_adapter(model: PreTrainedModel, recipe: Recipe, folder: Path) -> None
             f"{folder}: {recipe.base} has one weight for embeddings and output projection, and the adapter "
             f"changes {' and '.join(at_end)} each by itself: no merged weight says that; serve it unmerged"
         )
-    Adapter(recipe, [*groups, *ends], targets, torch.device("cpu")).load(folder)
+    rows, tied = find_token_rows(recipe, ends, has_tied_ends(model), recipe.base), has_tied_ends(model)
+    Adapter(recipe, [*groups, *ends], targets, torch.device("cpu"), rows, tied).load(folder)
 
 
 def _prompts(chat: Chat) -> list[list[int]]:

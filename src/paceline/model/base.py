@@ -27,6 +27,7 @@ from paceline.model.patches import Patches
 from paceline.model.probe import plain_logits, probe, refuse_unknown_layers
 from paceline.model.quantization import UNQUANTIZED, BaseFormat, dense_weight, is_quantized
 from paceline.model.targets import Target, find_targets
+from paceline.model.token_rows import find_token_rows
 
 
 @dataclass
@@ -95,20 +96,25 @@ class Base:
 
     def new_adapter(self, recipe: Recipe) -> Adapter:
         """An adapter of zeros for a recipe's targets."""
-        return Adapter(recipe, self._all, self.targets(recipe), self.device)
+        rows = self.token_rows(recipe)
+        return Adapter(recipe, self._all, self.targets(recipe), self.device, rows, self.tied)
 
     def adapter_size(self, recipe: Recipe) -> int:
         """Parameters of a recipe's adapter."""
-        return adapter_size(recipe, self._all, self.targets(recipe))
+        return adapter_size(recipe, self._all, self.targets(recipe), self.token_rows(recipe))
 
     def targets(self, recipe: Recipe) -> dict[str, Target]:
         """The linears that a recipe's adapter changes, by full name; see `find_targets`."""
         layers = [name for group in self.groups for name in group.names]
         return find_targets(recipe, layers, self.name, [name for group in self.ends for name in group.names])
 
+    def token_rows(self, recipe: Recipe) -> dict[int, list[int]]:
+        """The tokens whose rows a recipe trains whole, by end; see `find_token_rows`."""
+        return find_token_rows(recipe, self.ends, self.tied, self.name)
+
     def ends_size(self, recipe: Recipe) -> int:
-        """Those of a recipe's parameters that are on output projection and embeddings."""
-        return adapter_size(recipe, self.ends, self.targets(recipe))
+        """Those of a recipe's parameters that are LoRA on output projection and embeddings."""
+        return adapter_size(recipe, self.ends, self.targets(recipe), {})
 
     @property
     def _all(self) -> list[LinearGroup]:

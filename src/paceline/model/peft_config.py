@@ -20,6 +20,7 @@ _FIELDS: dict[str, tuple[str, Any]] = {
     "layers_pattern": ("layers_pattern", None),
     "rank_pattern": ("rank_pattern", {}),
     "alpha_pattern": ("alpha_pattern", {}),
+    "trainable_token_indices": ("trainable_token_indices", None),
 }
 # What changes nothing of what an adapter computes.
 _IDLE = {

@@ -21,7 +21,15 @@ from paceline.training.run import TrainingRun
 
 # What must be the same in a run and in what it starts from; other targets show in the weights' names.
 _OF_A_RUN = ("base", "quantize", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")
-_OF_AN_ADAPTER = ("lora_r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
+_OF_AN_ADAPTER = (
+    "lora_r",
+    "lora_alpha",
+    "use_rslora",
+    "use_dora",
+    "rank_pattern",
+    "alpha_pattern",
+    "trainable_token_indices",
+)
 
 
 def find_parent(run: Run, study: Study, folder: Path) -> Path | None:

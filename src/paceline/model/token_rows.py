@@ -1,0 +1,152 @@
+"""Rows of embeddings and output projection that a run trains whole, as PEFT's trainable tokens.
+
+The run's rows stand in the place of the base's, they are not added to them. Where both ends are one weight,
+so are the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from paceline.config.recipe import Recipe
+from paceline.errors import ModelError
+from paceline.model.lora_weights import EMBEDDING, HEAD, LinearGroup
+
+
+@dataclass(frozen=True)
+class TokenRows:
+    """One adapter's rows of one end.
+
+    Shapes: `ids` (n,), the tokens; `values` and `grad` (n, width) fp32; `weight` (vocabulary, width), the
+    base's own.
+    """
+
+    ids: Tensor
+    values: Tensor
+    grad: Tensor
+    weight: Tensor
+
+    def find(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """The places in `tokens` (T,) where one of the ids stands, and the row of each."""
+        places, rows = (tokens[:, None] == self.ids).nonzero(as_tuple=True)
+        return places, rows
+
+
+def find_token_rows(
+    recipe: Recipe, ends: Sequence[LinearGroup], tied: bool, base: str
+) -> dict[int, list[int]]:
+    """The token ids whose rows a recipe trains, by the group of their end.
+
+    A list means the embeddings, as in PEFT. Where the ends are `tied` only the embeddings are named: the
+    output projection has the same rows.
+
+    Raises:
+        ModelError: an end that is not there or not plain, a token beyond the vocabulary, other tokens for
+            each of two tied ends.
+    """
+    wanted = recipe.trainable_token_indices
+    if wanted is None:
+        return {}
+    names = {group.names[0]: group for group in ends}
+    embeddings = next((name for name, group in names.items() if group.index == EMBEDDING), "embed_tokens")
+    found: dict[int, list[int]] = {}
+    for module, ids in (wanted if isinstance(wanted, dict) else {embeddings: wanted}).items():
+        group = next((g for name, g in names.items() if f".{name}".endswith(f".{module}")), None)
+        if group is None:
+            raise ModelError(
+                f"trainable_token_indices: {base} has no embeddings or output projection {module!r} with "
+                f"plain weights; there are {', '.join(names) or 'none'}"
+            )
+        _check(group, ids, base)
+        found[group.index] = ids
+    if tied and HEAD in found and found.get(EMBEDDING) != found.pop(HEAD):
+        raise ModelError(
+            f"trainable_token_indices: embeddings and output projection of {base} are one weight and train "
+            "the same rows; give one list of tokens"
+        )
+    return found
+
+
+def _check(group: LinearGroup, ids: Sequence[int], base: str) -> None:
+    size = len(end_weight(group))
+    if (largest := max(ids)) >= size:
+        raise ModelError(
+            f"trainable_token_indices: {base} has no token {largest}; its vocabulary has {size:,} rows"
+        )
+    if group.index == HEAD and group.linears[0].bias is not None:
+        raise ModelError(
+            f"trainable_token_indices: the output projection of {base} has a bias, which PEFT leaves out "
+            "where its rows are trained; name the embeddings alone"
+        )
+
+
+def end_weight(group: LinearGroup) -> Tensor:
+    """The weight (vocabulary, width) of embeddings or output projection."""
+    weight = group.linears[0].weight
+    return weight.t() if group.index == EMBEDDING else weight
+
+
+class EmbeddingRows(torch.autograd.Function):
+    """The embeddings (1, T, width) with the runs' own rows where their tokens stand.
+
+    `factor` is what some models multiply their embeddings by (Gemma); `padding` is the id whose row gets no
+    gradient, as in torch's embedding. `slices` are the runs' parts of the batch.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        out: Tensor,
+        grad_sentinel: Tensor,
+        ids: Tensor,
+        slices: list[tuple[slice, TokenRows]],
+        factor: float,
+        padding: int | None,
+    ) -> Tensor:
+        result, scale = out.clone(), torch.tensor(factor, dtype=out.dtype, device=out.device)
+        ctx.found = []
+        for own, rows in slices:
+            places, which = rows.find(ids[0, own])
+            result[0, own].index_copy_(0, places, rows.values[which].to(out.dtype) * scale)
+            ctx.found.append((own, rows, places, which))
+        ctx.save_for_backward(ids)
+        ctx.factor, ctx.padding = factor, padding
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, None, None, None]:
+        (ids,) = ctx.saved_tensors
+        for own, rows, places, which in ctx.found:
+            part = grad[0, own][places].to(rows.grad.dtype) * ctx.factor
+            if ctx.padding is not None:
+                part.mul_((ids[0, own][places] != ctx.padding)[:, None])
+            rows.grad.index_add_(0, which, part)
+        return grad if ctx.needs_input_grad[0] else None, None, None, None, None, None
+
+
+class HeadRows:
+    """An adapter's own rows in the logits of its supervised positions `rows` (n, width or more)."""
+
+    def __init__(self, own: TokenRows, rows: Tensor) -> None:
+        self._own = own
+        self._inputs = rows[:, : own.values.shape[1]]
+        self._values = own.values.to(rows.dtype)
+        self._moved = self._values - own.weight[own.ids].to(rows.dtype)
+
+    def add(self, logits: Tensor, chunk: slice) -> None:
+        """Puts a chunk's products with the rows in the place of the base's."""
+        logits[:, self._own.ids] = (self._inputs[chunk] @ self._values.t()).to(logits.dtype)
+
+    def backward(self, slope: Tensor, chunk: slice, gradient: Tensor) -> None:
+        """Adds to the rows' gradient, and to the chunk's `gradient` what it lacks: the base's rows are in it.
+
+        `slope` is d(loss)/d(logits).
+        """
+        own_slope = slope[:, self._own.ids].to(self._values.dtype)
+        self._own.grad.add_(own_slope.t() @ self._inputs[chunk])
+        gradient[:, : self._moved.shape[1]] += own_slope @ self._moved
