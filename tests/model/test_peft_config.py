@@ -20,7 +20,7 @@ FIELDS = [
 @pytest.mark.parametrize("fields", FIELDS)
 def test_peft_reads_what_we_write(fields: dict[str, object], recipe: MakeRecipe, tmp_path: Path) -> None:
     made = recipe(**fields)
-    write_peft_config(tmp_path, made, [])
+    write_peft_config(tmp_path, made, [], {})
     theirs = PeftConfig.from_pretrained(str(tmp_path))
     assert isinstance(theirs, LoraConfig)
     assert theirs.task_type == TaskType.CAUSAL_LM
@@ -39,7 +39,7 @@ def test_peft_reads_what_we_write(fields: dict[str, object], recipe: MakeRecipe,
 @pytest.mark.parametrize("fields", FIELDS)
 def test_we_read_what_we_write(fields: dict[str, object], recipe: MakeRecipe, tmp_path: Path) -> None:
     made = recipe(**fields)
-    write_peft_config(tmp_path, made, [])
+    write_peft_config(tmp_path, made, [], {})
     found = read_peft_config(tmp_path)
     assert found == {name: getattr(made, name) for name in found}
     assert set(found) >= {"base", *fields}

@@ -160,6 +160,9 @@ class Recipe(Strict):
         description="tokens whose rows of the embeddings are trained whole; {module: tokens} for lm_head too",
         union_mode="left_to_right",
     )
+    new_tokens: list[str] = Field(
+        [], description="tokens that are added to the base, with rows that the run trains whole"
+    )
 
     epochs: float = Field(1, gt=0, description="passes over the training data")
     max_steps: int | None = Field(None, gt=0, description="optimizer steps; overrides epochs")
@@ -256,6 +259,16 @@ class Recipe(Strict):
             raise ValueError(
                 "order: phases needs phases: {name: [tasks], …} that say which tasks belong to which phase"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _new_tokens_agree(self) -> "Recipe":
+        if odd := [token for token in self.new_tokens if token != token.strip() or not token]:
+            raise ValueError(f"new_tokens: {odd[0]!r} is empty or has space at an end")
+        if len(set(self.new_tokens)) < len(self.new_tokens):
+            raise ValueError("new_tokens names a token twice")
+        if self.new_tokens and self.distill:
+            raise ValueError("new_tokens does not go with distill: the teacher has no such tokens")
         return self
 
     @model_validator(mode="after")

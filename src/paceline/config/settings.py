@@ -161,9 +161,6 @@ SETTINGS: dict[str, Setting] = {
     "bias": Setting(_only((None, "none"), "adapters have no biases")),
     "task_type": Setting(_only((None, "CAUSAL_LM"), "bases are causal language models")),
     "modules_to_save": Setting(_refused(_FULL_COPIES)),
-    "new_tokens": Setting(
-        _refused("the base's embeddings are not enlarged; add the tokens to the base itself before training")
-    ),
     "loraplus_lr_embedding": Setting(_refused("LoRA+ goes with adapters of linears only")),
     "loraplus_weight_decay": Setting(_refused("weight_decay holds for A and B alike; set that")),
     "target_parameters": Setting(_refused("adapters change linears, not bare parameters (experts)")),

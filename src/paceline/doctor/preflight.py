@@ -118,7 +118,7 @@ class PreflightBuilder:
         return Preflight(
             recipe=recipe,
             prepared=prepared,
-            chat=self._preparer.chat(self.base.name, recipe.data.chat_template),
+            chat=self._preparer.chat_of(recipe),
             hidden_size=int(config.hidden_size),
             positions=getattr(config, "max_position_embeddings", None),
             model_type=str(config.model_type),

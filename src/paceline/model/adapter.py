@@ -205,7 +205,8 @@ class Adapter:
     def save(self, folder: Path, recipe: Recipe) -> None:
         """Writes `adapter_config.json` and `adapter_model.safetensors` as PEFT does."""
         folder.mkdir(parents=True, exist_ok=True)
-        write_peft_config(folder, recipe, self.names)
+        rows = {name: self.rows[index].ids.tolist() for index, name in self._row_names.items()}
+        write_peft_config(folder, recipe, self.names, rows)
         tensors = {}
         for name in self.names:
             a, b = self.product(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,14 @@ from transformers.utils.logging import disable_progress_bar
 
 from paceline import embedded
 from paceline.config.recipe import Recipe
+from paceline.data.chat import load_tokenizer, token_ids
 from paceline.errors import ModelError
 from paceline.model.adapter import Adapter, adapter_size
 from paceline.model.allocator import keep_freed_memory
 from paceline.model.batch import PackedBatch, Segment, pack_sequences, use_batch
 from paceline.model.ends import find_ends, has_tied_ends
 from paceline.model.lora_weights import LinearGroup
+from paceline.model.new_tokens import add_token_rows
 from paceline.model.patches import Patches
 from paceline.model.probe import plain_logits, probe, refuse_unknown_layers
 from paceline.model.quantization import UNQUANTIZED, BaseFormat, dense_weight, is_quantized
@@ -37,6 +39,7 @@ class Base:
     `groups` are its linears (the output projection apart) in the order of a forward pass; `head` is the
     output projection (vocabulary, hidden size), with a bias as one more column, filled up with zeros. `scale`
     is the factor of the logits. `longest` is what a sequence may have where rotary frequencies depend on it.
+    `new_ids` are the tokens that were added to it.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Base:
     patches: Patches
     scale: float = 1.0
     longest: int | None = None
+    new_ids: tuple[int, ...] = ()
 
     @cached_property
     def ends(self) -> list[LinearGroup]:
@@ -110,7 +114,7 @@ class Base:
 
     def token_rows(self, recipe: Recipe) -> dict[int, list[int]]:
         """The tokens whose rows a recipe trains whole, by end; see `find_token_rows`."""
-        return find_token_rows(recipe, self.ends, self.tied, self.name)
+        return find_token_rows(recipe, self.ends, self.tied, self.name, self.new_ids)
 
     def ends_size(self, recipe: Recipe) -> int:
         """Those of a recipe's parameters that are LoRA on output projection and embeddings."""
@@ -165,9 +169,10 @@ def default_device() -> torch.device:
 
 
 def load_base(name: str, device: torch.device | None = None, base_format: BaseFormat = UNQUANTIZED) -> Base:
-    """Loads a base frozen, in the type of its format, or quantized, and patches it.
+    """Loads a base frozen, in the type of its format, or quantized, with new tokens, and patches it.
 
     Raises:
+        DataError: a token that is not new.
         ModelError: not found, not a causal LM, or a model that packed does not compute what it does alone
             (see `probe`).
     """
@@ -186,7 +191,10 @@ def load_base(name: str, device: torch.device | None = None, base_format: BaseFo
         )
     except Exception as error:  # what a damaged file makes transformers raise is of many kinds
         raise ModelError(f"base {name!r}: its weights cannot be loaded: {_reason(error)}") from error
-    return wrap_model(model, name)
+    tokens = base_format.new_tokens
+    new_ids = token_ids(load_tokenizer(name, tokens), tokens) if tokens else []
+    add_token_rows(model, new_ids)
+    return replace(wrap_model(model, name), new_ids=tuple(new_ids))
 
 
 def wrap_model(model: PreTrainedModel, name: str) -> Base:

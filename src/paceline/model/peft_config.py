@@ -1,7 +1,7 @@
 """PEFT's adapter_config.json: written from a recipe, and read back as a recipe's fields."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +47,13 @@ _MAX_RANK = 8192
 _TEXT_TOWER = ".language_model."
 
 
-def write_peft_config(folder: Path, recipe: Recipe, names: Sequence[str]) -> None:
-    """Writes the file as PEFT does; `names` are the adapted linears'.
+def write_peft_config(
+    folder: Path, recipe: Recipe, names: Sequence[str], rows: Mapping[str, list[int]]
+) -> None:
+    """Writes the file as PEFT does.
+
+    `names` are the adapted linears', `rows` the tokens whose rows are trained, by the embeddings' or output
+    projection's name.
 
     By hand: importing PEFT brings torch's compiler, seconds of every start.
     """
@@ -71,6 +76,8 @@ def write_peft_config(folder: Path, recipe: Recipe, names: Sequence[str]) -> Non
         "init_lora_weights": True,
         **{theirs: stored[ours] for theirs, (ours, _) in _FIELDS.items()},
     }
+    if recipe.new_tokens:  # whose numbers the recipe does not know
+        config["trainable_token_indices"] = {name.rsplit(".", 1)[-1]: ids for name, ids in rows.items()}
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=1) + "\n")
 
 

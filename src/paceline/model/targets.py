@@ -88,6 +88,7 @@ def _refuse_at_end(recipe: Recipe, names: list[str]) -> None:
         (f"init_lora_weights {start}", takes_from_base(start)),
         ("loraplus_lr_ratio", recipe.loraplus_lr_ratio is not None),
         ("trainable_token_indices", recipe.trainable_token_indices is not None),
+        ("new_tokens", bool(recipe.new_tokens)),
     ]
     for setting, given in odd:
         if given:

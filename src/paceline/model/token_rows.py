@@ -6,12 +6,13 @@ so are the rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedTokenizerBase
 
 from paceline.config.recipe import Recipe
 from paceline.errors import ModelError
@@ -38,41 +39,44 @@ class TokenRows:
 
 
 def find_token_rows(
-    recipe: Recipe, ends: Sequence[LinearGroup], tied: bool, base: str
+    recipe: Recipe, ends: Sequence[LinearGroup], tied: bool, base: str, new_ids: Sequence[int] = ()
 ) -> dict[int, list[int]]:
     """The token ids whose rows a recipe trains, by the group of their end.
 
     A list means the embeddings, as in PEFT. Where the ends are `tied` only the embeddings are named: the
-    output projection has the same rows.
+    output projection has the same rows. New tokens have rows in both.
 
     Raises:
-        ModelError: an end that is not there or not plain, a token beyond the vocabulary, other tokens for
-            each of two tied ends.
+        ModelError: an end that is not there or not plain, a token beyond the vocabulary, a bias on the output
+            projection, other tokens for each of two tied ends.
     """
-    wanted = recipe.trainable_token_indices
-    if wanted is None:
-        return {}
     names = {group.names[0]: group for group in ends}
     embeddings = next((name for name, group in names.items() if group.index == EMBEDDING), "embed_tokens")
+    head = next((name for name, group in names.items() if group.index == HEAD), "lm_head")
+    listed = recipe.trainable_token_indices or {}
+    wanted = dict(listed) if isinstance(listed, dict) else {embeddings: listed}
     found: dict[int, list[int]] = {}
-    for module, ids in (wanted if isinstance(wanted, dict) else {embeddings: wanted}).items():
-        group = next((g for name, g in names.items() if f".{name}".endswith(f".{module}")), None)
-        if group is None:
-            raise ModelError(
-                f"trainable_token_indices: {base} has no embeddings or output projection {module!r} with "
-                f"plain weights; there are {', '.join(names) or 'none'}"
-            )
-        _check(group, ids, base)
-        found[group.index] = ids
+    for module, ids in wanted.items():
+        found[_end(module, ids, names, base).index] = list(ids)
     if tied and HEAD in found and found.get(EMBEDDING) != found.pop(HEAD):
         raise ModelError(
             f"trainable_token_indices: embeddings and output projection of {base} are one weight and train "
             "the same rows; give one list of tokens"
         )
+    for module in ([embeddings] if tied else [embeddings, head]) if new_ids else []:
+        index = _end(module, new_ids, names, base).index
+        found[index] = [*found.get(index, ()), *new_ids]
     return found
 
 
-def _check(group: LinearGroup, ids: Sequence[int], base: str) -> None:
+def _end(module: str, ids: Sequence[int], ends: Mapping[str, LinearGroup], base: str) -> LinearGroup:
+    """The end of this name, whose rows can be trained."""
+    group = next((group for name, group in ends.items() if f".{name}".endswith(f".{module}")), None)
+    if group is None:
+        raise ModelError(
+            f"trainable_token_indices: {base} has no embeddings or output projection {module!r} with "
+            f"plain weights; there are {', '.join(ends) or 'none'}"
+        )
     size = len(end_weight(group))
     if (largest := max(ids)) >= size:
         raise ModelError(
@@ -82,6 +86,24 @@ def _check(group: LinearGroup, ids: Sequence[int], base: str) -> None:
         raise ModelError(
             f"trainable_token_indices: the output projection of {base} has a bias, which PEFT leaves out "
             "where its rows are trained; name the embeddings alone"
+        )
+    return group
+
+
+def refuse_unknown_tokens(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuses trained rows of tokens that no text has.
+
+    Raises:
+        ModelError: with the first of them.
+    """
+    given = recipe.trainable_token_indices
+    if given is None:
+        return
+    listed = list(given.values()) if isinstance(given, dict) else [given]
+    if odd := sorted({token for ids in listed for token in ids} - set(tokenizer.get_vocab().values())):
+        raise ModelError(
+            f"trainable_token_indices: the tokenizer of {recipe.base} has no token {odd[0]}; "
+            "tokens that it lacks are added with new_tokens"
         )
 
 

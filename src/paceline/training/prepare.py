@@ -1,16 +1,15 @@
 """What is known of a run before anything is spent: its data, its split, its length."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paceline.config.data import Data
 from paceline.config.recipe import Recipe
 from paceline.data.bad_rows import count_kinds
-from paceline.data.chat import Chat, load_chat
+from paceline.data.chat import Chat, load_chat, token_ids
 from paceline.data.clean import clean
 from paceline.data.phases import choose_tasks
 from paceline.data.resample import resample
@@ -18,11 +17,14 @@ from paceline.data.split import Split, split
 from paceline.data.tokens import TokenDataset, load_tokens, write_bad_rows
 from paceline.errors import DataError
 from paceline.model.quantization import BaseFormat
+from paceline.model.token_rows import refuse_unknown_tokens
 from paceline.runs.events import DataFacts, TokenLengths
 from paceline.training.order import StepPlan, make_step_plan
 from paceline.training.schedule import learning_rate
 
 Item = TypeVar("Item")
+# What decides a sample that is drawn anew: base, new tokens, data, loss_on, max_length.
+_Sample = tuple[str, tuple[str, ...], str, str, int]
 
 
 def group_by_base(
@@ -70,24 +72,30 @@ class Prepared:
 class Preparer:
     """Prepares recipes; runs that share a tokenizer and data share the tokenized table."""
 
-    _chats: dict[tuple[str, str | None], Chat] = field(default_factory=dict)
-    _tokens: dict[tuple[str, str, str], TokenDataset] = field(default_factory=dict)
-    _resampled: dict[tuple[str, str, str, int], tuple[TokenDataset, Split]] = field(default_factory=dict)
+    _chats: dict[tuple[str, str | None, tuple[str, ...]], Chat] = field(default_factory=dict)
+    _tokens: dict[tuple[str, tuple[str, ...], str, str], TokenDataset] = field(default_factory=dict)
+    _resampled: dict[_Sample, tuple[TokenDataset, Split]] = field(default_factory=dict)
 
-    def chat(self, base: str, template: str | None = None) -> Chat:
-        if (base, template) not in self._chats:
-            self._chats[base, template] = load_chat(base, template)
-        return self._chats[base, template]
+    def chat(self, base: str, template: str | None = None, new_tokens: Sequence[str] = ()) -> Chat:
+        key = (base, template, tuple(new_tokens))
+        if key not in self._chats:
+            self._chats[key] = load_chat(*key)
+        return self._chats[key]
 
-    def tokens(self, base: str, data: Data, loss_on: str = "assistant") -> TokenDataset:
+    def chat_of(self, recipe: Recipe) -> Chat:
+        """The tokenizer and template that a recipe's runs have."""
+        return self.chat(recipe.base, recipe.data.chat_template, recipe.new_tokens)
+
+    def tokens(self, recipe: Recipe) -> TokenDataset:
         # neither the split, nor what is cleaned or drawn anew, changes the tokens of the plain sample
-        key = (base, data.model_dump_json(exclude={"eval_ratio", "clean", "resample"}), loss_on)
+        data = recipe.data.model_dump_json(exclude={"eval_ratio", "clean", "resample"})
+        key = (recipe.base, tuple(recipe.new_tokens), data, "assistant")
         if key not in self._tokens:
-            if loss_on == "assistant":
-                self._tokens[key] = load_tokens(data, self.chat(base, data.chat_template))
-            else:
-                self._tokens[key] = replace(self.tokens(base, data), loss_on=loss_on)
-        return self._tokens[key]
+            self._tokens[key] = load_tokens(recipe.data, self.chat_of(recipe))
+        own = (*key[:3], recipe.loss_on)
+        if own not in self._tokens:
+            self._tokens[own] = replace(self._tokens[key], loss_on=recipe.loss_on)
+        return self._tokens[own]
 
     def prepare(self, recipe: Recipe, on_progress: Callable[[int], None] = lambda count: None) -> Prepared:
         """The recipe's examples, split and cleaned.
@@ -97,8 +105,10 @@ class Preparer:
 
         Raises:
             DataError: the data cannot train this recipe.
+            ModelError: trained rows of tokens that the tokenizer does not have.
         """
-        dataset = self.tokens(recipe.base, recipe.data, recipe.loss_on)
+        refuse_unknown_tokens(recipe, self.chat_of(recipe).tokenizer)
+        dataset = self.tokens(recipe)
         _refuse_all_long(recipe, dataset)
         parts = split(dataset, recipe.data.eval_ratio, recipe.max_length)
         held_out = parts.eval
@@ -120,13 +130,15 @@ class Preparer:
                 )
         plan = make_step_plan(recipe, len(parts.train))
         learning_rate(recipe, plan)  # refuses a schedule that does not fit the steps
-        return Prepared(recipe, dataset, parts, plan, _facts(recipe, dataset, parts, removed))
+        notes = [*dataset.notes, *_unseen_tokens(recipe, dataset, parts, self.chat_of(recipe))]
+        return Prepared(recipe, dataset, parts, plan, _facts(recipe, dataset, parts, removed, notes))
 
     def _resample(
         self, recipe: Recipe, dataset: TokenDataset, parts: Split, held_out: NDArray[np.int64]
     ) -> tuple[TokenDataset, Split]:
         """The plain sample's held-out examples with other training ones; see `resample`."""
-        key = (recipe.base, recipe.data.model_dump_json(), recipe.loss_on, recipe.max_length)
+        data = recipe.data.model_dump_json()
+        key = (recipe.base, tuple(recipe.new_tokens), data, recipe.loss_on, recipe.max_length)
 
         def keep(grown: TokenDataset, drawn: Split) -> NDArray[np.int64]:
             usable = Split(drawn.train[grown.first[drawn.train] < recipe.max_length], drawn.eval)
@@ -135,9 +147,27 @@ class Preparer:
             return clean(grown, recipe.data.clean, usable, keep_held_out=True).split.train
 
         if key not in self._resampled:
-            chat = self.chat(recipe.base, recipe.data.chat_template)
+            chat = self.chat_of(recipe)
             self._resampled[key] = resample(recipe.data, chat, dataset, parts, held_out, keep)
         return self._resampled[key]
+
+
+def _unseen_tokens(recipe: Recipe, dataset: TokenDataset, parts: Split, chat: Chat) -> list[str]:
+    """A line about the tokens whose rows are trained and that no training example has."""
+    given = recipe.trainable_token_indices or []
+    listed = list(given.values()) if isinstance(given, dict) else [given]
+    trained = {*(token for ids in listed for token in ids), *token_ids(chat.tokenizer, recipe.new_tokens)}
+    if not trained:
+        return []
+    seen: set[int] = set()
+    for index in parts.train:
+        seen.update(np.unique(dataset.example(index)[0][: recipe.max_length]).tolist())
+    unseen = sorted(trained - seen)
+    if not unseen:
+        return []
+    named = ", ".join(repr(chat.tokenizer.convert_ids_to_tokens(token)) for token in unseen[:5])
+    more = ", …" if len(unseen) > 5 else ""
+    return [f"tokens with trained rows that no training example has ({len(unseen)}): {named}{more}"]
 
 
 def _refuse_all_long(recipe: Recipe, dataset: TokenDataset) -> None:
@@ -149,7 +179,9 @@ def _refuse_all_long(recipe: Recipe, dataset: TokenDataset) -> None:
         )
 
 
-def _facts(recipe: Recipe, dataset: TokenDataset, parts: Split, removed: dict[str, int]) -> DataFacts:
+def _facts(
+    recipe: Recipe, dataset: TokenDataset, parts: Split, removed: dict[str, int], notes: list[str]
+) -> DataFacts:
     p50, p95, p99 = (int(np.percentile(dataset.lengths, p)) for p in (50, 95, 99))
     return DataFacts(
         length=TokenLengths(p50=p50, p95=p95, p99=p99, max=int(dataset.lengths.max())),
@@ -165,7 +197,7 @@ def _facts(recipe: Recipe, dataset: TokenDataset, parts: Split, removed: dict[st
         bad_rows=count_kinds(dataset.bad),
         bad_rows_file=str(listed) if (listed := write_bad_rows(dataset)) else None,
         unused_columns=list(dataset.unused),
-        notes=list(dataset.notes),
+        notes=notes,
     )
 
 

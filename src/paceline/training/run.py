@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from paceline.data.chat import load_chat
 from paceline.model.base import Base
 from paceline.runs.directory import RunDirectory, RunStatus, State
 from paceline.runs.events import EvalEvent, FailedEvent, FindingEvent, ScoreEvent, TrainEvent, of_kind
@@ -200,8 +201,12 @@ class TrainingRun:
             state = (self.adapter, self.optimizer, self._at_end)
             save_checkpoint(self.directory.end, self.recipe, *state, self._inputs)
         self.evaluation.last().save(self.directory.eval / "final.parquet")
+        recipe = self.recipe
         with whole_folder(self.directory.adapter) as scratch:
-            self.adapter.save(scratch, self.recipe)
+            self.adapter.save(scratch, recipe)
+            if recipe.new_tokens:
+                chat = load_chat(recipe.base, recipe.data.chat_template, recipe.new_tokens)
+                chat.tokenizer.save_pretrained(scratch)
         progress = self.progress
         status = RunStatus(
             state="finished",
