@@ -137,10 +137,6 @@ def test_what_a_setting_becomes(fields: Any, expected: Any) -> None:
         ({"report_to": ["trackio", "tensorboard"]}, "report_to: one tracker at a time"),
         ({"hub_model_id": "USER/x"}, "hub_model_id: the hub is not part of a recipe"),
         ({"bias": "all"}, "bias: 'all' is not possible"),
-        (
-            {"modules_to_save": ["lm_head"]},
-            "modules_to_save: embeddings and output projection are not trained as a whole.*target_modules",
-        ),
     ],
 )
 def test_what_cannot_be_followed_is_refused_in_one_line(fields: Any, message: Any) -> None:

@@ -92,7 +92,6 @@ PEFTS = {
         ({"bias": "all"}, "bias is 'all'"),
         ({"lora_bias": True}, "lora_bias is True"),
         ({"fan_in_fan_out": True}, "fan_in_fan_out is True"),
-        ({"modules_to_save": ["lm_head"]}, "modules_to_save is"),
         ({"ensure_weight_tying": True}, "ensure_weight_tying is"),
         ({"target_parameters": ["w"]}, "target_parameters is"),
         ({"megatron_config": {"a": 1}}, "megatron_config is"),

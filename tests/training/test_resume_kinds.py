@@ -17,6 +17,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "pissa-loraplus": {"init_lora_weights": "pissa", "loraplus_lr_ratio": 4.0},
     "olora": {"init_lora_weights": "olora", "rank_pattern": {"q_proj": 3}},
     "rows": {"trainable_token_indices": {"embed_tokens": [7, 300, 22], "lm_head": [300]}},
+    "copies": {"modules_to_save": ["embed_tokens", "lm_head"]},
     "rows-loraplus-pissa": {
         "trainable_token_indices": [300],
         "loraplus_lr_ratio": 4.0,

@@ -160,6 +160,9 @@ class Recipe(Strict):
         description="tokens whose rows of the embeddings are trained whole; {module: tokens} for lm_head too",
         union_mode="left_to_right",
     )
+    modules_to_save: list[str] | None = Field(
+        None, min_length=1, description="train a whole copy of embed_tokens or lm_head, as PEFT does"
+    )
     new_tokens: list[str] = Field(
         [], description="tokens that are added to the base, with rows that the run trains whole"
     )
@@ -267,6 +270,11 @@ class Recipe(Strict):
             raise ValueError(f"new_tokens: {odd[0]!r} is empty or has space at an end")
         if len(set(self.new_tokens)) < len(self.new_tokens):
             raise ValueError("new_tokens names a token twice")
+        if self.modules_to_save and (self.new_tokens or self.trainable_token_indices is not None):
+            raise ValueError(
+                "modules_to_save trains every row of a module; new_tokens and trainable_token_indices train "
+                "single ones: give one or the other"
+            )
         if self.new_tokens and self.distill:
             raise ValueError("new_tokens does not go with distill: the teacher has no such tokens")
         return self

@@ -138,11 +138,6 @@ def _scheduler_arguments(value: Any) -> Meaning:
     return {_SCHEDULER_FIELDS[key]: argument for key, argument in value.items()}, ""
 
 
-_FULL_COPIES = (
-    "embeddings and output projection are not trained as a whole: every run would hold full copies of them "
-    "with their moments; leave it out, name them in target_modules (LoRA on embed_tokens, lm_head), or train "
-    "single rows with trainable_token_indices"
-)
 _STARTS = "adapters begin as init_lora_weights says: true, gaussian, pissa, pissa_niter_N or olora"
 _BY_STEPS = "evaluations and checkpoints are counted in steps, and `paceline study show` prints an epoch's"
 _OF_THE_COMMAND = "where a run's files go is a flag of `paceline train`, not part of a recipe"
@@ -160,7 +155,6 @@ SETTINGS: dict[str, Setting] = {
     # the adapter
     "bias": Setting(_only((None, "none"), "adapters have no biases")),
     "task_type": Setting(_only((None, "CAUSAL_LM"), "bases are causal language models")),
-    "modules_to_save": Setting(_refused(_FULL_COPIES)),
     "loraplus_lr_embedding": Setting(_refused("LoRA+ goes with adapters of linears only")),
     "loraplus_weight_decay": Setting(_refused("weight_decay holds for A and B alike; set that")),
     "target_parameters": Setting(_refused("adapters change linears, not bare parameters (experts)")),

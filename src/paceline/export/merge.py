@@ -98,13 +98,14 @@ def _check_adapter(model: PreTrainedModel, recipe: Recipe, folder: Path, new_ids
     ends = find_ends(model)
     names = [name for group in ends for name in group.names]
     targets = find_targets(recipe, [name for name, _ in linears], recipe.base, names)
-    if (at_end := [name for name in names if name in targets]) and has_tied_ends(model):
+    tied = has_tied_ends(model)
+    rows = find_token_rows(recipe, ends, tied, recipe.base, new_ids)
+    copied = {group.names[0] for group in ends if rows.get(group.index, []) is None}
+    if tied and (at_end := [name for name in names if name in targets or name in copied]):
         raise ModelError(
             f"{folder}: {recipe.base} has one weight for embeddings and output projection, and the adapter "
             f"changes {' and '.join(at_end)} each by itself: no merged weight says that; serve it unmerged"
         )
-    tied = has_tied_ends(model)
-    rows = find_token_rows(recipe, ends, tied, recipe.base, new_ids)
     Adapter(recipe, [*groups, *ends], targets, torch.device("cpu"), rows, tied).load(folder)
 
 

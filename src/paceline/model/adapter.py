@@ -20,6 +20,9 @@ from paceline.model.peft_config import write_peft_config
 from paceline.model.targets import Target
 from paceline.model.token_rows import TokenRows, end_weight
 
+# The tokens whose rows are trained (None: all), by the group of their end.
+TokenIds = Mapping[int, Sequence[int] | None]
+
 _PREFIX = "base_model.model."
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
@@ -35,7 +38,7 @@ class Adapter:
 
     Args:
         token_rows: the tokens whose rows are trained, by group; see `find_token_rows`.
-        tied: the output projection has the rows of the embeddings.
+        tied: the output projection has the rows of the embeddings, unless they are a whole copy.
     """
 
     def __init__(
@@ -44,7 +47,7 @@ class Adapter:
         groups: Sequence[LinearGroup],
         targets: Mapping[str, Target],
         device: torch.device,
-        token_rows: Mapping[int, Sequence[int]] | None = None,
+        token_rows: TokenIds | None = None,
         tied: bool = False,
     ) -> None:
         self.dropout, self._dora, self._start = (
@@ -116,27 +119,31 @@ class Adapter:
             if start is not None:
                 self._starts[name] = (start[0][weights.columns(number)], start[1][number])
 
-    def _add_rows(self, group: LinearGroup, tokens: Sequence[int], tied: bool) -> None:
+    def _add_rows(self, group: LinearGroup, tokens: Sequence[int] | None, tied: bool) -> None:
         weight = end_weight(group).detach()
-        values, grad = self._take(len(tokens), weight.shape[1])
-        ids = torch.tensor(list(tokens), device=values.device)
+        values, grad = self._take(len(weight if tokens is None else tokens), weight.shape[1])
+        ids = None if tokens is None else torch.tensor(list(tokens), device=values.device)
         self.rows[group.index] = TokenRows(ids, values, grad, weight)
         self._row_names[group.index] = group.names[0]
-        if tied:
+        if tied and ids is not None:
             self.rows[HEAD] = TokenRows(ids, values, torch.zeros_like(grad), weight)
 
     def zero_gradients(self) -> None:
         """Forgets all gradients."""
         self.gradients.zero_()
-        for rows in self.rows.values():
-            rows.grad.zero_()
+        if self._has_tied_rows:
+            self.rows[HEAD].grad.zero_()
+
+    @property
+    def _has_tied_rows(self) -> bool:
+        return HEAD in self.rows and HEAD not in self._row_names
 
     def tie_gradients(self) -> None:
         """Adds the output projection's part of the gradient of tied rows to that of the embeddings.
 
         Once a step: the sum must not depend on which micro-batches share a forward.
         """
-        if HEAD in self.rows and HEAD not in self._row_names:
+        if self._has_tied_rows:
             self.rows[EMBEDDING].grad.add_(self.rows[HEAD].grad)
             self.rows[HEAD].grad.zero_()
 
@@ -200,12 +207,13 @@ class Adapter:
                 magnitude.copy_(direction_norm(weights, target, self._linears[name]))
         for index in self._row_names:
             rows = self.rows[index]
-            rows.values.copy_(rows.weight[rows.ids])
+            rows.values.copy_(rows.first())
 
     def save(self, folder: Path, recipe: Recipe) -> None:
         """Writes `adapter_config.json` and `adapter_model.safetensors` as PEFT does."""
         folder.mkdir(parents=True, exist_ok=True)
-        rows = {name: self.rows[index].ids.tolist() for index, name in self._row_names.items()}
+        ids = {name: self.rows[index].ids for index, name in self._row_names.items()}
+        rows = {name: tokens.tolist() for name, tokens in ids.items() if tokens is not None}
         write_peft_config(folder, recipe, self.names, rows)
         tensors = {}
         for name in self.names:
@@ -271,7 +279,8 @@ class Adapter:
 
     def _row_key(self, index: int) -> str:
         """PEFT's name of an end's rows in a file."""
-        return f"{_PREFIX}{self._row_names[index]}.token_adapter.trainable_tokens_delta"
+        kind = "weight" if self.rows[index].ids is None else "token_adapter.trainable_tokens_delta"
+        return f"{_PREFIX}{self._row_names[index]}.{kind}"
 
     def _load_pair(self, name: str, a: Tensor, b: Tensor) -> None:
         own_a, own_b = self.matrices[name]
@@ -317,14 +326,11 @@ def adapter_size(
     recipe: Recipe,
     groups: Sequence[LinearGroup],
     targets: Mapping[str, Target],
-    token_rows: Mapping[int, Sequence[int]],
+    token_rows: TokenIds,
 ) -> int:
     """Parameters of an adapter, without making it."""
-    rows = sum(
-        len(token_rows[group.index]) * end_weight(group).shape[1]
-        for group in groups
-        if group.index in token_rows
-    )
+    chosen = ((token_rows[g.index], end_weight(g)) for g in groups if g.index in token_rows)
+    rows = sum(len(weight if ids is None else ids) * weight.shape[1] for ids, weight in chosen)
     linears = (pair for group in groups for pair in zip(group.names, group.linears, strict=True))
     return rows + sum(
         targets[name].rank * (linear.in_features + linear.out_features)

@@ -112,13 +112,14 @@ class Base:
         layers = [name for group in self.groups for name in group.names]
         return find_targets(recipe, layers, self.name, [name for group in self.ends for name in group.names])
 
-    def token_rows(self, recipe: Recipe) -> dict[int, list[int]]:
+    def token_rows(self, recipe: Recipe) -> dict[int, list[int] | None]:
         """The tokens whose rows a recipe trains whole, by end; see `find_token_rows`."""
         return find_token_rows(recipe, self.ends, self.tied, self.name, self.new_ids)
 
     def ends_size(self, recipe: Recipe) -> int:
-        """Those of a recipe's parameters that are LoRA on output projection and embeddings."""
-        return adapter_size(recipe, self.ends, self.targets(recipe), {})
+        """Those of a recipe's parameters that are LoRA on output projection and embeddings, or copies."""
+        copies = {end: ids for end, ids in self.token_rows(recipe).items() if ids is None}
+        return adapter_size(recipe, self.ends, self.targets(recipe), copies)
 
     @property
     def _all(self) -> list[LinearGroup]:

@@ -51,7 +51,7 @@ def adapter_digest(adapter: Adapter | None) -> str:
     content = hashlib.sha256(adapter.parameters.detach().cpu().numpy().tobytes())
     content.update(json.dumps([adapter.names, adapter.rank, adapter.scales]).encode())
     for index, rows in adapter.rows.items():
-        content.update(json.dumps([index, rows.ids.tolist()]).encode())
+        content.update(json.dumps([index, None if rows.ids is None else rows.ids.tolist()]).encode())
     return content.hexdigest()[:DIGITS]
 
 

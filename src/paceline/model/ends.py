@@ -21,7 +21,7 @@ from paceline.model.batch import MIN_TOKENS, Segment, current_batch
 from paceline.model.dropout import keep_mask
 from paceline.model.lora_weights import EMBEDDING, HEAD, LinearGroup, LoRAWeights
 from paceline.model.quantization import is_quantized
-from paceline.model.token_rows import EmbeddingRows, HeadRows
+from paceline.model.token_rows import EmbeddingRows, HeadCopy, HeadRows
 
 
 def find_ends(model: PreTrainedModel) -> list[LinearGroup]:
@@ -145,15 +145,22 @@ class HeadLoRA:
         gradient[:, : moved.shape[1]] += moved
 
 
-def head_change(segment: Segment, rows: Tensor) -> HeadLoRA | HeadRows | None:
+def head_weight(segment: Segment, weight: Tensor) -> Tensor:
+    """The output projection that a segment's logits come from: the base's `weight`, or its adapter's copy."""
+    own = segment.adapter.rows.get(HEAD) if segment.adapter is not None else None
+    return weight if own is None or own.ids is not None else own.values.to(weight.dtype)
+
+
+def head_change(segment: Segment, rows: Tensor) -> HeadLoRA | HeadRows | HeadCopy | None:
     """What the segment's adapter changes in the logits of rows (n, hidden size or more); None: nothing."""
     if segment.adapter is None:
         return None
     if HEAD in segment.adapter.weights:
         return HeadLoRA(segment, rows)
-    if HEAD in segment.adapter.rows:
-        return HeadRows(segment.adapter.rows[HEAD], rows)
-    return None
+    own = segment.adapter.rows.get(HEAD)
+    if own is None:
+        return None
+    return HeadCopy(own, rows) if own.ids is None else HeadRows(own, rows)
 
 
 def change_logits(adapter: Adapter | None, rows: Tensor, logits: Tensor) -> None:
@@ -171,7 +178,8 @@ def change_logits(adapter: Adapter | None, rows: Tensor, logits: Tensor) -> None
     if HEAD in adapter.rows:
         trained = adapter.rows[HEAD]
         own_logits = _many(rows[:, : trained.values.shape[1]]) @ trained.values.to(rows.dtype).t()
-        logits[:, trained.ids.to(logits.device)] = own_logits[: len(rows)].to(logits.dtype)
+        own_logits = own_logits[: len(rows)].to(logits.dtype)
+        logits[:, slice(None) if trained.ids is None else trained.ids] = own_logits
 
 
 def _many(rows: Tensor) -> Tensor:

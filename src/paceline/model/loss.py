@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from paceline.model.batch import PackedBatch, Segment
-from paceline.model.ends import head_change
+from paceline.model.ends import head_change, head_weight
 
 # Elements of one chunk of logits: about what a CPU's caches hold, and little beside a GPU's memory.
 _CHUNK_ELEMENTS = {"cpu": 2**22, "cuda": 2**27}
@@ -80,7 +80,7 @@ def segment_losses(
     losses, corrects, grads = [], [], []
     divergences: dict[str, list[Tensor]] = {target.name: [] for target in soft}
     step = chunk_rows(weight.shape[0], hidden.device)
-    change = head_change(segment, rows)
+    weight, change = head_weight(segment, weight), head_change(segment, rows)
     for start in range(0, len(rows), step):
         logits = _logits(rows[start : start + step], weight)
         if change is not None:

@@ -21,6 +21,7 @@ _FIELDS: dict[str, tuple[str, Any]] = {
     "rank_pattern": ("rank_pattern", {}),
     "alpha_pattern": ("alpha_pattern", {}),
     "trainable_token_indices": ("trainable_token_indices", None),
+    "modules_to_save": ("modules_to_save", None),
 }
 # What changes nothing of what an adapter computes.
 _IDLE = {
@@ -130,7 +131,7 @@ def _read(config: dict[str, Any]) -> dict[str, Any]:
     fields = {ours: config.get(theirs, missing) for theirs, (ours, missing) in _FIELDS.items()}
     for name in ("rank_pattern", "alpha_pattern"):
         fields[name] = fields[name] or {}
-    for name in ("layers_to_transform", "layers_pattern", "exclude_modules"):
+    for name in ("layers_to_transform", "layers_pattern", "exclude_modules", "modules_to_save"):
         fields[name] = None if fields[name] in ([], "") else fields[name]
     _check_numbers(config, fields)
     base, targets = config["base_model_name_or_path"], config["target_modules"]

@@ -1,7 +1,7 @@
-"""Rows of embeddings and output projection that a run trains whole, as PEFT's trainable tokens.
+"""Rows of embeddings and output projection that a run trains whole: of some tokens, or all of them.
 
-The run's rows stand in the place of the base's, they are not added to them. Where both ends are one weight,
-so are the rows.
+They are PEFT's trainable tokens and modules_to_save. The run's rows stand in the place of the base's, they
+are not added to them. Where both ends are one weight, so are the rows of some tokens, but not whole copies.
 """
 
 from __future__ import annotations
@@ -23,25 +23,31 @@ from paceline.model.lora_weights import EMBEDDING, HEAD, LinearGroup
 class TokenRows:
     """One adapter's rows of one end.
 
-    Shapes: `ids` (n,), the tokens; `values` and `grad` (n, width) fp32; `weight` (vocabulary, width), the
-    base's own.
+    Shapes: `ids` (n,), the tokens (None: every one); `values` and `grad` (n, width) fp32; `weight`
+    (vocabulary, width), the base's own.
     """
 
-    ids: Tensor
+    ids: Tensor | None
     values: Tensor
     grad: Tensor
     weight: Tensor
 
     def find(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """The places in `tokens` (T,) where one of the ids stands, and the row of each."""
+        if self.ids is None:
+            return torch.arange(len(tokens), device=tokens.device), tokens
         places, rows = (tokens[:, None] == self.ids).nonzero(as_tuple=True)
         return places, rows
+
+    def first(self) -> Tensor:
+        """The base's own rows (n, width)."""
+        return self.weight if self.ids is None else self.weight[self.ids]
 
 
 def find_token_rows(
     recipe: Recipe, ends: Sequence[LinearGroup], tied: bool, base: str, new_ids: Sequence[int] = ()
-) -> dict[int, list[int]]:
-    """The token ids whose rows a recipe trains, by the group of their end.
+) -> dict[int, list[int] | None]:
+    """The token ids whose rows a recipe trains (None: all), by the group of their end.
 
     A list means the embeddings, as in PEFT. Where the ends are `tied` only the embeddings are named: the
     output projection has the same rows. New tokens have rows in both.
@@ -57,35 +63,36 @@ def find_token_rows(
     wanted = dict(listed) if isinstance(listed, dict) else {embeddings: listed}
     found: dict[int, list[int]] = {}
     for module, ids in wanted.items():
-        found[_end(module, ids, names, base).index] = list(ids)
+        found[_end("trainable_token_indices", module, ids, names, base).index] = list(ids)
     if tied and HEAD in found and found.get(EMBEDDING) != found.pop(HEAD):
         raise ModelError(
             f"trainable_token_indices: embeddings and output projection of {base} are one weight and train "
             "the same rows; give one list of tokens"
         )
     for module in ([embeddings] if tied else [embeddings, head]) if new_ids else []:
-        index = _end(module, new_ids, names, base).index
+        index = _end("new_tokens", module, new_ids, names, base).index
         found[index] = [*found.get(index, ()), *new_ids]
-    return found
+    copied = recipe.modules_to_save or []
+    return found | {_end("modules_to_save", module, [0], names, base).index: None for module in copied}
 
 
-def _end(module: str, ids: Sequence[int], ends: Mapping[str, LinearGroup], base: str) -> LinearGroup:
+def _end(
+    field: str, module: str, ids: Sequence[int], ends: Mapping[str, LinearGroup], base: str
+) -> LinearGroup:
     """The end of this name, whose rows can be trained."""
     group = next((group for name, group in ends.items() if f".{name}".endswith(f".{module}")), None)
     if group is None:
         raise ModelError(
-            f"trainable_token_indices: {base} has no embeddings or output projection {module!r} with "
-            f"plain weights; there are {', '.join(ends) or 'none'}"
+            f"{field}: {base} has no embeddings or output projection {module!r} with plain weights; "
+            f"there are {', '.join(ends) or 'none'}"
         )
     size = len(end_weight(group))
     if (largest := max(ids)) >= size:
-        raise ModelError(
-            f"trainable_token_indices: {base} has no token {largest}; its vocabulary has {size:,} rows"
-        )
+        raise ModelError(f"{field}: {base} has no token {largest}; its vocabulary has {size:,} rows")
     if group.index == HEAD and group.linears[0].bias is not None:
         raise ModelError(
-            f"trainable_token_indices: the output projection of {base} has a bias, which PEFT leaves out "
-            "where its rows are trained; name the embeddings alone"
+            f"{field}: the output projection of {base} has a bias, which PEFT leaves out where tokens' rows "
+            "are trained and trains with a whole copy; only its embeddings can be named"
         )
     return group
 
@@ -151,24 +158,38 @@ class EmbeddingRows(torch.autograd.Function):
         return grad if ctx.needs_input_grad[0] else None, None, None, None, None, None
 
 
+class HeadCopy:
+    """An adapter's own output projection: the loss multiplies with it in the place of the base's."""
+
+    def __init__(self, own: TokenRows, rows: Tensor) -> None:
+        self._own, self._inputs = own, rows[:, : own.values.shape[1]]
+
+    def add(self, logits: Tensor, chunk: slice) -> None:
+        """Nothing: the logits are those of the copy."""
+
+    def backward(self, slope: Tensor, chunk: slice, gradient: Tensor) -> None:
+        """Adds to the copy's gradient; `slope` is d(loss)/d(logits)."""
+        self._own.grad.add_(slope.to(self._inputs.dtype).t() @ self._inputs[chunk])
+
+
 class HeadRows:
     """An adapter's own rows in the logits of its supervised positions `rows` (n, width or more)."""
 
     def __init__(self, own: TokenRows, rows: Tensor) -> None:
-        self._own = own
+        self._own, self._ids = own, own.ids
         self._inputs = rows[:, : own.values.shape[1]]
         self._values = own.values.to(rows.dtype)
-        self._moved = self._values - own.weight[own.ids].to(rows.dtype)
+        self._moved = self._values - own.first().to(rows.dtype)
 
     def add(self, logits: Tensor, chunk: slice) -> None:
         """Puts a chunk's products with the rows in the place of the base's."""
-        logits[:, self._own.ids] = (self._inputs[chunk] @ self._values.t()).to(logits.dtype)
+        logits[:, self._ids] = (self._inputs[chunk] @ self._values.t()).to(logits.dtype)
 
     def backward(self, slope: Tensor, chunk: slice, gradient: Tensor) -> None:
         """Adds to the rows' gradient, and to the chunk's `gradient` what it lacks: the base's rows are in it.
 
         `slope` is d(loss)/d(logits).
         """
-        own_slope = slope[:, self._own.ids].to(self._values.dtype)
+        own_slope = slope[:, self._ids].to(self._values.dtype)
         self._own.grad.add_(own_slope.t() @ self._inputs[chunk])
         gradient[:, : self._moved.shape[1]] += own_slope @ self._moved

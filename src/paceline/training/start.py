@@ -37,6 +37,7 @@ _OF_AN_ADAPTER = (
     "rank_pattern",
     "alpha_pattern",
     "trainable_token_indices",
+    "modules_to_save",
 )
 
 
