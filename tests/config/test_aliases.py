@@ -165,19 +165,11 @@ def test_what_a_setting_becomes(fields: Any, expected: Any) -> None:
         ({"dataset_text_field": "body", "format": "messages"}, "format is 'text' and format is 'messages'"),
         ({"packing": True, "packing_strategy": "bfd"}, "packing_strategy: 'bfd' is not possible: .*wrapped"),
         ({"eval_packing": True}, "eval_packing: True is not possible: held-out texts are never joined"),
-        (
-            {"trainable_token_indices": [3]},
-            "trainable_token_indices: embeddings and .* are not trained as a whole.*leave it out",
-        ),
         ({"inference_only": True}, "inference_only: .*`paceline chat RUN`"),
         ({"lr_scheduler_kwargs": {"min_lr": 1e-6}}, "'min_lr' has no counterpart"),
         ({"report_to": ["trackio", "tensorboard"]}, "report_to: one tracker at a time"),
         ({"hub_model_id": "USER/x"}, "hub_model_id: the hub is not part of a recipe"),
         ({"bias": "all"}, "bias: 'all' is not possible"),
-        (
-            {"modules_to_save": ["lm_head"]},
-            "modules_to_save: embeddings and output projection are not trained as a whole.*target_modules",
-        ),
     ],
 )
 def test_what_cannot_be_followed_is_refused_in_one_line(fields: Any, message: Any) -> None:

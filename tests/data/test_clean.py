@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paceline.config.data import Clean, Data
+from paceline.config.data import Clean
+from paceline.config.load import make_recipe
 from paceline.data.clean import clean
 from paceline.data.split import Split
 from paceline.training.prepare import Preparer
@@ -31,7 +32,7 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Any:
         path = tmp_path_factory.mktemp("clean") / "rows.jsonl"
         path.write_text("".join(json.dumps({"prompt": q, "completion": a}) + "\n" for q, a in pairs))
         preparer = Preparer()
-        dataset = preparer.tokens("embedded", Data(source=str(path)))
+        dataset = preparer.tokens(make_recipe({"base": "embedded", "data": str(path)}, "test"))
         order = np.argsort(dataset.column("row"))  # by place in the file
         return dataset, order
 

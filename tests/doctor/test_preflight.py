@@ -85,6 +85,10 @@ def test_adapters_on_embeddings_and_head_are_suspects(findings_on: Any) -> None:
     assert "nf4" in finding.message
     assert finding.fix == {"target_modules": ["q_proj", "v_proj"]}
     assert "adapts-the-ends" not in findings_on(target_modules="all-linear")
+    copied = findings_on(modules_to_save=["lm_head"], target_modules=["q_proj"])["adapts-the-ends"]
+    copy, queried = config.vocab_size * width, config.num_hidden_layers * 16 * (width + queries)
+    assert copied.evidence["share"] == round(copy / (copy + queried), 3)
+    assert copied.fix == {"modules_to_save": None}
 
 
 def test_copies_and_leaks(findings_on: Any, tmp_path: Path) -> None:

@@ -9,13 +9,11 @@ import torch
 import torch.nn.functional as F
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, Gemma3TextConfig, Qwen3Config
 
 from helpers import MakeBase, MakeRecipe, adapter_bytes, plain_model, random_adapter, random_sequences
 from paceline.config.load import make_recipe
 from paceline.config.recipe import Recipe
 from paceline.config.study import Run, Study
-from paceline.data.chat import load_tokenizer
 from paceline.errors import ModelError
 from paceline.evaluate.generate import Generator, Request, Sampling
 from paceline.export import merge as merging
@@ -28,9 +26,12 @@ from paceline.model.loss import SoftTarget, TokenLosses, segment_losses
 from paceline.runs.events import EvalEvent, of_kind, read_events
 from paceline.training.study import train_study
 
+from .conftest import PADDING
+
 pytestmark = pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")
 
 SEQUENCES = random_sequences((40, 57, 9))
+SEQUENCES[0][0][3] = PADDING
 ROWS = sum(len(ids) for ids, _ in SEQUENCES)
 TARGETS = {
     "head": ["lm_head"],
@@ -38,31 +39,6 @@ TARGETS = {
     "both": ["embed_tokens", "lm_head", "q_proj", "down_proj"],
     "expression": r"model\.layers\.0\.self_attn\.v_proj|lm_head|.*embed_tokens",
 }
-
-
-@pytest.fixture(scope="module", params=["untied", "tied", "gemma"])
-def folder(request: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tiny base; Gemma's is tied and multiplies its embeddings."""
-    path = tmp_path_factory.mktemp(request.param)
-    tokenizer = load_tokenizer("embedded")
-    make: Any = Gemma3TextConfig if request.param == "gemma" else Qwen3Config
-    config = make(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=16,
-        tie_word_embeddings=request.param != "untied",
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=int(SEQUENCES[0][0][3]),  # a token of the rows: torch's embedding gives it no gradient
-        bos_token_id=None,
-    )
-    torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(config).save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    return str(path)
 
 
 def one_step(base: Base, adapters: list[Adapter], key: tuple[int, ...] | None = None) -> list[TokenLosses]:
@@ -106,10 +82,10 @@ def halves(model: Any, name: str) -> list[Any]:
 
 @pytest.mark.parametrize("kind", TARGETS)
 def test_loss_and_gradients_are_pefts_beside_a_plain_run_and_alone(
-    kind: str, folder: str, recipe: MakeRecipe, tmp_path: Path
+    kind: str, ends_base: str, recipe: MakeRecipe, tmp_path: Path
 ) -> None:
-    base = load_base(folder)
-    common = {"base": folder, "lora_r": 6, "lora_alpha": 12, "lora_dropout": 0.0}
+    base = load_base(ends_base)
+    common = {"base": ends_base, "lora_r": 6, "lora_alpha": 12, "lora_dropout": 0.0}
     fields = {"target_modules": TARGETS[kind], "rank_pattern": {".*": 5} if kind == "both" else {}}
     chosen = recipe(**common, **fields)
     ours, plain = random_adapter(base, chosen), random_adapter(base, recipe(**common))
@@ -122,7 +98,7 @@ def test_loss_and_gradients_are_pefts_beside_a_plain_run_and_alone(
     assert torch.equal(ours.gradients, gradients)
     assert torch.equal(plain.gradients, plain_gradients)
 
-    theirs = in_peft(folder, chosen, ours)
+    theirs = in_peft(ends_base, chosen, ours)
     expected = []
     for ids, labels in SEQUENCES:
         logits = theirs(ids[None]).logits[0]
@@ -138,7 +114,7 @@ def test_loss_and_gradients_are_pefts_beside_a_plain_run_and_alone(
     with torch.no_grad():
         wanted = theirs(ids[None]).logits[0]
     ours.save(tmp_path / "ours", chosen)
-    loaded = PeftModel.from_pretrained(plain_model(folder), str(tmp_path / "ours")).eval()
+    loaded = PeftModel.from_pretrained(plain_model(ends_base), str(tmp_path / "ours")).eval()
     with torch.no_grad():
         torch.testing.assert_close(loaded(ids[None]).logits[0], wanted, atol=2e-6, rtol=0)
     with pytest.warns(UserWarning, match="embedding layers found in `target_modules`"):
@@ -150,9 +126,9 @@ def test_loss_and_gradients_are_pefts_beside_a_plain_run_and_alone(
     assert torch.equal(read.parameters, ours.parameters)
 
 
-def test_dropout_on_the_head_is_that_of_its_mask(folder: str, recipe: MakeRecipe) -> None:
-    base = load_base(folder)
-    ours = random_adapter(base, recipe(base=folder, target_modules=["lm_head"], lora_dropout=0.4))
+def test_dropout_on_the_head_is_that_of_its_mask(ends_base: str, recipe: MakeRecipe) -> None:
+    base = load_base(ends_base)
+    ours = random_adapter(base, recipe(base=ends_base, target_modules=["lm_head"], lora_dropout=0.4))
     (losses,) = one_step(base, [ours], (1, 2, 3))
     with torch.no_grad():
         batch = pack_sequences(SEQUENCES, [Segment(0, ROWS, None)], base.device)
@@ -210,10 +186,12 @@ def test_soft_targets_reach_the_head_and_the_hidden_states(
         torch.testing.assert_close(found, matrix.grad, atol=1e-3, rtol=1e-4)
 
 
-def test_answers_are_those_of_pefts_model_whoever_shares_the_batch(folder: str, recipe: MakeRecipe) -> None:
-    base = load_base(folder)
-    chosen = recipe(base=folder, target_modules=TARGETS["both"], lora_r=6)
-    ours, plain = random_adapter(base, chosen), random_adapter(base, recipe(base=folder), 1)
+def test_answers_are_those_of_pefts_model_whoever_shares_the_batch(
+    ends_base: str, recipe: MakeRecipe
+) -> None:
+    base = load_base(ends_base)
+    chosen = recipe(base=ends_base, target_modules=TARGETS["both"], lora_r=6)
+    ours, plain = random_adapter(base, chosen), random_adapter(base, recipe(base=ends_base), 1)
     prompts = [
         [int(token) for token in ids[:length]]
         for (ids, _), length in zip(SEQUENCES, (30, 12, 5), strict=True)
@@ -226,7 +204,7 @@ def test_answers_are_those_of_pefts_model_whoever_shares_the_batch(folder: str, 
         return [request.tokens for request in requests if request.adapter is ours]
 
     assert answers([plain, ours, None]) == answers([ours])
-    theirs = in_peft(folder, chosen, ours).eval()
+    theirs = in_peft(ends_base, chosen, ours).eval()
     for prompt, tokens in zip(prompts, answers([ours]), strict=True):
         with torch.no_grad():
             logits = theirs(torch.tensor([prompt + tokens])).logits[0, len(prompt) - 1 : -1]
@@ -234,10 +212,10 @@ def test_answers_are_those_of_pefts_model_whoever_shares_the_batch(folder: str, 
 
 
 def test_a_merge_is_right_or_refused_where_the_ends_are_tied(
-    folder: str, recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ends_base: str, recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base = load_base(folder)
-    chosen = recipe(base=folder, target_modules=TARGETS["both"])
+    base = load_base(ends_base)
+    chosen = recipe(base=ends_base, target_modules=TARGETS["both"])
     random_adapter(base, chosen).save(tmp_path / "run", chosen)
     monkeypatch.setattr(merging, "_prompts", lambda _: [ids.tolist() for ids, _ in SEQUENCES])
     if base.tied:

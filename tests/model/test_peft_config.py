@@ -20,7 +20,7 @@ FIELDS = [
 @pytest.mark.parametrize("fields", FIELDS)
 def test_peft_reads_what_we_write(fields: dict[str, object], recipe: MakeRecipe, tmp_path: Path) -> None:
     made = recipe(**fields)
-    write_peft_config(tmp_path, made, [])
+    write_peft_config(tmp_path, made, [], {})
     theirs = PeftConfig.from_pretrained(str(tmp_path))
     assert isinstance(theirs, LoraConfig)
     assert theirs.task_type == TaskType.CAUSAL_LM
@@ -39,7 +39,7 @@ def test_peft_reads_what_we_write(fields: dict[str, object], recipe: MakeRecipe,
 @pytest.mark.parametrize("fields", FIELDS)
 def test_we_read_what_we_write(fields: dict[str, object], recipe: MakeRecipe, tmp_path: Path) -> None:
     made = recipe(**fields)
-    write_peft_config(tmp_path, made, [])
+    write_peft_config(tmp_path, made, [], {})
     found = read_peft_config(tmp_path)
     assert found == {name: getattr(made, name) for name in found}
     assert set(found) >= {"base", *fields}
@@ -92,8 +92,6 @@ PEFTS = {
         ({"bias": "all"}, "bias is 'all'"),
         ({"lora_bias": True}, "lora_bias is True"),
         ({"fan_in_fan_out": True}, "fan_in_fan_out is True"),
-        ({"modules_to_save": ["lm_head"]}, "modules_to_save is"),
-        ({"trainable_token_indices": [1]}, "trainable_token_indices is"),
         ({"ensure_weight_tying": True}, "ensure_weight_tying is"),
         ({"target_parameters": ["w"]}, "target_parameters is"),
         ({"megatron_config": {"a": 1}}, "megatron_config is"),

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.optimizers import create_loraplus_optimizer
+from transformers import AutoModelForCausalLM
 
 from helpers import MakeBase, MakeRecipe, packed_logits, plain_model, random_sequences
 from paceline.config.recipe import Recipe
@@ -16,6 +17,7 @@ from paceline.model.base import Base, load_base
 from paceline.model.batch import Segment, pack_sequences, use_batch
 from paceline.model.loss import segment_losses
 from paceline.model.peft_config import read_peft_config
+from paceline.model.quantization import BaseFormat
 from paceline.training.optimizer import make_optimizer, set_rate
 
 LENGTHS = (40, 57)
@@ -71,7 +73,7 @@ def learn(base: Base, recipes: list[Recipe]) -> list[Adapter]:
     return adapters
 
 
-def learn_in_peft(folder: str, recipe: Recipe, start: Adapter) -> Any:
+def learn_in_peft(model: Any, recipe: Recipe, start: Adapter) -> Any:
     """The same in PEFT; our first A and B, except where PEFT computes them from the base itself."""
     config = LoraConfig(
         r=recipe.lora_r,
@@ -87,7 +89,7 @@ def learn_in_peft(folder: str, recipe: Recipe, start: Adapter) -> Any:
         init_lora_weights=recipe.init_lora_weights,
         task_type="CAUSAL_LM",
     )
-    model = get_peft_model(plain_model(folder), config)
+    model = get_peft_model(model, config)
     adapted = {
         name.removeprefix("base_model.model.") for name, m in model.named_modules() if hasattr(m, "lora_A")
     }
@@ -141,7 +143,7 @@ def test_an_adapter_learns_what_it_learns_in_peft(
 
     start = base.new_adapter(recipes[1])
     start.initialize(recipes[1].seed)
-    theirs = learn_in_peft(folder, recipes[1], start)
+    theirs = learn_in_peft(plain_model(folder), recipes[1], start)
     ids = SEQUENCES[0][0]
     with torch.no_grad():
         expected = theirs(ids[None]).logits[0]
@@ -162,3 +164,29 @@ def test_an_adapter_learns_what_it_learns_in_peft(
     served.load(tmp_path)
     assert served.scales == pytest.approx(ours.scales)
     torch.testing.assert_close(packed_logits(base, [ids], served)[0], found, atol=5e-6, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["plain", "dora"])
+@pytest.mark.parametrize("quantize", ["nf4", "nf4-double"])
+def test_an_adapter_over_four_bits_learns_what_it_learns_in_peft(
+    kind: str, quantize: Any, tiny_base: MakeBase, recipe: MakeRecipe
+) -> None:
+    folder, stored = tiny_base(), BaseFormat(quantize)
+    common = {"base": folder, "quantize": quantize, "lora_r": 6, "lora_alpha": 12, "lora_dropout": 0.0}
+    base, chosen = load_base(folder, base_format=stored), recipe(**common | KINDS[kind])
+    ours = learn(base, [recipe(**common), chosen])[1]
+    start = base.new_adapter(chosen)
+    start.initialize(chosen.seed)
+    quantized = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=torch.float32,
+        attn_implementation="eager",
+        quantization_config=stored.configuration(base.device),
+    )
+    theirs = learn_in_peft(quantized.requires_grad_(False), chosen, start)
+    ids = SEQUENCES[0][0]
+    with torch.no_grad():
+        expected = theirs(ids[None]).logits[0]
+    (found,) = packed_logits(base, [ids], ours)
+    assert (packed_logits(base, [ids])[0] - expected).abs().max() > 1e-3
+    torch.testing.assert_close(found, expected, atol=2e-5, rtol=0)

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from helpers import MakeBase, MakeRecipe, MakeStudy, StopWhen, adapter_bytes, random_adapter
+from paceline.data.chat import load_chat
+from paceline.data.digest import template_digest
 from paceline.errors import ModelError, PacelineError, RunError
 from paceline.evaluate.adapters import load_adapters
 from paceline.model.base import Base
@@ -235,6 +237,11 @@ def test_the_adapter_a_run_starts_from_a_teacher_and_a_schedule_of_ones_own(
     preparer = Preparer()
     prepared = preparer.prepare(wanted)
     before = gather_inputs(prepared, preparer, tmp_path / "parent")
+    assert before.template == template_digest(load_chat(wanted.base))
+    other = preparer.prepare(
+        recipe(**{**SMALL, "data": {"source": str(place.rows), "chat_template": "chatml"}})
+    )
+    assert gather_inputs(other, preparer, None).template == template_digest(load_chat(wanted.base, "chatml"))
     assert before.changes(gather_inputs(prepared, preparer, tmp_path / "parent")) == []
     random_adapter(loaded_base, wanted, seed=1).save(tmp_path / "parent", wanted)
     place.change_weights()

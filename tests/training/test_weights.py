@@ -119,7 +119,6 @@ def test_bad_weights_are_named_with_their_line(recipe: MakeRecipe, write: Write)
 
 
 def test_a_summary_tells_the_weights(recipe: MakeRecipe, write: Write) -> None:
-    made = recipe(data=weighed(write(lambda row: row % 4)))
-    dataset = Preparer().tokens(made.base, made.data)
+    dataset = Preparer().tokens(recipe(data=weighed(write(lambda row: row % 4))))
     weights = describe(dataset, load_chat("embedded")).weights
     assert weights == {"min": 0, "mean": 1.5, "max": 3, "zero": 20}

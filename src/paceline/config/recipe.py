@@ -54,6 +54,19 @@ def _known_start(name: bool | str) -> bool | str:
     raise ValueError(f"no start {name!r}; there are true, gaussian, pissa, pissa_niter_N and olora")
 
 
+def _each_once(tokens: list[int]) -> list[int]:
+    seen: set[int] = set()
+    for token in tokens:
+        if token in seen:
+            raise ValueError(f"token {token} is named twice")
+        seen.add(token)
+    return tokens
+
+
+TokenIndices = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), AfterValidator(_each_once)]
+TokensByModule = Annotated[dict[str, TokenIndices], Field(min_length=1)]
+
+
 class BatchRamp(Strict):
     """A batch that grows: linearly, rounded to whole examples, over the first steps of a run."""
 
@@ -142,6 +155,17 @@ class Recipe(Strict):
     )
     loraplus_lr_ratio: float | None = Field(
         None, gt=0, description="LoRA+ (arXiv:2402.12354): the rate of B as a multiple of lr, which A keeps"
+    )
+    trainable_token_indices: TokenIndices | TokensByModule | None = Field(
+        None,
+        description="tokens whose rows of the embeddings are trained whole; {module: tokens} for lm_head too",
+        union_mode="left_to_right",
+    )
+    modules_to_save: list[str] | None = Field(
+        None, min_length=1, description="train a whole copy of embed_tokens or lm_head, as PEFT does"
+    )
+    new_tokens: list[str] = Field(
+        [], description="tokens that are added to the base, with rows that the run trains whole"
     )
 
     epochs: float = Field(1, gt=0, description="passes over the training data")
@@ -247,6 +271,21 @@ class Recipe(Strict):
                 f"data.packing goes with order: random only, not {self.order}: packed examples are all of "
                 "one length and hold texts of any task"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _new_tokens_agree(self) -> "Recipe":
+        if odd := [token for token in self.new_tokens if token != token.strip() or not token]:
+            raise ValueError(f"new_tokens: {odd[0]!r} is empty or has space at an end")
+        if len(set(self.new_tokens)) < len(self.new_tokens):
+            raise ValueError("new_tokens names a token twice")
+        if self.modules_to_save and (self.new_tokens or self.trainable_token_indices is not None):
+            raise ValueError(
+                "modules_to_save trains every row of a module; new_tokens and trainable_token_indices train "
+                "single ones: give one or the other"
+            )
+        if self.new_tokens and self.distill:
+            raise ValueError("new_tokens does not go with distill: the teacher has no such tokens")
         return self
 
     @model_validator(mode="after")

@@ -79,6 +79,7 @@ def _rehearse(recipe: Recipe, name: str, lr_factor: float, shrink: int, rows: fl
     for steps in ("start_step", "warmup_steps"):
         if recipe.kl and fields["kl"][steps]:
             fields["kl"][steps] = max(1, round(fields["kl"][steps] * STEP_SHARE))
+    fields["trainable_token_indices"] = _own_tokens(recipe.trainable_token_indices)
     if recipe.distill:
         fields["distill"]["teacher"] = "embedded"
     fields["eval"] = _rehearse_evaluation(
@@ -86,6 +87,13 @@ def _rehearse(recipe: Recipe, name: str, lr_factor: float, shrink: int, rows: fl
     )
     fields |= {"logging_steps": 5, "track_space": None}
     return make_recipe(fields, f"rehearsal of {name}")
+
+
+def _own_tokens(given: list[int] | dict[str, list[int]] | None) -> list[int] | dict[str, list[int]] | None:
+    """As many tokens of the embedded base."""
+    if isinstance(given, dict):
+        return {module: list(range(len(tokens))) for module, tokens in given.items()}
+    return None if given is None else list(range(len(given)))
 
 
 def _rehearse_evaluation(evaluation: Fields, share: float, other: str) -> Fields:

@@ -145,11 +145,6 @@ def _text_field(value: Any) -> Meaning:
     return {"data": {"format": "text", **columns}}, ""
 
 
-_FULL_COPIES = (
-    "embeddings and output projection are not trained as a whole, nor token by token: every run would hold "
-    "full copies of them with their moments; leave it out, or name them in target_modules "
-    "(LoRA on embed_tokens, lm_head)"
-)
 _STARTS = "adapters begin as init_lora_weights says: true, gaussian, pissa, pissa_niter_N or olora"
 _BY_STEPS = "evaluations and checkpoints are counted in steps, and `paceline study show` prints an epoch's"
 _OF_THE_COMMAND = "where a run's files go is a flag of `paceline train`, not part of a recipe"
@@ -167,11 +162,6 @@ SETTINGS: dict[str, Setting] = {
     # the adapter
     "bias": Setting(_only((None, "none"), "adapters have no biases")),
     "task_type": Setting(_only((None, "CAUSAL_LM"), "bases are causal language models")),
-    "modules_to_save": Setting(_refused(_FULL_COPIES)),
-    "trainable_token_indices": Setting(_refused(_FULL_COPIES)),
-    "new_tokens": Setting(
-        _refused("the base's embeddings are not enlarged; add the tokens to the base itself before training")
-    ),
     "loraplus_lr_embedding": Setting(_refused("LoRA+ goes with adapters of linears only")),
     "loraplus_weight_decay": Setting(_refused("weight_decay holds for A and B alike; set that")),
     "target_parameters": Setting(_refused("adapters change linears, not bare parameters (experts)")),

@@ -1,5 +1,6 @@
 """A tokenizer's chat template: conversations as the text that the model reads."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -123,28 +124,54 @@ class Chat:
         return MARKER in self._probe([{"role": "user", "content": "q", "name": MARKER}])
 
 
-def load_tokenizer(base: str) -> PreTrainedTokenizerBase:
-    """The base's tokenizer."""
+def load_tokenizer(base: str, new_tokens: Sequence[str] = ()) -> PreTrainedTokenizerBase:
+    """The base's tokenizer, with tokens that are added to it.
+
+    Raises:
+        DataError: no tokenizer there, or one that has a new token already.
+    """
     path = str(embedded.BASE) if base == "embedded" else base
     try:
-        return AutoTokenizer.from_pretrained(path)
+        tokenizer = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:
         kind = "folder" if Path(path).exists() else "hub id"
         raise DataError(
             f"base {base!r}: no tokenizer can be loaded from this {kind}: {str(error).splitlines()[0]}"
         ) from error
+    _add_tokens(tokenizer, new_tokens, base)
+    return tokenizer
 
 
-def load_chat(base: str, template: str | None = None) -> Chat:
-    """The base's tokenizer, with another chat template if one is named.
+def _add_tokens(tokenizer: PreTrainedTokenizerBase, new_tokens: Sequence[str], base: str) -> None:
+    vocabulary = tokenizer.get_vocab()
+    for token in new_tokens:
+        if token in vocabulary:
+            raise DataError(
+                f"new_tokens: {token!r} is token {vocabulary[token]} of {base} already; "
+                f"train its row with trainable_token_indices: [{vocabulary[token]}]"
+            )
+    tokenizer.add_tokens(list(new_tokens))
+    for token, number in zip(new_tokens, token_ids(tokenizer, new_tokens), strict=True):
+        if tokenizer(token, add_special_tokens=False)["input_ids"] != [number]:
+            raise DataError(f"new_tokens: the tokenizer of {base} does not read {token!r} as one token")
+
+
+def token_ids(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[str]) -> list[int]:
+    """The ids of tokens that are there."""
+    vocabulary = tokenizer.get_vocab()
+    return [int(vocabulary[token]) for token in tokens]
+
+
+def load_chat(base: str, template: str | None = None, new_tokens: Sequence[str] = ()) -> Chat:
+    """The base's tokenizer, with another chat template if one is named, and with new tokens.
 
     Args:
         template: a file, or the name of a template that comes with Paceline.
 
     Raises:
-        DataError: no such base or template; a template that is not valid.
+        DataError: no such base or template; a template that is not valid; a token that is not new.
     """
-    tokenizer = load_tokenizer(base)
+    tokenizer = load_tokenizer(base, new_tokens)
     if template is not None:
         tokenizer.chat_template = read_template(template)
     chat = Chat(tokenizer)

@@ -125,7 +125,7 @@ class PreflightBuilder:
         return Preflight(
             recipe=recipe,
             prepared=prepared,
-            chat=self._preparer.chat(self.base.name, recipe.data.chat_template),
+            chat=self._preparer.chat_of(recipe),
             hidden_size=int(config.hidden_size),
             positions=getattr(config, "max_position_embeddings", None),
             model_type=str(config.model_type),
@@ -164,12 +164,13 @@ def unreached_modules(recipe: Recipe, prepared: Prepared, base: Base) -> list[st
     order = DataOrder(recipe, prepared.plan)
     reached: set[str] = set()
     for step in range(min(PROBE_STEPS, prepared.plan.total_steps)):
-        adapter.gradients.zero_()
+        adapter.zero_gradients()
         examples = prepared.split.train[order(step)[:PROBE_EXAMPLES]]
         micro_batches = list(make_micro_batches(prepared.dataset, examples, recipe.max_length))
         loss = objective.begin(step, micro_batches)
         for micro_batch in micro_batches:
             forward_backward(base, [StepItem(micro_batch=micro_batch, adapter=adapter, loss=loss)])
         reached |= {name for name in adapter.names if bool(adapter.gradient_of(name)[1].any())}
+        adapter.tie_gradients()
         optimizer.step()
     return [name for name in adapter.names if name not in reached]

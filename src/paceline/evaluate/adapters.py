@@ -23,6 +23,7 @@ from paceline.model.base import Base, load_base
 from paceline.model.digest import adapter_digest, base_digest
 from paceline.model.peft_config import as_stored, read_peft_config
 from paceline.model.quantization import BaseFormat
+from paceline.model.token_rows import refuse_unknown_tokens
 from paceline.runs.digests import value_digest
 from paceline.runs.directory import RunDirectory
 from paceline.runs.inputs import read_inputs
@@ -65,7 +66,7 @@ class AdapterSet:
         base, config = self.base, self.base.model.config
         stored = str(getattr(config, "quantization_config", None)) + str(base.head.dtype)
         digests = [*astuple(base_digest(base.name)), adapter_digest(self.adapters[run])]
-        return value_digest([*digests, stored, sorted(self.stop_tokens())])
+        return value_digest([*digests, stored, sorted(self.stop_tokens()), *base.new_ids])
 
     def text(self, tokens: list[int]) -> str:
         return str(self.chat.tokenizer.decode(tokens, skip_special_tokens=True))
@@ -118,6 +119,11 @@ def adapter_recipes(paths: list[Path]) -> dict[Path, Recipe]:
     """
     recipes = {path: _recipe(path) for path in run_paths(paths)}
     bases = {(recipe.base, BaseFormat.of(recipe)) for recipe in recipes.values()}
+    if len(bases) > 1 and len({name for name, _ in bases}) == 1:
+        raise ModelError(
+            f"the runs have {next(iter(bases))[0]} in different forms (quantize, dtype, new_tokens); "
+            "take those of one form at a time"
+        )
     if len(bases) > 1:
         raise ModelError(
             f"the runs have different bases ({', '.join(sorted(name for name, _ in bases))}); "
@@ -144,8 +150,10 @@ def load_adapters(paths: list[Path], with_base: bool = False, batch_invariant: b
     recipes = adapter_recipes(paths)
     first = next(iter(recipes.values()))
     base = load_base(first.base, base_format=BaseFormat.of(first))
-    chat = load_chat(first.base, first.data.chat_template)
+    chat = load_chat(first.base, first.data.chat_template, first.new_tokens)
     refuse_other_base(recipes, chat)
+    for recipe in recipes.values():
+        refuse_unknown_tokens(recipe, chat.tokenizer)
     adapters: dict[str, Adapter | None] = {BASE: None} if with_base else {}
     for path, recipe in recipes.items():
         adapter = base.new_adapter(recipe)
@@ -195,6 +203,8 @@ def _recipe(path: Path) -> Recipe:
         return make_recipe({**stored, "data": "none"}, str(path))
     recipe = RunDirectory(path).recipe()
     for name, value in as_stored(recipe).items():
+        if name == "trainable_token_indices" and recipe.new_tokens:
+            continue  # there with the numbers of the new tokens
         if stored[name] != value:
             raise ModelError(
                 f"{path}: {name} is {stored[name]!r} in adapter_config.json and {value!r} in recipe.yaml"

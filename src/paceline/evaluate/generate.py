@@ -19,7 +19,7 @@ from paceline.model.adapter import Adapter
 from paceline.model.base import Base
 from paceline.model.batch import MIN_TOKENS, Generation, PackedBatch, Segment, pack_sequences, use_batch
 from paceline.model.batched_lora import BatchedLoRA
-from paceline.model.ends import add_head_product
+from paceline.model.ends import change_logits
 from paceline.model.generation_cache import CachePool, SequenceCache
 
 
@@ -162,7 +162,7 @@ class Generator:
         for adapter in dict.fromkeys(request.adapter for request in requests):
             places = [place for place, request in enumerate(requests) if request.adapter is adapter]
             own = slice(places[0], places[-1] + 1)  # requests of one adapter stand together
-            add_head_product(adapter, rows[own], logits[own])
+            change_logits(adapter, rows[own], logits[own])
         return logits.cpu()
 
     def _take(self, request: Request, logits: Tensor) -> None:

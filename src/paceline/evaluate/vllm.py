@@ -77,7 +77,8 @@ class VLLMGenerator:
 def _outside_layers(folder: Path) -> list[str]:
     """The modules of an adapter that are in no layer: embeddings and output projection."""
     with safe_open(folder / "adapter_model.safetensors", "pt") as stored:
-        names = {key.removeprefix("base_model.model.").split(".lora_")[0] for key in stored.keys()}  # noqa: SIM118
+        keys = [key.removeprefix("base_model.model.") for key in stored.keys()]  # noqa: SIM118
+    names = {key.split(".lora_")[0].split(".token_adapter")[0].removesuffix(".weight") for key in keys}
     return sorted(name for name in names if not any(part.isdigit() for part in name.split(".")))
 
 

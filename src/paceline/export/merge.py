@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from paceline.config.recipe import Recipe
-from paceline.data.chat import Chat, load_chat
+from paceline.data.chat import Chat, load_chat, token_ids
 from paceline.errors import ConfigError, ModelError
 from paceline.evaluate.adapters import adapter_folder, adapter_recipes, encode_prompt, refuse_other_base
 from paceline.evaluate.mtbench.questions import load_questions
@@ -19,7 +19,9 @@ from paceline.model.adapter import Adapter
 from paceline.model.base import base_path
 from paceline.model.ends import find_ends, has_tied_ends
 from paceline.model.lora_weights import LinearGroup
+from paceline.model.new_tokens import add_token_rows
 from paceline.model.targets import find_targets
+from paceline.model.token_rows import find_token_rows
 from paceline.runs.files import whole_folder
 
 # Largest difference of a logit, as a share of the largest logit: W + BA is rounded once more to the type,
@@ -55,10 +57,12 @@ def merge(run: Path, out: Path, dtype: str = "bfloat16") -> MergeResult:
         raise ModelError(f"{out} exists; choose another folder or delete it")
     recipes = adapter_recipes([run])
     recipe = next(iter(recipes.values()))
-    chat = load_chat(recipe.base, recipe.data.chat_template)
+    chat = load_chat(recipe.base, recipe.data.chat_template, recipe.new_tokens)
+    new_ids = token_ids(chat.tokenizer, recipe.new_tokens)
     prompts = _prompts(chat)
     plain = _load_base(recipe.base, dtype)
-    _check_adapter(plain, recipe, adapter_folder(run))
+    add_token_rows(plain, new_ids)
+    _check_adapter(plain, recipe, adapter_folder(run), new_ids)
     model = PeftModel.from_pretrained(plain, str(adapter_folder(run)), torch_device="cpu").eval()
     refuse_other_base(recipes, chat)
     expected = [_logits(model, ids) for ids in prompts]
@@ -86,7 +90,7 @@ def _load_base(name: str, dtype: str) -> PreTrainedModel:
     return model.eval()
 
 
-def _check_adapter(model: PreTrainedModel, recipe: Recipe, folder: Path) -> None:
+def _check_adapter(model: PreTrainedModel, recipe: Recipe, folder: Path, new_ids: list[int]) -> None:
     """Refuses an adapter that does not fit: PEFT itself leaves out tensors in silence."""
     head = model.get_output_embeddings()
     linears = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear) and m is not head]
@@ -94,12 +98,15 @@ def _check_adapter(model: PreTrainedModel, recipe: Recipe, folder: Path) -> None
     ends = find_ends(model)
     names = [name for group in ends for name in group.names]
     targets = find_targets(recipe, [name for name, _ in linears], recipe.base, names)
-    if (at_end := [name for name in names if name in targets]) and has_tied_ends(model):
+    tied = has_tied_ends(model)
+    rows = find_token_rows(recipe, ends, tied, recipe.base, new_ids)
+    copied = {group.names[0] for group in ends if rows.get(group.index, []) is None}
+    if tied and (at_end := [name for name in names if name in targets or name in copied]):
         raise ModelError(
             f"{folder}: {recipe.base} has one weight for embeddings and output projection, and the adapter "
             f"changes {' and '.join(at_end)} each by itself: no merged weight says that; serve it unmerged"
         )
-    Adapter(recipe, [*groups, *ends], targets, torch.device("cpu")).load(folder)
+    Adapter(recipe, [*groups, *ends], targets, torch.device("cpu"), rows, tied).load(folder)
 
 
 def _prompts(chat: Chat) -> list[list[int]]:

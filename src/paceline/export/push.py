@@ -69,9 +69,10 @@ def stage(run: Path, name: str, folder: Path, merged: bool = False, log: Log = s
         _stage_merged(run, folder)
     else:
         refuse_damaged(directory.adapter)
-        shutil.copytree(directory.adapter, folder, dirs_exist_ok=True)
         recipe = directory.recipe()
         copy_tokenizer(recipe.base, folder, log)
+        # beside it lies the run's own tokenizer, if the run added tokens
+        shutil.copytree(directory.adapter, folder, dirs_exist_ok=True)
         if recipe.data.chat_template is not None:  # the one that the run was trained with
             (folder / "chat_template.jinja").write_text(read_template(recipe.data.chat_template))
     shutil.copy2(directory.recipe_file, folder / "recipe.yaml")

@@ -1,8 +1,8 @@
-"""One run's LoRA weights as one flat buffer, and the way to and from PEFT's files."""
+"""One run's trained weights as one flat buffer, and the way to and from PEFT's files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,28 @@ from paceline.model.initialization import initial_embedding, initial_weights, ta
 from paceline.model.lora_weights import EMBEDDING, HEAD, LinearGroup, LoRAWeights
 from paceline.model.peft_config import write_peft_config
 from paceline.model.targets import Target
+from paceline.model.token_rows import TokenRows, end_weight
 from paceline.runs.manifest import refuse_damaged
+
+# The tokens whose rows are trained (None: all), by the group of their end.
+TokenIds = Mapping[int, Sequence[int] | None]
 
 _PREFIX = "base_model.model."
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 class Adapter:
-    """LoRA weights of one run over a base's groups of linears.
+    """LoRA weights of one run over a base's groups of linears, and rows of the ends that it trains whole.
 
     `parameters` and `gradients` are flat fp32 buffers of the same length: a group after another, in each the
-    A matrices of its targets one below the other, then their B matrices, then DoRA's magnitudes. `weights`
-    are the views into them that the layers use, by group; `matrices` are each target's A (r, in) and B
-    (out, r), `scales` the factor of their product. `rank` is the largest that `product` has.
+    A matrices of its targets one below the other, then their B matrices, then DoRA's magnitudes; in the end
+    the rows. `weights` and `rows` are the views into them that the layers use, by group; `matrices` are each
+    target's A (r, in) and B (out, r), `scales` the factor of their product. `rank` is the largest that
+    `product` has.
+
+    Args:
+        token_rows: the tokens whose rows are trained, by group; see `find_token_rows`.
+        tied: the output projection has the rows of the embeddings, unless they are a whole copy.
     """
 
     def __init__(
@@ -39,6 +48,8 @@ class Adapter:
         groups: Sequence[LinearGroup],
         targets: Mapping[str, Target],
         device: torch.device,
+        token_rows: TokenIds | None = None,
+        tied: bool = False,
     ) -> None:
         self.dropout, self._dora, self._start = (
             recipe.lora_dropout,
@@ -48,7 +59,8 @@ class Adapter:
         stored = 2 if takes_from_base(self._start) else 1
         self.rank = stored * max((target.rank for target in targets.values()), default=0)
         self.scales = {name: target.scale for name, target in targets.items()}
-        size = adapter_size(recipe, groups, targets)
+        chosen_rows = token_rows or {}
+        size = adapter_size(recipe, groups, targets, chosen_rows)
         self.parameters = torch.zeros(size, device=device)
         self.gradients = torch.zeros(size, device=device)
         self.weights: dict[int, LoRAWeights] = {}
@@ -59,9 +71,14 @@ class Adapter:
         self._embeddings: set[str] = set()
         self._starts: dict[str, tuple[Tensor, Tensor]] = {}
         self._taken = 0
+        self.rows: dict[int, TokenRows] = {}
+        self._row_names: dict[int, str] = {}
         for group in groups:
             if chosen := [linear for linear, name in enumerate(group.names) if name in targets]:
                 self._add_group(group, chosen, [targets[group.names[linear]] for linear in chosen])
+        for group in groups:
+            if group.index in chosen_rows:
+                self._add_rows(group, chosen_rows[group.index], tied)
 
     @property
     def names(self) -> list[str]:
@@ -103,6 +120,34 @@ class Adapter:
             if start is not None:
                 self._starts[name] = (start[0][weights.columns(number)], start[1][number])
 
+    def _add_rows(self, group: LinearGroup, tokens: Sequence[int] | None, tied: bool) -> None:
+        weight = end_weight(group).detach()
+        values, grad = self._take(len(weight if tokens is None else tokens), weight.shape[1])
+        ids = None if tokens is None else torch.tensor(list(tokens), device=values.device)
+        self.rows[group.index] = TokenRows(ids, values, grad, weight)
+        self._row_names[group.index] = group.names[0]
+        if tied and ids is not None:
+            self.rows[HEAD] = TokenRows(ids, values, torch.zeros_like(grad), weight)
+
+    def zero_gradients(self) -> None:
+        """Forgets all gradients."""
+        self.gradients.zero_()
+        if self._has_tied_rows:
+            self.rows[HEAD].grad.zero_()
+
+    @property
+    def _has_tied_rows(self) -> bool:
+        return HEAD in self.rows and HEAD not in self._row_names
+
+    def tie_gradients(self) -> None:
+        """Adds the output projection's part of the gradient of tied rows to that of the embeddings.
+
+        Once a step: the sum must not depend on which micro-batches share a forward.
+        """
+        if self._has_tied_rows:
+            self.rows[EMBEDDING].grad.add_(self.rows[HEAD].grad)
+            self.rows[HEAD].grad.zero_()
+
     def _take(self, rows: int, columns: int) -> tuple[Tensor, Tensor]:
         """The next rows x columns elements of both buffers."""
         start, self._taken = self._taken, self._taken + rows * columns
@@ -139,9 +184,11 @@ class Adapter:
                 yield b, grad, True
             for magnitude, grad in zip(weights.magnitude, weights.magnitude_grad, strict=True):
                 yield magnitude, grad, True
+        for index in self._row_names:
+            yield self.rows[index].values, self.rows[index].grad, False
 
     def initialize(self, seed: int) -> None:
-        """The start that the recipe names (`initial_weights`); DoRA's magnitudes are the base's own."""
+        """The start that the recipe names (`initial_weights`); magnitudes and rows are the base's own."""
         for name, (a, b) in self.matrices.items():
             if name in self._embeddings:
                 a.zero_()
@@ -159,11 +206,16 @@ class Adapter:
             for target, magnitude in enumerate(weights.magnitude):
                 name = next(n for n, m in self.magnitudes.items() if m is magnitude)
                 magnitude.copy_(direction_norm(weights, target, self._linears[name]))
+        for index in self._row_names:
+            rows = self.rows[index]
+            rows.values.copy_(rows.first())
 
     def save(self, folder: Path, recipe: Recipe) -> None:
         """Writes `adapter_config.json` and `adapter_model.safetensors` as PEFT does."""
         folder.mkdir(parents=True, exist_ok=True)
-        write_peft_config(folder, recipe, self.names)
+        ids = {name: self.rows[index].ids for index, name in self._row_names.items()}
+        rows = {name: tokens.tolist() for name, tokens in ids.items() if tokens is not None}
+        write_peft_config(folder, recipe, self.names, rows)
         tensors = {}
         for name in self.names:
             a, b = self.product(name)
@@ -171,6 +223,8 @@ class Adapter:
             tensors[self._key(name, "B")] = b.cpu().contiguous()
         for name, magnitude in self.magnitudes.items():
             tensors[f"{_PREFIX}{name}.lora_magnitude_vector"] = magnitude.cpu().contiguous()
+        for index in self._row_names:
+            tensors[self._row_key(index)] = self.rows[index].values.cpu().contiguous()
         save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
 
     def load(self, folder: Path) -> None:
@@ -197,14 +251,20 @@ class Adapter:
                 for key, weight in ends.items():
                     if key in stored.keys():  # noqa: SIM118 - not a dict
                         _check_base(path, key, stored.get_tensor(key), weight)
-                for name in self.matrices:
-                    self._load_pair(name, *(stored.get_tensor(self._key(name, half)) for half in "AB"))
-                for name, magnitude in self.magnitudes.items():
-                    magnitude.copy_(stored.get_tensor(f"{_PREFIX}{name}.lora_magnitude_vector"))
+                self._copy(stored)
         except (SafetensorError, OSError) as error:
             raise ModelError(f"{path}: cannot be read as a safetensors file ({error})") from error
         if not bool(torch.isfinite(self.parameters).all()):
             raise ModelError(f"{path}: holds values that are not finite")
+
+    def _copy(self, stored: Any) -> None:
+        """Takes over the tensors of an open file."""
+        for name in self.matrices:
+            self._load_pair(name, *(stored.get_tensor(self._key(name, half)) for half in "AB"))
+        for name, magnitude in self.magnitudes.items():
+            magnitude.copy_(stored.get_tensor(f"{_PREFIX}{name}.lora_magnitude_vector"))
+        for index in self._row_names:
+            self.rows[index].values.copy_(stored.get_tensor(self._row_key(index)))
 
     def _stored_ends(self) -> Iterator[tuple[str, Tensor]]:
         """What PEFT stores of the base itself beside adapters of its ends, as the base has it."""
@@ -219,6 +279,11 @@ class Adapter:
         """PEFT's name of a module's A or B in a file."""
         kind = f"lora_embedding_{half}" if name in self._embeddings else f"lora_{half}.weight"
         return f"{_PREFIX}{name}.{kind}"
+
+    def _row_key(self, index: int) -> str:
+        """PEFT's name of an end's rows in a file."""
+        kind = "weight" if self.rows[index].ids is None else "token_adapter.trainable_tokens_delta"
+        return f"{_PREFIX}{self._row_names[index]}.{kind}"
 
     def _load_pair(self, name: str, a: Tensor, b: Tensor) -> None:
         own_a, own_b = self.matrices[name]
@@ -237,6 +302,8 @@ class Adapter:
             yield self._key(name, "B"), (b.shape[0], times * b.shape[1])
         for name, magnitude in self.magnitudes.items():
             yield f"{_PREFIX}{name}.lora_magnitude_vector", tuple(magnitude.shape)
+        for index in self._row_names:
+            yield self._row_key(index), tuple(self.rows[index].values.shape)
 
 
 def _check_stored(path: Path, key: str, stored: Any, shape: tuple[int, ...]) -> None:
@@ -258,10 +325,17 @@ def _check_base(path: Path, key: str, stored: Tensor, own: Tensor) -> None:
         )
 
 
-def adapter_size(recipe: Recipe, groups: Iterable[LinearGroup], targets: Mapping[str, Target]) -> int:
+def adapter_size(
+    recipe: Recipe,
+    groups: Sequence[LinearGroup],
+    targets: Mapping[str, Target],
+    token_rows: TokenIds,
+) -> int:
     """Parameters of an adapter, without making it."""
+    chosen = ((token_rows[g.index], end_weight(g)) for g in groups if g.index in token_rows)
+    rows = sum(len(weight if ids is None else ids) * weight.shape[1] for ids, weight in chosen)
     linears = (pair for group in groups for pair in zip(group.names, group.linears, strict=True))
-    return sum(
+    return rows + sum(
         targets[name].rank * (linear.in_features + linear.out_features)
         + (linear.out_features if recipe.use_dora else 0)
         for name, linear in linears

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,19 @@ from transformers.utils.logging import disable_progress_bar
 
 from paceline import embedded
 from paceline.config.recipe import Recipe
+from paceline.data.chat import load_tokenizer, token_ids
 from paceline.errors import ModelError
 from paceline.model.adapter import Adapter, adapter_size
 from paceline.model.allocator import keep_freed_memory
 from paceline.model.batch import PackedBatch, Segment, pack_sequences, use_batch
 from paceline.model.ends import find_ends, has_tied_ends
 from paceline.model.lora_weights import LinearGroup
+from paceline.model.new_tokens import add_token_rows
 from paceline.model.patches import Patches
 from paceline.model.probe import plain_logits, probe, refuse_unknown_layers
 from paceline.model.quantization import UNQUANTIZED, BaseFormat, dense_weight, is_quantized
 from paceline.model.targets import Target, find_targets
+from paceline.model.token_rows import find_token_rows
 
 
 @dataclass
@@ -36,6 +39,7 @@ class Base:
     `groups` are its linears (the output projection apart) in the order of a forward pass; `head` is the
     output projection (vocabulary, hidden size), with a bias as one more column, filled up with zeros. `scale`
     is the factor of the logits. `longest` is what a sequence may have where rotary frequencies depend on it.
+    `new_ids` are the tokens that were added to it.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Base:
     patches: Patches
     scale: float = 1.0
     longest: int | None = None
+    new_ids: tuple[int, ...] = ()
 
     @cached_property
     def ends(self) -> list[LinearGroup]:
@@ -95,20 +100,26 @@ class Base:
 
     def new_adapter(self, recipe: Recipe) -> Adapter:
         """An adapter of zeros for a recipe's targets."""
-        return Adapter(recipe, self._all, self.targets(recipe), self.device)
+        rows = self.token_rows(recipe)
+        return Adapter(recipe, self._all, self.targets(recipe), self.device, rows, self.tied)
 
     def adapter_size(self, recipe: Recipe) -> int:
         """Parameters of a recipe's adapter."""
-        return adapter_size(recipe, self._all, self.targets(recipe))
+        return adapter_size(recipe, self._all, self.targets(recipe), self.token_rows(recipe))
 
     def targets(self, recipe: Recipe) -> dict[str, Target]:
         """The linears that a recipe's adapter changes, by full name; see `find_targets`."""
         layers = [name for group in self.groups for name in group.names]
         return find_targets(recipe, layers, self.name, [name for group in self.ends for name in group.names])
 
+    def token_rows(self, recipe: Recipe) -> dict[int, list[int] | None]:
+        """The tokens whose rows a recipe trains whole, by end; see `find_token_rows`."""
+        return find_token_rows(recipe, self.ends, self.tied, self.name, self.new_ids)
+
     def ends_size(self, recipe: Recipe) -> int:
-        """Those of a recipe's parameters that are on output projection and embeddings."""
-        return adapter_size(recipe, self.ends, self.targets(recipe))
+        """Those of a recipe's parameters that are LoRA on output projection and embeddings, or copies."""
+        copies = {end: ids for end, ids in self.token_rows(recipe).items() if ids is None}
+        return adapter_size(recipe, self.ends, self.targets(recipe), copies)
 
     @property
     def _all(self) -> list[LinearGroup]:
@@ -159,9 +170,10 @@ def default_device() -> torch.device:
 
 
 def load_base(name: str, device: torch.device | None = None, base_format: BaseFormat = UNQUANTIZED) -> Base:
-    """Loads a base frozen, in the type of its format, or quantized, and patches it.
+    """Loads a base frozen, in the type of its format, or quantized, with new tokens, and patches it.
 
     Raises:
+        DataError: a token that is not new.
         ModelError: not found, not a causal LM, or a model that packed does not compute what it does alone
             (see `probe`).
     """
@@ -180,7 +192,10 @@ def load_base(name: str, device: torch.device | None = None, base_format: BaseFo
         )
     except Exception as error:  # what a damaged file makes transformers raise is of many kinds
         raise ModelError(f"base {name!r}: its weights cannot be loaded: {_reason(error)}") from error
-    return wrap_model(model, name)
+    tokens = base_format.new_tokens
+    new_ids = token_ids(load_tokenizer(name, tokens), tokens) if tokens else []
+    add_token_rows(model, new_ids)
+    return replace(wrap_model(model, name), new_ids=tuple(new_ids))
 
 
 def wrap_model(model: PreTrainedModel, name: str) -> Base:

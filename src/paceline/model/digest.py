@@ -50,6 +50,8 @@ def adapter_digest(adapter: Adapter | None) -> str:
         return ""
     content = hashlib.sha256(adapter.parameters.detach().cpu().numpy().tobytes())
     content.update(json.dumps([adapter.names, adapter.rank, adapter.scales]).encode())
+    for index, rows in adapter.rows.items():
+        content.update(json.dumps([index, None if rows.ids is None else rows.ids.tolist()]).encode())
     return content.hexdigest()[:DIGITS]
 
 

@@ -1,9 +1,9 @@
-"""LoRA on the two ends of a model: its embeddings and its output projection.
+"""What adapters change at the two ends of a model: its embeddings and its output projection.
 
 To an adapter an embedding is a linear whose inputs are one-hot: W' (hidden size, vocabulary), A (r,
 vocabulary), B (hidden size, r), as PEFT's lora_embedding_A and lora_embedding_B; without dropout. The output
 projection's part is added to the chunks of logits (see `loss`). Tied weights stay as they are: only the end
-that is targeted gets a product, as in PEFT.
+that is targeted gets a product, as in PEFT. Rows that are trained whole are in `token_rows`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from paceline.model.batch import MIN_TOKENS, Segment, current_batch
 from paceline.model.dropout import keep_mask
 from paceline.model.lora_weights import EMBEDDING, HEAD, LinearGroup, LoRAWeights
 from paceline.model.quantization import is_quantized
+from paceline.model.token_rows import EmbeddingRows, HeadCopy, HeadRows
 
 
 def find_ends(model: PreTrainedModel) -> list[LinearGroup]:
@@ -58,25 +59,23 @@ class EmbeddingLoRA(torch.autograd.Function):
         out: Tensor,
         grad_sentinel: Tensor,
         ids: Tensor,
-        segments: list[Segment],
+        slices: list[tuple[slice, LoRAWeights]],
         factor: float,
         padding: int | None,
     ) -> Tensor:
         result = out.clone()
-        for segment in segments:
-            rows, weights = slice(segment.start, segment.stop), _weights(segment, EMBEDDING)
+        for rows, weights in slices:
             low = _many(weights.a.t()[ids[0, rows]])
-            moved = (low @ weights.b[0].t())[: segment.stop - segment.start]
+            moved = (low @ weights.b[0].t())[: rows.stop - rows.start]
             result[0, rows] += (moved * (weights.scales[0] * factor)).to(out.dtype)
         ctx.save_for_backward(ids)
-        ctx.segments, ctx.factor, ctx.padding = segments, factor, padding
+        ctx.slices, ctx.factor, ctx.padding = slices, factor, padding
         return result
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, ...]:
         (ids,) = ctx.saved_tensors
-        for segment in ctx.segments:
-            rows, weights = slice(segment.start, segment.stop), _weights(segment, EMBEDDING)
+        for rows, weights in ctx.slices:
             own, scale = ids[0, rows], weights.scales[0] * ctx.factor
             flat = grad[0, rows].to(weights.a.dtype)
             weights.b_grad[0].addmm_(flat.t(), weights.a.t()[own], alpha=scale)
@@ -88,20 +87,24 @@ class EmbeddingLoRA(torch.autograd.Function):
 
 
 def embedding_forwards(model: PreTrainedModel) -> Iterator[tuple[nn.Module, Callable[[Tensor], Tensor]]]:
-    """A forward for the embeddings that adds what the adapters of the current batch have for them."""
+    """A forward for the embeddings with what the adapters of the current batch have for them."""
     module: Any = model.get_input_embeddings()
     grad_sentinel = torch.zeros(0, requires_grad=True)
 
     def forward(ids: Tensor) -> Tensor:
         out: Tensor = type(module).forward(module, ids)
         batch = current_batch()
-        segments = (
-            [s for s in batch.segments if s.adapter and EMBEDDING in s.adapter.weights] if batch else []
-        )
-        if not segments:
+        pairs = [(slice(s.start, s.stop), s.adapter) for s in batch.segments if s.adapter] if batch else []
+        lora = [(own, adapter.weights[EMBEDDING]) for own, adapter in pairs if EMBEDDING in adapter.weights]
+        rows = [(own, adapter.rows[EMBEDDING]) for own, adapter in pairs if EMBEDDING in adapter.rows]
+        if not lora and not rows:
             return out
         factor = float(getattr(module, "embed_scale", 1.0))
-        return EmbeddingLoRA.apply(out, grad_sentinel, ids, segments, factor, module.padding_idx)  # type: ignore[no-untyped-call, no-any-return]
+        if lora:
+            out = EmbeddingLoRA.apply(out, grad_sentinel, ids, lora, factor, module.padding_idx)  # type: ignore[no-untyped-call]
+        if rows:
+            out = EmbeddingRows.apply(out, grad_sentinel, ids, rows, factor, module.padding_idx)  # type: ignore[no-untyped-call]
+        return out
 
     if isinstance(module, nn.Embedding):
         yield module, forward
@@ -112,7 +115,7 @@ class HeadLoRA:
 
     def __init__(self, segment: Segment, rows: Tensor) -> None:
         assert segment.adapter is not None
-        self._own = own = _weights(segment, HEAD)
+        self._own = own = segment.adapter.weights[HEAD]
         self._factor: Tensor | None = None
         width, p = own.a.shape[1], segment.adapter.dropout
         self._inputs = rows[:, :width]
@@ -142,27 +145,41 @@ class HeadLoRA:
         gradient[:, : moved.shape[1]] += moved
 
 
-def head_lora(segment: Segment, rows: Tensor) -> HeadLoRA | None:
-    """The segment's product on the output projection, for rows (n, hidden size or more); None: none."""
-    targeted = segment.adapter is not None and HEAD in segment.adapter.weights
-    return HeadLoRA(segment, rows) if targeted else None
+def head_weight(segment: Segment, weight: Tensor) -> Tensor:
+    """The output projection that a segment's logits come from: the base's `weight`, or its adapter's copy."""
+    own = segment.adapter.rows.get(HEAD) if segment.adapter is not None else None
+    return weight if own is None or own.ids is not None else own.values.to(weight.dtype)
 
 
-def add_head_product(adapter: Adapter | None, rows: Tensor, logits: Tensor) -> None:
-    """Adds an adapter's product on the output projection to logits (n, vocabulary) of rows, if it has one.
+def head_change(segment: Segment, rows: Tensor) -> HeadLoRA | HeadRows | HeadCopy | None:
+    """What the segment's adapter changes in the logits of rows (n, hidden size or more); None: nothing."""
+    if segment.adapter is None:
+        return None
+    if HEAD in segment.adapter.weights:
+        return HeadLoRA(segment, rows)
+    own = segment.adapter.rows.get(HEAD)
+    if own is None:
+        return None
+    return HeadCopy(own, rows) if own.ids is None else HeadRows(own, rows)
+
+
+def change_logits(adapter: Adapter | None, rows: Tensor, logits: Tensor) -> None:
+    """Changes logits (n, vocabulary) of rows as an adapter on the output projection does.
 
     A row's bits do not depend on the others: at least MIN_TOKENS are multiplied.
     """
-    if adapter is not None and HEAD in adapter.weights:
+    if adapter is None:
+        return
+    if HEAD in adapter.weights:
         own = adapter.weights[HEAD]
         low = _many(rows[:, : own.a.shape[1]]) @ own.a.to(rows.dtype).t()
         moved = (low * own.scales[0]) @ own.b[0].to(rows.dtype).t()
         logits.add_(moved[: len(rows)].to(logits.dtype))
-
-
-def _weights(segment: Segment, group: int) -> LoRAWeights:
-    assert segment.adapter is not None
-    return segment.adapter.weights[group]
+    if HEAD in adapter.rows:
+        trained = adapter.rows[HEAD]
+        own_logits = _many(rows[:, : trained.values.shape[1]]) @ trained.values.to(rows.dtype).t()
+        own_logits = own_logits[: len(rows)].to(logits.dtype)
+        logits[:, slice(None) if trained.ids is None else trained.ids] = own_logits
 
 
 def _many(rows: Tensor) -> Tensor:

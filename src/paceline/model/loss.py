@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from paceline.model.batch import PackedBatch, Segment
-from paceline.model.ends import head_lora
+from paceline.model.ends import head_change, head_weight
 
 # Elements of one chunk of logits: about what a CPU's caches hold, and little beside a GPU's memory.
 _CHUNK_ELEMENTS = {"cpu": 2**22, "cuda": 2**27}
@@ -72,8 +72,8 @@ def segment_losses(
         hidden: (T, hidden size), the final hidden states of the whole packed batch.
         weight: (vocabulary, hidden size), the output projection.
         gradient: (T, hidden size); where given, d(scale x summed cross-entropy + weighted
-            divergences)/d(hidden) is written into the segment's rows. Where the segment's adapter has
-            matrices on the output projection, their gradients are added to its own.
+            divergences)/d(hidden) is written into the segment's rows. Where the segment's adapter changes
+            the output projection, the gradients of what it has there are added to its own.
         scale: of all positions, or of each supervised one, (n,).
     """
     labels = batch.labels[0, segment.start : segment.stop]
@@ -82,11 +82,11 @@ def segment_losses(
     losses, corrects, grads = [], [], []
     divergences: dict[str, list[Tensor]] = {target.name: [] for target in soft}
     step = chunk_rows(weight.shape[0], hidden.device)
-    lora = head_lora(segment, rows)
+    weight, change = head_weight(segment, weight), head_change(segment, rows)
     for start in range(0, len(rows), step):
         logits = _logits(rows[start : start + step], weight)
-        if lora is not None:
-            lora.add(logits, slice(start, start + step))
+        if change is not None:
+            change.add(logits, slice(start, start + step))
         terms = [_ChunkTerm(target, start, start + step) for target in soft]
         soft_grads = [term.apply(logits, divergences[term.target.name]) for term in terms if len(term.rows)]
         loss, correct, grad = _cross_entropy(
@@ -99,9 +99,9 @@ def segment_losses(
             grad.mul_(factor)
             for places, values in soft_grads:
                 grad.index_add_(0, places, values.to(weight.dtype) @ weight)
-            if lora is not None:
+            if change is not None:
                 slope = _slope(logits, labels[start : start + step], factor, soft_grads)
-                lora.backward(slope, slice(start, start + step), grad)
+                change.backward(slope, slice(start, start + step), grad)
             grads.append(grad)
     if gradient is not None and len(positions):
         rows_of_gradient = gradient[segment.start : segment.stop]

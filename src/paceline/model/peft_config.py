@@ -1,7 +1,7 @@
 """PEFT's adapter_config.json: written from a recipe, and read back as a recipe's fields."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ _FIELDS: dict[str, tuple[str, Any]] = {
     "layers_pattern": ("layers_pattern", None),
     "rank_pattern": ("rank_pattern", {}),
     "alpha_pattern": ("alpha_pattern", {}),
+    "trainable_token_indices": ("trainable_token_indices", None),
+    "modules_to_save": ("modules_to_save", None),
 }
 # What changes nothing of what an adapter computes.
 _IDLE = {
@@ -46,8 +48,13 @@ _MAX_RANK = 8192
 _TEXT_TOWER = ".language_model."
 
 
-def write_peft_config(folder: Path, recipe: Recipe, names: Sequence[str]) -> None:
-    """Writes the file as PEFT does; `names` are the adapted linears'.
+def write_peft_config(
+    folder: Path, recipe: Recipe, names: Sequence[str], rows: Mapping[str, list[int]]
+) -> None:
+    """Writes the file as PEFT does.
+
+    `names` are the adapted linears', `rows` the tokens whose rows are trained, by the embeddings' or output
+    projection's name.
 
     By hand: importing PEFT brings torch's compiler, seconds of every start.
     """
@@ -70,6 +77,8 @@ def write_peft_config(folder: Path, recipe: Recipe, names: Sequence[str]) -> Non
         "init_lora_weights": True,
         **{theirs: stored[ours] for theirs, (ours, _) in _FIELDS.items()},
     }
+    if recipe.new_tokens:  # whose numbers the recipe does not know
+        config["trainable_token_indices"] = {name.rsplit(".", 1)[-1]: ids for name, ids in rows.items()}
     (folder / "adapter_config.json").write_text(json.dumps(config, indent=1) + "\n")
 
 
@@ -122,7 +131,7 @@ def _read(config: dict[str, Any]) -> dict[str, Any]:
     fields = {ours: config.get(theirs, missing) for theirs, (ours, missing) in _FIELDS.items()}
     for name in ("rank_pattern", "alpha_pattern"):
         fields[name] = fields[name] or {}
-    for name in ("layers_to_transform", "layers_pattern", "exclude_modules"):
+    for name in ("layers_to_transform", "layers_pattern", "exclude_modules", "modules_to_save"):
         fields[name] = None if fields[name] in ([], "") else fields[name]
     _check_numbers(config, fields)
     base, targets = config["base_model_name_or_path"], config["target_modules"]

@@ -63,18 +63,24 @@ def dense_weight(linear: nn.Linear, dtype: torch.dtype) -> Tensor:
 
 @dataclass(frozen=True)
 class BaseFormat:
-    """How a base's frozen linears are stored and multiplied: the recipe's fields of these names."""
+    """How a base's frozen linears are stored and multiplied, and the tokens that are added to it.
+
+    The recipe's fields of these names.
+    """
 
     quantize: Quantize = "none"
     compute_dtype: str = "auto"
     llm_int8_threshold: float = 6.0
     dtype: str = "auto"
+    new_tokens: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, recipe: Recipe) -> BaseFormat:
+        tokens = tuple(recipe.new_tokens)
         if recipe.quantize != "none":
-            return cls(recipe.quantize, recipe.compute_dtype, recipe.llm_int8_threshold, recipe.dtype)
-        return UNQUANTIZED if recipe.dtype == "auto" else cls(dtype=recipe.dtype)
+            return cls(recipe.quantize, recipe.compute_dtype, recipe.llm_int8_threshold, recipe.dtype, tokens)
+        plain = recipe.dtype == "auto" and not tokens
+        return UNQUANTIZED if plain else cls(dtype=recipe.dtype, new_tokens=tokens)
 
     def weights_dtype(self, device: torch.device) -> torch.dtype:
         """What unquantized weights and activations are in."""

@@ -87,6 +87,9 @@ def _refuse_at_end(recipe: Recipe, names: list[str]) -> None:
         ("use_dora", recipe.use_dora),
         (f"init_lora_weights {start}", takes_from_base(start)),
         ("loraplus_lr_ratio", recipe.loraplus_lr_ratio is not None),
+        ("trainable_token_indices", recipe.trainable_token_indices is not None),
+        ("new_tokens", bool(recipe.new_tokens)),
+        ("modules_to_save", recipe.modules_to_save is not None),
     ]
     for setting, given in odd:
         if given:

@@ -8,6 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from paceline.config.load import dump_recipe
 from paceline.config.recipe import Recipe
+from paceline.data.chat import load_chat
 from paceline.model.adapter import Adapter
 from paceline.runs.files import read_json, whole_folder, write_json
 from paceline.runs.inputs import Inputs, write_inputs
@@ -78,7 +79,10 @@ def load_checkpoint(
 
 
 def save_adapter(folder: Path, recipe: Recipe, adapter: Adapter) -> None:
-    """Writes an adapter in PEFT's format, with its checksums, whole or not at all."""
+    """Writes an adapter in PEFT's format, with the tokenizer that it added tokens to and checksums, whole."""
     with whole_folder(folder) as scratch:
         adapter.save(scratch, recipe)
+        if recipe.new_tokens:
+            chat = load_chat(recipe.base, recipe.data.chat_template, recipe.new_tokens)
+            chat.tokenizer.save_pretrained(scratch)
         write_manifest(scratch)

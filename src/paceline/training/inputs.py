@@ -25,7 +25,7 @@ def gather_inputs(prepared: Prepared, preparer: Preparer, parent: Path | None) -
     recipe, base, chat = (
         prepared.recipe,
         base_digest(prepared.recipe.base),
-        preparer.chat(prepared.recipe.base),
+        preparer.chat_of(prepared.recipe),
     )
     weights = None if parent is None else parent / "adapter_model.safetensors"
     return Inputs(

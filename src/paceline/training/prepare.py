@@ -1,17 +1,16 @@
 """What is known of a run before anything is spent: its data, its split, its length."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from paceline.config.data import Data
 from paceline.config.recipe import Recipe
 from paceline.data.bad_rows import count_kinds
-from paceline.data.chat import Chat, load_chat
+from paceline.data.chat import Chat, load_chat, token_ids
 from paceline.data.clean import clean
 from paceline.data.marginal import marginal_loss
 from paceline.data.packing import pack
@@ -21,11 +20,14 @@ from paceline.data.split import Split, split
 from paceline.data.tokens import TokenDataset, load_tokens, write_bad_rows
 from paceline.errors import DataError
 from paceline.model.quantization import BaseFormat
+from paceline.model.token_rows import refuse_unknown_tokens
 from paceline.runs.events import DataFacts, TokenLengths
 from paceline.training.order import StepPlan, make_step_plan
 from paceline.training.schedule import learning_rate
 
 Item = TypeVar("Item")
+# What decides a run's examples: base, new tokens, data, loss_on, max_length.
+_Sample = tuple[str, tuple[str, ...], str, str, int]
 
 
 def group_by_base(
@@ -84,25 +86,31 @@ class Prepared:
 class Preparer:
     """Prepares recipes; runs that share a tokenizer and data share the tokenized table."""
 
-    _chats: dict[tuple[str, str | None], Chat] = field(default_factory=dict)
-    _tokens: dict[tuple[str, str, str], TokenDataset] = field(default_factory=dict)
-    _resampled: dict[tuple[str, str, str, int], tuple[TokenDataset, Split]] = field(default_factory=dict)
-    _packed: dict[tuple[str, str, str, int, str], tuple[TokenDataset, Split]] = field(default_factory=dict)
+    _chats: dict[tuple[str, str | None, tuple[str, ...]], Chat] = field(default_factory=dict)
+    _tokens: dict[tuple[str, tuple[str, ...], str, str], TokenDataset] = field(default_factory=dict)
+    _resampled: dict[_Sample, tuple[TokenDataset, Split]] = field(default_factory=dict)
+    _packed: dict[tuple[_Sample, str], tuple[TokenDataset, Split]] = field(default_factory=dict)
 
-    def chat(self, base: str, template: str | None = None) -> Chat:
-        if (base, template) not in self._chats:
-            self._chats[base, template] = load_chat(base, template)
-        return self._chats[base, template]
+    def chat(self, base: str, template: str | None = None, new_tokens: Sequence[str] = ()) -> Chat:
+        key = (base, template, tuple(new_tokens))
+        if key not in self._chats:
+            self._chats[key] = load_chat(*key)
+        return self._chats[key]
 
-    def tokens(self, base: str, data: Data, loss_on: str = "assistant") -> TokenDataset:
+    def chat_of(self, recipe: Recipe) -> Chat:
+        """The tokenizer and template that a recipe's runs have."""
+        return self.chat(recipe.base, recipe.data.chat_template, recipe.new_tokens)
+
+    def tokens(self, recipe: Recipe) -> TokenDataset:
         # neither the split, nor what is cleaned, drawn anew or packed, changes the tokens of the plain sample
-        key = (base, data.model_dump_json(exclude={"eval_ratio", "clean", "resample", "packing"}), loss_on)
+        data = recipe.data.model_dump_json(exclude={"eval_ratio", "clean", "resample", "packing"})
+        key = (recipe.base, tuple(recipe.new_tokens), data, "assistant")
         if key not in self._tokens:
-            if loss_on == "assistant":
-                self._tokens[key] = load_tokens(data, self.chat(base, data.chat_template))
-            else:
-                self._tokens[key] = replace(self.tokens(base, data), loss_on=loss_on)
-        return self._tokens[key]
+            self._tokens[key] = load_tokens(recipe.data, self.chat_of(recipe))
+        own = (*key[:3], recipe.loss_on)
+        if own not in self._tokens:
+            self._tokens[own] = replace(self._tokens[key], loss_on=recipe.loss_on)
+        return self._tokens[own]
 
     def prepare(self, recipe: Recipe, on_progress: Callable[[int], None] = lambda count: None) -> Prepared:
         """The recipe's examples, split and cleaned.
@@ -112,8 +120,10 @@ class Preparer:
 
         Raises:
             DataError: the data cannot train this recipe.
+            ModelError: trained rows of tokens that the tokenizer does not have.
         """
-        dataset = self.tokens(recipe.base, recipe.data, recipe.loss_on)
+        refuse_unknown_tokens(recipe, self.chat_of(recipe).tokenizer)
+        dataset = self.tokens(recipe)
         if not recipe.data.packing:
             _refuse_all_long(recipe, dataset)
         parts = split(dataset, recipe.data.eval_ratio, recipe.max_length)
@@ -143,12 +153,13 @@ class Preparer:
             dataset, parts = self._pack(recipe, dataset, parts)
         plan = make_step_plan(recipe, len(parts.train))
         learning_rate(recipe, plan)  # refuses a schedule that does not fit the steps
-        return Prepared(recipe, dataset, parts, plan, _facts(recipe, dataset, parts, removed, texts), texts)
+        notes = [*dataset.notes, *_unseen_tokens(recipe, dataset, parts, self.chat_of(recipe))]
+        facts = _facts(recipe, dataset, parts, removed, texts, notes)
+        return Prepared(recipe, dataset, parts, plan, facts, texts)
 
     def _pack(self, recipe: Recipe, dataset: TokenDataset, parts: Split) -> tuple[TokenDataset, Split]:
         """The packed examples; runs on the same texts share them."""
-        chosen = json.dumps([recipe.train_tasks, recipe.phases])
-        key = (recipe.base, recipe.data.model_dump_json(), recipe.loss_on, recipe.max_length, chosen)
+        key = (_sample(recipe), json.dumps([recipe.train_tasks, recipe.phases]))
         if key not in self._packed:
             self._packed[key] = pack(dataset, parts, recipe.max_length)
         return self._packed[key]
@@ -157,7 +168,7 @@ class Preparer:
         self, recipe: Recipe, dataset: TokenDataset, parts: Split, held_out: NDArray[np.int64]
     ) -> tuple[TokenDataset, Split]:
         """The plain sample's held-out examples with other training ones; see `resample`."""
-        key = (recipe.base, recipe.data.model_dump_json(), recipe.loss_on, recipe.max_length)
+        key = _sample(recipe)
 
         def keep(grown: TokenDataset, drawn: Split) -> NDArray[np.int64]:
             short = drawn.train[grown.first[drawn.train] < recipe.max_length]
@@ -167,14 +178,37 @@ class Preparer:
             return clean(grown, recipe.data.clean, usable, keep_held_out=True).split.train
 
         if key not in self._resampled:
-            chat = self.chat(recipe.base, recipe.data.chat_template)
+            chat = self.chat_of(recipe)
             self._resampled[key] = resample(recipe.data, chat, dataset, parts, held_out, keep)
         return self._resampled[key]
+
+
+def _sample(recipe: Recipe) -> _Sample:
+    data = recipe.data.model_dump_json()
+    return recipe.base, tuple(recipe.new_tokens), data, recipe.loss_on, recipe.max_length
 
 
 def _with_weight(dataset: TokenDataset, examples: NDArray[np.int64]) -> NDArray[np.int64]:
     """Those of some examples that have a weight: one of 0 is not learned."""
     return examples if dataset.weights is None else examples[dataset.weights[examples] > 0]
+
+
+def _unseen_tokens(recipe: Recipe, dataset: TokenDataset, parts: Split, chat: Chat) -> list[str]:
+    """A line about the tokens whose rows are trained and that no training example has."""
+    given = recipe.trainable_token_indices or []
+    listed = list(given.values()) if isinstance(given, dict) else [given]
+    trained = {*(token for ids in listed for token in ids), *token_ids(chat.tokenizer, recipe.new_tokens)}
+    if not trained:
+        return []
+    seen: set[int] = set()
+    for index in parts.train:
+        seen.update(np.unique(dataset.example(index)[0][: recipe.max_length]).tolist())
+    unseen = sorted(trained - seen)
+    if not unseen:
+        return []
+    named = ", ".join(repr(chat.tokenizer.convert_ids_to_tokens(token)) for token in unseen[:5])
+    more = ", …" if len(unseen) > 5 else ""
+    return [f"tokens with trained rows that no training example has ({len(unseen)}): {named}{more}"]
 
 
 def _refuse_all_long(recipe: Recipe, dataset: TokenDataset) -> None:
@@ -192,6 +226,7 @@ def _facts(
     parts: Split,
     removed: dict[str, int],
     texts: tuple[TokenDataset, Split],
+    notes: list[str],
 ) -> DataFacts:
     plain, sides = texts
     p50, p95, p99 = (int(np.percentile(dataset.lengths, p)) for p in (50, 95, 99))
@@ -209,7 +244,7 @@ def _facts(
         bad_rows=count_kinds(dataset.bad),
         bad_rows_file=str(listed) if (listed := write_bad_rows(dataset)) else None,
         unused_columns=list(dataset.unused),
-        notes=list(dataset.notes),
+        notes=notes,
         marginal_loss=marginal_loss(dataset, parts.train, parts.eval, recipe.max_length),
         packed_texts=len(sides.train) if dataset.packed else None,
     )

@@ -132,7 +132,7 @@ class TrainingRun:
         self.queue.restart()
         logged = self.log.is_due(self.progress.step + 1)
         self.loss: StepLoss = self._objective.begin(self.progress.step, self.queue.all, measure=logged)
-        self.adapter.gradients.zero_()
+        self.adapter.zero_gradients()
 
     def take(self) -> StepItem:
         """The next micro-batch, as a part of the step."""

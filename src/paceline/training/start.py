@@ -20,8 +20,25 @@ from paceline.training.prepare import Prepared
 from paceline.training.run import TrainingRun
 
 # What must be the same in a run and in what it starts from; other targets show in the weights' names.
-_OF_A_RUN = ("base", "quantize", "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")
-_OF_AN_ADAPTER = ("lora_r", "lora_alpha", "use_rslora", "use_dora", "rank_pattern", "alpha_pattern")
+_OF_A_RUN = (
+    "base",
+    "new_tokens",
+    "quantize",
+    "target_modules",
+    "exclude_modules",
+    "layers_to_transform",
+    "layers_pattern",
+)
+_OF_AN_ADAPTER = (
+    "lora_r",
+    "lora_alpha",
+    "use_rslora",
+    "use_dora",
+    "rank_pattern",
+    "alpha_pattern",
+    "trainable_token_indices",
+    "modules_to_save",
+)
 
 
 def find_parent(run: Run, study: Study, folder: Path) -> Path | None:
@@ -41,6 +58,11 @@ def find_parent(run: Run, study: Study, folder: Path) -> Path | None:
             raise TrainingError(
                 f"run {run.name}: init_from {name!r} is neither a run of this study "
                 "nor a folder with an adapter"
+            )
+        if run.recipe.new_tokens:
+            raise TrainingError(
+                f"run {run.name}: with new_tokens a run starts from a run of its study that adds the same "
+                f"tokens, not from a folder ({name})"
             )
         _check_parent(run, name, read_peft_config(adapter), _OF_AN_ADAPTER)
         return adapter

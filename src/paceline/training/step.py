@@ -86,6 +86,7 @@ def forward_backward(base: Base, items: Sequence[StepItem]) -> None:
 
 def reduce_gradients(adapter: Adapter, loss: StepLoss, distributed: DistributedContext) -> float:
     """Sums gradients and losses over all processes; returns the gradient's norm."""
+    adapter.tie_gradients()
     distributed.all_reduce(adapter.gradients)
     loss.all_reduce(distributed)
     return float(torch.linalg.vector_norm(adapter.gradients))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from paceline.config.fields import Fields
 from paceline.doctor.finding import Finding
 
 if TYPE_CHECKING:
@@ -33,31 +34,40 @@ def nothing_reached(subject: Preflight) -> Finding | None:
 
 
 def adapts_the_ends(subject: Preflight) -> Finding | None:
-    """Adapters on embeddings or output projection: many parameters for little, and the first suspects.
+    """Adapters on embeddings or output projection, or whole copies of them: many parameters for little.
 
     Computed: the share of the trained parameters that are on them; whether the two are one weight in the
-    base (then the adapters pull them apart, and nothing can be merged); whether the base is quantized.
-    Try: take embed_tokens and lm_head out of target_modules; they are needed only for a new alphabet or
-    new control tokens.
+    base (then they are pulled apart, and nothing can be merged); whether the base is quantized.
+    Try: take embed_tokens and lm_head out of target_modules and modules_to_save; they are needed only for a
+    new alphabet or new control tokens (new_tokens).
     Source: the QLoRA post-mortem, whose third remedy removes embed_tokens and lm_head from the targets.
     """
     recipe, share = subject.recipe, subject.ends_share
     if share == 0:
         return None
+    copied = recipe.modules_to_save is not None
     message = f"{share:.0%} of the trained parameters are on embeddings or output projection"
+    if copied:
+        message += f", whole copies that train at the adapter's rate of {recipe.lr:g}"
     if subject.tied:
         message += ", which are one weight in this base: the adapters pull them apart and cannot be merged"
     if recipe.quantize != "none":
         message += f"; under them lies a base stored as {recipe.quantize}"
-    targets = recipe.target_modules
-    left = [] if isinstance(targets, str) else [name for name in targets if name not in subject.ends]
     return Finding(
         severity="warning",
         message=message,
         evidence={"share": round(share, 3), "tied": subject.tied},
-        fix={"target_modules": left} if left and len(left) < len(targets) else {},
-        advice="take embed_tokens and lm_head out of target_modules unless the text has a new alphabet",
+        fix={"modules_to_save": None} if copied else _without_ends(subject),
+        advice=f"take embed_tokens and lm_head out of {'modules_to_save' if copied else 'target_modules'} "
+        "unless the text has a new alphabet",
     )
+
+
+def _without_ends(subject: Preflight) -> Fields:
+    """The targets without the ends, where that leaves some."""
+    targets = subject.recipe.target_modules
+    left = [] if isinstance(targets, str) else [name for name in targets if name not in subject.ends]
+    return {"target_modules": left} if left and len(left) < len(targets) else {}
 
 
 def four_bits_tiny_batch(subject: Preflight) -> Finding | None:

@@ -25,7 +25,7 @@ def in_training_score(base: Base, directory: RunDirectory, recipe: Recipe) -> Sc
     if settings is None or settings.during is None:
         return no_scorer
     part = settings.model_copy(update={"questions": settings.during.questions, "pairwise": False})
-    chat = load_chat(recipe.base, recipe.data.chat_template)
+    chat = load_chat(recipe.base, recipe.data.chat_template, recipe.new_tokens)
     judge = open_judge(part, AdapterSet(base, chat, {}), directory.eval / "judge-replies")
 
     def score(adapter: Adapter | None) -> float:
