@@ -24,6 +24,7 @@ RUNS, STEPS = 60, 2000
 def make_study(folder: Path) -> None:
     from paceline.config.load import make_recipe
     from paceline.config.study import Run, Study
+    from paceline.runs.directory import RunDirectory
     from paceline.runs.study import write_study_record
     from paceline.training.study import train_study
 
@@ -55,6 +56,8 @@ def make_study(folder: Path) -> None:
         if number:
             shutil.copytree(folder / "run-0", place)
         (place / "events.jsonl").write_text(text)
+        directory = RunDirectory(place)
+        directory.set_status(directory.status())  # with the log's new digest
     write_study_record(
         Study(name="sixty", runs=[Run(name=f"run-{number}", recipe=recipe) for number in range(RUNS)]), folder
     )

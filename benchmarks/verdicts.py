@@ -2,8 +2,11 @@
 
 A/A: 64 runs of one recipe in each of three settings. Pseudo-studies of 5 recipes with 3 seeds each are drawn
 from them, each on its own random half of the held-out examples: every verdict between two of them is wrong.
-A/B: recipes whose true difference is known from 32 seeds each. Studies of 3 of these seeds are drawn: how
-often the difference is seen, against what `paceline plan --detect` promises.
+A half of few examples differs less from the whole than a sample of endlessly many would: so it is also done
+with as many examples drawn with replacement, of which the held-out ones are exactly the whole.
+A/B: 5 recipes whose true differences are known from 32 seeds each. Studies of 3 of these seeds, shared by
+all, are drawn, with examples drawn with replacement: how often each difference is seen, and how often its
+opposite, against what `paceline plan --detect` promises from the noise of all seeds.
 
 python benchmarks/verdicts.py train --work DIR
 python benchmarks/verdicts.py judge --work DIR --out benchmarks/results/verdicts-cpu.json
@@ -23,6 +26,7 @@ import yaml
 from paceline.comparison.recipes import BASE
 from paceline.runs.losses import ExampleLosses
 from paceline.stats.paired import paired_difference
+from paceline.stats.power import detectable, pilot_of, planned_family, power
 from paceline.stats.recipes import RecipeScores, compare_recipes
 from paceline.version import __version__
 
@@ -43,7 +47,7 @@ AA = {
     "aa-nf4": {"data": {"source": "embedded:rust", **SAMPLE}, "quantize": "nf4"},
 }
 AA_SEEDS = range(1, 65)
-AB = {"lr2.000": 2e-3, "lr2.025": 2.025e-3, "lr2.050": 2.05e-3, "lr2.100": 2.1e-3}
+AB = {"lr2.000": 2e-3, "lr2.0025": 2.0025e-3, "lr2.005": 2.005e-3, "lr2.010": 2.01e-3, "lr2.020": 2.02e-3}
 AB_SEEDS = range(1, 33)
 RECIPES, SEEDS = 5, 3
 
@@ -86,6 +90,9 @@ class Trained:
     def half(self, random: np.random.Generator) -> np.ndarray:
         return random.permutation(len(self.counts))[: len(self.counts) // 2]
 
+    def drawn(self, random: np.random.Generator) -> np.ndarray:
+        return random.integers(len(self.counts), size=len(self.counts) // 2)
+
     def family(self, recipes: dict[str, np.ndarray], seeds: list[tuple[int, ...]], examples: np.ndarray):
         """The comparison of some recipes, each given by the places of its runs, and of the base."""
         scores = [
@@ -98,28 +105,73 @@ class Trained:
 
 def aa(trained: Trained, studies: int) -> dict:
     """The share of pseudo-studies with a false verdict, by today's rule and by the one before."""
-    random, wrong, wrong_before, covered, seconds = np.random.default_rng(0), 0, 0, 0, 0.0
+    random = np.random.default_rng(0)
+    counts = {"halves": np.zeros(2, dtype=int), "drawn": np.zeros(2, dtype=int)}
+    wrong_before, seconds = 0, 0.0
     for _ in range(studies):
         runs = random.permutation(len(trained.totals))[: RECIPES * SEEDS].reshape(RECIPES, SEEDS)
         runs.sort(axis=1)
-        examples = trained.half(random)
-        began = time.perf_counter()
-        recipes = {str(number): own for number, own in enumerate(runs)}
-        family = trained.family(recipes, [tuple(map(int, own)) for own in runs], examples)
-        seconds += time.perf_counter() - began
-        pairs = [d for names, d in family.differences.items() if BASE not in names]
-        wrong += any(d.verdict != "tie" for d in pairs)
-        covered += all(d.low <= 0 <= d.high for d in pairs)
-        wrong_before += before(trained, runs[:, 0], examples)
+        half = trained.half(random)
+        for kind, examples in (("halves", half), ("drawn", trained.drawn(random))):
+            began = time.perf_counter()
+            recipes = {str(number): own for number, own in enumerate(runs)}
+            family = trained.family(recipes, [tuple(map(int, own)) for own in runs], examples)
+            seconds += time.perf_counter() - began
+            pairs = [d for names, d in family.differences.items() if BASE not in names]
+            wrong = any(d.verdict != "tie" for d in pairs)
+            counts[kind] += wrong, all(d.low <= 0 <= d.high for d in pairs)
+        wrong_before += before(trained, runs[:, 0], half)
     return {
         "runs": len(trained.totals),
         "held_out": len(trained.counts),
         "sd_over_seeds": float(trained.figures.std(ddof=1)),
         "studies": studies,
-        "false_verdicts": share(wrong, studies),
-        "simultaneous_coverage": share(covered, studies),
+        **{
+            kind: {"false_verdicts": share(wrong, studies), "simultaneous_coverage": share(covered, studies)}
+            for kind, (wrong, covered) in counts.items()
+        },
         "false_verdicts_rule_before": share(wrong_before, studies),
-        "seconds_a_comparison": seconds / studies,
+        "seconds_a_comparison": seconds / (2 * studies),
+    }
+
+
+def ab(trained: Trained, studies: int) -> dict:
+    """How often true differences from the first recipe are found, against the power that a plan promises."""
+    random, names, seeds = np.random.default_rng(1), list(AB), len(AB_SEEDS)
+    places = {name: np.arange(seeds) + k * seeds for k, name in enumerate(names)}
+    whole = trained.family(places, [tuple(AB_SEEDS)] * len(names), np.arange(len(trained.counts)))
+    units = len(trained.counts) // 2
+    planned = planned_family(pilot_of(whole, BASE), recipes=len(names), seeds=SEEDS, units=units)
+    true = [whole.means[name] - whole.means[names[0]] for name in names]
+    found, opposite = np.zeros(len(names), dtype=int), np.zeros(len(names), dtype=int)
+    for _ in range(studies):
+        chosen = np.sort(random.choice(seeds, SEEDS, replace=False))
+        recipes = {name: own[chosen] for name, own in places.items()}
+        shared = [tuple(map(int, chosen))] * len(names)
+        family = trained.family(recipes, shared, trained.drawn(random))
+        for k in range(1, len(names)):
+            verdict = family.between(names[k], names[0]).verdict
+            right = "better" if true[k] < 0 else "worse"
+            found[k] += verdict == right
+            opposite[k] += verdict not in (right, "tie")
+    smallest = detectable(planned, (0, 1))
+    return {
+        "recipes": len(names),
+        "seeds_trained": seeds,
+        "seeds_a_study": SEEDS,
+        "examples_a_study": units,
+        "studies": studies,
+        "detectable_with_80_percent_power": smallest,
+        "pairs": {
+            f"{names[k]} - {names[0]}": {
+                "true_delta": true[k],
+                "times_detectable": abs(true[k]) / smallest,
+                "power_promised": power(planned, (0, k), true[k]),
+                "power_found": share(int(found[k]), studies),
+                "wrong_direction": share(int(opposite[k]), studies),
+            }
+            for k in range(1, len(names))
+        },
     }
 
 
@@ -143,14 +195,12 @@ def share(hits: int, count: int) -> dict:
 
 
 def judge(work: Path, out: Path, studies: int) -> None:
+    ab_runs = [f"{name}-s{seed}" for name in AB for seed in AB_SEEDS]
     result = {
         "machine": {"cpu": platform.processor() or platform.machine(), "python": platform.python_version()},
         "paceline": __version__,
-        "aa": {
-            name: aa(Trained(work, name, [f"s{seed}" for seed in AA_SEEDS]), studies)
-            for name in AA
-            if (work / "runs" / name / f"s{AA_SEEDS[-1]}" / "adapter").is_dir()
-        },
+        "aa": {name: aa(Trained(work, name, [f"s{seed}" for seed in AA_SEEDS]), studies) for name in AA},
+        "ab": {"ab-rust": ab(Trained(work, "ab-rust", ab_runs), studies)},
     }
     out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))

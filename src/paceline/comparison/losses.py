@@ -1,6 +1,7 @@
 """Held-out losses of two runs, example by example."""
 
 from collections import Counter
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,12 +49,18 @@ def matching_examples(
 def example_keys(losses: ExampleLosses) -> Keys:
     """A name for each example (examples,) by what makes it the same in two runs.
 
-    Examples of one row that are as long as each other are told apart by their order.
+    Examples of one row that are as long as each other are told apart by their order. Runs with the same
+    examples get the same array.
     """
+    return _keys(tuple(losses.row.tolist()), tuple(losses.tokens.tolist()), tuple(losses.source))
+
+
+@lru_cache(maxsize=64)
+def _keys(rows: tuple[int, ...], tokens: tuple[int, ...], sources: tuple[str, ...]) -> Keys:
     seen: Counter[str] = Counter()
     keys = []
-    for row, tokens, source in zip(losses.row, losses.tokens, losses.source, strict=True):
-        key = f"{row} {tokens} {source}"
+    for row, count, source in zip(rows, tokens, sources, strict=True):
+        key = f"{row} {count} {source}"
         keys.append(f"{seen[key]} {key}")
         seen[key] += 1
     return np.asarray(keys, dtype=np.str_)

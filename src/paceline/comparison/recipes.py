@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Literal, TypeVar
@@ -54,14 +54,14 @@ def loss_family(
         base: the bare base's, on the baseline's examples.
         known, together: as in `compare_recipes`.
     """
-    keys = {name: reduce(_intersection, map(example_keys, seeds.values())) for name, seeds in recipes.items()}
+    keys = {name: reduce(_intersection, _distinct(seeds.values())) for name, seeds in recipes.items()}
     first = next(iter(keys.values()))
     alike = {name: own for name, own in keys.items() if len(_intersection(first, own))}
     shared = reduce(_intersection, alike.values())
     if base is not None:
         shared = _intersection(shared, example_keys(base))
     measured = [losses for name in alike for losses in recipes[name].values()]
-    every = reduce(np.union1d, map(example_keys, measured))
+    every = reduce(np.union1d, _distinct(measured))
     totals = {
         name: {
             seed: getattr(losses, measure)[_places(losses, shared)] for seed, losses in recipes[name].items()
@@ -186,6 +186,11 @@ def _family(
     if len(counts) < 2 or len(scores) < 2:
         return None
     return compare_recipes(scores, counts.astype(np.float64), better=better, known=known, together=together)
+
+
+def _distinct(losses: Iterable[ExampleLosses]) -> list[Keys]:
+    """The keys of some runs, those of the same examples once."""
+    return list({id(keys): keys for keys in map(example_keys, losses)}.values())
 
 
 def _intersection(left: Keys, right: Keys) -> Keys:

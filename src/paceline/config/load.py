@@ -26,7 +26,7 @@ _RUN_KEYS = ("name", "hypothesis", "preset", "seeds", "expect", "success")
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """YAML 1.1's reader takes 2e-5 for text; this one takes it for the number that it is."""
 
 

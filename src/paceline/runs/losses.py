@@ -82,10 +82,8 @@ class ExampleLosses:
         return LossSummary(**everything.model_dump(), tasks=self._by(self.task), phases=by_phase)
 
     def _by(self, labels: list[str]) -> dict[str, LossFigures]:
-        return {
-            label: self._figures(np.asarray([other == label for other in labels]))
-            for label in sorted(set(labels) - {""})
-        }
+        every = np.asarray(labels, dtype=object)
+        return {label: self._figures(every == label) for label in sorted(set(labels) - {""})}
 
     def _figures(self, chosen: NDArray[np.bool_]) -> LossFigures:
         tokens = int(self.tokens[chosen].sum())

@@ -6,6 +6,7 @@ same critical values that a comparison would have.
 """
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -26,7 +27,7 @@ _DRAWS = 10_000
 # Where between the smallest and the largest estimate of the seeds' noise a study's critical value is worked
 # out, and with how many draws; others lie between.
 _QUANTILES = (0.01, 0.1, 0.3, 0.6, 0.85, 0.99)
-_CRITICAL_DRAWS = 4_000
+_CRITICAL_DRAWS = 3_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,13 +149,14 @@ def seeds_needed(
     pilot: Pilot, *, recipes: int, units: int, delta: float, power: float = POWER, most: int = MAX_SEEDS
 ) -> int | None:
     """With how many seeds each a difference is found on so many units; None: more than `most`."""
-    low, high = 1, most + 1  # too few, enough
-    while high - low > 1:
-        middle = (low + high) // 2
-        family = planned_family(pilot, recipes=recipes, seeds=middle, units=units)
-        enough = detectable(family, (0, 1), power) <= abs(delta)
-        low, high = (low, middle) if enough else (middle, high)
-    return high if high <= most else None
+
+    def enough(seeds: int) -> bool:
+        family = planned_family(pilot, recipes=recipes, seeds=seeds, units=units)
+        return detectable(family, (0, 1), power) <= abs(delta)
+
+    if not enough(most):
+        return None
+    return bisect_left(range(2, most), True, key=enough) + 2
 
 
 def units_needed(difference: RecipeDifference, units: int, power: float = POWER) -> float:

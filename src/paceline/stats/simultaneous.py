@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 # A pair's variance as it would be estimated in each draw, shape (draws,).
 PairVariances = Callable[[int, int], Floats]
 
-DRAWS = 40_000
+DRAWS = 20_000
 LEVEL = 0.95
 # Degrees of freedom that are as good as no end of them.
 _ENDLESS = 1e9
@@ -99,13 +99,14 @@ class Family:
         seeds, estimated = np.zeros((draws, self.recipes)), _nothing(draws)
         if self.seeds is not None:
             seeds, estimated = self.seeds.draw(random, draws)
+        units, seeds = np.ascontiguousarray(units.T), np.ascontiguousarray(seeds.T)
         for i, j in self.pairs:
             if self.seed_variance(i, j) + self.unit_variance(i, j) > 0:
                 yield (
                     (i, j),
                     DrawnDifference(
-                        seed_error=seeds[:, i] - seeds[:, j],
-                        unit_error=units[:, i] - units[:, j],
+                        seed_error=seeds[i] - seeds[j],
+                        unit_error=units[i] - units[j],
                         seed_variance=estimated(i, j),
                         unit_variance=unit_scale * self.unit_variance(i, j),
                     ),
