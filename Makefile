@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .PHONY: demo test test-fast check dist lock clean
 
 demo: $(VENV)/.installed
-	$(BIN)/paceline rehearse studies/rust-five-recipes.yaml
+	$(BIN)/paceline study run examples/demo.yaml
 
 test: $(VENV)/.developed
 	$(BIN)/python -m pytest -n 2 --dist worksteal --cov=paceline --cov-report=term:skip-covered --cov-fail-under=90

@@ -77,7 +77,7 @@ def test_a_path_without_an_adapter_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_rehearsal_runs_no_code_where_it_cannot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`make demo` needs Python and make alone: no compiler, no sandbox."""
+    """A rehearsal needs Python alone: no compiler, no sandbox."""
 
     def no_compiler(suite: object) -> list[Path]:
         raise paceline.EvaluationError("the Rust suite needs rustc")

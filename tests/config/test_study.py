@@ -363,3 +363,13 @@ def test_the_studies_say_what_their_write_ups_say(file: Any, run: Any) -> None:
 @pytest.mark.parametrize("path", sorted(STUDIES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_no_setting_of_a_study_is_idle(path: Any) -> None:
     assert load_study(path).notes == ()
+
+
+def test_the_demo_holds_an_equal_pair() -> None:
+    """`again` is the baseline but for its seeds; every recipe has three."""
+    study = load_study(STUDIES.parent / "examples" / "demo.yaml")
+    first, again = ([run for run in study.runs if run.recipe_name == name] for name in ("baseline", "again"))
+    assert {len(own) for own in study.recipes.values()} == {3}
+    assert not {run.recipe.seed for run in first} & {run.recipe.seed for run in again}
+    without = [run.recipe.model_copy(update={"seed": 0}) for run in (*first, *again)]
+    assert all(recipe == without[0] for recipe in without)
