@@ -141,6 +141,13 @@ def test_runs_without_result_are_listed_and_none_at_all_is_refused(finished: Any
         compare([waiting])
 
 
+def test_two_runs_of_one_name_are_refused_and_one_run_named_twice_is_not(finished: Any) -> None:
+    first, second = finished("a", [5.0, 6.0]), finished("other/a", [1.0, 2.0])
+    with pytest.raises(RunError, match="both runs are called a; rename the folder of one"):
+        compare([first, second])
+    assert [row.name for row in compare([first, first]).rows] == ["a"]
+
+
 def test_a_run_that_shares_no_example_has_no_difference_and_cannot_win(finished: Any) -> None:
     comparison = compare([finished("a", [5.0, 6.0]), finished("b", [1.0, 2.0], rows=[7, 8])])
     assert comparison.best == ["a"]

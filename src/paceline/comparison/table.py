@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import fmean
 
 from paceline.comparison.caveats import Caveat, caveats
@@ -136,7 +137,19 @@ def _of_adapters(leader: str, from_best: Mapping[str, RecipeDifference]) -> str:
 
 
 def read_losses(directories: Sequence[RunDirectory]) -> dict[str, ExampleLosses]:
-    """{run: its held-out losses at the end}, of the runs that have them."""
+    """{run: its held-out losses at the end}, of the runs that have them.
+
+    Raises:
+        RunError: damaged losses, or two runs of one name, which no table could tell apart.
+    """
+    named: dict[str, Path] = {}
+    for directory in directories:
+        other = named.setdefault(directory.name, directory.path)
+        if other.resolve() != directory.path.resolve():
+            raise RunError(
+                f"{other} and {directory.path}: both runs are called {directory.name}; "
+                "rename the folder of one, or compare them one study at a time"
+            )
     files = {directory.name: directory.eval / "final.parquet" for directory in directories}
     return {name: ExampleLosses.read(file) for name, file in files.items() if file.is_file()}
 
