@@ -4,9 +4,11 @@ A/A: 64 runs of one recipe in each of three settings. Pseudo-studies of 5 recipe
 from them, each on its own random half of the held-out examples: every verdict between two of them is wrong.
 A half of few examples differs less from the whole than a sample of endlessly many would: so it is also done
 with as many examples drawn with replacement, of which the held-out ones are exactly the whole.
-A/B: 5 recipes whose true differences are known from 32 seeds each. Studies of 3 of these seeds, shared by
-all, are drawn, with examples drawn with replacement: how often each difference is seen, and how often its
-opposite, against what `paceline plan --detect` promises from the noise of all seeds.
+A/B: recipes whose true differences are known from 32 seeds each. Studies of 3 of these seeds are drawn,
+shared by all recipes (blocks) or for each recipe apart, with examples drawn with replacement: how often each
+difference is seen, and how often its opposite, against what `paceline plan --detect` promises from the noise
+of all seeds. Recipes of nearly one rate share nearly all of their noise, so what is small with shared seeds
+is a hundred times smaller than with seeds apart.
 
 python benchmarks/verdicts.py train --work DIR
 python benchmarks/verdicts.py judge --work DIR --out benchmarks/results/verdicts-cpu.json
@@ -48,6 +50,7 @@ AA = {
 }
 AA_SEEDS = range(1, 65)
 AB = {"lr2.000": 2e-3, "lr2.0025": 2.0025e-3, "lr2.005": 2.005e-3, "lr2.010": 2.01e-3, "lr2.020": 2.02e-3}
+APART = {"lr2.0": 2e-3, "lr2.4": 2.4e-3, "lr3.0": 3e-3, "lr4.5": 4.5e-3}
 AB_SEEDS = range(1, 33)
 RECIPES, SEEDS = 5, 3
 
@@ -56,10 +59,13 @@ def studies() -> dict[str, dict]:
     """Every study that is trained, as YAML has it."""
     seeds = [{"name": f"s{seed}", "seed": seed} for seed in AA_SEEDS]
     made = {name: {"study": name, "recipe": {**COMMON, **own}, "runs": seeds} for name, own in AA.items()}
-    rates = [
-        {"name": f"{name}-s{seed}", "lr": lr, "seed": seed} for name, lr in AB.items() for seed in AB_SEEDS
-    ]
-    made["ab-rust"] = {"study": "ab-rust", "recipe": {**COMMON, **AA["aa-rust"]}, "runs": rates}
+    for study, rates in (("ab-rust", AB), ("ab-apart", APART)):
+        runs = [
+            {"name": f"{name}-s{seed}", "lr": lr, "seed": seed}
+            for name, lr in rates.items()
+            for seed in AB_SEEDS
+        ]
+        made[study] = {"study": study, "recipe": {**COMMON, **AA["aa-rust"]}, "runs": runs}
     return made
 
 
@@ -135,30 +141,38 @@ def aa(trained: Trained, studies: int) -> dict:
     }
 
 
-def ab(trained: Trained, studies: int) -> dict:
-    """How often true differences from the first recipe are found, against the power that a plan promises."""
-    random, names, seeds = np.random.default_rng(1), list(AB), len(AB_SEEDS)
+def ab(trained: Trained, names: list[str], studies: int, *, shared: bool) -> dict:
+    """How often true differences from the first recipe are found, against the power that a plan promises.
+
+    Args:
+        shared: whether the recipes of a study have the same seeds, which are blocks then.
+    """
+    random, seeds = np.random.default_rng(1), len(AB_SEEDS)
     places = {name: np.arange(seeds) + k * seeds for k, name in enumerate(names)}
-    whole = trained.family(places, [tuple(AB_SEEDS)] * len(names), np.arange(len(trained.counts)))
-    units = len(trained.counts) // 2
-    planned = planned_family(pilot_of(whole, BASE), recipes=len(names), seeds=SEEDS, units=units)
+    given = [tuple(seed + (0 if shared else 1000 * k) for seed in AB_SEEDS) for k in range(len(names))]
+    whole = trained.family(places, given, np.arange(len(trained.counts)))
+    pilot, units = pilot_of(whole, BASE), len(trained.counts) // 2
     true = [whole.means[name] - whole.means[names[0]] for name in names]
     found, opposite = np.zeros(len(names), dtype=int), np.zeros(len(names), dtype=int)
     for _ in range(studies):
-        chosen = np.sort(random.choice(seeds, SEEDS, replace=False))
-        recipes = {name: own[chosen] for name, own in places.items()}
-        shared = [tuple(map(int, chosen))] * len(names)
-        family = trained.family(recipes, shared, trained.drawn(random))
+        chosen = [np.sort(random.choice(seeds, SEEDS, replace=False)) for _ in names]
+        if shared:
+            chosen = chosen[:1] * len(names)
+        recipes = {name: own[picked] for (name, own), picked in zip(places.items(), chosen, strict=True)}
+        labels = [tuple(own[i] for i in picked) for own, picked in zip(given, chosen, strict=True)]
+        family = trained.family(recipes, labels, trained.drawn(random))
         for k in range(1, len(names)):
             verdict = family.between(names[k], names[0]).verdict
             right = "better" if true[k] < 0 else "worse"
             found[k] += verdict == right
             opposite[k] += verdict not in (right, "tie")
+    planned = planned_family(pilot, recipes=len(names), seeds=SEEDS, units=units, shared=shared)
     smallest = detectable(planned, (0, 1))
     return {
         "recipes": len(names),
         "seeds_trained": seeds,
         "seeds_a_study": SEEDS,
+        "seeds_are_shared": shared,
         "examples_a_study": units,
         "studies": studies,
         "detectable_with_80_percent_power": smallest,
@@ -173,6 +187,10 @@ def ab(trained: Trained, studies: int) -> dict:
             for k in range(1, len(names))
         },
     }
+
+
+def runs_of(rates: dict[str, float]) -> list[str]:
+    return [f"{name}-s{seed}" for name in rates for seed in AB_SEEDS]
 
 
 def before(trained: Trained, runs: np.ndarray, examples: np.ndarray) -> bool:
@@ -195,12 +213,14 @@ def share(hits: int, count: int) -> dict:
 
 
 def judge(work: Path, out: Path, studies: int) -> None:
-    ab_runs = [f"{name}-s{seed}" for name in AB for seed in AB_SEEDS]
     result = {
         "machine": {"cpu": platform.processor() or platform.machine(), "python": platform.python_version()},
         "paceline": __version__,
         "aa": {name: aa(Trained(work, name, [f"s{seed}" for seed in AA_SEEDS]), studies) for name in AA},
-        "ab": {"ab-rust": ab(Trained(work, "ab-rust", ab_runs), studies)},
+        "ab": {
+            study: ab(Trained(work, study, runs_of(rates)), list(rates), studies, shared=shared)
+            for study, rates, shared in (("ab-rust", AB, True), ("ab-apart", APART, False))
+        },
     }
     out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))

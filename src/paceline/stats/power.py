@@ -82,15 +82,19 @@ def pilot_of(family: RecipeFamily, base: str) -> Pilot:
     )
 
 
-def planned_family(pilot: Pilot, *, recipes: int, seeds: int, units: int) -> Family:
-    """What a study of so many recipes, all with the same seeds, will be judged by; the base comes last."""
+def planned_family(pilot: Pilot, *, recipes: int, seeds: int, units: int, shared: bool = True) -> Family:
+    """What a study of so many recipes will be judged by; the base comes last.
+
+    Args:
+        shared: whether all recipes have the same seeds.
+    """
     noise = replace(pilot.noise.on(units), freedom=recipes * (seeds - 1))
     base, between = pilot.base_units / units, pilot.units / units
     covariance = np.zeros((recipes + 1, recipes + 1))
     covariance[:recipes, :recipes] = max(0.0, base - between / 2) + np.eye(recipes) * between / 2
     shares = np.asarray([1 / seeds] * recipes + [0.0])
     variance: PooledSeeds | BlockedSeeds = PooledSeeds(noise=[noise] * (recipes + 1), shares=shares)
-    if are_blocks(recipes, seeds):
+    if shared and are_blocks(recipes, seeds):
         own = replace(pilot.own.on(units), freedom=(recipes - 1) * (seeds - 1))
         figures = _figures(recipes, seeds, own.variance, noise.variance)
         variance = BlockedSeeds(means=figures, noise=own, base=recipes)
