@@ -1,5 +1,6 @@
 """Killed inside --extend, at each change of a file: the run is what it was, or the command extends it."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -115,7 +116,13 @@ def test_a_kill_at_any_change_leaves_a_run_that_the_same_command_extends(
         kill_at(None)
         assert_whole(killed / "a", shorter)
         extend(killed / "a", prepared)
-        assert files(killed / "a") == expected, f"killed before change {at} of {changes}"
+        found = files(killed / "a")
+        # killed after the new recipe is there it is as if killed while training: a status without digests
+        states = {json.loads(of.pop("status.json"))["state"] for of in (found, dict(expected))}
+        assert states <= {"stopped", "running"}
+        assert not RunDirectory(killed / "a").damaged_files()
+        others = {name: content for name, content in expected.items() if name != "status.json"}
+        assert found == others, f"killed before change {at} of {changes}"
 
 
 @pytest.mark.slow

@@ -22,6 +22,8 @@ from paceline.training.micro_batches import (
 class Examples:
     """Stands for a TokenDataset: examples of some lengths of which the last tokens are supervised."""
 
+    weights = None
+
     def __init__(self, sizes: Sequence[tuple[int, int]]) -> None:
         self.sizes = sizes
 
@@ -79,6 +81,8 @@ def test_a_sequence_predicts_each_next_token_up_to_the_last_supervised_one(
 
 def test_a_gap_between_supervised_tokens_is_kept() -> None:
     class Talk:
+        weights = None
+
         def example(self, index: int) -> tuple[Any, Any]:
             return np.arange(7, dtype=np.int32), np.asarray([0, 1, 0, 0, 1, 0, 0], dtype=np.uint8)
 

@@ -15,10 +15,9 @@ from paceline.model.batch import MIN_TOKENS, Segment
 from paceline.model.dora import direction_norm, without_bias
 from paceline.model.lora_weights import LinearGroup
 
-# Adapters of one product have at most this many ranks together: a CPU's GEMM then sums over them in one go,
-# so other
-# adapters' zeros change no bit.
-MAX_GEMM_RANK = 256
+# Adapters of one product have at most this many ranks together: a CPU's GEMM then sums over them in one go
+# (some do up to 256, some fewer), so other adapters' zeros change no bit.
+MAX_GEMM_RANK = 128
 # Ranks are padded with zeros to a multiple of this: a GEMM takes the columns that fill no whole vector by
 # another
 # way, with other bits.

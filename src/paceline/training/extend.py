@@ -53,11 +53,13 @@ class Extension:
                 shutil.rmtree(path)
         if stored := read_inputs(directory.path):
             write_inputs(directory.path, stored.model_copy(update={"schedule": inputs.schedule}))
-        directory.set_status(RunStatus(state="stopped", step=self.step, reason="it is extended"))
+        # as of a killed run: without digests, since the recipe is about to be another one
+        directory.set_status(RunStatus(state="running", step=self.step))
         for path in directory.eval.iterdir():
             if path.is_file() and path.name not in _KEPT and not path.name.endswith("-answers.jsonl"):
                 path.unlink()
         directory.replace_recipe(recipe)
+        directory.set_status(RunStatus(state="stopped", step=self.step, reason="it is extended"))
 
 
 def may_extend(study: Study, directory: RunDirectory, recipe: Recipe) -> bool:
