@@ -36,7 +36,7 @@ def _all(study: StudyFacts) -> list[Conclusion]:
     drawn += [Conclusion(caveat.text, caveat.recipes) for caveat in study.caveats]
     drawn += [
         Conclusion(f"Not comparable with the published figures: {', '.join(runs)} ({why}).", tuple(runs))
-        for why, runs in reasons(study.published).items()
+        for why, runs in (reasons(study.published) if study.comparison else {}).items()
     ]
     drawn += _evaluations(study)
     missing = [status for status in study.evaluations if not status.done]
