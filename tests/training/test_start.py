@@ -67,9 +67,9 @@ def test_runs_with_the_same_examples_share_the_bases_losses(
         "same": recipe(data=data, max_steps=1, lr=0.5, order="base-loss"),
         "other": recipe(data={**data, "eval_ratio": 0.2}, max_steps=1),
     }
-    train_study(study(**runs), tmp_path)
+    train_study(study(**runs), tmp_path / "first")
     assert len(measured) == 3, "held out for one and same, training for same, held out for other"
-    one, same, other = ((tmp_path / name / "eval" / "base.parquet").read_bytes() for name in runs)
+    one, same, other = ((tmp_path / "first" / name / "eval" / "base.parquet").read_bytes() for name in runs)
     assert one == same != other
     train_study(study(again=runs["same"]), tmp_path / "elsewhere")
     stored = tmp_path / "elsewhere" / "again" / "eval" / "base.parquet"
