@@ -85,11 +85,11 @@ def make_row(
     measured: LossFamily,
 ) -> Row:
     """A recipe's row from its finished replicates; `planned` counts all of them."""
-    replicates = [
-        _replicate(directory, seed, losses[directory.name])
-        for seed, directory in zip(group.seeds, group.directories, strict=True)
-    ]
     summaries = [losses[directory.name].summary() for directory in group.directories]
+    replicates = [
+        _replicate(directory, seed, summary)
+        for seed, directory, summary in zip(group.seeds, group.directories, summaries, strict=True)
+    ]
     family = measured.family if group.name not in measured.apart else None
     own = [replicate.eval_loss for replicate in replicates]
     loss = family.means[group.name] if family else fmean(own)
@@ -112,8 +112,8 @@ def make_row(
     )
 
 
-def _replicate(directory: RunDirectory, seed: int, losses: ExampleLosses) -> Replicate:
-    status, summary = directory.status(), losses.summary()
+def _replicate(directory: RunDirectory, seed: int, summary: LossFigures) -> Replicate:
+    status = directory.status()
     return Replicate(
         name=directory.name,
         seed=seed,
