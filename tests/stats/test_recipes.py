@@ -10,8 +10,8 @@ from scipy import stats
 
 from paceline.stats import recipes as recipes_module
 from paceline.stats.recipes import RecipeFamily, RecipeScores, compare_recipes
-from paceline.stats.seed_noise import SeedNoise, unlike
-from paceline.stats.simultaneous import critical_values
+from paceline.stats.seed_noise import PooledSeeds, SeedNoise, unlike
+from paceline.stats.simultaneous import Family, critical_values
 
 Floats = NDArray[np.float64]
 BASE = "base"
@@ -175,3 +175,11 @@ def test_two_seeds_that_coincide_by_chance_do_not_make_noise_unlike() -> None:
     assert unlike([noisy, noisy * 1e-4])
     assert not unlike([np.array([0.0, 1e-9]), noisy])
     assert not unlike([np.array([0.0, 1e-9]), np.array([0.0, 1.0])])
+
+
+def test_two_parts_of_the_variance_are_behrens_and_fishers_distribution() -> None:
+    """Two equal parts of 6 degrees of freedom each; the 5% point is by integrating the two Student densities."""
+    noise = SeedNoise(variance=0.5, rest=0.0, units=7, freedom=6)
+    seeds = PooledSeeds(noise=[noise, noise], shares=np.asarray([1.0, 1.0]))
+    family = Family(recipes=2, seeds=seeds, unit_covariance=np.eye(2) * 0.5, unit_freedom=6)
+    assert critical_values(family, draws=400_000)[0, 1] == pytest.approx(2.4359, abs=0.015)
