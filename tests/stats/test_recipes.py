@@ -178,7 +178,7 @@ def test_two_seeds_that_coincide_by_chance_do_not_make_noise_unlike() -> None:
 
 
 def test_two_parts_of_the_variance_are_behrens_and_fishers_distribution() -> None:
-    """Two equal parts of 6 degrees of freedom each; the 5% point is by integrating the two Student densities."""
+    """Two equal parts of 6 degrees of freedom each; the 5% point is by integration of both densities."""
     noise = SeedNoise(variance=0.5, rest=0.0, units=7, freedom=6)
     seeds = PooledSeeds(noise=[noise, noise], shares=np.asarray([1.0, 1.0]))
     family = Family(recipes=2, seeds=seeds, unit_covariance=np.eye(2) * 0.5, unit_freedom=6)
