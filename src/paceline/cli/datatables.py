@@ -17,7 +17,8 @@ def print_data(source: str, summary: DataSummary, console: Console, max_length: 
     of_rows = f" of {summary.read:,} rows" if summary.read != summary.rows else ""
     console.print(
         f"[bold]{escape(source)}[/]: {summary.rows:,} examples{of_rows}, read as {summary.format}; "
-        f"{summary.dropped} without an assistant turn dropped"
+        f"{summary.dropped} without an assistant turn dropped",
+        soft_wrap=True,
     )
     _print_left_out(summary, console)
     if packed := summary.packed:
