@@ -47,14 +47,14 @@ def print_code(summary: CodeSummary, console: Console) -> None:
     runs, several = summary.runs, summary.samples > 1
     kinds = sorted({kind for scores in runs.values() for kind in scores.kinds})
     kinds = kinds if len(kinds) > 1 else []
-    changed = any(scores.change for scores in runs.values())
+    changed = any(scores.change or scores.withheld for scores in runs.values())
     headings = ["compiles", "pass@1, 95% interval"]
     headings += ["change from the base, points"] * changed + [f"pass@{summary.samples}"] * several
     table = _table(*headings, *kinds)
     for run, scores in runs.items():
         cells = ["–" if scores.compile_rate is None else f"{scores.compile_rate.value:.1%}"]
         cells += [_shares(scores.pass_at_1)]
-        cells += [_change(scores.change, "+.1f", 100)] * changed
+        cells += [scores.withheld or _change(scores.change, "+.1f", 100)] * changed
         cells += [_shares(scores.pass_at_k)] * several
         cells += [f"{scores.kinds[kind].value:.0%}" if kind in scores.kinds else "" for kind in kinds]
         table.add_row(run, *cells)

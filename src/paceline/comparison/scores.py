@@ -10,6 +10,13 @@ from paceline.stats.paired import Difference, paired_difference
 MAX_CUT = 0.05
 
 
+def cut_too_often(cut: int | None, answers: int, whose: str = "") -> str:
+    """Why nothing is said of a change; "" where at most 5% of the answers were cut, or nobody counted."""
+    if cut is None or not answers or cut / answers <= MAX_CUT:
+        return ""
+    return f"no verdict: {cut} of {whose}{answers} answers cut"
+
+
 def rating_difference(run: Sequence[Judgment], other: Sequence[Judgment]) -> Difference | None:
     """Paired difference of the mean ratings over the turns that both have a grade for; None without one.
 

@@ -204,7 +204,8 @@ class CodeScores(Record):
     """One run's pass rates over executable tasks: `cut` answers ended at the token limit.
 
     `pass_at_k` is there where tasks were answered `k` > 1 times; on disk it is named pass@K, and `pass_at_1`
-    pass@1. `change` is the paired difference of pass@1 from the bare base.
+    pass@1. `change` is the paired difference of pass@1 from the bare base. `withheld` says why nothing is
+    said of a change, where too many answers were cut.
     """
 
     pass_at_1: StoredInterval
@@ -214,6 +215,7 @@ class CodeScores(Record):
     k: int = 1
     pass_at_k: StoredInterval | None = None
     change: StoredDifference | None = None
+    withheld: str = ""
 
     @model_validator(mode="before")
     @classmethod

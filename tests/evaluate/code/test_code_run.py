@@ -8,13 +8,13 @@ from paceline.evaluate.code.run import summarise
 from paceline.runs.evaluations import CodeScores, CodeVerdict
 
 
-def verdicts(passes: Any, run: Any = "a") -> Any:
+def verdicts(passes: Any, run: Any = "a", cut: tuple[int, ...] = (0,)) -> Any:
     return [
         CodeVerdict(
             run=run,
             id=f"t{i}",
             sample=s,
-            finish="length" if i == 0 else "stop",
+            finish="length" if i in cut else "stop",
             kind="ab"[i % 2],
             compiled=i != 1,
             passed=passes(i, s),
@@ -36,10 +36,19 @@ def test_rates_and_kinds() -> None:
 
 
 def test_the_change_from_the_base_is_paired_over_tasks() -> None:
-    base = verdicts(lambda i, s: False, "base")
-    own = summarise(verdicts(lambda i, s: True), 2, base)
+    base = verdicts(lambda i, s: False, "base", cut=())
+    own = summarise(verdicts(lambda i, s: True, cut=()), 2, base)
     assert (own.change.delta, own.change.n, own.change.verdict) == (1.0, 6, "differ")
     assert summarise(base, 2, base).change.verdict == "tie"
+
+
+def test_nothing_is_said_of_a_change_where_many_answers_were_cut() -> None:
+    whole, cut = verdicts(lambda i, s: True, cut=()), verdicts(lambda i, s: True)
+    assert summarise(whole, 2, whole).withheld == ""
+    own, by_base = summarise(cut, 2, whole), summarise(whole, 2, cut)
+    assert (own.change, own.withheld) == (None, "no verdict: 2 of 12 answers cut")
+    assert (by_base.change, by_base.withheld) == (None, "no verdict: 2 of the base's 12 answers cut")
+    assert summarise(cut, 2).withheld == "", "without a base there is no change to speak of"
 
 
 def test_on_disk_the_rates_have_the_names_of_the_field() -> None:

@@ -209,6 +209,9 @@ def test_a_judge_that_writes_rubbish_is_a_failed_evaluation(
     group = EvaluationGroup(adapter_set=adapter_set, directories=[], scratch=tmp_path, progress=NO_PROGRESS)
     with pytest.raises(EvaluationError, match="says which of two answers is better"):
         MTBENCH.evaluate(settings, group)
+    judge = open_judge(settings, adapter_set, tmp_path / "judge-replies")
+    with pytest.raises(EvaluationError, match="says which of two answers is better"):
+        run_mtbench(adapter_set, settings, judge, tmp_path)
     assert read_record(tmp_path / "mtbench.json", MTBenchSummary).runs["a"].pairwise.failed == 8
 
 

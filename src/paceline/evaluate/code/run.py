@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from paceline.comparison.scores import pass_difference
+from paceline.comparison.scores import cut_too_often, pass_difference
 from paceline.config.evaluation import CodeTasks
 from paceline.evaluate.adapters import BASE, AdapterSet
 from paceline.evaluate.answers import Prompt, answer_all
@@ -99,19 +99,32 @@ def _run_answers(
 def summarise(
     verdicts: Sequence[CodeVerdict], samples: int, base: Sequence[CodeVerdict] | None = None
 ) -> CodeScores:
-    """One run's pass rates, the share of its answers that compiles, and the paired change from the base."""
+    """One run's pass rates, the share of its answers that compiles, and the paired change from the base.
+
+    Where over 5% of the run's or of the base's answers ended at the token limit, nothing is said of it.
+    """
     by_task: dict[str, list[bool]] = defaultdict(list)
     by_kind: dict[str, list[bool]] = defaultdict(list)
     for verdict in verdicts:
         by_task[verdict.id].append(verdict.passed)
         by_kind[verdict.kind].append(verdict.passed)
     compiled = [verdict.compiled for verdict in verdicts if verdict.compiled is not None]
+    withheld = "" if base is None else _why_withheld(verdicts, "") or _why_withheld(base, "the base's ")
     return CodeScores(
         pass_at_1=pass_at_1([verdict.passed for verdict in verdicts]),
-        cut=sum(verdict.finish == "length" for verdict in verdicts),
+        cut=_cut(verdicts),
         compile_rate=wilson_interval(sum(compiled), len(compiled)) if compiled else None,
         kinds={kind: pass_at_1(passed) for kind, passed in sorted(by_kind.items())},
         k=samples,
         pass_at_k=mean_pass_at_k(list(by_task.values()), samples) if samples > 1 else None,
-        change=None if base is None else pass_difference(verdicts, base),
+        change=None if base is None or withheld else pass_difference(verdicts, base),
+        withheld=withheld,
     )
+
+
+def _why_withheld(verdicts: Sequence[CodeVerdict], whose: str) -> str:
+    return cut_too_often(_cut(verdicts), len(verdicts), whose)
+
+
+def _cut(verdicts: Sequence[CodeVerdict]) -> int:
+    return sum(verdict.finish == "length" for verdict in verdicts)

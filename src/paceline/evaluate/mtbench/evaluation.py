@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from paceline.config.evaluation import MTBench
 from paceline.config.recipe import Recipe
-from paceline.errors import EvaluationError
 from paceline.evaluate.adapters import BASE
 from paceline.evaluate.evaluation import EvaluationGroup
 from paceline.evaluate.mtbench.judges.judge import check_judge, open_judge
@@ -52,13 +51,6 @@ class MTBenchEvaluation:
         summary = run_mtbench(
             replace(group.adapter_set, adapters=wanted), settings, judge, group.scratch, group.progress
         )
-        if all(scores.turns == {} for scores in summary.runs.values()):
-            raise EvaluationError(f"no reply of the judge {summary.judge} has a rating from 1 to 10")
-        compared = [scores.pairwise for scores in summary.runs.values() if scores.pairwise]
-        if compared and all(pairs.win_rate.n == 0 for pairs in compared):
-            raise EvaluationError(
-                f"no reply of the judge {summary.judge} says which of two answers is better"
-            )
         group.share_records("mtbench-answers.jsonl", TurnAnswer)
         group.share_records("mtbench-judgments.jsonl", Judgment)
         if settings.pairwise:

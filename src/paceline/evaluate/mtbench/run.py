@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from paceline.config.evaluation import MTBench
+from paceline.errors import EvaluationError
 from paceline.evaluate.adapters import BASE, AdapterSet
 from paceline.evaluate.generate import Sampling
 from paceline.evaluate.mtbench.converse import Answers, converse
@@ -30,8 +31,9 @@ def run_mtbench(
     """Asks, grades and scores every adapter of the set; answers that `folder` has are not asked for again.
 
     Raises:
-        PacelineError: no questions where the settings say they are; a judge that cannot be asked, or cannot
-            compare where `pairwise` asks it to.
+        PacelineError: no questions where the settings say they are; a judge that cannot be asked, cannot
+            compare where `pairwise` asks it to, or none of whose replies has a rating, or a verdict on two
+            answers; the replies and what they were read as are kept.
     """
     questions = load_questions(settings.lang, settings.questions)
     templates = load_templates(settings.judge_prompts)
@@ -58,7 +60,16 @@ def run_mtbench(
         }
         summary = summary.model_copy(update={"runs": runs, "judge_spent": judge.usage})
     write_record(folder / "mtbench.json", summary)
+    _refuse_rubbish(summary)
     return summary
+
+
+def _refuse_rubbish(summary: MTBenchSummary) -> None:
+    if all(scores.turns == {} for scores in summary.runs.values()):
+        raise EvaluationError(f"no reply of the judge {summary.judge} has a rating from 1 to 10")
+    compared = [scores.pairwise for scores in summary.runs.values() if scores.pairwise]
+    if compared and all(pairs.win_rate.n == 0 for pairs in compared):
+        raise EvaluationError(f"no reply of the judge {summary.judge} says which of two answers is better")
 
 
 def _cut(stored: Sequence[TurnAnswer], answers: Answers) -> dict[str, int]:

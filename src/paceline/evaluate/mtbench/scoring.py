@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from paceline.comparison.scores import MAX_CUT, rating_difference
+from paceline.comparison.scores import cut_too_often, rating_difference
 from paceline.runs.evaluations import Judgment, MTBenchScores, PairJudgment, PairwiseScores
 from paceline.stats.intervals import Interval, cluster_interval, wilson_interval
 
@@ -28,7 +28,7 @@ def scores(
     withheld = (
         ""
         if base is None
-        else _too_cut(cut, len(judgments), "") or _too_cut(base_cut, len(base), "the base's ")
+        else cut_too_often(cut, len(judgments)) or cut_too_often(base_cut, len(base), "the base's ")
     )
     return MTBenchScores(
         average=_mean(valid),
@@ -61,13 +61,6 @@ def pairwise_scores(judgments: Sequence[PairJudgment]) -> PairwiseScores:
         swayed=sum(judgment.is_swayed for judgment in judgments),
         failed=outcomes.count("failed"),
     )
-
-
-def _too_cut(cut: int | None, answers: int, whose: str) -> str:
-    """Why nothing is said of a change; "" where few enough answers were cut."""
-    if cut is None or not answers or cut / answers <= MAX_CUT:
-        return ""
-    return f"no verdict: {cut} of {whose}{answers} answers cut"
 
 
 def _mean(judgments: Sequence[Judgment]) -> Interval:
