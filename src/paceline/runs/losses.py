@@ -19,6 +19,7 @@ from paceline.errors import RunError
 from paceline.runs.digests import value_digest
 from paceline.runs.files import JsonObject
 
+_TEXTS = ("source", "task")
 _NUMBERS = ("row", "tokens", "loss", "correct", "kl")
 # Where the file of a table says what its columns were.
 _DIGEST = b"paceline.digest"
@@ -121,8 +122,9 @@ class ExampleLosses:
     def save(self, path: Path) -> None:
         """Writes the table as Parquet."""
         scratch = path.with_name(f".{path.name}.partial")
-        table = pa.table(self._columns())
-        pq.write_table(table.replace_schema_metadata({_DIGEST: _digest(table)}), scratch)
+        columns = self._columns()
+        table = pa.table(columns)
+        pq.write_table(table.replace_schema_metadata({_DIGEST: _digest(columns)}), scratch)
         scratch.replace(path)
 
     @classmethod
@@ -134,20 +136,20 @@ class ExampleLosses:
         """
         try:
             table = pq.ParquetFile(path).read()  # `read_table` would import pandas
-            whole = (table.schema.metadata or {}).get(_DIGEST, b"").decode() in ("", _digest(table))
-            lists = {name: table.column(name).to_pylist() for name in ("source", "task")}
-            arrays = {name: table.column(name).to_numpy() for name in _NUMBERS}
+            columns = {name: table.column(name).to_pylist() for name in _TEXTS}
+            # a column's `to_numpy` would import pandas
+            columns |= {name: np.from_dlpack(table.column(name).combine_chunks()) for name in _NUMBERS}
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
             raise _damaged(path) from error
-        if not whole:
+        if (table.schema.metadata or {}).get(_DIGEST, b"").decode() not in ("", _digest(columns)):
             raise _damaged(path)
-        return cls(**lists, **arrays)
+        return cls(**columns)
 
 
-def _digest(table: pa.Table) -> str:
+def _digest(columns: JsonObject) -> str:
     """The digest of all values of a table, by column."""
-    texts = {name: table.column(name).to_pylist() for name in ("source", "task")}
-    numbers = {name: table.column(name).to_numpy().tobytes().hex() for name in _NUMBERS}
+    texts = {name: columns[name] for name in _TEXTS}
+    numbers = {name: np.asarray(columns[name]).tobytes().hex() for name in _NUMBERS}
     return value_digest([texts, numbers])
 
 
