@@ -19,7 +19,8 @@ def test_facts_hold_every_run_and_what_was_evaluated(facts: Any) -> None:
         assert set(run.mtbench.runs) == {"base", run.name}
         assert run.forgetting.rows == 6
         code = run.code["problems"].runs[run.name]
-        assert code.change is None and code.withheld.startswith("no verdict: ")
+        assert code.change is None
+        assert code.withheld.startswith("no verdict: ")
     assert facts.families.mtbench is None, "all of its answers are cut"
     assert {name for name, _ in facts.families.withheld} == {"plain", "faster", "twin", "base"}
     assert facts.families.forgetting.units == 6

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from paceline.config.load import make_recipe
-from paceline.errors import DataError
+from paceline.errors import DataError, ServiceError
 from paceline.training.prepare import Preparer
 from paceline.training.run_length import RunLength, run_length
 
@@ -89,8 +89,20 @@ def test_a_phase_of_a_curriculum_has_the_length_that_it_trains_for(tasks: list[s
     assert run_length(recipe) == RunLength(prepared.facts.train, prepared.plan.total_steps, 1.0)
 
 
-def test_a_phase_on_the_hub_out_of_reach_is_left_open() -> None:
-    assert length({"source": "some/dataset", "n": 100}, train_tasks=["a"], max_steps=3) == RunLength(steps=3)
+def test_a_phase_on_the_hub_out_of_reach_is_left_open_and_the_hub_is_asked_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def ask(data: Any) -> Any:
+        asked.append(data.source)
+        raise ServiceError("no hub")
+
+    monkeypatch.setattr("paceline.training.run_length.training_tasks", ask)
+    data = {"source": "some/phases", "n": 100}
+    phases = [["generation"], ["annotation"]]
+    assert [length(data, train_tasks=phase, max_steps=3) for phase in phases] == [RunLength(steps=3)] * 2
+    assert asked == ["some/phases"]
 
 
 def test_a_misspelt_phase_is_told(sums: str) -> None:

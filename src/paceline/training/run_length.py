@@ -55,7 +55,10 @@ def _training_rows(recipe: Recipe) -> int:
     if recipe.train_tasks is None:
         rows = data.n or sum(len(part.picked) for part in choose_rows(data))
         return rows - int(rows * data.eval_ratio + 1e-9)
-    chosen = choose_tasks(_tasks(data.model_dump_json()), recipe.train_tasks, recipe.phases)
+    tasks = _tasks(data.model_dump_json())
+    if isinstance(tasks, ServiceError):
+        raise tasks
+    chosen = choose_tasks(tasks, recipe.train_tasks, recipe.phases)
     if not chosen.any():
         raise DataError(
             f"data {data.source!r}: no row is left to train of train_tasks {', '.join(recipe.train_tasks)}"
@@ -64,6 +67,9 @@ def _training_rows(recipe: Recipe) -> int:
 
 
 @cache
-def _tasks(data: str) -> list[str]:
-    """The runs of a curriculum share their rows, which are read once."""
-    return training_tasks(Data.model_validate_json(data))
+def _tasks(data: str) -> list[str] | ServiceError:
+    """The runs of a curriculum share their rows, which are read once; a hub out of reach is asked once."""
+    try:
+        return training_tasks(Data.model_validate_json(data))
+    except ServiceError as error:
+        return error
