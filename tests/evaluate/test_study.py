@@ -14,7 +14,7 @@ from paceline.api.results import open_study
 from paceline.api.study import run_study
 from paceline.cli.run import _print_result
 from paceline.config.evaluation import InTrainingEval
-from paceline.errors import DataError, EvaluationError
+from paceline.errors import DataError, EvaluationError, RunError
 from paceline.evaluate.mtbench.in_training import in_training_score
 from paceline.evaluate.mtbench.judges.judge import Grade
 from paceline.evaluate.progress import EvaluationProgress
@@ -22,7 +22,8 @@ from paceline.evaluate.study import check_evaluations, evaluate_study
 from paceline.report.collect import collect_study
 from paceline.report.conclusions import conclusions
 from paceline.report.export import write_report
-from paceline.runs.evaluation_status import not_evaluated
+from paceline.runs.directory import RunDirectory
+from paceline.runs.evaluation_status import evaluation_statuses, not_evaluated
 from paceline.runs.evaluations import (
     FAILED,
     Answer,
@@ -60,7 +61,7 @@ def test_every_run_gets_its_share_and_the_base(recipe: MakeRecipe, study: MakeSt
         mtbench, code = read_mtbench(folder), read_code(folder)["problems"]
         assert mtbench.runs == {run: results["mtbench"].runs[run] for run in ("base", name)}
         assert code.runs == {run: results["code"].runs[run] for run in ("base", name)}
-        assert code.runs[name].change.n == 2
+        assert code.runs[name].withheld.startswith("no verdict: ")
         for file, kind in (
             ("mtbench-answers.jsonl", TurnAnswer),
             ("mtbench-judgments.jsonl", Judgment),
@@ -73,6 +74,26 @@ def test_every_run_gets_its_share_and_the_base(recipe: MakeRecipe, study: MakeSt
         assert forgetting.run.kl > 0
         assert forgetting.change.delta == pytest.approx(forgetting.run.loss - forgetting.base.loss)
     assert evaluate_study(outcome.directories, tmp_path) == []
+    _damage_and_evaluate_again(outcome.directories, tmp_path)
+
+
+def _damage_and_evaluate_again(directories: list[RunDirectory], folder: Path) -> None:
+    """A damaged result is not shown; the next run of the study makes it again, the same."""
+    damaged, kept = (directories[0].eval / name for name in ("mtbench.json", "mtbench-judgments.jsonl"))
+    before = damaged.read_bytes(), kept.read_bytes()
+    damaged.write_bytes(before[0].replace(b'"questions": 3', b'"questions": 8'))
+    with pytest.raises(RunError, match="not as it was written"):
+        read_mtbench(directories[0].eval)
+    missing = [status for status in evaluation_statuses(directories) if not status.done]
+    assert {status.run for status in missing} == {directories[0].name}
+    assert "damaged: mtbench.json" in missing[0].reason
+    assert {result.kind for result in evaluate_study(directories, folder)} == {
+        "mtbench",
+        "code",
+        "forgetting",
+    }
+    assert (damaged.read_bytes(), kept.read_bytes()) == before
+    assert all(status.done for status in evaluation_statuses(directories))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from paceline.config.study import Run, Study
 from paceline.evaluate.study import evaluate_study
 from paceline.report.collect import collect_study
 from paceline.report.export import write_report
+from paceline.runs.seals import seal
 from paceline.training.study import train_study
 
 EVIL = (
@@ -51,6 +52,7 @@ def studied(tiny_base: MakeBase, tmp_path_factory: pytest.TempPathFactory) -> An
                 for line in lines
             )
         )
+        seal(file)
     return folder
 
 

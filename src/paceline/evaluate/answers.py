@@ -18,6 +18,7 @@ from paceline.evaluate.generate import Request, Sampling
 from paceline.runs.digests import value_digest
 from paceline.runs.evaluations import Answer
 from paceline.runs.records import AnyRecord, Record, read_records, write_records
+from paceline.runs.seals import unseal
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,7 @@ def write_answers(
     """Lets a generator answer all its requests; what is finished is on the disk before the next step."""
     finished, tokens = 0, 0
     out.parent.mkdir(parents=True, exist_ok=True)
+    unseal(out)
     with out.open("a") as file:
         while generator.busy:
             advanced = generator.step()

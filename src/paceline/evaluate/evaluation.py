@@ -16,6 +16,7 @@ from paceline.evaluate.registry import Registry
 from paceline.runs.directory import RunDirectory
 from paceline.runs.evaluations import EvaluationResult
 from paceline.runs.records import Record, read_records, write_record, write_records
+from paceline.runs.seals import seal
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -37,7 +38,11 @@ class EvaluationGroup:
         return {BASE, directory.name}
 
     def share_records(self, file: str, kind: type[Record]) -> None:
-        """Copies each run's lines of a file in `scratch`, and the base's, into the run's eval folder."""
+        """Copies each run's lines of a file in `scratch`, and the base's, into the run's eval folder.
+
+        The file itself, whole now, is sealed.
+        """
+        seal(self.scratch / file)
         records: list[Any] = read_records(self.scratch / file, kind)
         for directory in self.directories:
             if directory.eval != self.scratch:

@@ -15,7 +15,7 @@ from paceline.evaluate.progress import NO_PROGRESS, EvaluationProgress
 from paceline.model.quantization import BaseFormat
 from paceline.runs.digests import path_digest
 from paceline.runs.directory import RunDirectory
-from paceline.runs.evaluation_status import made_with, set_done, set_failed
+from paceline.runs.evaluation_status import forget_damaged, made_with, set_done, set_failed
 from paceline.runs.evaluations import EvaluationResult, FailedEvaluation
 from paceline.runs.files import JsonObject
 
@@ -55,6 +55,9 @@ def evaluate_study(
         The result of each evaluation that was done now. One that failed is a FailedEvaluation among them; it
         is tried again the next time.
     """
+    for directory in directories:
+        if damaged := forget_damaged(directory.eval):
+            progress.log(f"{directory.name}: missing or damaged: {', '.join(damaged)}; evaluates anew")
     results: list[EvaluationResult] = []
     groups = _groups(directories)
     for number, group in enumerate(groups, 1):

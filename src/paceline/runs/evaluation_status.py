@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from paceline.errors import RunError
 from paceline.runs.directory import RunDirectory
 from paceline.runs.evaluations import FailedEvaluation
 from paceline.runs.files import JsonObject
 from paceline.runs.manifest import read_sealed, write_sealed
 from paceline.runs.records import Record, read_record, write_record
+from paceline.runs.seals import damaged_results, unseal
 
 
 class EvaluationStatus(Record):
@@ -38,19 +40,41 @@ def made_with(folder: Path, kind: str) -> JsonObject | None:
 
     `settings` are the recipe's, the other keys what else was looked at.
     """
-    stored = folder / f"{kind}-settings.json"
+    stored = _settings(folder, kind)
     return read_sealed(stored) if stored.is_file() else None
 
 
 def set_done(folder: Path, kind: str, decided_by: JsonObject) -> None:
     """Says what decided the results in a run's eval folder."""
-    write_sealed(folder / f"{kind}-settings.json", decided_by)
+    write_sealed(_settings(folder, kind), decided_by)
+    unseal(_failure(folder, kind))
     _failure(folder, kind).unlink(missing_ok=True)
+
+
+def forget_damaged(folder: Path) -> list[str]:
+    """Takes damaged results out of a run's eval folder, so that it is evaluated anew; their names."""
+    damaged = damaged_results(folder)
+    for settings in folder.glob("*-settings.json"):
+        try:
+            read_sealed(settings)
+        except RunError:
+            damaged.append(settings.name)
+    if damaged:
+        for name in damaged:
+            (folder / name).unlink(missing_ok=True)
+            unseal(folder / name)
+        for settings in folder.glob("*-settings.json"):
+            settings.unlink()
+    return damaged
 
 
 def set_failed(folder: Path, failed: FailedEvaluation) -> None:
     """Says why an evaluation is not among the results in a run's eval folder."""
     write_record(_failure(folder, failed.evaluation), failed)
+
+
+def _settings(folder: Path, kind: str) -> Path:
+    return folder / f"{kind}-settings.json"
 
 
 def _failure(folder: Path, kind: str) -> Path:
@@ -64,16 +88,19 @@ def _of_run(directory: RunDirectory) -> list[EvaluationStatus]:
         if settings is not None
     }
     failed = [path.name.removesuffix("-failed.json") for path in sorted(directory.eval.glob("*-failed.json"))]
+    damaged = damaged_results(directory.eval)
     statuses = []
     for kind in dict.fromkeys([*asked, *failed]):
         made = made_with(directory.eval, kind)
-        done = kind in asked and made is not None and made.get("settings") == asked[kind]
-        reason = "" if done else _reason(directory, kind)
+        done = kind in asked and made is not None and made.get("settings") == asked[kind] and not damaged
+        reason = "" if done else _reason(directory, kind, damaged)
         statuses.append(EvaluationStatus(run=directory.name, evaluation=kind, done=done, reason=reason))
     return statuses
 
 
-def _reason(directory: RunDirectory, kind: str) -> str:
+def _reason(directory: RunDirectory, kind: str, damaged: list[str]) -> str:
+    if damaged:
+        return f"missing or damaged: {', '.join(damaged)}; the command that trained the run evaluates anew"
     if (failure := _failure(directory.eval, kind)).is_file():
         return read_record(failure, FailedEvaluation).reason
     if (state := directory.status().state) != "finished":

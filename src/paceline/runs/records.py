@@ -7,7 +7,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from paceline.errors import RunError
-from paceline.runs.files import write_whole
+from paceline.runs.seals import read_with_seal, write_with_seal
 
 
 class Record(BaseModel):
@@ -24,33 +24,33 @@ AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Writes a file of one record in one step."""
-    write_whole(path, record.to_json(indent=1) + "\n")
+    """Writes a file of one record in one step, sealed."""
+    write_with_seal(path, record.to_json(indent=1) + "\n")
 
 
 def read_record(path: Path, kind: type[AnyRecord]) -> AnyRecord:
     """Reads what `write_record` wrote.
 
     Raises:
-        RunError: not a result that this version reads, with the field.
+        RunError: damaged, or not a result that this version reads, with the field.
     """
-    return _parse(path.read_bytes(), kind, str(path))
+    return _parse(read_with_seal(path), kind, str(path))
 
 
 def write_records(path: Path, records: Iterable[Record]) -> None:
-    """Writes one record a line, in one step."""
-    write_whole(path, "".join(f"{record.to_json()}\n" for record in records))
+    """Writes one record a line, in one step, sealed."""
+    write_with_seal(path, "".join(f"{record.to_json()}\n" for record in records))
 
 
 def read_records(path: Path, kind: type[AnyRecord]) -> list[AnyRecord]:
     """The whole lines of a file that grows line by line; a torn last one is left out.
 
     Raises:
-        RunError: a line that this version does not read, with its number.
+        RunError: damaged, or a line that this version does not read, with its number.
     """
     if not path.is_file():
         return []
-    lines = path.read_bytes().split(b"\n")[:-1]
+    lines = read_with_seal(path).split(b"\n")[:-1]
     return [
         _parse(line, kind, f"{path} line {number}") for number, line in enumerate(lines, 1) if line.strip()
     ]
