@@ -1,5 +1,6 @@
 """The loss mask covers the assistant's tokens and the end of each turn, whatever template and text."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from paceline.data.chat import Chat, load_chat, load_tokenizer
 from paceline.data.encoding import encode
 from paceline.data.formats import Conversation
-from paceline.errors import PacelineError
+from paceline.data.templates import TEMPLATES, read_template
+from paceline.errors import DataError, PacelineError
 
 MARKED = (
     "{%- for m in messages %}{%- if m.role == 'assistant' %}{{- '<|im_start|>assistant\\n' }}"
@@ -142,3 +144,14 @@ def test_a_template_by_name_or_file(tmp_path: Path) -> None:
     file.write_text("{% for")
     with pytest.raises(PacelineError, match=r"own\.jinja': the chat template refuses"):
         load_chat("embedded", str(file))
+
+
+def test_a_template_file_may_have_a_byte_order_mark_or_be_the_json_of_older_bases(tmp_path: Path) -> None:
+    text = TEMPLATES["chatml"].read_text()
+    (tmp_path / "a.jinja").write_text(text, "utf-8-sig")
+    (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": text}))
+    (tmp_path / "other.json").write_text("{}")
+    assert read_template(str(tmp_path / "a.jinja")) == text
+    assert read_template(str(tmp_path / "chat_template.json")) == text
+    with pytest.raises(DataError, match="holds no text 'chat_template'"):
+        read_template(str(tmp_path / "other.json"))

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paceline.data.chat import Chat, load_tokenizer
-from paceline.data.digest import rows_digest, template_digest, tokenizer_digest
+from paceline.data.digest import rows_digest
+from paceline.data.tokenizer_digest import template_digest, tokenizer_digest
 from paceline.data.tokens import TokenDataset
 
 Row = tuple[list[int], list[int], int, str]

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from paceline.config.data import Source
@@ -26,6 +28,38 @@ def test_a_folder_gives_the_files_of_the_split_or_all_of_them(tmp_path: Path) ->
     assert len(load_rows(Source(str(tmp_path), split="test"))) == 2
     with pytest.raises(DataError, match="no file of split 'other'; there are files of test, train"):
         load_rows(Source(str(tmp_path), split="other"))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("trainset", "testset"), ("trainData", "testData"), ("MyTrain", "MyEval"), ("train_split", "valset")],
+)
+def test_a_split_may_be_named_within_a_word(names: tuple[str, str], tmp_path: Path) -> None:
+    write(tmp_path / f"{names[0]}.jsonl")
+    write(tmp_path / f"{names[1]}.jsonl", 2)
+    assert len(load_rows(Source(str(tmp_path)))) == 3
+
+
+def test_a_folder_with_brackets_is_itself_in_a_pattern(tmp_path: Path) -> None:
+    for folder, count in (("dir [v1]", 3), ("dir v", 1)):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "rows.jsonl", count)
+    assert len(load_rows(Source(f"{tmp_path}/dir [v1]/*.jsonl"))) == 3
+    assert len(load_rows(Source(f"{tmp_path}/dir*/*.jsonl"))) == 4
+
+
+def test_words_that_only_hold_a_split_s_name_mark_none(tmp_path: Path) -> None:
+    write(tmp_path / "contest.jsonl")
+    write(tmp_path / "dataset.jsonl")
+    write(tmp_path / "retrieval.jsonl")
+    assert len(load_rows(Source(str(tmp_path)))) == 9
+
+
+def test_a_parquet_type_that_is_not_known_is_one_line(tmp_path: Path) -> None:
+    table = pa.table({"prompt": ["q"], "m": pa.array([[("a", "b")]], pa.map_(pa.string(), pa.string()))})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match=r"rows.parquet: cannot be read: Arrow type map"):
+        load_rows(Source(str(tmp_path / "rows.parquet")))
 
 
 @pytest.mark.parametrize(

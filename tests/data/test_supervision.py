@@ -7,10 +7,13 @@ import json
 from typing import Any
 
 import pytest
+import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import PreTrainedTokenizerFast
 
 from data.template_bases import TRAITS, chat_of
+from paceline.data.chat import Chat
 from paceline.data.encoding import EncodedRow, encode
 from paceline.data.formats import find_format, read_row
 from paceline.errors import DataError
@@ -216,6 +219,86 @@ def test_a_call_is_learned_as_the_model_would_have_to_write_it(family: str) -> N
         )
 
 
+@pytest.mark.parametrize("family", [name for name in FAMILIES if TRAITS[name].tools])
+@pytest.mark.parametrize("echo", ["user", "tool"])
+def test_a_call_stays_one_whose_arguments_stand_in_the_talk_as_python_prints_them(
+    family: str, echo: str
+) -> None:
+    printed = "{'first': 1, 'w': 'ö\\n'}"
+    talk: list[dict[str, Any]] = [{**turn} for turn in TRAJECTORY]
+    talk[0 if echo == "user" else 2]["content"] += f" called with {printed}"
+    one = encoded(chat_of(family), {"messages": talk, "tools": TOOLS}, "messages")
+    found = [pair for example in one.examples for pair in stretches(chat_of(family), example)]
+    assert chat_of(family).tokenizer.decode(found[0][1]) == WRITTEN[family]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ('{"a": 1, "a": 2}', "key 'a' twice"),
+        ('{"a": NaN}', "NaN is no JSON value"),
+        ('{"a": 1234567890123456789.5}', "1234567890123456789.5 has more digits than a template keeps"),
+        ('{"a": 1e999}', "1e999 has more digits"),
+    ],
+)
+def test_arguments_that_would_be_written_as_others_are_refused(arguments: str, message: str) -> None:
+    call = {"function": {"name": "f", "arguments": arguments}}
+    turns = [TRAJECTORY[0], {"role": "assistant", "content": None, "tool_calls": [call]}]
+    with pytest.raises(DataError, match=message):
+        encoded(chat_of("chatml"), {"messages": turns}, "messages")
+    if message.startswith("key"):
+        tools = f'[{{"name": "f", "parameters": {arguments}}}]'
+        with pytest.raises(DataError, match=message):
+            encoded(chat_of("chatml"), {"messages": TRAJECTORY, "tools": tools}, "messages")
+
+
+def test_numbers_of_calls_are_the_template_s_and_those_of_results_as_they_stand() -> None:
+    chat = chat_of("chatml")
+    turns = (
+        '[{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": [{"function": {"name": "f", '
+        '"arguments": {"a": 19.90, "b": 1e2}}}]}, {"role": "tool", "content": {"t": 21.50, "n": 1e5}}, '
+        '{"role": "assistant", "content": "ok"}]'
+    )
+    (example,) = encoded(chat, {"messages": turns}, "messages").examples
+    text = chat.tokenizer.decode(example.ids)
+    assert '{"a": 19.9, "b": 100.0}' in text
+    assert '{"t": 21.50, "n": 1e5}' in text
+
+
+@pytest.mark.parametrize("family", ["qwen3", "chatml"])
+@pytest.mark.parametrize(
+    ("answer", "left"),
+    [
+        ("<think>\nt\n</think>\n\nz", "z"),
+        ("t, which the prompt began</think>\n\nz", "z"),
+        ("Hi <think>t</think> z", "Hi z"),
+        ("<think>t</think>x<think>t</think>z", "xz"),
+        ("No thought < here >", "No thought < here >"),
+    ],
+)
+def test_thinking_none_leaves_no_thought(family: str, answer: str, left: str) -> None:
+    talk = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": answer}]}
+    ((text,),) = learned(chat_of(family), talk, thinking="none")
+    assert text.endswith(f"{left}<|im_end|>")
+    assert "t," not in text.replace(left, "")
+    unended = {"messages": [talk["messages"][0], {"role": "assistant", "content": "<think>t"}]}
+    with pytest.raises(DataError, match="does not end"):
+        learned(chat_of(family), unended, thinking="none")
+
+
+def test_a_thought_that_the_prompt_begins_is_not_removed() -> None:
+    chat = chat_of("chatml")
+    template = chat.tokenizer.chat_template
+    chat.tokenizer.chat_template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+    )
+    thought = {"role": "assistant", "content": "<think>\nhm\n</think>\n\nz"}
+    one = encoded(Chat(chat.tokenizer), {"messages": [{"role": "user", "content": "q"}, thought]}, "messages")
+    chat.tokenizer.chat_template = template
+    assert (one.removed, one.notes) == (0, [])
+
+
 @pytest.mark.parametrize("family", [name for name in FAMILIES if not TRAITS[name].tools])
 @pytest.mark.parametrize("part", ["tools", "calls", "results"])
 def test_a_template_without_tools_is_refused_with_the_reason(family: str, part: str) -> None:
@@ -252,6 +335,33 @@ def test_text_is_learned_whole_with_its_end() -> None:
     chat = chat_of("chatml")
     assert learned(chat, {"text": "Once."}, "text") == [["Once.<|endoftext|>"]]
     assert learned(chat, {"text": "Once.<|endoftext|>"}, "text") == [["Once.<|endoftext|>"]]
+
+
+def test_text_has_the_tokens_that_the_tokenizer_gives_it_with_its_beginning() -> None:
+    """Where a word's form depends on what stands before it, a beginning written as text would change it."""
+    words = ["<s>", "</s>", "<unk>", "▁Runs", "Runs", "▁on"]
+    model = tokenizers.models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>")
+    inner = tokenizers.Tokenizer(model)
+    inner.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace(prepend_scheme="first")
+    inner.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 0)]
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+    (example,) = encoded(Chat(tokenizer), {"text": "Runs on"}, "text").examples
+    assert example.ids.tolist() == tokenizer("Runs on</s>")["input_ids"] == [0, 3, 5, 1]
+    assert example.mask.tolist() == [0, 1, 1, 1]
+    (example,) = encoded(Chat(tokenizer), {"text": "<s>Runs on"}, "text").examples
+    assert example.ids[0] == 0
+    assert example.mask.all()
+
+
+def test_an_empty_answer_between_others_is_named() -> None:
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": ""}] * 1
+    turns += [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    one = encoded(chat_of("chatml"), {"messages": turns}, "messages")
+    assert one.notes == ["an empty answer is learned: to end the turn at once"]
 
 
 def test_what_a_template_leaves_out_is_counted_and_named() -> None:

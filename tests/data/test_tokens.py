@@ -10,7 +10,7 @@ import pytest
 from paceline.config.data import Data
 from paceline.data.chat import Chat, load_tokenizer
 from paceline.data.formats import BUILT_IN
-from paceline.data.tokens import load_tokens
+from paceline.data.tokens import NOT_FOUND, load_tokens
 from paceline.errors import DataError
 
 USER, ANSWER = {"role": "user", "content": "Question?"}, {"role": "assistant", "content": "Answer."}
@@ -85,3 +85,65 @@ def test_a_row_that_cannot_be_read_is_numbered(tmp_path: Path, chat: Any) -> Non
     )
     with pytest.raises(DataError, match="line 2: column 'completion' is missing or null"):
         load_tokens(Data(source=str(path)), chat)
+
+
+@pytest.mark.parametrize("key", ["eos_token", "bos_token"])
+def test_tokens_of_another_special_token_are_not_read_from_the_cache(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "Once upon."}\n')
+    ends = []
+    for token in ("<|im_end|>", "<|endoftext|>"):
+        tokenizer = load_tokenizer("embedded")
+        tokenizer.chat_template = "{{ bos_token }}{{ messages[0].content }}{{ eos_token }}"
+        setattr(tokenizer, key, token)
+        ids, _ = load_tokens(Data(source=str(path)), Chat(tokenizer)).example(0)
+        ends.append((Chat(tokenizer).render([{"role": "user", "content": "q"}]), ids.tolist()))
+    assert ends[0][0] != ends[1][0]
+    if key == "eos_token":
+        assert ends[0][1] != ends[1][1]
+
+
+LONE = {"messages": [{"role": "assistant", "content": "<think>\nhm\n</think>\n\nHello"}]}
+
+
+def test_a_row_of_which_nothing_is_learned_is_a_bad_row(tmp_path: Path, chat: Any) -> None:
+    path = tmp_path / "rows.jsonl"
+    whole = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
+    path.write_text("".join(json.dumps(row) + "\n" for row in [whole] * 19 + [LONE]))
+    tokens = load_tokens(Data(source=str(path)), chat)
+    assert len(tokens) == 19
+    assert [(row.where.endswith("line 20"), row.kind) for row in tokens.bad] == [(True, NOT_FOUND)]
+    path.write_text(json.dumps(LONE) + "\n")
+    with pytest.raises(DataError, match="line 1: what the chat template writes of the answer cannot be told"):
+        load_tokens(Data(source=str(path)), chat)
+    with pytest.raises(DataError, match=r"no example is left to learn from; .*line 1"):
+        load_tokens(Data(source=str(path), max_bad_rows=1), chat)
+
+
+def test_a_column_that_some_rows_lack_may_have_another_name(tmp_path: Path, chat: Any) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [{"prompt": "q", "completion": "a", "sys": "Be brief."}, {"prompt": "q", "completion": "a"}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tokens = load_tokens(Data(source=str(path), columns={"system": "sys"}), chat)
+    assert [
+        ("Be brief." in chat.tokenizer.decode(tokens.example(i)[0])) for i in np.argsort(tokens.column("row"))
+    ] == [True, False]
+
+
+def test_turns_in_cells_are_turns(tmp_path: Path, chat: Any) -> None:
+    talk = '[{""role"": ""user"", ""content"": ""What?""}]'
+    (tmp_path / "a.csv").write_text(f'prompt,completion,history\n"{talk}",Yes,"[[""q"", ""a""]]"\n')
+    ids, _ = load_tokens(Data(source=str(tmp_path / "a.csv")), chat).example(0)
+    text = chat.tokenizer.decode(ids)
+    assert "user\nq<|im_end|>" in text
+    assert "user\nWhat?<|im_end|>" in text
+    assert "role" not in text
+
+
+def test_rows_without_a_subset_are_read_as_conversations(tmp_path: Path, chat: Any) -> None:
+    path = tmp_path / "rows.jsonl"
+    whole = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
+    path.write_text(json.dumps({**whole, "subset": "general"}) + "\n" + json.dumps(whole) + "\n")
+    assert set(load_tokens(Data(source=str(path)), chat).tasks) == {"general", "all"}

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from helpers import MakeBase, MakeRecipe, MakeStudy, StopWhen, adapter_bytes, random_adapter
 from paceline.data.chat import load_chat
-from paceline.data.digest import template_digest
+from paceline.data.tokenizer_digest import template_digest
 from paceline.errors import ModelError, PacelineError, RunError
 from paceline.evaluate.adapters import load_adapters
 from paceline.model.base import Base

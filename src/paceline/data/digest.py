@@ -8,9 +8,8 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from paceline.data.chat import Chat
 from paceline.data.tokens import TokenDataset
-from paceline.runs.digests import DIGITS, value_digest
+from paceline.runs.digests import DIGITS
 
 
 def rows_digest(dataset: TokenDataset, examples: NDArray[np.int64]) -> str:
@@ -33,16 +32,3 @@ def rows_digest(dataset: TokenDataset, examples: NDArray[np.int64]) -> str:
 
 def _bytes(column: Any, kind: type[np.generic]) -> bytes:
     return bytes(np.ascontiguousarray(column.to_numpy(), dtype=kind).tobytes())
-
-
-def tokenizer_digest(chat: Chat) -> str:
-    """Hex over all that makes tokens of a text; padding and truncation are a call's own."""
-    tokenizer = chat.tokenizer
-    content = json.loads(tokenizer.backend_tokenizer.to_str())
-    named = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
-    return value_digest([{**content, "padding": None, "truncation": None}, named])
-
-
-def template_digest(chat: Chat) -> str:
-    """Hex over the chat template."""
-    return value_digest(chat.tokenizer.chat_template)

@@ -10,6 +10,9 @@ from paceline.data.formats import Conversation
 from paceline.data.supervision import Rendered, RenderedText, Span, Thinking, render_conversation
 from paceline.errors import DataError
 
+# Where a token is that stands before a text: in no stretch of it.
+_BEFORE = (-1, -1)
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -67,6 +70,8 @@ def _tokenize(chat: Chat, texts: list[RenderedText]) -> list[list[Encoded]]:
     found = []
     for text, ids, offsets in zip(texts, tokens["input_ids"], tokens["offset_mapping"], strict=True):
         where = np.asarray(offsets, dtype=np.int64).reshape(-1, 2)
+        if text.begin is not None:
+            ids, where = [text.begin, *ids], np.concatenate([[_BEFORE], where])
         if any(((where[:, 0] < start) & (where[:, 1] > start)).any() for start, _ in text.spans):
             found.append([_cut_at_prompt(chat, text.text, span) for span in text.spans])
         else:

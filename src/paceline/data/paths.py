@@ -15,6 +15,8 @@ _SPLITS = {
     "test": {"test", "testing", "eval", "evaluation"},
     "validation": {"validation", "valid", "val", "dev"},
 }
+# What such a word may be followed by: trainset, testData.
+_AFTER = ("", "set", "data", "split")
 # What stands beside the rows in a data set's folder, and is none.
 _ABOUT = {"dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json"}
 
@@ -45,7 +47,8 @@ def find_files(source: str, path: Path, split: str) -> list[Path]:
         files = _of_split(source, path, _visible(found, path), split)
     else:
         root = _fixed_part(path)
-        found = [p for name in glob.glob(str(path), recursive=True) if (p := Path(name)).is_file()]
+        pattern = Path(glob.escape(str(root))) / path.relative_to(root)
+        found = [p for name in glob.glob(str(pattern), recursive=True) if (p := Path(name)).is_file()]
         files = _of_split(source, root, _visible(found, root), split)
     kinds = {ending(file) for file in files}
     if len(kinds) > 1 or not kinds <= set(ENDINGS):
@@ -64,10 +67,10 @@ def _visible(files: list[Path], root: Path) -> list[Path]:
 
 
 def _fixed_part(path: Path) -> Path:
-    """The folder above the first part of a pattern that is one."""
+    """The folder above the first part that is a pattern; a part that is there is none, whatever its signs."""
     fixed = Path(path.anchor)
     for part in path.relative_to(fixed).parts[:-1]:
-        if is_pattern(part):
+        if not (fixed / part).is_dir():
             break
         fixed /= part
     return fixed
@@ -99,14 +102,18 @@ def _of_split(source: str, root: Path, files: list[Path], split: str) -> list[Pa
 
 
 def _split_of_word(word: str) -> str | None:
-    return next((name for name, words in _SPLITS.items() if word.lower() in words), None)
+    forms = {word.lower().removesuffix(after) for after in _AFTER}
+    return next((name for name, words in _SPLITS.items() if words & forms), None)
 
 
 def _marks(relative: Path, wanted: str) -> set[str]:
-    """The splits that the words of a path name; the words end at anything but a letter."""
+    """The splits that the words of a path name.
+
+    The words end at anything but a letter, and where a small letter is followed by a capital.
+    """
     *folders, name = relative.parts
     name = name[: len(name) - len(ending(name))]
-    words = [word for part in (*folders, name) for word in re.split(r"[\W\d_]+", part)]
+    words = [word for part in (*folders, name) for word in re.split(r"[\W\d_]+|(?<=[a-z])(?=[A-Z])", part)]
     found = {split for word in words if (split := _split_of_word(word))}
     if wanted not in _SPLITS and any(
         wanted in (part, *re.split(r"[-._]", part)) for part in (*folders, name)

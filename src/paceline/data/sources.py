@@ -138,7 +138,7 @@ def _parquet(files: list[Path], key: str) -> Dataset:
             if not schema.equals(schemas[0]):
                 raise DataError(f"data {file}: its columns or their types are not those of {files[0]}")
         return cached_table(key, lambda: schemas[0], lambda: _parquet_batches(files, schemas[0]))[0]
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:  # a type that `datasets` does not know
         raise DataError(f"data {files[0]}: cannot be read: {str(error).splitlines()[0]}") from error
 
 

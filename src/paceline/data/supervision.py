@@ -15,21 +15,28 @@ from typing import Literal
 from paceline.config.fields import Fields
 from paceline.data import notes as note
 from paceline.data.chat import MARKER, Chat
-from paceline.data.formats import Conversation, Messages
+from paceline.data.formats import Conversation, Messages, says_anything
 from paceline.data.tool_texts import check_tools, write_arguments
 from paceline.errors import DataError
 
 Thinking = Literal["every", "last", "none"]
 Span = tuple[int, int]
 _THOUGHT = re.compile(r"\s*<think>(.*?)</think>\s*", re.DOTALL)
+# A thought that begins in the prompt, and one within the answer.
+_THOUGHT_BEGUN = re.compile(r"(?:(?!<think>).)*?</think>\s*", re.DOTALL)
+_THOUGHT_WITHIN = re.compile(r"<think>.*?</think>[ \t]*", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class RenderedText:
-    """A text, and the (start, end) of each stretch that is learned, in characters."""
+    """A text, and the (start, end) of each stretch that is learned, in characters.
+
+    `begin` is the id of a token that stands before the text, and is not learned.
+    """
 
     text: str
     spans: list[Span]
+    begin: int | None = None
 
 
 @dataclass
@@ -60,6 +67,12 @@ class _Turn:
     full: str
     prompt: str
     start: int
+
+    @property
+    def answer(self) -> str:
+        """The text after the prompt, with the tag of a thought that the prompt has begun."""
+        begun = "<think>" if self.prompt.rstrip().endswith("<think>") else ""
+        return begun + self.full[len(self.prompt) :]
 
     def begins(self, text: str) -> Span | None:
         """Where a text that goes on after this turn has it, if it has it as a generation prompt will."""
@@ -96,6 +109,8 @@ def render_conversation(chat: Chat, conversation: Conversation, thinking: Thinki
     answers = {place: turn.full[turn.start :] for place, turn in turns.items() if turn}
     check_tools(messages, tools, text, answers, partial(chat.render, messages))
     removed = _removed(messages, text, turns)
+    if any(not says_anything(messages[place]) for place in places):
+        notes.append(note.EMPTY_ANSWER)
     if _prompt_is_short(messages, text):
         notes.append(note.PROMPT_SHORT)
     examples = _examples(chat, messages, render, text, turns, thinking, notes)
@@ -106,11 +121,11 @@ def _plain_text(chat: Chat, text: str) -> Rendered:
     """A text that is learned whole, with the beginning and end that the tokenizer and model know."""
     tokenizer = chat.tokenizer
     ids = tokenizer("", add_special_tokens=True)["input_ids"]
-    start = tokenizer.bos_token if tokenizer.bos_token_id in ids and tokenizer.bos_token else ""
+    begins = bool(tokenizer.bos_token) and tokenizer.bos_token_id in ids
+    begin = tokenizer.bos_token_id if begins and not text.startswith(tokenizer.bos_token) else None
     end = tokenizer.eos_token or ""
-    start = "" if text.startswith(start) else start
-    whole = start + text + ("" if text.endswith(end) else end)
-    return Rendered([RenderedText(whole, [(len(start), len(whole))])], "text")
+    whole = text + ("" if text.endswith(end) else end)
+    return Rendered([RenderedText(whole, [(0, len(whole))], begin)], "text")
 
 
 def _noted(chat: Chat, conversation: Conversation, thinking: Thinking) -> tuple[Messages, list[str]]:
@@ -134,11 +149,13 @@ def _without_thought(message: Fields) -> Fields:
     if message["role"] != "assistant":
         return message
     quiet = {key: value for key, value in message.items() if key != "reasoning_content"}
-    return (
-        {**quiet, "content": _THOUGHT.sub("", quiet["content"], count=1)}
-        if (_THOUGHT.match(quiet["content"]))
-        else quiet
-    )
+    content = quiet["content"]
+    if "</think>" in content:
+        first = _THOUGHT.match(content) or _THOUGHT_BEGUN.match(content)
+        content = _THOUGHT_WITHIN.sub("", content[first.end() :] if first else content)
+    if content.lstrip().startswith("<think>"):
+        raise DataError("thinking: none, and a thought of the assistant does not end")
+    return {**quiet, "content": content}
 
 
 def _tools_to_write(conversation: Conversation) -> list[Fields] | None:
@@ -212,6 +229,8 @@ def _examples(
             found.append(RenderedText(render(messages[: place + 1]), [(turn.start, len(turn.full))]))
         elif span:
             found.append(RenderedText(text, [span]))
+        else:
+            notes.append(note.ANSWER_LOST)
     return found
 
 
@@ -248,7 +267,7 @@ def _removed(messages: Messages, text: str, turns: dict[int, _Turn | None]) -> i
     """Characters of supervised turns, white space aside, that are not in the text that is learned."""
     count = 0
     for place, turn in turns.items():
-        written = turn.full[len(turn.prompt) :] if turn else text
+        written = turn.answer if turn else text
         for part in (messages[place].get("reasoning_content") or "", messages[place]["content"]):
             count += _missing(part, written)
     return count

@@ -1,7 +1,9 @@
 """JSON whose values stay as they stand in the file, and what of them may become text."""
 
 import json
+import math
 import re
+from decimal import Decimal
 from typing import Any
 
 from paceline.errors import DataError
@@ -93,6 +95,25 @@ def text_of(value: Any, what: str = "the value") -> str:
         return write_json(value)
     kind = "null" if value is None else f"of type {type(value).__name__}"
     raise DataError(f"{what} is {kind}, not text; write it as text")
+
+
+def plain_numbers(value: Any, what: str) -> Any:
+    """A value as a template takes it, which writes numbers as Python does: 19.90 as 19.9, 1e5 as 100000.0.
+
+    Args:
+        what: names the value in an error.
+
+    Raises:
+        DataError: a number that would not be the same one.
+    """
+    if isinstance(value, JsonNumber):
+        number = float(value)
+        if not math.isfinite(number) or Decimal(value.digits) != Decimal(repr(number)):
+            raise DataError(f"{what}: the number {value.digits} has more digits than a template keeps")
+        return number
+    if isinstance(value, dict):
+        return {key: plain_numbers(inner, what) for key, inner in value.items()}
+    return [plain_numbers(inner, what) for inner in value] if isinstance(value, list) else value
 
 
 def own_keys(value: Any) -> Any:

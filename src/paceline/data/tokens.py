@@ -33,10 +33,12 @@ from paceline.data.formats import (
 from paceline.data.mixture import SampledSource, choose_rows
 from paceline.data.notes import REMOVED, UNUSED_WEIGHT
 from paceline.data.supervision import Thinking
+from paceline.data.tokenizer_digest import template_digest, tokenizer_digest
 from paceline.errors import DataError
 from paceline.version import __version__
 
 NO_ANSWER = "without an assistant turn"
+NOT_FOUND = "without an answer in the template's text"
 _BATCH = 500
 _FEATURES = Features(
     {
@@ -185,6 +187,9 @@ def load_tokens(data: Data, chat: Chat, loss_on: str = "assistant") -> TokenData
         tables.append(made.table)
         formats.append(made.format)
     table = concatenate_datasets(tables) if len(tables) > 1 else tables[0]
+    if not len(table):
+        why = f"; {bad[0].where}: {bad[0].reason}" if bad else ""
+        raise DataError(f"data {data.source!r}: no example is left to learn from{why}")
     return TokenDataset(
         table=table,
         parts=np.repeat(np.arange(len(parts)), [len(table) for table in tables]),
@@ -288,7 +293,7 @@ def _fingerprint(part: SampledSource, row_format: RowFormat, data: Data, chat: C
     key.update(Path(inspect.getfile(row_format.conversation)).read_bytes())
     key.update(json.dumps([part.rows.key, row_format.name, part.origin.columns, data.thinking]).encode())
     key.update(part.picked.tobytes())
-    key.update((chat.tokenizer.backend_tokenizer.to_str() + str(chat.tokenizer.chat_template)).encode())
+    key.update((tokenizer_digest(chat) + template_digest(chat)).encode())
     return key.hexdigest()
 
 
@@ -334,6 +339,9 @@ def _encode(
     for (number, conversation, task), one in zip(read, encoded, strict=True):
         if isinstance(one, DataError):
             bad.append((number, "not rendered by the template", str(one)))
+        elif not one.examples:
+            reason = "what the chat template writes of the answer cannot be told from the rest"
+            bad.append((number, NOT_FOUND, reason))
         else:
             _add(made, one, number, task, conversation.weight)
     return made

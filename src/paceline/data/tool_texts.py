@@ -9,6 +9,8 @@ from paceline.data.formats import Messages
 from paceline.errors import DataError
 
 _PYTHON = {"true": "True", "false": "False", "null": "None"}
+# Arguments that no call has.
+_PROBE = {"zq7xkjv": "zq7xkjw"}
 
 
 def write_arguments(messages: Messages, render: Callable[[Messages], str]) -> tuple[Messages, str]:
@@ -26,22 +28,26 @@ def write_arguments(messages: Messages, render: Callable[[Messages], str]) -> tu
             raise
         text = ""
     reprs = [repr(a) for message in messages for a in map(_arguments, message.get("tool_calls") or []) if a]
-    if text and not any(shown in text for shown in reprs):
+    if text and not (any(shown in text for shown in reprs) and _writes_python(messages, render)):
         return messages, text
-    as_text = [_with_text_arguments(message) for message in messages]
+    as_text = [
+        _with_arguments(message, lambda given: json.dumps(given, ensure_ascii=False)) for message in messages
+    ]
     return as_text, render(as_text)
+
+
+def _writes_python(messages: Messages, render: Callable[[Messages], str]) -> bool:
+    """Whether the template writes arguments that are objects in Python's form, not as JSON."""
+    return repr(_PROBE) in render([_with_arguments(message, lambda _: _PROBE) for message in messages])
 
 
 def _arguments(call: Fields) -> Any:
     return call["function"]["arguments"]
 
 
-def _with_text_arguments(message: Fields) -> Fields:
+def _with_arguments(message: Fields, change: Callable[[Any], Any]) -> Fields:
     calls = [
-        {
-            **call,
-            "function": {**call["function"], "arguments": json.dumps(_arguments(call), ensure_ascii=False)},
-        }
+        {**call, "function": {**call["function"], "arguments": change(_arguments(call))}}
         for call in message.get("tool_calls") or []
     ]
     return {**message, "tool_calls": calls} if calls else message

@@ -13,8 +13,9 @@ from paceline.config.fields import Fields
 from paceline.config.load import make_recipe
 from paceline.config.recipe import Recipe
 from paceline.data.chat import Chat, load_chat
-from paceline.data.digest import template_digest, tokenizer_digest
 from paceline.data.formats import Messages
+from paceline.data.templates import kept_template
+from paceline.data.tokenizer_digest import template_digest, tokenizer_digest
 from paceline.data.tool_texts import check_tools, write_arguments
 from paceline.errors import ModelError
 from paceline.evaluate.generate import Generator
@@ -150,7 +151,8 @@ def load_adapters(paths: list[Path], with_base: bool = False, batch_invariant: b
     recipes = adapter_recipes(paths)
     first = next(iter(recipes.values()))
     base = load_base(first.base, base_format=BaseFormat.of(first))
-    chat = load_chat(first.base, first.data.chat_template, first.new_tokens)
+    template = kept_template(adapter_folder(next(iter(recipes))), first.data.chat_template)
+    chat = load_chat(first.base, template, first.new_tokens)
     refuse_other_base(recipes, chat)
     for recipe in recipes.values():
         refuse_unknown_tokens(recipe, chat.tokenizer)

@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from paceline.config.recipe import Recipe
 from paceline.data.chat import Chat, load_chat, token_ids
+from paceline.data.templates import kept_template
 from paceline.errors import ConfigError, ModelError
 from paceline.evaluate.adapters import adapter_folder, adapter_recipes, encode_prompt, refuse_other_base
 from paceline.evaluate.mtbench.questions import load_questions
@@ -57,7 +58,8 @@ def merge(run: Path, out: Path, dtype: str = "bfloat16") -> MergeResult:
         raise ModelError(f"{out} exists; choose another folder or delete it")
     recipes = adapter_recipes([run])
     recipe = next(iter(recipes.values()))
-    chat = load_chat(recipe.base, recipe.data.chat_template, recipe.new_tokens)
+    template = kept_template(adapter_folder(run), recipe.data.chat_template)
+    chat = load_chat(recipe.base, template, recipe.new_tokens)
     new_ids = token_ids(chat.tokenizer, recipe.new_tokens)
     prompts = _prompts(chat)
     plain = _load_base(recipe.base, dtype)

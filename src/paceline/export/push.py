@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from paceline.data.templates import read_template
+from paceline.data.templates import TEMPLATE, kept_template, read_template
 from paceline.errors import RunError
 from paceline.export.hub import Log, check_name, silent, upload
 from paceline.export.replicate import MEDIAN, choose_replicate
@@ -73,8 +73,8 @@ def stage(run: Path, name: str, folder: Path, merged: bool = False, log: Log = s
         copy_tokenizer(recipe.base, folder, log)
         # beside it lies the run's own tokenizer, if the run added tokens
         shutil.copytree(directory.adapter, folder, dirs_exist_ok=True)
-        if recipe.data.chat_template is not None:  # the one that the run was trained with
-            (folder / "chat_template.jinja").write_text(read_template(recipe.data.chat_template))
+        if template := kept_template(directory.adapter, recipe.data.chat_template):
+            (folder / TEMPLATE).write_text(read_template(template))
     shutil.copy2(directory.recipe_file, folder / "recipe.yaml")
     (folder / "README.md").write_text(model_card(run, name, merged))
     return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())

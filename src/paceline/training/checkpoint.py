@@ -1,5 +1,6 @@
 """Checkpoints: an adapter, its moments, what the run had counted and logged so far, recipe and inputs."""
 
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from safetensors.torch import load_file, save_file
 from paceline.config.load import dump_recipe
 from paceline.config.recipe import Recipe
 from paceline.data.chat import load_chat
+from paceline.data.templates import TEMPLATE, read_template
+from paceline.errors import DataError
 from paceline.model.adapter import Adapter
 from paceline.runs.files import read_json, whole_folder, write_json
 from paceline.runs.inputs import Inputs, write_inputs
@@ -79,10 +82,16 @@ def load_checkpoint(
 
 
 def save_adapter(folder: Path, recipe: Recipe, adapter: Adapter) -> None:
-    """Writes an adapter in PEFT's format, with the tokenizer that it added tokens to and checksums, whole."""
+    """Writes an adapter in PEFT's format, whole, with checksums.
+
+    Beside it stand the tokenizer that it added tokens to, and the chat template where it is not the base's.
+    """
     with whole_folder(folder) as scratch:
         adapter.save(scratch, recipe)
         if recipe.new_tokens:
             chat = load_chat(recipe.base, recipe.data.chat_template, recipe.new_tokens)
             chat.tokenizer.save_pretrained(scratch)
+        elif recipe.data.chat_template is not None:
+            with suppress(DataError):  # the file may be gone by now; no reason to lose the adapter
+                (scratch / TEMPLATE).write_text(read_template(recipe.data.chat_template))
         write_manifest(scratch)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from paceline.config.recipe import SCHEDULERS
-from paceline.data.digest import rows_digest, template_digest, tokenizer_digest
+from paceline.data.digest import rows_digest
+from paceline.data.tokenizer_digest import template_digest, tokenizer_digest
 from paceline.model.digest import base_digest
 from paceline.runs.digests import file_digest, value_digest
 from paceline.runs.inputs import Inputs

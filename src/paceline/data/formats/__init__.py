@@ -8,7 +8,7 @@ from paceline.data.formats.registry import (
     format_names,
     recognise,
 )
-from paceline.data.formats.row_format import Conversation, Messages, Row, RowFormat
+from paceline.data.formats.row_format import Conversation, Messages, Row, RowFormat, says_anything
 from paceline.data.formats.rows import WEIGHT, WEIGHTS, read_row, renamed
 from paceline.data.formats.turns import list_of_turns, read_turns
 
@@ -29,4 +29,5 @@ __all__ = [
     "read_turns",
     "recognise",
     "renamed",
+    "says_anything",
 ]

@@ -5,7 +5,7 @@ from typing import Any
 from paceline.config.fields import Fields
 from paceline.data.formats.row_format import Conversation, Row, text_of
 from paceline.data.formats.tools import read_tools
-from paceline.data.formats.turns import list_of_turns, read_turns
+from paceline.data.formats.turns import json_value, list_of_turns, read_turns
 from paceline.errors import DataError
 
 
@@ -19,6 +19,8 @@ def before(row: Row) -> list[Fields]:
     """The turns of the columns `system` and `history`: pairs of a question and its answer, or turns."""
     system = [{"role": "system", "content": text_of(row, "system")}] if row.get("system") else []
     history: Any = row.get("history") or []
+    if isinstance(history, str):  # as CSV has it
+        history = json_value(history, "column 'history'")
     if isinstance(history, list) and all(isinstance(pair, list | tuple) for pair in history):
         return [*system, *(turn for pair in history for turn in _pair(pair))]
     return [*system, *list_of_turns(history, "column 'history'")]

@@ -1,4 +1,4 @@
-"""A prompt and its completion, each a text or a list of messages, as TRL has them."""
+"""A prompt and its completion, each a text or a list of messages (or its JSON text), as TRL has them."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,7 +7,8 @@ from paceline.config.fields import Fields
 from paceline.data.formats.pairs import before
 from paceline.data.formats.row_format import Conversation, Row, RowFormat, required, text_of
 from paceline.data.formats.tools import read_tools
-from paceline.data.formats.turns import read_turns
+from paceline.data.formats.turns import is_text_of_turns, read_turns
+from paceline.data.text import read_json
 from paceline.errors import DataError
 
 
@@ -22,6 +23,8 @@ def _conversation(row: Row) -> Conversation:
 
 def _turns(row: Row, column: str, role: str) -> list[Fields]:
     value: Any = required(row, column)
+    if isinstance(value, str) and is_text_of_turns(value):  # as CSV has them
+        value = read_json(value)
     if not isinstance(value, list):
         return [{"role": role, "content": text_of(row, column)}]
     if not all(isinstance(turn, dict) for turn in value):

@@ -47,9 +47,13 @@ class Conversation:
     def teaches(self) -> bool:
         """Whether there is anything to learn: a text, or a supervised turn that says or calls something."""
         return bool((self.text or "").strip()) or any(
-            on and (turn["content"].strip() or turn.get("reasoning_content") or turn.get("tool_calls"))
-            for turn, on in zip(self.messages, self.supervised, strict=True)
+            on and says_anything(turn) for turn, on in zip(self.messages, self.supervised, strict=True)
         )
+
+
+def says_anything(turn: Fields) -> bool:
+    """Whether a turn has content, a thought or a call."""
+    return bool(turn["content"].strip() or turn.get("reasoning_content") or turn.get("tool_calls"))
 
 
 def task_column(row: Row) -> str:

@@ -59,11 +59,11 @@ def read_row(row_format: RowFormat, row: Row, names: Columns) -> tuple[Conversat
     Raises:
         DataError: the row cannot be read, or has a weight that is none or that nothing reads.
     """
-    moved = {wanted: row[name] for wanted, name in names.items()}
+    moved = {wanted: row[name] for wanted, name in names.items() if name in row}
     others = {column: value for column, value in row.items() if column not in {*names, *names.values()}}
-    weight = _weight(names[WEIGHT], moved.pop(WEIGHT)) if WEIGHT in names else 1.0
+    weight = _weight(names[WEIGHT], moved.pop(WEIGHT, None)) if WEIGHT in names else 1.0
     for column in WEIGHTS:
-        if column in row and column != names.get(WEIGHT) and row[column] not in (None, 1):
+        if column in row and column != names.get(WEIGHT) and row[column] not in (None, 1, "1"):
             raise DataError(
                 f"column {column!r} is {row[column]!r}, and nothing reads it: "
                 f"to weigh rows by it say data.columns: {{weight: {column}}}, else leave the column out"

@@ -1,10 +1,11 @@
 """Tools and tool calls, in the forms that data sets have, as chat templates take them."""
 
-import json
+from json import JSONDecodeError
 from typing import Any
 
 from paceline.config.fields import Fields
 from paceline.data.formats.row_format import kind_of
+from paceline.data.text import plain_numbers, read_json
 from paceline.errors import DataError
 
 
@@ -12,14 +13,14 @@ def read_tools(value: Any) -> list[Fields] | None:
     """The row's tools as a list of {type: function, function: {name, …}}; None where it has none.
 
     Raises:
-        DataError: no list of tools; a tool without a name.
+        DataError: no list of tools; a tool without a name; a key twice, a number that is not kept.
     """
     if value is None or value in ("", []):
         return None
     tools: Any = _parsed(value, "tools")
     if not isinstance(tools, list) or not all(isinstance(tool, dict) for tool in tools):
         raise DataError(f"tools: {kind_of(tools)}, where a list of tools was expected")
-    return [_tool(without_nulls(tool)) for tool in tools] or None
+    return [_tool(plain_numbers(without_nulls(tool), "tools")) for tool in tools] or None
 
 
 def _tool(tool: Fields) -> Fields:
@@ -36,7 +37,8 @@ def read_calls(value: Any) -> list[Fields]:
     They are OpenAI's own, or {name, arguments}, one or a list, or the JSON text of these.
 
     Raises:
-        DataError: what is no call; arguments that are no JSON object.
+        DataError: what is no call; arguments that are no JSON object, or one with a key twice or a number
+            that is not kept.
     """
     calls = _parsed(value, "tool_calls")
     calls = [calls] if isinstance(calls, dict) else calls
@@ -55,6 +57,7 @@ def _call(call: Fields) -> Fields:
     arguments = {} if arguments in (None, "") else _parsed(arguments, f"the arguments of {name}")
     if not isinstance(arguments, dict):
         raise DataError(f"the arguments of {name} are {kind_of(arguments)}, not an object")
+    arguments = plain_numbers(arguments, f"the arguments of {name}")
     identity = {"id": call["id"]} if call.get("id") is not None else {}
     return {**identity, "type": "function", "function": {"name": name, "arguments": arguments}}
 
@@ -63,9 +66,11 @@ def _parsed(value: Any, what: str) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value)
-    except json.JSONDecodeError as error:
+        return read_json(value)
+    except JSONDecodeError as error:
         raise DataError(f"{what}: not valid JSON ({error})") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{what}: {error}") from error
 
 
 def without_nulls(value: Any) -> Any:

@@ -1,12 +1,12 @@
 """Turns as files and requests have them, as the turns that chat templates take."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from paceline.config.fields import Fields
 from paceline.data.formats.row_format import ROLES, Conversation, Messages, Row, kind_of, required
 from paceline.data.formats.tools import read_calls, read_tools
+from paceline.data.text import read_json, write_json
 from paceline.errors import DataError
 
 # What other data sets call the roles.
@@ -46,13 +46,33 @@ def read_conversation(row: Row, column: str, tools: str = "tools", system: str =
 def list_of_turns(value: Any, where: str) -> list[Fields]:
     """A list of mappings, or one written as JSON; DataError for anything else."""
     if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{where} is not a list of turns, and no JSON text of one ({error})") from error
+        value = json_value(value, where)
     if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
         raise DataError(f"{where} is not a list of turns")
     return value
+
+
+def json_value(text: str, where: str) -> Any:
+    """What the JSON text of turns holds.
+
+    Raises:
+        DataError: it is no JSON.
+    """
+    try:
+        return read_json(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where} is not a list of turns, and no JSON text of one ({error})") from error
+
+
+def is_text_of_turns(text: str) -> bool:
+    """Whether a text is the JSON text of turns, with their roles."""
+    if not text.lstrip().startswith("["):
+        return False
+    try:
+        turns = read_json(text)
+    except (ValueError, RecursionError):
+        return False
+    return bool(turns) and all(isinstance(turn, dict) and {"role", "from"} & set(turn) for turn in turns)
 
 
 def read_turns(turns: list[Fields], tools: list[Fields] | None = None) -> Conversation:
@@ -123,11 +143,11 @@ def _text(content: Any, role: str) -> tuple[str, str]:
     if isinstance(content, str):
         return content, ""
     if role == "tool" and isinstance(content, dict):
-        return json.dumps(content, ensure_ascii=False), ""  # a result as an object
+        return write_json(content), ""  # a result as an object
     if not isinstance(content, list):
         raise DataError(f"the content of the {role} is {kind_of(content)}, not text")
     if role == "tool" and not all(isinstance(part, dict) and "type" in part for part in content):
-        return json.dumps(content, ensure_ascii=False), ""
+        return write_json(content), ""
     said: dict[str, list[str]] = {"text": [], "thinking": []}
     for part in content:
         kind = part.get("type") if isinstance(part, dict) else kind_of(part)
