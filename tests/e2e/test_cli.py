@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from paceline.config.presets import PRESETS
+from warm_process import run_warm
 
 pytestmark = pytest.mark.slow
 
@@ -18,8 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def paceline(*arguments: Any, code: Any = 0, stdin: Any = "") -> Any:
-    command = [sys.executable, "-m", "paceline", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, input=stdin, cwd=ROOT)
+    done = run_warm(*arguments, cwd=ROOT, stdin=stdin)
     assert done.returncode == code, done.stderr
     return done.stdout
 

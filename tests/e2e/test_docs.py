@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from warm_process import run_warm
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
@@ -34,13 +36,7 @@ def test_commands_of(page: Any, tmp_path: Path) -> None:
         if command.startswith("serve "):
             assert serves(command.split(), tmp_path)
             continue
-        done = subprocess.run(
-            [sys.executable, "-m", "paceline", *command.split()],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run_warm(*command.split(), cwd=tmp_path)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
 
 
