@@ -85,7 +85,7 @@ def test_what_would_never_end_is_ended(box: Any, name: str) -> None:
     assert not result.ok or name == "a child that outlives"
     assert len(result.output) <= SMALL.output
     for _ in range(50):  # the kernel takes its time to bury a whole namespace
-        left = [p for p in Path("/proc").glob("[0-9]*/cmdline") if b"p.py" in _read(p)]
+        left = [p for p in Path("/proc").glob("[0-9]*/cmdline") if b"\0p.py\0" in _read(p)]
         if not left:
             return
         time.sleep(0.1)
