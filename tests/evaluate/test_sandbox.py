@@ -1,4 +1,7 @@
-"""Twenty hostile programs, each contained within its limits; and honest ones, which run."""
+"""Programs that would never end, or pry, are contained within their limits; honest ones run.
+
+tests/faults/test_hostile_programs.py has those that take memory.
+"""
 
 import os
 import time
@@ -8,8 +11,9 @@ from typing import Any
 import pytest
 
 from paceline.errors import PacelineError
-from paceline.evaluate import sandbox as sandbox_module
-from paceline.evaluate.sandbox import Limits, open_sandbox
+from paceline.evaluate.sandbox import sandbox as sandbox_module
+from paceline.evaluate.sandbox.limits import Limits, Result
+from paceline.evaluate.sandbox.sandbox import Sandbox, open_sandbox
 
 pytestmark = pytest.mark.sandbox
 
@@ -52,7 +56,7 @@ HOSTILE = {
     "endless loop": "while True: pass",
     "sleeps for ever": "import time\ntime.sleep(10**6)",
     "ignores signals": "import signal, time\nfor s in range(1, 64):\n    try: signal.signal(s, signal.SIG_IGN)\n    except (OSError, ValueError): pass\nwhile True: time.sleep(1)",
-    "a child that outlives": "import os, time\nif os.fork() == 0:\n    os.setsid()\n    while True: time.sleep(1)",
+    "a child that outlives": "import os, time\nif os.fork() == 0:\n    os.setpgid(0, 0)\n    while True: time.sleep(1)",
     "fills the disk": "f = open('big', 'wb')\nwhile True: f.write(b'x' * 2**20); f.flush()",
     "fills the disk with files": "i = 0\nwhile True:\n    open(f'f{i}', 'wb').write(b'x' * 2**20); i += 1",
 }
@@ -81,7 +85,7 @@ def test_what_would_never_end_is_ended(box: Any, name: str) -> None:
     assert not result.ok or name == "a child that outlives"
     assert len(result.output) <= SMALL.output
     for _ in range(50):  # the kernel takes its time to bury a whole namespace
-        left = [p for p in Path("/proc").glob("[0-9]*/cmdline") if b"p.py" in _read(p)]
+        left = [p for p in Path("/proc").glob("[0-9]*/cmdline") if b"\0p.py\0" in _read(p)]
         if not left:
             return
         time.sleep(0.1)
@@ -183,8 +187,8 @@ def test_without_bubblewrap_it_refuses_unless_accepted(monkeypatch: pytest.Monke
 
 
 def test_where_the_kernel_forbids_it_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    refused = sandbox_module.Result(1, "bwrap: No permissions to create new namespace\n", 0.0, None)
-    monkeypatch.setattr(sandbox_module.Sandbox, "run", lambda *_, **__: refused)
+    refused = Result(1, "bwrap: No permissions to create new namespace\n", 0.0, None)
+    monkeypatch.setattr(Sandbox, "run", lambda *_, **__: refused)
     with pytest.raises(
         PacelineError, match="No permissions to create new namespace; the kernel may forbid user namespaces"
     ):

@@ -75,6 +75,9 @@ class CodeTasks(Strict):
     max_new_tokens: int = Field(512, gt=0, description="longest answer in tokens")
     thinking: bool = Field(False, description="let a base that can think before its answer")
     seed: int = Field(0, ge=0, description="seed of the draw of tasks and of the sampling")
+    sandbox: Literal["bubblewrap", "docker"] = Field(
+        "bubblewrap", description="what contains the code: bubblewrap, or docker (or podman)"
+    )
 
 
 class ForgettingEval(Strict):

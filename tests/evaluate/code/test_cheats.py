@@ -9,7 +9,7 @@ from paceline.evaluate.code.problems import PROBLEMS
 from paceline.evaluate.code.rust import RUST
 from paceline.evaluate.code.rust_refusals import refusal
 from paceline.evaluate.code.rust_tests import test_module as make_module
-from paceline.evaluate.sandbox import open_sandbox
+from paceline.evaluate.sandbox.sandbox import open_sandbox
 
 pytestmark = pytest.mark.sandbox
 

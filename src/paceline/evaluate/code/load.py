@@ -12,7 +12,7 @@ from paceline.data.sources import load_rows
 from paceline.errors import EvaluationError
 from paceline.evaluate.code.suite import CodeSuite, Task
 from paceline.evaluate.registry import Registry
-from paceline.evaluate.sandbox import Sandbox, open_sandbox
+from paceline.evaluate.sandbox.sandbox import Sandbox, open_sandbox
 
 SUITES: Registry[CodeSuite] = Registry(
     "paceline.code_suites",
@@ -36,7 +36,7 @@ def load_suite(settings: CodeTasks, accept_unsandboxed: bool = False) -> tuple[l
     """
     suite = SUITES.get(settings.suite)
     toolchain = suite.toolchain()
-    sandbox = open_sandbox(toolchain, accept_unsandboxed=accept_unsandboxed)
+    sandbox = open_sandbox(toolchain, accept_unsandboxed=accept_unsandboxed, kind=settings.sandbox)
     source = settings.data or suite.default_data
     rows = load_rows(Source(source))
     order = np.random.default_rng([settings.seed, _STREAM]).permutation(len(rows))

@@ -13,7 +13,8 @@ from paceline.data.formats import Row
 from paceline.data.formats.codeforces import problem_conversation
 from paceline.evaluate.code.extract import code_of
 from paceline.evaluate.code.suite import NumberedRow, Task, TaskResult
-from paceline.evaluate.sandbox import Limits, Result, Sandbox
+from paceline.evaluate.sandbox.limits import Limits, Result
+from paceline.evaluate.sandbox.sandbox import Sandbox
 
 _COMPILE = Limits(seconds=30, memory=2**30, processes=32, files=128 * 2**20)
 _SYSTEM_PYTHON = Path("/usr/bin/python3")

@@ -14,7 +14,7 @@ from paceline.evaluate.answers import Prompt, answer_all
 from paceline.evaluate.code.suite import Task, Validation, workers
 from paceline.evaluate.generate import Sampling
 from paceline.evaluate.progress import NO_PROGRESS, EvaluationProgress
-from paceline.evaluate.sandbox import Sandbox
+from paceline.evaluate.sandbox.sandbox import Sandbox
 from paceline.runs.evaluations import (
     Answer,
     CodeScores,

@@ -20,7 +20,8 @@ from paceline.evaluate.code.extract import code_of
 from paceline.evaluate.code.rust_refusals import refusal
 from paceline.evaluate.code.rust_tests import test_module
 from paceline.evaluate.code.suite import NumberedRow, Task, TaskResult
-from paceline.evaluate.sandbox import Limits, Sandbox
+from paceline.evaluate.sandbox.limits import Limits
+from paceline.evaluate.sandbox.sandbox import Sandbox
 
 Fields = dict[str, str]
 COMPILE = Limits(seconds=60, memory=2 * 2**30, processes=64, files=256 * 2**20)

@@ -13,7 +13,8 @@ from typing import Protocol
 
 from paceline.data.formats import Messages, Row
 from paceline.errors import EvaluationError
-from paceline.evaluate.sandbox import Result, Sandbox
+from paceline.evaluate.sandbox.limits import Result
+from paceline.evaluate.sandbox.sandbox import Sandbox
 
 # A row of a data set with its place there.
 NumberedRow = tuple[int, Row]
