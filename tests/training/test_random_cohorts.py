@@ -1,0 +1,87 @@
+"""Together equals alone for cohorts of random recipes: the same bits, whatever else trains.
+
+`PACELINE_COHORTS=200 pytest tests/training/test_random_cohorts.py` tries as many as a night allows.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from helpers import MakeBase, adapter_bytes
+from paceline.config.load import make_recipe
+from paceline.config.study import Run, Study
+from paceline.training import cohort as cohort_module
+from paceline.training.study import train_study
+
+pytestmark = pytest.mark.slow
+
+COHORTS = int(os.environ.get("PACELINE_COHORTS", "5"))
+
+ADAPTERS = st.one_of(
+    st.just({"target_modules": ["q_proj", "v_proj"]}),
+    st.just({"target_modules": "all-linear", "use_rslora": True}),
+    st.just({"use_dora": True}),
+    st.just({"init_lora_weights": "pissa"}),
+    st.just({"loraplus_lr_ratio": 8.0}),
+    st.just({"rank_pattern": {"q_proj": 3}, "alpha_pattern": {"q_proj": 7}}),
+    st.just({"layers_to_transform": [1]}),
+    st.just({"target_modules": ["q_proj", "embed_tokens"]}),
+    st.just({}),
+)
+LOSSES = st.one_of(
+    st.just({}),
+    st.just({"kl": {"coef": 0.3}}),
+    st.just({"loss_on": "all"}),
+)
+RECIPES = st.fixed_dictionaries(
+    {
+        "lora_r": st.sampled_from([1, 4, 8, 17, 64]),
+        "lora_dropout": st.sampled_from([0.0, 0.1, 0.5]),
+        "batch_size": st.sampled_from([1, 2, 5, 8]),
+        "grad_accum": st.sampled_from([1, 3]),
+        "max_steps": st.integers(1, 4),
+        "lr": st.sampled_from([1e-4, 1e-2]),
+        "lr_scheduler": st.sampled_from(["cosine", "linear", "constant"]),
+        "weight_decay": st.sampled_from([0.0, 0.1]),
+        "seed": st.integers(0, 3),
+        "max_length": st.sampled_from([48, 64, 256]),
+    }
+)
+RUNS = st.lists(
+    st.builds(lambda *parts: {k: v for part in parts for k, v in part.items()}, RECIPES, ADAPTERS, LOSSES),
+    min_size=2,
+    max_size=4,
+)
+
+
+@settings(
+    max_examples=COHORTS,
+    deadline=None,
+    derandomize="PACELINE_COHORTS" not in os.environ,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+@given(runs=RUNS, budget=st.sampled_from([512, 4096, 100_000]))
+def test_each_run_of_a_random_cohort_has_the_bits_that_it_has_alone(
+    runs: list[dict[str, Any]], budget: int, tiny_base: MakeBase, sums: str
+) -> None:
+    common = {"base": tiny_base("qwen3"), "data": sums, "logging_steps": 1}
+    recipes = [make_recipe({**common, **fields}, "test") for fields in runs]
+    with tempfile.TemporaryDirectory() as scratch, pytest.MonkeyPatch.context() as patch:
+        patch.setitem(cohort_module.BUDGET, "cpu", budget)
+        together = Path(scratch) / "together"
+        train_study(_study(recipes), together)
+        for number, recipe in enumerate(recipes):
+            alone = Path(scratch) / f"alone-{number}"
+            train_study(_study([recipe]), alone)
+            expected = adapter_bytes(alone / "r0")
+            assert adapter_bytes(together / f"r{number}") == expected, runs[number]
+
+
+def _study(recipes: list[Any]) -> Study:
+    return Study(name="s", runs=[Run(name=f"r{i}", recipe=recipe) for i, recipe in enumerate(recipes)])
