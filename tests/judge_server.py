@@ -27,6 +27,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.faults, self.share, self.rng, self.lock = faults, share, random.Random(0), threading.Lock()
         self.answered = {}
+        self.keys: list[str | None] = []
         self.reply = reply or (lambda asked: f"Rating: [[{1 + len(asked) % 10}]]")
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -44,6 +45,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         asked = self.rfile.read(int(self.headers["Content-Length"])).decode()
         with self.server.lock:
+            self.server.keys.append(self.headers["Authorization"])
             fault = (
                 self.server.rng.choice(self.server.faults)
                 if self.server.rng.random() < self.server.share

@@ -39,10 +39,13 @@ def mtbench(
     from paceline.cli.tables import output
     from paceline.evaluate.adapters import load_adapters
     from paceline.evaluate.mtbench.judges.judge import open_judge
+    from paceline.evaluate.mtbench.judges.keys import name_host
     from paceline.evaluate.mtbench.questions import load_questions
     from paceline.evaluate.mtbench.run import run_mtbench
 
     config = make(MTBench, fields, "mtbench")
+    if config.judge_url is not None:
+        name_host(config.judge_url)
     load_questions(config.lang)
     adapter_set = load_adapters(runs, with_base)
     folder = out or runs[0] / "eval"

@@ -62,6 +62,7 @@ def train(
     from paceline.config.study import Run, Study
 
     made, notes = resolve_recipe(recipe, preset, flags)
+    _name_judge(flags)
     replicated = [Run(name=run_name, recipe=made)]
     if (chosen := parse_seeds(seeds)) is not None:
         if (runs / run_name / "recipe.yaml").is_file():
@@ -84,6 +85,15 @@ def train(
     )
     if push_to_hub or hub_model_id:
         finish()
+
+
+def _name_judge(flags: Fields) -> None:
+    """A judge's server that the command line names may have the key of the environment."""
+    from paceline.evaluate.mtbench.judges.keys import name_host
+
+    for given in (flags, flags.get("eval", {}).get("mtbench", {})):
+        if "judge_url" in given:
+            name_host(given["judge_url"])
 
 
 def presets(as_json: Json = False) -> None:

@@ -1,8 +1,9 @@
 """What a run is evaluated by beside its held-out loss."""
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from paceline.config.data import Format
 from paceline.config.strict import Strict
@@ -22,6 +23,15 @@ class InTrainingEval(Strict):
     )
 
 
+def _plain_address(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ValueError("not an address; it begins with https:// or http://")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("an address with a password in it; a key belongs in OPENAI_API_KEY")
+    return url
+
+
 class MTBench(Strict):
     """Two-turn questions before and after training, graded answer by answer."""
 
@@ -36,7 +46,9 @@ class MTBench(Strict):
     judge_model: str | None = Field(
         None, description="the judge's model: a name at the server, a hub id or a folder"
     )
-    judge_url: str | None = Field(None, description="address of a server that speaks OpenAI's API")
+    judge_url: Annotated[str, AfterValidator(_plain_address)] | None = Field(
+        None, description="address of a server that speaks OpenAI's API"
+    )
     judge_prompts: str | None = Field(
         None, description="the benchmark's judge_prompts.jsonl, for scores beside published ones"
     )

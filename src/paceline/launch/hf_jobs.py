@@ -20,7 +20,7 @@ from paceline.errors import ServiceError
 from paceline.export.hub import account, call_hub, need_token, pull, upload
 
 # What a job needs of the environment here, sent through the API's own field for secrets.
-_SECRETS = ("OPENAI_API_KEY",)
+_SECRETS = ("OPENAI_API_KEY", "PACELINE_KEY_HOSTS")
 
 
 @dataclass(frozen=True)

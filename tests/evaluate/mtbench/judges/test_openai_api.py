@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 import judge_server
 from judge_server import CASES, Server
+from paceline.cli.train import _name_judge
+from paceline.config.evaluation import MTBench
 from paceline.errors import PacelineError
+from paceline.evaluate.mtbench.judges.keys import may_have_key, name_host
 from paceline.evaluate.mtbench.judges.openai_api import OpenAIJudge
 from paceline.runs.evaluations import FAILED, JudgeUsage
 
@@ -83,6 +87,55 @@ def test_killed_at_five_moments_it_goes_on_where_it_was(tmp_path: Path) -> None:
     assert sum(server.answered.values()) - before == 160 - kept, "what was kept was asked again"
     assert start(calm.url, "calm", "expected").wait() == 0
     assert (tmp_path / "out").read_text() == (tmp_path / "expected").read_text()
+
+
+@pytest.mark.parametrize(
+    ("url", "named", "sent"),
+    [
+        (None, "", True),
+        ("https://api.openai.com/v1", "", True),
+        ("http://api.openai.com/v1", "", False),
+        ("https://api.openai.com.evil.net/v1", "", False),
+        ("https://api.openai.com@evil.net/v1", "", False),
+        ("https://judge.example/v1", "", False),
+        ("https://judge.example/v1", "other.example, judge.example", True),
+        ("http://127.0.0.1:8000/v1", "127.0.0.1:8000", True),
+        ("http://127.0.0.1:8001/v1", "127.0.0.1:8000", False),
+    ],
+)
+def test_a_key_goes_to_openai_and_to_servers_that_the_user_named(
+    url: str | None, named: str, sent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PACELINE_KEY_HOSTS", named)
+    assert may_have_key(url) is sent
+
+
+def test_the_command_line_names_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PACELINE_KEY_HOSTS", "")
+    _name_judge({"eval": {"mtbench": {"judge_url": "https://judge.example:1/v1"}}})
+    assert may_have_key("https://judge.example:1/v1")
+    assert not may_have_key("https://judge.example:2/v1")
+
+
+def test_a_server_that_only_a_file_names_gets_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "very-secret")
+    monkeypatch.delenv("PACELINE_KEY_HOSTS", raising=False)
+    server = Server([None], 0)
+    OpenAIJudge("m", server.url, tmp_path / "a").grade(CASES[:1], lambda: None)
+    name_host(server.url)
+    OpenAIJudge("m", server.url, tmp_path / "b").grade(CASES[:1], lambda: None)
+    assert server.keys == ["Bearer none", "Bearer very-secret"]
+    monkeypatch.delenv("PACELINE_KEY_HOSTS")
+    with pytest.raises(
+        PacelineError, match="which only a file names; if it shall have it, set PACELINE_KEY_HOSTS=127"
+    ):
+        OpenAIJudge("m", Server([401], 1).url, tmp_path / "c").grade(CASES[:1], lambda: None)
+
+
+@pytest.mark.parametrize("url", ["https://me:pw@host/v1", "host/v1", "file:///etc/passwd", "https://"])
+def test_an_address_with_a_password_or_of_another_kind_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError, match=r"password|not an address"):
+        MTBench(judge="openai", judge_model="m", judge_url=url)
 
 
 def test_a_refused_key_is_one_line_and_never_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,12 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from paceline.config.evaluation import MTBench
 from paceline.data.formats import Messages
 from paceline.errors import EvaluationError, MissingExtra
 from paceline.evaluate.adapters import AdapterSet
 from paceline.evaluate.mtbench.judges.judge import Grade, GradingCase, Reply, grade_of, judge_model
+from paceline.evaluate.mtbench.judges.keys import KEY_HOSTS, may_have_key
 from paceline.runs.evaluations import JudgeUsage
 from paceline.runs.files import write_json
 
@@ -30,7 +32,8 @@ MAX_REPLY_TOKENS = 2048
 
 @dataclass
 class OpenAIJudge:
-    """Asks a model at a server. The key comes from the environment only (OPENAI_API_KEY).
+    """Asks a model at a server. The key comes from the environment only (OPENAI_API_KEY), and goes to OpenAI
+    and to servers that the user has named (`keys.py`).
 
     The openai client repeats requests that a rate limit, a server's fault or a cut connection ended, with
     growing pauses. Every reply is kept on disk under the hash of what was asked, so that a stopped evaluation
@@ -92,11 +95,20 @@ class OpenAIJudge:
         from openai import OpenAI
 
         return OpenAI(
-            api_key=os.environ.get("OPENAI_API_KEY", "none"),
+            api_key=os.environ.get("OPENAI_API_KEY", "none") if may_have_key(self.url) else "none",
             base_url=self.url,
             max_retries=self.retries,
             timeout=self.timeout,
         )
+
+    def _advice(self) -> str:
+        if "OPENAI_API_KEY" in os.environ and not may_have_key(self.url):
+            host = urlsplit(self.url or "").netloc
+            return (
+                f"OPENAI_API_KEY was not sent to {host}, which only a file names; "
+                f"if it shall have it, set {KEY_HOSTS}={host}"
+            )
+        return "check --judge-model, --judge-url and the key"
 
     def _reply(self, client: OpenAI, prompt: Messages) -> Reply:
         """The reply to a prompt, from the disk if it is there."""
@@ -144,8 +156,7 @@ class OpenAIJudge:
                 return completion, completion.choices[0].message.content or ""
             except refusals as error:
                 raise EvaluationError(
-                    f"the judge refuses: {error.status_code} {error.message}; "
-                    "check --judge-model, --judge-url and the key"
+                    f"the judge refuses: {error.status_code} {error.message}; {self._advice()}"
                 ) from error
             except unreadable as error:
                 if attempt == self.retries:
