@@ -7,6 +7,9 @@ import typer
 
 from paceline.cli.options import MaxNewTokens, Seed, Temperature, Thinking, TopP, log
 
+# The names of this machine, as an address to listen on and as browsers and clients write it.
+_LOOPBACK = ["localhost", "127.0.0.1", "::1", "[::1]"]
+
 
 def chat(
     run: Annotated[Path, typer.Argument(help="Run directory, or an adapter in PEFT's format.")],
@@ -114,9 +117,13 @@ def serve(
         list[Path], typer.Argument(help="Run directories, a study's folder, or adapters in PEFT's format.")
     ],
     host: Annotated[
-        str, typer.Option(help="Address to listen on; anyone who can reach it can use it.")
+        str, typer.Option(help="Address to listen on; another than this machine's own needs a key.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    api_key: Annotated[
+        str | None,
+        typer.Option(envvar="PACELINE_API_KEY", help="What requests have to bring; needed off this machine."),
+    ] = None,
 ) -> None:
     """Serve runs behind an OpenAI-compatible chat endpoint.
 
@@ -124,15 +131,21 @@ def serve(
     """
     import sys
 
-    from paceline.errors import MissingExtra
+    from paceline.errors import ConfigError, MissingExtra
     from paceline.evaluate.adapters import load_adapters
 
+    hosts = _LOOPBACK if host in _LOOPBACK else None
+    if hosts is None and not api_key:
+        raise ConfigError(
+            f"--host {host}: whoever reaches it could use the models; set a key with PACELINE_API_KEY"
+        )
     try:
         import uvicorn
 
-        from paceline.evaluate.serve import make_app
+        from paceline.evaluate.serving.app import make_app
     except ImportError as error:
         raise MissingExtra("`paceline serve`", "a web server", "serve") from error
     adapter_set = load_adapters(runs, with_base=True)
     print(f"models: {', '.join(adapter_set.adapters)}; base_url http://{host}:{port}/v1", file=sys.stderr)
-    uvicorn.run(make_app(adapter_set), host=host, port=port, log_level="warning")
+    app = make_app(adapter_set, api_key or None, hosts)
+    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=8)
