@@ -94,6 +94,7 @@ def test_more_held_out_examples_come_with_the_fields_to_write() -> None:
         delta=0.01,
         power=0.8,
         noise_from="p",
+        noise_note="",
         recipes=3,
         train=900,
         held_out=100,
