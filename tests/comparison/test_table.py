@@ -1,6 +1,7 @@
 """The table of a study: a verdict, not a number, and on a recipe only where seeds are covered."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,24 @@ def test_the_ranking_and_all_differences_are_on_the_examples_that_all_share(fini
     assert comparison.from_best["b"].delta > 0
     assert comparison.rows[0].eval_loss < comparison.rows[1].eval_loss
     assert (comparison.examples, comparison.left_out) == (10, 20)
+
+
+def test_replicates_and_rows_are_on_the_shared_examples_alike(finished: Any, tmp_path: Path) -> None:
+    """`a` holds out ten more examples than `b`, on which it is much worse, and guesses no token."""
+    rows = np.arange(20)
+    a = [finished(f"a{seed}", np.r_[np.full(10, 10.0 + seed), np.full(10, 90.0)], seed) for seed in range(2)]
+    for directory in a:
+        file = directory.eval / "final.parquet"
+        losses = ExampleLosses.read(file)
+        replace(losses, correct=np.where(rows < 10, 5, 0), task=["x"] * 10 + ["y"] * 10).save(file)
+    b = finished("b", np.linspace(11, 12, 10))
+    entries = [{"name": d.name, "recipe": "a"} for d in a] + [{"name": "b"}]
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({"study": "s", "runs": entries}))
+    row = compare([*a, b]).rows[0]
+    assert [replicate.eval_loss for replicate in row.replicates] == pytest.approx([1.0, 1.1])
+    assert (row.eval_loss, row.spread) == pytest.approx((1.05, 0.1 / np.sqrt(2)))
+    assert row.token_accuracy == pytest.approx(0.5)
+    assert row.tasks.keys() == {"x"}
 
 
 def test_examples_of_one_row_stay_distinct(finished: Any) -> None:
