@@ -42,14 +42,14 @@ def needed_to_know(
     examples = units_needed(difference, family.units, power)
     more = f"about {examples:,.0f} held-out examples" if family.units < examples < 1e6 else ""
     what = f"Were the difference of {pair[0]} and {pair[1]} really {abs(difference.delta):.4f}"
+    pooled = "; by the noise of all recipes together, which is unlike here" * family.welch
     if seeds is None:
         others = f"; {more} would be" if more else ""
         found = f"even {MAX_SEEDS} seeds each would not be enough to find it with {power:.0%} power"
-        return f"{what}, {found}{others}."
+        return f"{what}, {found}{others}{pooled}."
     runs = seeds * recipes - trained
     cost = f" ({_cost(runs, seconds_per_run)})" if runs > 0 else ""
     others = f", or these seeds with {more}" if more else ""
-    pooled = "; of the noise of all recipes together, which is unlike here" * family.welch
     return f"{what}, {seeds} seeds each would find it with {power:.0%} power{cost}{others}{pooled}."
 
 
