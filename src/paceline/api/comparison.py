@@ -165,8 +165,8 @@ def compare(paths: str | Path | Iterable[str | Path], noise: str | Path | None =
 
     Args:
         paths: a study's folder, or run directories; the first recipe is the baseline.
-        noise: the folder of an earlier study of the same base and data, whose replicates say how much a loss
-            moves with the seed.
+        noise: the folder of an earlier study of the same base, data and split, whose replicates say how much
+            a loss moves with the seed; not used where a recipe here has replicates of its own.
 
     Raises:
         RunError: a path that is neither, or no run that has finished; a `noise` study of another base or
