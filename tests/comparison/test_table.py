@@ -103,6 +103,11 @@ def test_what_a_seed_changes_may_be_known_from_an_earlier_study(
     assert "was not used: recipes here have replicates" in " ".join(
         _noise_lines(compare(earlier, earlier=known))
     )
+    split = finished("d", [1.0, 2.0])
+    data = {"source": "rows.jsonl", "seed": 7}
+    split.recipe_file.write_text(dump_recipe(make_recipe({"base": "embedded", "data": data}, "test")))
+    with pytest.raises(RunError, match=r"its split \(data.seed\) is \d+, here it is 7"):
+        noise_for([split], earlier)
     with pytest.raises(RunError, match="its base is embedded, here it is other"):
         noise_for([finished("c", [1.0, 2.0], base="other")], earlier)
     with pytest.raises(RunError, match="no recipe has two finished replicates"):
