@@ -75,6 +75,7 @@ def test_a_plan_is_made_from_a_pilot(pilot: Path, tiny_base: MakeBase, sums: str
     assert found.design.detectable <= 0.05 * 1.02
     assert found.design.seconds == pytest.approx(2 * found.design.seeds * (60 + found.design.units * 0.1))
     said = "\n".join(found.sentences())
+    assert f"as in {pilot}, on low, high\n" in said
     assert f"{found.design.seeds} seeds each and {found.design.units} held-out examples" in said
     assert f"(seeds: {found.design.seeds}" in said
 
@@ -94,6 +95,7 @@ def test_more_held_out_examples_come_with_the_fields_to_write() -> None:
         delta=0.01,
         power=0.8,
         noise_from="p",
+        noise_note="",
         recipes=3,
         train=900,
         held_out=100,

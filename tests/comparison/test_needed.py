@@ -52,6 +52,20 @@ def test_a_difference_far_below_the_noise_is_out_of_reach() -> None:
     assert "even 20 seeds each would not be enough" in _sentence(family, 3)
 
 
+def test_a_number_from_unlike_noise_says_so() -> None:
+    """One of two recipes is a hundred times as noisy as the other."""
+    random = np.random.default_rng(4)
+    unit = random.normal(2, 0.3, 200)
+    scores = [
+        RecipeScores(name=name, seeds=tuple(range(5)), totals=unit + random.normal(0, spread, (5, 1)))
+        for name, spread in (("low", 0.001), ("high", 0.1))
+    ]
+    scores.append(RecipeScores(name="base", seeds=(), totals=unit[None] + 1))
+    family = compare_recipes(scores, np.ones(200), better="lower")
+    assert family.welch
+    assert "by the noise of all recipes together, which is unlike here" in _sentence(family, 5)
+
+
 @pytest.mark.parametrize(("seconds", "said"), [(40, "40 seconds"), (720, "12 minutes"), (12600, "3.5 hours")])
 def test_durations_are_said_as_people_do(seconds: float, said: str) -> None:
     assert duration(seconds) == said

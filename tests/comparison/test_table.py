@@ -1,6 +1,7 @@
 """The table of a study: a verdict, not a number, and on a recipe only where seeds are covered."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,10 @@ import pytest
 import yaml
 
 from losses import example_losses
-from paceline.comparison.table import Comparison, compare, gain, noise_for, read_losses
+from paceline.api.comparison import Comparison as Published
+from paceline.comparison.finished import read_losses
+from paceline.comparison.noise import noise_for
+from paceline.comparison.table import Comparison, compare, gain
 from paceline.config.load import dump_recipe, make_recipe
 from paceline.errors import RunError
 from paceline.runs.directory import RunDirectory, RunStatus
@@ -64,7 +68,7 @@ def test_over_seeds_a_winner_is_named_only_where_it_beats_every_other(replicated
     assert won.best == ["clear"]
     assert [row.difference and row.difference.verdict for row in won.rows] == [None, "better", "better"]
     assert {name: d.verdict for name, d in won.from_best.items()} == {"baseline": "worse", "good": "worse"}
-    assert "its lead over every other recipe is real" in won.conclusion()
+    assert "its lead over every other recipe compared (baseline, good) is real" in won.conclusion()
     assert won.rows[1].eval_loss == pytest.approx(np.mean([r.eval_loss for r in won.rows[1].replicates]))
 
 
@@ -84,16 +88,60 @@ def test_with_one_seed_there_is_no_verdict_on_recipes_whatever_the_losses(replic
     assert not CLAIMS.search(said)
 
 
-def test_what_a_seed_changes_may_be_known_from_an_earlier_study(replicated: Any, finished: Any) -> None:
+def test_what_a_seed_changes_may_be_known_from_an_earlier_study(
+    replicated: Any, finished: Any, tmp_path: Path
+) -> None:
     earlier = replicated({"pilot": 0.0})
     known = noise_for(earlier, earlier)
     two = [finished("a", np.full(40, 20.0) + np.arange(40)), finished("b", np.full(40, 15.0) + np.arange(40))]
     assert not compare(two).covers_seeds
-    assert compare(two, known=known).rows[1].difference.verdict == "better"
+    told = compare(two, earlier=known)
+    assert told.rows[1].difference.verdict == "better"
+    said = " ".join(_noise_lines(told))
+    assert f"measured on {tmp_path}: pilot (3 seeds) alone" in said
+    assert "Reports and model cards do not have" in said
+    assert "was not used: recipes here have replicates" in " ".join(
+        _noise_lines(compare(earlier, earlier=known))
+    )
+    split = finished("d", [1.0, 2.0])
+    data = {"source": "rows.jsonl", "seed": 7}
+    split.recipe_file.write_text(dump_recipe(make_recipe({"base": "embedded", "data": data}, "test")))
+    with pytest.raises(RunError, match=r"its split \(data.seed\) is \d+, here it is 7"):
+        noise_for([split], earlier)
     with pytest.raises(RunError, match="its base is embedded, here it is other"):
         noise_for([finished("c", [1.0, 2.0], base="other")], earlier)
     with pytest.raises(RunError, match="no recipe has two finished replicates"):
         noise_for(two, two)
+
+
+def _noise_lines(comparison: Comparison) -> list[str]:
+    return [line for line in comparison.footnotes() if "noise" in line]
+
+
+def test_noise_of_another_recipe_is_named_and_does_not_tell_louder_ones_apart(
+    finished: Any, tmp_path: Path
+) -> None:
+    """A quiet baseline with five seeds; two runs of one loud recipe, a seed each, 0.05 nats apart."""
+    random, hard = np.random.default_rng(3), np.full(300, 50.0)
+    unlike = random.normal(0, 0.3, 300)
+    study = [
+        finished(name, hard - 0.1 + random.normal(0, 0.002), seed=seed)
+        for seed, name in enumerate(["quiet", *(f"quiet-{seed}" for seed in range(1, 5))])
+    ]
+    study += [finished("mid", hard - 20 + unlike), finished("twin", hard - 20.5 + unlike)]
+    entries = [{"name": d.name, "recipe": d.name.split("-")[0]} for d in study]
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({"study": "s", "runs": entries}))
+    comparison = compare(study)
+    assert comparison.from_best["mid"].verdict == "tie"
+    assert comparison.from_best["quiet"].verdict == "worse"
+    (line,) = _noise_lines(comparison)
+    assert line.startswith("Seeds' noise: measured on quiet (5 seeds) alone, and taken over")
+    assert re.search(r"\(mid [34]\d\d times, twin [34]\d\d times as much\)", line)
+    assert "`seeds: 3`): 4 more runs" in (comparison.needed() or "")
+    found = Published(**vars(comparison), published=[]).to_dict()["seed_noise"]
+    assert found["measured"] == {"quiet": 5}
+    assert found["taken_over"].keys() == {"mid", "twin"}
+    assert (found["from"], found["welch"], found["blocked"]) == (None, False, False)
 
 
 def test_the_ranking_and_all_differences_are_on_the_examples_that_all_share(finished: Any) -> None:
@@ -108,6 +156,24 @@ def test_the_ranking_and_all_differences_are_on_the_examples_that_all_share(fini
     assert comparison.from_best["b"].delta > 0
     assert comparison.rows[0].eval_loss < comparison.rows[1].eval_loss
     assert (comparison.examples, comparison.left_out) == (10, 20)
+
+
+def test_replicates_and_rows_are_on_the_shared_examples_alike(finished: Any, tmp_path: Path) -> None:
+    """`a` holds out ten more examples than `b`, on which it is much worse, and guesses no token."""
+    rows = np.arange(20)
+    a = [finished(f"a{seed}", np.r_[np.full(10, 10.0 + seed), np.full(10, 90.0)], seed) for seed in range(2)]
+    for directory in a:
+        file = directory.eval / "final.parquet"
+        losses = ExampleLosses.read(file)
+        replace(losses, correct=np.where(rows < 10, 5, 0), task=["x"] * 10 + ["y"] * 10).save(file)
+    b = finished("b", np.linspace(11, 12, 10))
+    entries = [{"name": d.name, "recipe": "a"} for d in a] + [{"name": "b"}]
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({"study": "s", "runs": entries}))
+    row = compare([*a, b]).rows[0]
+    assert [replicate.eval_loss for replicate in row.replicates] == pytest.approx([1.0, 1.1])
+    assert (row.eval_loss, row.spread) == pytest.approx((1.05, 0.1 / np.sqrt(2)))
+    assert row.token_accuracy == pytest.approx(0.5)
+    assert row.tasks.keys() == {"x"}
 
 
 def test_examples_of_one_row_stay_distinct(finished: Any) -> None:

@@ -35,6 +35,15 @@ def test_one_seed_each_claims_nothing_of_recipes_anywhere(written: Any) -> None:
     assert not CLAIMS.search(text.split("Answers before and after")[0])
 
 
+def test_a_difference_from_the_leader_has_the_sign_that_the_table_has(facts: Any) -> None:
+    """Below zero is the lower loss, whichever recipe is the baseline."""
+    leader = facts.comparison.best[0]
+    name, d = next(iter(facts.comparison.from_best.items()))
+    sentence = next(s for s in conclusions(facts) if f"of {leader} and {name} " in s)
+    assert d.delta > 0
+    assert f"({-d.delta:+.4f}, 95% from {-d.high:+.4f} to {-d.low:+.4f} nats" in sentence
+
+
 def family(seeds: int, gain: float) -> RecipeFamily:
     """Pass rates on 200 tasks of two recipes and the base, the second one `gain` above the others."""
     random = np.random.default_rng(1)

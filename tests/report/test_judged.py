@@ -1,5 +1,6 @@
 """What was said in advance, held against the figures."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -8,17 +9,19 @@ import pytest
 import yaml
 
 from losses import example_losses
-from paceline.config.criteria import Criterion, parse_criterion, parse_expectation, parse_success
+from paceline.comparison.recipes import BASE
+from paceline.config.criteria import FIGURES, Criterion, parse_criterion, parse_expectation, parse_success
 from paceline.config.load import dump_recipe, load_study, make_recipe
 from paceline.errors import ConfigError
 from paceline.evaluate.mtbench.judges.reward import squash
 from paceline.report.collect import collect_study
 from paceline.report.export import write_report
 from paceline.report.families import Graded
-from paceline.report.judged import Measured, figure_of
+from paceline.report.judged import Measured, figure_of, judge_success
 from paceline.runs.directory import RunDirectory
 from paceline.runs.evaluations import Judgment
 from paceline.runs.files import write_json
+from paceline.runs.study import StudyRecord
 
 
 def test_a_criterion_is_read_as_a_person_writes_it() -> None:
@@ -118,6 +121,42 @@ def test_a_figure_of_mtbench_is_in_what_the_judge_gave_with_an_interval(is_raw: 
     assert figure_of(name, "nobody", measured) is None
     alone = Measured(losses={}, base=None, logs={}, mtbench=Graded(recipes=graded.recipes, base=[]))
     assert figure_of(f"{name}_gain", "r", alone) is None, "the base's answers were cut, or not asked for"
+
+
+def test_a_withheld_grade_is_no_missing_measurement(tmp_path: Path) -> None:
+    """Of one seed the adapter passes, and grades whose answers were cut say that they were."""
+    success = (
+        {"figure": name, "sign": ">", "bound": -9.0} for name in ("mtbench", "mtbench_gain", "eval_loss")
+    )
+    record = StudyRecord.model_validate({"study": "s", "runs": [{"name": "r", "success": list(success)}]})
+    losses = {"r": {0: example_losses(np.linspace(1, 2, 20))}}
+    for withheld, whose in ((frozenset("r"), ["r", "r"]), (frozenset({BASE}), [None, BASE])):
+        graded = Graded(recipes={}, base=[], withheld=withheld)
+        judged = judge_success(record, Measured(losses=losses, base=None, logs={}, mtbench=graded))
+        for one, name in zip(judged, whose, strict=False):
+            assert one.outcome == "not measured"
+            assert (f"withheld: over 5% of the answers of {name} were cut" in one.number) == bool(name)
+        assert judged[2].outcome == "passed"
+        assert judged[2].number.endswith("this adapter (one seed)")
+
+
+def test_the_docs_list_every_figure_of_a_criterion() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "studies.md").read_text()
+    listed = re.findall(
+        r"^\| `(\w+)` \| (.*) \|$", page.split("Figures for `success`")[1].split("##")[0], re.M
+    )
+    assert dict(listed) == FIGURES
+
+
+def test_a_shipped_study_has_the_criteria_of_its_post_mortem() -> None:
+    study = load_study(Path(__file__).parents[2] / "studies" / "qlora-rescue.yaml")
+    assert {str(one) for one in study.runs[1].success} == {
+        "train_loss_drop > 0.5",
+        "eval_loss_drop > 0.2",
+        "token_accuracy_gain > 5",
+        "perplexity < 6",
+        "grad_norm > 0",
+    }
 
 
 @pytest.fixture

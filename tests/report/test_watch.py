@@ -101,6 +101,6 @@ def test_replicates_are_one_row(recipe: MakeRecipe, tmp_path: Path) -> None:
     (row,) = [line for line in text.splitlines() if line.startswith("  low")]
     assert "low × 3" in row
     assert "2 finished, 1 failed" in row
-    assert "3.0000 ± 2.5000" in row
+    assert "3.0000 ± 2.6458" in row
     assert "low-seed3: failed before its first step: no reason is logged" in text
     assert "alone" in text

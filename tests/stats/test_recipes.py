@@ -10,7 +10,7 @@ from scipy import stats
 
 from paceline.stats import recipes as recipes_module
 from paceline.stats.recipes import RecipeFamily, RecipeScores, compare_recipes
-from paceline.stats.seed_noise import PooledSeeds, SeedNoise, unlike
+from paceline.stats.seed_noise import MARGIN, PooledSeeds, SeedNoise, unlike
 from paceline.stats.simultaneous import Family, critical_values
 
 Floats = NDArray[np.float64]
@@ -143,18 +143,85 @@ def test_one_seed_gives_no_verdict_on_recipes() -> None:
     family = compare_recipes(scores, counts, better="lower")
     assert {d.verdict for d in family.differences.values()} <= {"differ", "tie"}
     assert family.between("r0", "r1").verdict == "differ"
-    known = SeedNoise(variance=1e-4, rest=0.0, units=60, freedom=10)
+    known = SeedNoise(variance=1e-4, rest=0.0, units=60, freedom=10, moved=0.8)
+    assert compare_recipes(scores, counts, better="lower", known=known).noise is None, "no base to go by"
+    totals = np.mean([one.totals[0] for one in scores], axis=0) - 0.3 * counts
+    scores.append(RecipeScores(name=BASE, seeds=(), totals=totals[None]))
     told = compare_recipes(scores, counts, better="lower", known=known)
     assert told.between("r0", "r1").verdict == "better"
     assert told.between("r1", "r0").verdict == "worse"
-    assert told.between("r0", "r1").seed_error == pytest.approx(np.sqrt(2e-4))
+    assert told.seeds.known_used
+    assert told.seeds.taken_over == {"r0": MARGIN, "r1": MARGIN, "r2": MARGIN}
+    assert told.between("r0", "r1").seed_error == pytest.approx(MARGIN * np.sqrt(2e-4))
+
+
+def borrowing(random: np.random.Generator, far: float, quiet: float) -> tuple[list[RecipeScores], Floats]:
+    """A baseline of five seeds that moves by 0.01 nats; two recipes that are one, of a seed each, by `far`.
+
+    Their figures vary by 3% of the way from the base, the baseline's by `quiet` of that.
+    """
+    counts, before = np.ones(48), random.normal(2, 0.5, 48)
+
+    def trained(way: float, share: float, seeds: int) -> Floats:
+        shift = random.normal(way, share * way, (seeds, 1))
+        return np.asarray(before - shift - random.normal(0, 0.02 * way, (seeds, 48)))
+
+    scores = [RecipeScores(name="quiet", seeds=tuple(range(5)), totals=trained(0.01, 0.03 * quiet, 5))]
+    for seed, name in enumerate(("mid", "twin")):
+        scores.append(RecipeScores(name=name, seeds=(seed,), totals=trained(far, 0.03, 1)))
+    return [*scores, RecipeScores(name=BASE, seeds=(), totals=before[None])], counts
+
+
+@pytest.mark.parametrize(("far", "quiet"), [(0.8, 1.0), (0.8, 1 / 2.75), (0.8, 0.001), (0.01, 0.5)])
+def test_a_quiet_recipe_s_noise_does_not_tell_two_loud_ones_of_one_recipe_apart(
+    monkeypatch: pytest.MonkeyPatch, far: float, quiet: float
+) -> None:
+    monkeypatch.setattr(recipes_module, "critical_values", partial(critical_values, draws=4000))
+    random, wrong, studies = np.random.default_rng(9), 0, 300
+    for _ in range(studies):
+        family = compare_recipes(*borrowing(random, far, quiet), better="lower")
+        wrong += family.between("mid", "twin").verdict in ("better", "worse")
+    assert wrong <= stats.binom.ppf(0.999, studies, 0.05)
+
+
+def test_noise_is_taken_over_in_proportion_to_the_way_from_the_base() -> None:
+    family = compare_recipes(*borrowing(np.random.default_rng(10), 0.8, 1.0), better="lower")
+    assert family.seeds.measured == {"quiet": 5}
+    assert family.seeds.taken_over["mid"] == pytest.approx(80 * MARGIN, rel=0.2)
+    assert family.between("quiet", BASE).covers_seeds
+    dead, counts = borrowing(np.random.default_rng(10), 0.8, 1.0)
+    dead[0] = RecipeScores(name="quiet", seeds=dead[0].seeds, totals=np.tile(dead[-1].totals, (5, 1)))
+    assert compare_recipes(dead, counts, better="lower").noise is None, "a dead run has no noise to lend"
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_under_welch_shared_seeds_stay_blocks_of_each_pair(
+    monkeypatch: pytest.MonkeyPatch, seeds: int
+) -> None:
+    """A quiet recipe beside three that share most of their noise: paired t tests, jointly at their level."""
+    monkeypatch.setattr(recipes_module, "critical_values", partial(critical_values, draws=4000))
+    random, wrong, blocked = np.random.default_rng(11), 0, 0
+    for _ in range(300):
+        scores, counts = study(random, seeds=seeds, seed_sd=0.001, block_sd=0.2, shared=True)
+        still = 2 + random.normal(0, 1e-5, (seeds, 1)) + np.zeros(len(counts))
+        scores.append(RecipeScores(name="still", seeds=scores[0].seeds, totals=still * counts))
+        family = compare_recipes(scores, counts, better="lower")
+        blocked += family.seeds.blocked and family.welch
+        wrong += any(
+            not d.low <= 0 <= d.high for pair, d in family.differences.items() if "still" not in pair
+        )
+    assert blocked > 250
+    assert wrong <= stats.binom.ppf(0.999, 300, 0.05)
+    near = family.between("r0", "r1")
+    values = np.stack([figures(one, counts) for one in scores[:2]])
+    assert near.seed_error == pytest.approx((values[0] - values[1]).std(ddof=1) / np.sqrt(seeds), rel=1e-6)
+    assert near.freedom == pytest.approx(seeds - 1, rel=0.01)
 
 
 def test_noise_of_fewer_units_holds_more_of_the_rest() -> None:
     noise = SeedNoise(variance=3e-4, rest=0.01, units=100, freedom=7)
     assert noise.on(50).variance == pytest.approx(4e-4)
     assert noise.on(10**9).variance == pytest.approx(2e-4)
-    assert noise.pooled_with(noise) == SeedNoise(variance=3e-4, rest=0.01, units=100, freedom=14)
 
 
 def test_the_order_of_recipes_changes_nothing_but_the_sign() -> None:
@@ -174,6 +241,9 @@ def test_two_seeds_that_coincide_by_chance_do_not_make_noise_unlike() -> None:
     noisy = np.array([0.0, 1.0, -1.0, 2.0])
     assert unlike([noisy, noisy * 1e-4])
     assert not unlike([np.array([0.0, 1e-9]), noisy])
+    assert unlike([np.array([0.0, 1e-9]), noisy, noisy * 1e-4]), "two seeds of one do not hide the others"
+    assert unlike([np.zeros(3), noisy]), "a dead run's lack of noise is none of the others'"
+    assert not unlike([np.zeros(3), np.zeros(3)])
     assert not unlike([np.array([0.0, 1e-9]), np.array([0.0, 1.0])])
 
 

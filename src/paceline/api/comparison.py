@@ -13,8 +13,8 @@ from markupsafe import Markup
 from paceline.api.html import join, paragraph, table
 from paceline.api.svg import interval_bar
 from paceline.comparison import table as compare_table
+from paceline.comparison.noise import noise_for
 from paceline.comparison.rows import Row
-from paceline.comparison.table import noise_for
 from paceline.report.format import clock
 from paceline.report.published import Figure, read_published, reasons
 from paceline.runs.directory import RunDirectory
@@ -67,15 +67,31 @@ class Comparison(compare_table.Comparison):
             "covers_seeds": self.covers_seeds,
             "examples": self.examples,
             "left_out": self.left_out,
-            "seed_noise": None if self.noise is None else vars(self.noise),
+            "seed_noise": self._noise(),
             "missing": {
                 name: status.model_dump(include={"state", "step", "total_steps", "reason"})
                 for name, status in self.missing.items()
             },
             "caveats": [caveat.text for caveat in self.caveats],
             "evaluations": [status.model_dump() for status in self.evaluations],
+            "footnotes": self.footnotes(),
             "conclusion": self.conclusion(),
             "published": [vars(figure) for figure in self.published],
+        }
+
+    def _noise(self) -> JsonObject | None:
+        """The seeds' noise, whose it is, and by which rule it was used."""
+        if self.noise is None or self.family is None:
+            return None
+        used, moved = self.family.seeds, self.noise.moved
+        return {
+            **vars(self.noise),
+            "moved": moved if math.isfinite(moved) else None,
+            "from": self.earlier.study if self.earlier and used.known_used else None,
+            "measured": self.earlier.measured if self.earlier and used.known_used else used.measured,
+            "taken_over": used.taken_over,
+            "welch": used.welch,
+            "blocked": used.blocked,
         }
 
     def to_pandas(self) -> pd.DataFrame:
@@ -149,8 +165,8 @@ def compare(paths: str | Path | Iterable[str | Path], noise: str | Path | None =
 
     Args:
         paths: a study's folder, or run directories; the first recipe is the baseline.
-        noise: the folder of an earlier study of the same base and data, whose replicates say how much a loss
-            moves with the seed.
+        noise: the folder of an earlier study of the same base, data and split, whose replicates say how much
+            a loss moves with the seed; not used where a recipe here has replicates of its own.
 
     Raises:
         RunError: a path that is neither, or no run that has finished; a `noise` study of another base or
@@ -165,6 +181,6 @@ def compare_directories(
     directories: list[RunDirectory], noise_from: list[RunDirectory] | None = None
 ) -> Comparison:
     """The same for run directories that are known already."""
-    known = None if noise_from is None else noise_for(directories, noise_from)
-    compared = compare_table.compare(directories, known=known)
+    earlier = None if noise_from is None else noise_for(directories, noise_from)
+    compared = compare_table.compare(directories, earlier=earlier)
     return Comparison(**vars(compared), published=read_published(directories))

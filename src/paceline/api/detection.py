@@ -8,9 +8,9 @@ from pathlib import Path
 from statistics import fmean
 
 from paceline.api.loading import as_study
+from paceline.comparison.finished import finished_groups, losses_by_seed, read_losses
 from paceline.comparison.needed import duration
 from paceline.comparison.recipes import BASE, loss_family
-from paceline.comparison.table import finished_groups, losses_by_seed, read_losses
 from paceline.config.study import Study
 from paceline.data.mixture import most_rows
 from paceline.errors import ConfigError, RunError
@@ -26,13 +26,15 @@ class DetectionPlan:
     """What a study needs to find a difference of `delta` between two of its recipes with a power.
 
     `design` is the cheapest (None: not even MAX_SEEDS seeds and all of the source's examples suffice), `now`
-    what the study finds as it is written (None: one seed each finds nothing about recipes). `train` examples
+    what the study finds as it is written (None: one seed each finds nothing about recipes). `noise_note` says
+    on which recipes the noise was measured, and whether theirs is alike. `train` examples
     train each run; `most` could be held out beside them.
     """
 
     delta: float
     power: float
     noise_from: str
+    noise_note: str
     recipes: int
     train: int
     held_out: int
@@ -42,7 +44,7 @@ class DetectionPlan:
 
     def sentences(self) -> list[str]:
         """The plan in words."""
-        lines = [f"noise over seeds and examples as in {self.noise_from}"]
+        lines = [f"noise over seeds and examples as in {self.noise_from}{self.noise_note}"]
         if self.now is not None:
             lines.append(
                 f"as written, {self.now.seeds} seeds each and {self.now.units:,} held-out examples "
@@ -97,7 +99,7 @@ def detection_plan(
     recipes = len(made.recipes)
     if recipes < 2:
         raise ConfigError(f"study {made.name} has one recipe; a difference is between two")
-    pilot = _pilot(made, Path(noise_from))
+    pilot, note = _pilot(made, Path(noise_from))
     baseline = made.runs[0].recipe
     prepared = Preparer().prepare(baseline)
     train, held_out = prepared.facts.train, prepared.facts.eval
@@ -117,6 +119,7 @@ def detection_plan(
         delta=delta,
         power=power,
         noise_from=str(noise_from),
+        noise_note=note,
         recipes=recipes,
         train=train,
         held_out=held_out,
@@ -135,8 +138,8 @@ def detection_plan(
     )
 
 
-def _pilot(study: Study, folder: Path) -> Pilot:
-    """The noise that a folder's finished runs show."""
+def _pilot(study: Study, folder: Path) -> tuple[Pilot, str]:
+    """The noise that a folder's finished runs show, and what there is to say of it."""
     if not (folder / "study.yaml").is_file():
         raise RunError(
             f"{folder}: no runs there to see the noise of seeds in; name a study's folder with --noise, or "
@@ -162,4 +165,6 @@ def _pilot(study: Study, folder: Path) -> Pilot:
             f"{folder}: no recipe has two finished replicates, so it says nothing of the seeds' noise; "
             "train it with `seeds: 3`, or its baseline with `noise: 5`"
         )
-    return pilot_of(family, BASE)
+    note = f", on {', '.join(family.seeds.measured)}"
+    note += "; pooled, though one's noise over seeds is clearly another's" * family.welch
+    return pilot_of(family, BASE), note

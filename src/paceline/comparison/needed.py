@@ -15,7 +15,7 @@ def needed_to_know(
     seconds_per_run: float,
     power: float = POWER,
 ) -> str:
-    """One sentence: the seeds that would tell a tie apart, or the first step to know of seeds at all.
+    """One sentence: the seeds that would tell a tie apart, or the first step to know of each recipe's seeds.
 
     Args:
         replicates: {recipe: how many seeds it was trained with}.
@@ -23,10 +23,11 @@ def needed_to_know(
         seconds_per_run: of one training, on the machine that trained these.
     """
     recipes, trained = len(replicates), sum(replicates.values())
-    if family.noise is None:
+    missing = sum(max(0, 3 - count) for count in replicates.values())
+    if family.noise is None or family.seeds.taken_over:
         return (
             f"To know about the recipes, train each with three seeds (`seeds: 3`): "
-            f"{_cost(3 * recipes - trained, seconds_per_run)}."
+            f"{_cost(missing, seconds_per_run)}."
         )
     difference = family.between(*pair)
     if difference.delta == 0:
@@ -41,14 +42,15 @@ def needed_to_know(
     examples = units_needed(difference, family.units, power)
     more = f"about {examples:,.0f} held-out examples" if family.units < examples < 1e6 else ""
     what = f"Were the difference of {pair[0]} and {pair[1]} really {abs(difference.delta):.4f}"
+    pooled = "; by the noise of all recipes together, which is unlike here" * family.welch
     if seeds is None:
         others = f"; {more} would be" if more else ""
         found = f"even {MAX_SEEDS} seeds each would not be enough to find it with {power:.0%} power"
-        return f"{what}, {found}{others}."
+        return f"{what}, {found}{others}{pooled}."
     runs = seeds * recipes - trained
     cost = f" ({_cost(runs, seconds_per_run)})" if runs > 0 else ""
     others = f", or these seeds with {more}" if more else ""
-    return f"{what}, {seeds} seeds each would find it with {power:.0%} power{cost}{others}."
+    return f"{what}, {seeds} seeds each would find it with {power:.0%} power{cost}{others}{pooled}."
 
 
 def _cost(runs: int, seconds_per_run: float) -> str:

@@ -28,11 +28,12 @@ Measured = TypeVar("Measured")
 class LossFamily:
     """Recipes' held-out losses on the examples that all of them share.
 
-    `family` is None where there are no two such examples. `apart` are recipes that share none with the first;
-    `left_out` counts examples that some recipe holds out and another does not.
+    `family` is None where there are no two such examples. `shared` are their keys. `apart` are recipes that
+    share none with the first; `left_out` counts examples that some recipe holds out and another does not.
     """
 
     family: RecipeFamily | None
+    shared: Keys
     apart: tuple[str, ...]
     left_out: int
 
@@ -78,9 +79,15 @@ def loss_family(
             known,
             together,
         ),
+        shared=shared,
         apart=tuple(name for name in recipes if name not in alike),
         left_out=len(every) - len(shared),
     )
+
+
+def only(losses: ExampleLosses, shared: Keys) -> ExampleLosses:
+    """The losses of some examples of a run."""
+    return losses if len(losses.row) == len(shared) else losses.at(_places(losses, shared))
 
 
 def rating_family(

@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 
 import numpy as np
 
-from paceline.comparison.recipes import BASE, LossFamily
+from paceline.comparison.recipes import BASE, LossFamily, only
 from paceline.runs.directory import RunDirectory
 from paceline.runs.losses import ExampleLosses, LossFigures
 from paceline.runs.study import RecipeGroup
@@ -84,13 +84,17 @@ def make_row(
     baseline: str,
     measured: LossFamily,
 ) -> Row:
-    """A recipe's row from its finished replicates; `planned` counts all of them."""
-    summaries = [losses[directory.name].summary() for directory in group.directories]
+    """A recipe's row from its finished replicates; `planned` counts all of them.
+
+    Every figure is on the examples that the compared recipes share; of a recipe apart, on its own.
+    """
+    family = measured.family if group.name not in measured.apart else None
+    own_losses = [losses[directory.name] for directory in group.directories]
+    summaries = [(only(one, measured.shared) if family else one).summary() for one in own_losses]
     replicates = [
         _replicate(directory, seed, summary)
         for seed, directory, summary in zip(group.seeds, group.directories, summaries, strict=True)
     ]
-    family = measured.family if group.name not in measured.apart else None
     own = [replicate.eval_loss for replicate in replicates]
     loss = family.means[group.name] if family else fmean(own)
     kls = [summary.kl for summary in summaries if summary.kl is not None]

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 
 from paceline.comparison.caveats import Caveat, caveats
+from paceline.comparison.finished import base_of, finished_groups, losses_by_seed, read_losses
 from paceline.comparison.needed import needed_to_know
+from paceline.comparison.noise import EarlierNoise, noise_notes
 from paceline.comparison.recipes import BASE, loss_family
 from paceline.comparison.rows import Row, make_row
 from paceline.errors import RunError
 from paceline.runs.directory import RunDirectory, RunStatus
 from paceline.runs.evaluation_status import EvaluationStatus, evaluation_statuses
 from paceline.runs.losses import ExampleLosses
-from paceline.runs.study import RecipeGroup, recipe_groups
+from paceline.runs.study import recipe_groups
 from paceline.stats.recipes import RecipeDifference, RecipeFamily
 from paceline.stats.seed_noise import SeedNoise
 
@@ -28,8 +29,8 @@ class Comparison:
     and the ranking, are on the examples that all of these recipes share. `base_loss` is the bare base's;
     `missing` holds the status of runs with no result; `caveats` say what ended runs early, which recipes lack
     seeds, and which were trained for other numbers of steps; `evaluations` says what was asked of each run
-    beside its loss, and whether it was done. `noise` is the seeds' (None: one seed each). `family` holds
-    every pair's difference.
+    beside its loss, and whether it was done. `noise` is the seeds' (None: one seed each), `earlier` what
+    another study said of it. `family` holds every pair's difference.
     """
 
     rows: list[Row]
@@ -40,6 +41,7 @@ class Comparison:
     caveats: list[Caveat]
     evaluations: list[EvaluationStatus]
     noise: SeedNoise | None
+    earlier: EarlierNoise | None
     examples: int
     left_out: int
     family: RecipeFamily | None
@@ -64,17 +66,20 @@ class Comparison:
         if not self.covers_seeds:
             return _of_adapters(leader, self.from_best)
         if not others:
+            compared = ", ".join(self.from_best)
             return (
-                f"{leader} has the lowest held-out loss, and its lead over every other recipe is real "
-                "(95%, over examples and seeds)."
+                f"{leader} has the lowest held-out loss, and its lead over every other recipe compared "
+                f"({compared}) is real (95%, over examples and seeds)."
             )
         tied = ", ".join(self.best)
         return f"No single winner: {tied} cannot be told apart (95%, over examples and seeds)."
 
     def footnotes(self) -> list[str]:
         """What the figures and intervals mean, in a line or two."""
-        if not self.from_best:
+        if self.family is None:
             return []
+        if not self.from_best:
+            return noise_notes(self.family, self.earlier)
         over = "examples and seeds" if self.covers_seeds else "the choice of examples, not of the seed"
         left_out = f"; {self.left_out} that some recipe does not share are left out" if self.left_out else ""
         lines = [
@@ -84,9 +89,9 @@ class Comparison:
         if any(row.spread is not None for row in self.rows):
             lines.append("eval loss: mean ± standard deviation over seeds; tokens and time are of all seeds.")
         if self.welch:
-            lines.append(
-                "The recipes' noise over seeds is too unlike to be pooled: each has its own (Welch)."
-            )
+            whose = "pair has its own, seed by seed" if self.family.seeds.blocked else "has its own (Welch)"
+            lines.append(f"The recipes' noise over seeds is too unlike to be pooled: each {whose}.")
+        lines += noise_notes(self.family, self.earlier)
         if not self.covers_seeds:
             lines.append("differ: these adapters do, of one seed each.")
         return [*lines, needed] if (needed := self.needed()) else lines
@@ -136,34 +141,16 @@ def _of_adapters(leader: str, from_best: Mapping[str, RecipeDifference]) -> str:
     return f"One seed each, so there is no verdict on the recipes: {said} (95%, over examples)."
 
 
-def read_losses(directories: Sequence[RunDirectory]) -> dict[str, ExampleLosses]:
-    """{run: its held-out losses at the end}, of the runs that have them.
-
-    Raises:
-        RunError: damaged losses, or two runs of one name, which no table could tell apart.
-    """
-    named: dict[str, Path] = {}
-    for directory in directories:
-        other = named.setdefault(directory.name, directory.path)
-        if other.resolve() != directory.path.resolve():
-            raise RunError(
-                f"{other} and {directory.path}: both runs are called {directory.name}; "
-                "rename the folder of one, or compare them one study at a time"
-            )
-    files = {directory.name: directory.eval / "final.parquet" for directory in directories}
-    return {name: ExampleLosses.read(file) for name, file in files.items() if file.is_file()}
-
-
 def compare(
     directories: list[RunDirectory],
     losses: Mapping[str, ExampleLosses] | None = None,
-    known: SeedNoise | None = None,
+    earlier: EarlierNoise | None = None,
 ) -> Comparison:
     """Compares finished recipes, replicates together, with the first of them and with the bare base.
 
     Args:
         losses: what `read_losses` gave, where a caller has read them already.
-        known: the seeds' noise as `seed_noise` found it in another study.
+        earlier: the seeds' noise as `noise_for` found it in another study.
 
     Raises:
         RunError: no run has finished.
@@ -174,8 +161,9 @@ def compare(
     if not groups:
         states = ", ".join(f"{name}: {status.ending or status.state}" for name, status in missing.items())
         raise RunError(f"no finished run to compare ({states})")
-    base = _base_of(groups)
-    measured = loss_family(losses_by_seed(groups, losses), base, known)
+    base = base_of(groups)
+    by_seed = losses_by_seed(groups, losses)
+    measured = loss_family(by_seed, base, earlier.noise if earlier else None)
     planned = {group.name: len(group.directories) for group in recipe_groups(directories)}
     rows = [make_row(group, planned[group.name], losses, groups[0].name, measured) for group in groups]
     ranked = [row for row in rows if row.name not in measured.apart]
@@ -192,62 +180,8 @@ def compare(
         caveats=caveats(directories, losses),
         evaluations=evaluation_statuses(d for d in directories if d.recipe_file.is_file()),
         noise=family.noise if family else None,
+        earlier=earlier,
         examples=family.units if family else len(base.row),
         left_out=measured.left_out,
         family=family,
     )
-
-
-def noise_for(directories: Sequence[RunDirectory], earlier: Sequence[RunDirectory]) -> SeedNoise:
-    """How much a held-out loss moves with the seed, as the replicates of an earlier study show it.
-
-    Raises:
-        RunError: the earlier study has another base or other data, or no recipe with two finished replicates.
-    """
-    where = earlier[0].path.parent
-    for what, ours, theirs in zip(("base", "data"), _setting(directories), _setting(earlier), strict=True):
-        if ours != theirs:
-            raise RunError(
-                f"{where}: its {what} is {theirs}, here it is {ours}; "
-                "the seeds' noise of one is not the other's"
-            )
-    losses = read_losses(earlier)
-    groups = finished_groups(earlier, losses)
-    family = loss_family(losses_by_seed(groups, losses), _base_of(groups)).family if groups else None
-    if family is None or family.noise is None:
-        raise RunError(
-            f"{where}: no recipe has two finished replicates, so it says nothing of the seeds' noise; "
-            "train it with `seeds: 3`"
-        )
-    return family.noise
-
-
-def _setting(directories: Sequence[RunDirectory]) -> tuple[str, str]:
-    recipe = directories[0].recipe()
-    return recipe.base, recipe.data.source
-
-
-def finished_groups(
-    directories: Sequence[RunDirectory], losses: Mapping[str, ExampleLosses]
-) -> list[RecipeGroup]:
-    """The recipes with those of their runs that have losses, without recipes that have none."""
-    finished = []
-    for group in recipe_groups(directories):
-        pairs = zip(group.directories, group.seeds, strict=True)
-        if kept := [(directory, seed) for directory, seed in pairs if directory.name in losses]:
-            finished.append(RecipeGroup(group.name, *zip(*kept, strict=True)))
-    return finished
-
-
-def losses_by_seed(
-    groups: Sequence[RecipeGroup], losses: Mapping[str, ExampleLosses]
-) -> dict[str, dict[int, ExampleLosses]]:
-    """{recipe: {seed: its held-out losses}}."""
-    return {
-        group.name: {seed: losses[d.name] for seed, d in zip(group.seeds, group.directories, strict=True)}
-        for group in groups
-    }
-
-
-def _base_of(groups: Sequence[RecipeGroup]) -> ExampleLosses:
-    return ExampleLosses.read(groups[0].directories[0].eval / "base.parquet")

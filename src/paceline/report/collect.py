@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paceline.comparison.caveats import Caveat, caveats
+from paceline.comparison.finished import finished_groups, losses_by_seed, read_losses
 from paceline.comparison.recipes import BASE, loss_family
-from paceline.comparison.table import Comparison, compare, finished_groups, losses_by_seed, read_losses
+from paceline.comparison.table import Comparison, compare
 from paceline.config.recipe import Recipe
 from paceline.config.study import recipe_differences
 from paceline.doctor.finding import Finding, in_order

@@ -58,7 +58,8 @@ def _losses(study: StudyFacts) -> list[Conclusion]:
     if comparison.from_best:
         drawn.append(Conclusion(comparison.conclusion(), tuple(row.name for row in comparison.rows)))
     for name, d in sorted(comparison.from_best.items(), key=lambda item: item[1].delta):
-        drawn.append(Conclusion(_against_leader(leader, name, d, comparison.examples), (leader, name)))
+        text = _against_leader(leader, name, d.turned(), comparison.examples)
+        drawn.append(Conclusion(text, (leader, name)))
     for row in comparison.rows:
         if row.name not in comparison.from_best and row.name != leader:
             text = f"{row.name} shares no held-out example with {leader}: the two are not compared."
@@ -69,6 +70,7 @@ def _losses(study: StudyFacts) -> list[Conclusion]:
 
 
 def _against_leader(leader: str, name: str, d: RecipeDifference, examples: int) -> str:
+    """Of the leader's loss minus the other's: below zero, as in the tables, is lower."""
     size = f"{d.delta:+.4f}, 95% from {d.low:+.4f} to {d.high:+.4f} nats a token; {examples:,} examples"
     if d.verdict == "tie":
         what = "" if d.covers_seeds else "the adapters of "

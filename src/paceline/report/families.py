@@ -24,10 +24,11 @@ CutAnswers = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Graded:
-    """MT-Bench's grades by recipe and seed, and the base's, less those with too many cut answers."""
+    """MT-Bench's grades by recipe and seed, and the base's, less `withheld` ones with many cut answers."""
 
     recipes: Mapping[str, Mapping[int, Sequence[Judgment]]]
     base: Sequence[Judgment]
+    withheld: frozenset[str] = frozenset()
 
     def family(self) -> RecipeFamily | None:
         """Differences of all of them."""
@@ -117,7 +118,7 @@ def _mtbench(
     counts[BASE] = [found] if (found := _first(directories, lambda d: cut(d, BASE))) else []
     too = too_cut(counts, "MT-Bench")
     graded = {name: seeds for name, seeds in graded.items() if name not in too}
-    kept = Graded(recipes=graded, base=[] if BASE in too else base)
+    kept = Graded(recipes=graded, base=[] if BASE in too else base, withheld=frozenset(too))
     return kept, _pairwise(recipes, summaries, too), list(too.items())
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from paceline.comparison.recipes import BASE, loss_family, rating_family
+from paceline.comparison.scores import MAX_CUT
 from paceline.comparison.table import Comparison
 from paceline.config.criteria import Criterion
 from paceline.report.families import Graded
@@ -77,15 +78,16 @@ def judge_success(record: StudyRecord, measured: Measured) -> list[Judged]:
             continue
         for criterion in entry.success:
             interval = figure_of(criterion.figure, entry.recipe_name, measured)
+            alone = len(measured.losses[entry.recipe_name]) == 1
             judged.append(
                 Judged(
                     recipe=entry.recipe_name,
                     claim="",
                     criterion=str(criterion),
                     outcome=_passed(criterion, interval),
-                    number=_other_scale(criterion, entry.recipe_name, measured.mtbench)
+                    number=_why_not(criterion, entry.recipe_name, measured.mtbench)
                     if interval is None
-                    else _shown(interval),
+                    else _shown(interval) + ", this adapter (one seed)" * alone,
                 )
             )
     return judged
@@ -168,12 +170,17 @@ def _scale_of(figure: str) -> str:
     return "raw scores" if figure.startswith("mtbench_reward") else "ratings"
 
 
-def _other_scale(criterion: Criterion, recipe: str, graded: Graded) -> str:
-    """Why a criterion on MT-Bench was not measured, where its judge gave another scale."""
-    found = _scale(graded.recipes.get(recipe, {}))
-    if not criterion.figure.startswith("mtbench") or found in ("", _scale_of(criterion.figure)):
+def _why_not(criterion: Criterion, recipe: str, graded: Graded) -> str:
+    """Why a criterion on MT-Bench was not measured: answers were cut, or its judge gave another scale."""
+    if not criterion.figure.startswith("mtbench"):
         return ""
-    return f"the judge gave {found}"
+    needed = (recipe, BASE) if criterion.figure.endswith("_gain") else (recipe,)
+    if cut := [name for name in needed if name in graded.withheld]:
+        return (
+            f"withheld: over {MAX_CUT:.0%} of the answers of {' and '.join(cut)} were cut at the token limit"
+        )
+    found = _scale(graded.recipes.get(recipe, {}))
+    return "" if found in ("", _scale_of(criterion.figure)) else f"the judge gave {found}"
 
 
 def _difference(

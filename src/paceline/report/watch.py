@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import stdev
 
 from rich import box
 from rich.console import Group, JustifyMethod
@@ -136,7 +137,7 @@ def _row(run: _Run) -> list[str | Text]:
 def _summary(name: str, runs: Sequence[_Run]) -> list[str | Text]:
     """One row for a recipe's replicates: states counted, losses averaged, the time that is left added up.
 
-    The curve is that of the replicate that is furthest; `last` and `eval` are means with their range.
+    The curve is that of the replicate that is furthest; `last` and `eval` are means ± standard deviation.
     """
     rows = [_row(run) for run in runs]
     furthest = max(range(len(runs)), key=lambda place: runs[place].train[-1].step if runs[place].train else 0)
@@ -168,10 +169,10 @@ def _finite(events: Sequence[TrainEvent] | Sequence[EvalEvent]) -> list[float]:
 
 
 def _mean(values: Sequence[float]) -> str:
-    """The mean with half of the range: `1.2345 ± 0.0012`."""
+    """The mean with the standard deviation, as `compare` has it: `1.2345 ± 0.0012`."""
     if not values:
         return ""
-    spread = f" ± {(max(values) - min(values)) / 2:.4f}" if len(values) > 1 else ""
+    spread = f" ± {stdev(values):.4f}" if len(values) > 1 else ""
     return f"{sum(values) / len(values):.4f}{spread}"
 
 

@@ -100,11 +100,14 @@ class ExampleLosses:
 
     def of_task(self, task: str) -> "ExampleLosses":
         """The examples of one task."""
-        chosen = np.asarray([other == task for other in self.task], dtype=bool)
-        arrays = {name: getattr(self, name)[chosen] for name in _NUMBERS}
+        return self.at(np.flatnonzero([other == task for other in self.task]))
+
+    def at(self, places: NDArray[np.int64]) -> "ExampleLosses":
+        """The examples at some places, in that order."""
+        arrays = {name: getattr(self, name)[places] for name in _NUMBERS}
         return ExampleLosses(
-            source=[s for s, kept in zip(self.source, chosen, strict=True) if kept],
-            task=[task] * int(chosen.sum()),
+            source=[self.source[place] for place in places],
+            task=[self.task[place] for place in places],
             **arrays,
         )
 

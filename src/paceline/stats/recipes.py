@@ -12,6 +12,7 @@ recipes that have replicates; seeds that all recipes share are blocks, whose com
 difference. docs/compare.md has the formulas.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -24,6 +25,7 @@ from paceline.stats.seed_noise import (
     SeedNoise,
     are_blocks,
     blocked_noise,
+    moved_from,
     pooled_noise,
     unlike,
 )
@@ -86,12 +88,31 @@ class RecipeDifference:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SeedsUsed:
+    """Whose replicates the seeds' noise is from, and how it was used.
+
+    Args:
+        measured: {recipe: how many replicates}, of those with two or more.
+        taken_over: {recipe without replicates: how many times that noise (standard deviation) is its own}.
+        welch: each recipe, or with blocks each pair, has its own noise.
+        blocked: seeds are blocks.
+        known_used: noise from another study counts.
+    """
+
+    measured: dict[str, int]
+    taken_over: dict[str, float]
+    welch: bool = False
+    blocked: bool = False
+    known_used: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class RecipeFamily:
     """All pairwise differences of some recipes, whose bounds hold together in 95% of all studies.
 
     `means` are over seeds. `noise` is the seeds' (None: one seed each, and nothing known from elsewhere),
     `own_noise` what is left of it without a seed's effect on all recipes (None: seeds are no blocks). `units`
-    were measured in all of them. `welch`: the recipes' noise is too unlike to be pooled.
+    were measured in all of them. `seeds` says by which rule, and from which recipes.
     """
 
     means: dict[str, float]
@@ -99,7 +120,12 @@ class RecipeFamily:
     noise: SeedNoise | None
     own_noise: SeedNoise | None
     units: int
-    welch: bool
+    seeds: SeedsUsed
+
+    @property
+    def welch(self) -> bool:
+        """Whether the recipes' noise is too unlike to be pooled."""
+        return self.seeds.welch
 
     def between(self, first: str, second: str) -> RecipeDifference:
         """First minus second."""
@@ -122,7 +148,9 @@ def compare_recipes(
     Args:
         recipes: measured on the same units.
         counts: how many observations each unit has, shape (units,).
-        known: the seeds' noise as another study of the same base and data shows it.
+        known: the seeds' noise as another study of the same base and data shows it; it counts where no
+            recipe here has replicates. A recipe without takes noise over by its distance from the base, so
+            without a base among the recipes nothing covers seeds where one of them has a single seed.
         together: whether the bounds are to hold for all pairs at once; else each pair's by itself.
         seed: of the simulation of the critical values.
 
@@ -136,7 +164,7 @@ def compare_recipes(
     influences = [
         (r.totals - np.outer(m, counts)) / counts.sum() for r, m in zip(recipes, means, strict=True)
     ]
-    noise, seeds, held = _seeds(recipes, influences, means, known)
+    noise, seeds, held, used = _seeds(recipes, influences, means, _moved(recipes, counts), known)
     family = Family(
         recipes=len(recipes),
         seeds=seeds,
@@ -168,7 +196,7 @@ def compare_recipes(
         noise=noise,
         own_noise=seeds.noise if isinstance(seeds, BlockedSeeds) else None,
         units=units,
-        welch=isinstance(seeds, PooledSeeds) and seeds.welch,
+        seeds=used,
     )
 
 
@@ -176,35 +204,54 @@ def _seeds(
     recipes: Sequence[RecipeScores],
     influences: Sequence[Floats],
     means: Sequence[Floats],
+    moved: Floats,
     known: SeedNoise | None,
-) -> tuple[SeedNoise | None, PooledSeeds | BlockedSeeds | None, Floats]:
-    """The seeds' noise, the variance it makes, and the means' covariance in it that units hold too."""
+) -> tuple[SeedNoise | None, PooledSeeds | BlockedSeeds | None, Floats, SeedsUsed]:
+    """The seeds' noise, the variance it makes, the means' covariance that units hold too, and from whom."""
     units = influences[0].shape[1]
     shares = np.asarray([1 / len(recipe.seeds) if recipe.seeds else 0.0 for recipe in recipes])
     trained = [place for place, recipe in enumerate(recipes) if recipe.seeds]
-    trained_influences, trained_means = [influences[k] for k in trained], [means[k] for k in trained]
-    noise = pooled_noise(trained_influences, trained_means)
-    if noise is not None and unlike(trained_means):
-        own = [pooled_noise([influences[k]], [means[k]]) or noise for k in range(len(recipes))]
-        rest = np.asarray([each.rest for each in own]) * shares
-        return noise, PooledSeeds(noise=own, shares=shares, welch=True), np.diag(rest) / units
+    replicated = [place for place in trained if len(recipes[place].seeds) > 1]
+    used = SeedsUsed(measured={recipes[k].name: len(recipes[k].seeds) for k in replicated}, taken_over={})
+    noise = pooled_noise([influences[k] for k in replicated], [means[k] for k in replicated])
+    welch = unlike([means[k] for k in replicated])
+    if noise is not None:
+        freedoms = [len(recipes[k].seeds) - 1 for k in replicated]
+        noise = replace(noise, moved=float(np.sqrt(np.average(moved[replicated] ** 2, weights=freedoms))))
     shared = len({recipes[k].seeds for k in trained}) == 1
     if noise is not None and shared and are_blocks(len(trained), len(recipes[trained[0]].seeds)):
         base = next((k for k, recipe in enumerate(recipes) if not recipe.seeds), None)
-        blocked = blocked_noise(trained_influences, trained_means)
+        blocked = blocked_noise([influences[k] for k in trained], [means[k] for k in trained])
         common = max(0.0, noise.rest - blocked.rest) * np.sqrt(np.outer(shares, shares))
         held = (np.diag(blocked.rest * shares) + common) / units
-        return noise, BlockedSeeds(means=np.stack(trained_means), noise=blocked, base=base), held
-    if known is not None:
-        known = known.on(units)
-        noise = known if noise is None else noise.pooled_with(known)
-    if noise is None:
-        return None, None, np.zeros((len(recipes), len(recipes)))
+        figures = np.stack([means[k] for k in trained])
+        seeds = BlockedSeeds(means=figures, noise=blocked, base=base, welch=welch)
+        return noise, seeds, held, replace(used, welch=welch, blocked=True)
+    if known is not None and noise is None:
+        noise, used = known.on(units), replace(used, known_used=True)
+    alone = [k for k in trained if k not in replicated]
+    if noise is None or (alone and not (noise.can_be_taken_over and np.isfinite(moved).all())):
+        return None, None, np.zeros((len(recipes), len(recipes))), used
+    own = [noise.taken_over(moved[k]) if k in alone else noise for k in range(len(recipes))]
+    factors = {recipes[k].name: math.sqrt(own[k].variance / noise.variance) for k in alone}
+    used = replace(used, taken_over=factors)
+    if welch:
+        own = [pooled_noise([influences[k]], [means[k]]) or own[k] for k in range(len(recipes))]
+    rest = np.asarray([each.rest for each in own]) * shares
     return (
         noise,
-        PooledSeeds(noise=[noise] * len(recipes), shares=shares),
-        np.diag(noise.rest * shares) / units,
+        PooledSeeds(noise=own, shares=shares, welch=welch),
+        np.diag(rest) / units,
+        replace(used, welch=welch),
     )
+
+
+def _moved(recipes: Sequence[RecipeScores], counts: Floats) -> Floats:
+    """How far each recipe is from the base (recipes,); NaN where no base was measured."""
+    base = next((recipe.totals[0] for recipe in recipes if not recipe.seeds), None)
+    if base is None:
+        return np.full(len(recipes), np.nan)
+    return np.asarray([moved_from(base, recipe.totals, counts) for recipe in recipes])
 
 
 def _unit_covariance(influences: Sequence[Floats], held: Floats) -> Floats:

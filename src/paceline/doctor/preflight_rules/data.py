@@ -139,8 +139,10 @@ def eval_too_small(subject: Preflight) -> Finding | None:
 
     Computed: the smallest difference of eval loss that a paired comparison can call real at 95%: 1.96 x s x
     sqrt(2 (1 - 0.98)) / sqrt(examples), with s the spread of the base model's per-example mean losses, and
-    0.98 the correlation measured between runs of one study. Over 0.05 nats is a warning: the differences
-    between the recipes of the Rust study were 0.001 to 0.05.
+    0.98 the correlation measured between runs of one study. It is an estimate before training: recipes that
+    are nearer to each other correlate more, and the paired table then tells smaller differences; what seeds
+    change comes on top. Over 0.05 nats is a warning: the differences between the recipes of the Rust study
+    were 0.001 to 0.05.
     Try: more rows, a larger eval_ratio.
     Source: the paired t interval.
     """
@@ -153,8 +155,8 @@ def eval_too_small(subject: Preflight) -> Finding | None:
     needed = int(np.ceil(count * (smallest / 0.02) ** 2)) if np.isfinite(smallest) else 100
     return Finding(
         severity="warning",
-        message=f"with {count} held-out examples only differences from {smallest:.3f} nats show; "
-        f"{needed:,} would show 0.02",
+        message=f"with {count} held-out examples two recipes, as unlike as usual, show differences from "
+        f"about {smallest:.3f} nats (nearer ones smaller, seeds not counted); {needed:,} would show 0.02",
         evidence={"smallest": round(smallest, 4), "needed": needed},
         fix={"data.eval_ratio": min(0.5, round(2 * subject.recipe.data.eval_ratio, 3))},
     )
