@@ -130,7 +130,7 @@ def serve(
     try:
         import uvicorn
 
-        from paceline.evaluate.serve import make_app
+        from paceline.evaluate.serving.app import make_app
     except ImportError as error:
         raise MissingExtra("`paceline serve`", "a web server", "serve") from error
     adapter_set = load_adapters(runs, with_base=True)
