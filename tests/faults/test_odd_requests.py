@@ -1,19 +1,28 @@
 """Odd requests to the chat endpoint: none gives a 500, and none touches another's answer."""
 
+import asyncio
 import json
+import socket
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 
 from helpers import MakeBase
+from paceline.cli.main import main
 from paceline.config.load import make_recipe
 from paceline.data.chat import load_chat
 from paceline.evaluate import generate
 from paceline.evaluate.adapters import AdapterSet
+from paceline.evaluate.serving import protocol
 from paceline.evaluate.serving.app import make_app
+from paceline.evaluate.serving.guard import Limits
 from paceline.model.base import load_base
 
 TURNS = [{"role": "user", "content": "Why?"}]
@@ -176,3 +185,114 @@ def test_one_that_fails_in_the_batch_fails_alone(client: TestClient, monkeypatch
     assert replies[0].status_code == 500
     assert replies[0].json()["error"]["type"] == "server_error"
     assert [said(reply) for reply in replies[1:]] == expected
+
+
+def chunks(size: int) -> Iterator[bytes]:
+    yield from (b" " * 1000 for _ in range(size // 1000))
+
+
+def test_what_is_too_much_is_refused_before_it_is_read(adapter_set: AdapterSet) -> None:
+    with TestClient(
+        make_app(adapter_set, limits=Limits(body_bytes=100_000)), base_url="http://127.0.0.1"
+    ) as client:
+        assert client.post(CHAT, content=b" " * 200_000).status_code == 413
+        assert client.post(CHAT, content=chunks(200_000)).json()["error"]["message"].startswith("a body may")
+        long = {**GOOD, "messages": [{"role": "user", "content": "x" * 80_000}]}
+        assert refused(client.post(CHAT, json=long))["code"] == "context_length_exceeded"
+        assert said(client.post(CHAT, json=GOOD)) is not None
+
+
+def test_a_full_line_is_said(adapter_set: AdapterSet) -> None:
+    with TestClient(make_app(adapter_set, limits=Limits(requests=0)), base_url="http://127.0.0.1") as client:
+        reply = client.post(CHAT, json=GOOD)
+        assert (reply.status_code, reply.headers["retry-after"]) == (429, "5")
+        assert client.get("/health").status_code == 200
+
+
+def test_a_key_is_asked_for(adapter_set: AdapterSet) -> None:
+    with TestClient(make_app(adapter_set, key="sesame"), base_url="http://models.example") as client:
+        assert client.get("/health").status_code == 200
+        for given in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "sesame"}):
+            reply = client.post(CHAT, json=GOOD, headers=given)
+            assert (reply.status_code, reply.json()["error"]["code"]) == (401, "invalid_api_key")
+        assert said(client.post(CHAT, json=GOOD, headers={"Authorization": "Bearer sesame"})) is not None
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "localhost:8000"}, 200),
+        ({"Host": "[::1]:8000"}, 200),
+        ({"Host": "127.0.0.1", "Origin": "http://localhost:3000"}, 200),
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "127.0.0.1.evil.example"}, 403),
+        ({"Host": "["}, 403),
+        ({"Host": "127.0.0.1", "Origin": "https://evil.example"}, 403),
+        ({"Host": "127.0.0.1", "Origin": "null"}, 403),
+    ],
+)
+def test_without_a_key_only_this_machine_is_answered(client: TestClient, headers: Any, status: int) -> None:
+    assert client.get("/v1/models", headers=headers).status_code == status
+
+
+def test_who_hangs_up_is_computed_for_no_longer(client: TestClient) -> None:
+    body = json.dumps({**GOOD, "max_tokens": 1900, "temperature": 2}).encode()
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": "POST",
+        "path": CHAT,
+        "headers": [(b"host", b"localhost")],
+        "query_string": b"",
+    }
+    messages = iter([{"type": "http.request", "body": body}, {"type": "http.disconnect"}])
+
+    async def receive() -> Any:
+        return next(messages)
+
+    async def send(message: Any) -> None:
+        pass
+
+    async def ask() -> None:
+        await client.app(scope, receive, send)
+
+    asyncio.run(ask())
+    reached = []
+    for _ in range(2):
+        said(client.post(CHAT, json=GOOD))
+        reached.append(len(scope["asked"].request.tokens))
+    assert reached[0] == reached[1] < 1900
+
+
+@pytest.mark.parametrize("options", [["--host", "0.0.0.0"], ["--host", "192.0.2.1"], ["--api-key", "a\nb"]])
+def test_a_public_address_needs_a_key(options: list[str], monkeypatch: Any, capsys: Any) -> None:
+    monkeypatch.delenv("PACELINE_API_KEY", raising=False)
+    monkeypatch.setattr(sys, "argv", ["paceline", "serve", "nowhere", *options])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    assert ("PACELINE_API_KEY" if "--host" in options else "--api-key") in capsys.readouterr().err
+
+
+def test_headers_and_bodies_that_do_not_come_end_the_connection(
+    adapter_set: AdapterSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEADER_SECONDS", 0.2)
+    config = uvicorn.Config(
+        make_app(adapter_set, limits=Limits(body_seconds=0.2)), port=0, http=protocol.PatientProtocol
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    address = server.servers[0].sockets[0].getsockname()
+    head = f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\n".encode()
+    replies = []
+    for sent in (head, head + b"Content-Length: 100\r\n\r\n{"):
+        with socket.create_connection(address, timeout=20) as connection:
+            connection.sendall(sent)
+            replies.append(b"".join(iter(lambda: connection.recv(65536), b"")))
+    server.should_exit = True
+    thread.join()
+    assert replies[0] == b""
+    assert replies[1].startswith(b"HTTP/1.1 408")

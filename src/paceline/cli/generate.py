@@ -114,9 +114,17 @@ def serve(
         list[Path], typer.Argument(help="Run directories, a study's folder, or adapters in PEFT's format.")
     ],
     host: Annotated[
-        str, typer.Option(help="Address to listen on; anyone who can reach it can use it.")
+        str, typer.Option(help="Address to listen on; one beyond this machine needs a key.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            envvar="PACELINE_API_KEY",
+            show_envvar=True,
+            help="Key that every request must bring; rather in the environment, where `ps` does not show it.",
+        ),
+    ] = None,
 ) -> None:
     """Serve runs behind an OpenAI-compatible chat endpoint.
 
@@ -124,15 +132,32 @@ def serve(
     """
     import sys
 
-    from paceline.errors import MissingExtra
+    from paceline.errors import ConfigError, MissingExtra
     from paceline.evaluate.adapters import load_adapters
 
     try:
         import uvicorn
 
         from paceline.evaluate.serving.app import make_app
+        from paceline.evaluate.serving.guard import is_loopback
+        from paceline.evaluate.serving.protocol import PatientProtocol
     except ImportError as error:
         raise MissingExtra("`paceline serve`", "a web server", "serve") from error
+    if api_key is not None and not (
+        api_key and api_key.isascii() and api_key.isprintable() and api_key.strip() == api_key
+    ):
+        raise ConfigError("--api-key: a key is printable ASCII without spaces, and not empty")
+    if api_key is None and not is_loopback(host):
+        raise ConfigError(
+            f"--host {host}: others can reach it; set PACELINE_API_KEY (or --api-key), or listen on 127.0.0.1"
+        )
     adapter_set = load_adapters(runs, with_base=True)
     print(f"models: {', '.join(adapter_set.adapters)}; base_url http://{host}:{port}/v1", file=sys.stderr)
-    uvicorn.run(make_app(adapter_set), host=host, port=port, log_level="warning")
+    uvicorn.run(
+        make_app(adapter_set, api_key),
+        host=host,
+        port=port,
+        log_level="warning",
+        http=PatientProtocol,
+        timeout_graceful_shutdown=8,  # seconds for answers under way, so that SIGTERM ends all within 10
+    )
