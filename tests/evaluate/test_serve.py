@@ -19,7 +19,7 @@ from paceline.evaluate.adapters import load_adapters
 from paceline.evaluate.answers import Prompt, answer_all
 from paceline.evaluate.generate import Sampling
 from paceline.evaluate.serving.app import make_app
-from paceline.evaluate.serving.engine import _overlap
+from paceline.evaluate.serving.engine import overlap
 from paceline.training.study import train_study
 
 QUESTIONS = ["What is 2 plus 2?", "Why?", "Say something about rivers, please.", "x"]
@@ -106,7 +106,7 @@ def test_a_stop_text_ends_the_answer_and_is_not_in_it(client: Any) -> None:
         c.choices[0].delta.content or "" for c in ask(client, "a", QUESTIONS[0], stop=stop, stream=True)
     )
     assert streamed == reply.message.content
-    assert [_overlap(text, "end.") for text in ("an en", "end", "end.", "x")] == [2, 3, 0, 0]
+    assert [overlap(text, "end.") for text in ("an en", "end", "end.", "x")] == [2, 3, 0, 0]
 
 
 def test_who_hangs_up_holds_nobody_up(client: Any) -> None:
@@ -122,8 +122,8 @@ def test_who_hangs_up_holds_nobody_up(client: Any) -> None:
         ({"model": "c"}, 404, "no model 'c'"),
         ({"messages": []}, 400, "messages: List should have at least 1 item"),
         ({"messages": [{"role": "robot", "content": "x"}]}, 400, "turn 1: unknown role"),
-        ({"temperature": -1}, 400, "temperature: Input should be greater than or equal to 0"),
-        ({"n": 3}, 400, "n: Input should be 1"),
+        ({"temperature": -1}, 400, "temperature: Input should be greater"),
+        ({"n": 3}, 400, "n is not served"),
         ({"max_tokens": 10**6}, 400, "do not fit into the model's 2048"),
     ],
 )

@@ -7,9 +7,6 @@ import typer
 
 from paceline.cli.options import MaxNewTokens, Seed, Temperature, Thinking, TopP, log
 
-# The names of this machine, as an address to listen on and as browsers and clients write it.
-_LOOPBACK = ["localhost", "127.0.0.1", "::1", "[::1]"]
-
 
 def chat(
     run: Annotated[Path, typer.Argument(help="Run directory, or an adapter in PEFT's format.")],
@@ -117,12 +114,16 @@ def serve(
         list[Path], typer.Argument(help="Run directories, a study's folder, or adapters in PEFT's format.")
     ],
     host: Annotated[
-        str, typer.Option(help="Address to listen on; another than this machine's own needs a key.")
+        str, typer.Option(help="Address to listen on; one beyond this machine needs a key.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
     api_key: Annotated[
         str | None,
-        typer.Option(envvar="PACELINE_API_KEY", help="What requests have to bring; needed off this machine."),
+        typer.Option(
+            envvar="PACELINE_API_KEY",
+            show_envvar=True,
+            help="Key that every request must bring; rather in the environment, where `ps` does not show it.",
+        ),
     ] = None,
 ) -> None:
     """Serve runs behind an OpenAI-compatible chat endpoint.
@@ -134,18 +135,29 @@ def serve(
     from paceline.errors import ConfigError, MissingExtra
     from paceline.evaluate.adapters import load_adapters
 
-    hosts = _LOOPBACK if host in _LOOPBACK else None
-    if hosts is None and not api_key:
-        raise ConfigError(
-            f"--host {host}: whoever reaches it could use the models; set a key with PACELINE_API_KEY"
-        )
     try:
         import uvicorn
 
         from paceline.evaluate.serving.app import make_app
+        from paceline.evaluate.serving.guard import is_loopback
+        from paceline.evaluate.serving.protocol import PatientProtocol
     except ImportError as error:
         raise MissingExtra("`paceline serve`", "a web server", "serve") from error
+    if api_key is not None and not (
+        api_key and api_key.isascii() and api_key.isprintable() and api_key.strip() == api_key
+    ):
+        raise ConfigError("--api-key: a key is printable ASCII without spaces, and not empty")
+    if api_key is None and not is_loopback(host):
+        raise ConfigError(
+            f"--host {host}: others can reach it; set PACELINE_API_KEY (or --api-key), or listen on 127.0.0.1"
+        )
     adapter_set = load_adapters(runs, with_base=True)
     print(f"models: {', '.join(adapter_set.adapters)}; base_url http://{host}:{port}/v1", file=sys.stderr)
-    app = make_app(adapter_set, api_key or None, hosts)
-    uvicorn.run(app, host=host, port=port, log_level="warning", timeout_graceful_shutdown=8)
+    uvicorn.run(
+        make_app(adapter_set, api_key),
+        host=host,
+        port=port,
+        log_level="warning",
+        http=PatientProtocol,
+        timeout_graceful_shutdown=8,  # seconds for answers under way, so that SIGTERM ends all within 10
+    )

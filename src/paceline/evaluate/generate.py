@@ -97,6 +97,8 @@ class Generator:
     def drop(self, request: Request) -> None:
         """Lets a request go, whatever it still had to say."""
         self._active = [other for other in self._active if other is not request]
+        if request in self._waiting:
+            self._waiting.remove(request)
         self._pool.release(request._cache)
 
     @property

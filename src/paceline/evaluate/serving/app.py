@@ -4,205 +4,141 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from paceline.data.formats import read_turns
-from paceline.errors import EvaluationError, PacelineError, nearest
+from paceline.data.formats import list_of_turns, read_turns
+from paceline.errors import PacelineError, nearest
 from paceline.evaluate.adapters import AdapterSet
 from paceline.evaluate.generate import Request, Sampling
+from paceline.evaluate.serving.body import Body, RequestError, read_body
 from paceline.evaluate.serving.engine import Asked, Engine
-from paceline.evaluate.serving.request import BadRequestError, ChatRequest, read_request
+from paceline.evaluate.serving.guard import CHAT, Guard, Limits, read_raw, refusal
 from paceline.runs.files import JsonObject
 
-# Bytes of a body, seconds that it may take to come, answers under way at once.
-MAX_BODY, BODY_SECONDS, MAX_UNDER_WAY = 8 * 2**20, 30, 256
-# Tokens of prompt and answer where a model's configuration does not say how many it takes.
-MAX_PROMPT = 2**17
+CHARACTERS_A_TOKEN = 32  # a prompt with more is refused before it is tokenized; text has 3 to 5
+LONGEST_ANSWER = 512  # tokens, where a request does not say
+GREEDY_BELOW = 1e-6  # a temperature below has the likeliest token in all but name
 
 
-class _App:
-    """What answers requests: reads them off the event loop, one at a time, and hands them to the engine."""
+def make_app(adapter_set: AdapterSet, key: str | None = None, limits: Limits | None = None) -> Starlette:
+    """The web application: /v1/models, /v1/chat/completions, /health.
 
-    def __init__(self, adapter_set: AdapterSet) -> None:
-        self.adapter_set = adapter_set
-        self.engine = Engine(adapter_set)
-        self.under_way = 0
-        self._reader = ThreadPoolExecutor(1, "tokenize")
+    With a key, all but /health ask for it; without one, only this machine is answered.
+    """
+    engine, limits = Engine(adapter_set), limits or Limits()
+    # one thread: prompts neither hold up the event loop nor take more than a core from the engine
+    reader = ThreadPoolExecutor(1)
 
     @contextlib.asynccontextmanager
-    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        self.engine.start()
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        engine.start()
         yield
-        self.engine.stop()
-        self._reader.shutdown(wait=False, cancel_futures=True)
+        reader.shutdown(wait=False, cancel_futures=True)
+        engine.stop()
 
-    async def models(self, request: HTTPRequest) -> Response:
+    async def models(request: HTTPRequest) -> Response:
         listed = [
             {"id": name, "object": "model", "created": 0, "owned_by": "paceline"}
-            for name in self.adapter_set.adapters
+            for name in adapter_set.adapters
         ]
         return JSONResponse({"object": "list", "data": listed})
 
-    async def health(self, request: HTTPRequest) -> Response:
+    async def health(request: HTTPRequest) -> Response:
         return JSONResponse({"status": "ok"})
 
-    async def chat(self, request: HTTPRequest) -> Response:
-        if self.under_way >= MAX_UNDER_WAY:
-            return _refused("too many requests are under way; try again", 429, headers={"Retry-After": "1"})
-        self.under_way += 1
+    async def chat(request: HTTPRequest) -> Response:
         try:
-            body = await asyncio.wait_for(_body(request), BODY_SECONDS)
-            wanted = read_request(body)
+            raw = await read_raw(request, limits)
             loop = asyncio.get_running_loop()
-            asked = await loop.run_in_executor(self._reader, _read, wanted, self.adapter_set, loop)
-        except (PacelineError, TimeoutError) as error:
-            self.under_way -= 1
-            return _refusal_of(error)
-        except BaseException:
-            self.under_way -= 1
-            raise
-        self.engine.ask(asked)
-        head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": wanted.model}
-        if wanted.stream:
-            wants_usage = bool(wanted.stream_options and wanted.stream_options.include_usage)
-            events = self._counted(_stream(asked, head, wants_usage))
-            return StreamingResponse(events, media_type="text/event-stream")
-        try:
-            return await _whole(asked, head, request)
-        finally:
-            self.under_way -= 1
+            body, asked = await loop.run_in_executor(reader, _read, raw, adapter_set, loop)
+        except RequestError as error:
+            return refusal(str(error), error.status, error.param, error.code)
+        request.scope["asked"] = asked  # the guard tells the engine when it is over
+        engine.ask(asked)
+        head = {"id": f"chatcmpl-{uuid.uuid4().hex}", "created": int(time.time()), "model": body.model}
+        if body.stream:
+            wants_usage = bool(body.stream_options and body.stream_options.include_usage)
+            return StreamingResponse(_stream(asked, head, wants_usage), media_type="text/event-stream")
+        return await _whole(asked, head, request)
 
-    async def _counted(self, events: AsyncIterator[str]) -> AsyncIterator[str]:
-        try:
-            async for event in events:
-                yield event
-        finally:
-            self.under_way -= 1
-
-
-def make_app(
-    adapter_set: AdapterSet, api_key: str | None = None, hosts: Sequence[str] | None = None
-) -> Starlette:
-    """The web application: /v1/models, /v1/chat/completions, /health.
-
-    Args:
-        api_key: what every request but /health has to bring as `Authorization: Bearer KEY`.
-        hosts: names by which the server may be called; others are refused, so that a web page cannot reach it
-            by a name of its own (DNS rebinding).
-    """
-    app = _App(adapter_set)
     routes = [
-        Route("/v1/models", app.models),
-        Route("/health", app.health),
-        Route("/v1/chat/completions", app.chat, methods=["POST"]),
+        Route("/v1/models", models),
+        Route("/health", health),
+        Route(CHAT, chat, methods=["POST"]),
     ]
-    middleware = [Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))] if hosts else []
-    if api_key is not None:
-        middleware.append(Middleware(_KeyCheck, key=api_key))
-    return Starlette(routes=routes, lifespan=app.lifespan, middleware=middleware)
-
-
-class _KeyCheck:
-    """Lets only requests with the key pass."""
-
-    def __init__(self, app: ASGIApp, key: str) -> None:
-        self.app, self.expected = app, f"Bearer {key}".encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] != "/health":
-            given = dict(scope["headers"]).get(b"authorization", b"")
-            if not hmac.compare_digest(given, self.expected):
-                await _refused("no valid key in the header Authorization", 401)(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
-
-
-async def _body(request: HTTPRequest) -> bytes:
-    """The body, of which no more is read than is allowed.
-
-    Raises:
-        _TooLargeError: it is longer.
-    """
-    length = request.headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > MAX_BODY:
-        raise _TooLargeError
-    body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_BODY:
-            raise _TooLargeError
-    return bytes(body)
-
-
-class _TooLargeError(EvaluationError):
-    def __init__(self) -> None:
-        super().__init__(f"the body is longer than {MAX_BODY:,} bytes")
-
-
-def _refusal_of(error: Exception) -> Response:
-    if isinstance(error, TimeoutError):
-        return _refused(f"the body did not come within {BODY_SECONDS} seconds", 408)
-    if isinstance(error, _TooLargeError):
-        return _refused(str(error), 413)
-    param = getattr(error, "param", None)
-    return _refused(str(error), 404 if isinstance(error, _NoModelError) else 400, param)
-
-
-def _refused(
-    message: str, status: int, param: str | None = None, headers: Mapping[str, str] | None = None
-) -> Response:
-    kind = "server_error" if status >= 500 else "invalid_request_error"
-    error = {"message": message, "type": kind, "param": param, "code": None}
-    return JSONResponse({"error": error}, status, headers)
-
-
-class _NoModelError(BadRequestError):
-    pass
-
-
-def _read(wanted: ChatRequest, adapter_set: AdapterSet, loop: asyncio.AbstractEventLoop) -> Asked:
-    """What a request asks the engine for.
-
-    Raises:
-        PacelineError: an unknown model, turns that cannot be read or rendered, a prompt that is too long.
-    """
-    name = wanted.model
-    if name not in adapter_set.adapters:
-        close, known = nearest(name, adapter_set.adapters), ", ".join(adapter_set.adapters)
-        raise _NoModelError(f"no model {name!r}{close}; there are {known}", "model")
-    config = adapter_set.base.model.config
-    longest = getattr(config, "max_position_embeddings", None) or MAX_PROMPT
-    sampling = Sampling(
-        1.0 if wanted.temperature is None else wanted.temperature,
-        1.0 if wanted.top_p is None else wanted.top_p,
-        wanted.longest,
-        wanted.seed or 0,
+    return Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        exception_handlers={HTTPException: _no_such_route},
+        middleware=[Middleware(Guard, key=key, limits=limits)],
     )
-    try:
-        prompt = adapter_set.prompt(read_turns(wanted.messages).messages, wanted.thinking)
-    except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
-        raise BadRequestError(f"messages: cannot be read ({type(error).__name__})", "messages") from error
-    if len(prompt) + sampling.max_new_tokens > longest:
-        raise BadRequestError(
-            f"{len(prompt)} tokens of prompt and up to {sampling.max_new_tokens} of answer do not fit into "
-            f"the model's {longest}",
+
+
+async def _no_such_route(request: HTTPRequest, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return refusal(error.detail, error.status_code)
+
+
+def _read(raw: bytes, adapter_set: AdapterSet, loop: asyncio.AbstractEventLoop) -> tuple[Body, Asked]:
+    """A body and the answer that it asks for.
+
+    Raises:
+        RequestError: an unknown model, messages that make no prompt, more than the model's context.
+    """
+    body = read_body(raw)
+    if body.model not in adapter_set.adapters:
+        close, known = nearest(body.model[:100], adapter_set.adapters), ", ".join(adapter_set.adapters)
+        message = f"no model {body.model[:100]!r}{close}; there are {known}"
+        raise RequestError(message, "model", "model_not_found", 404)
+    most = body.max_completion_tokens or body.max_tokens or LONGEST_ANSWER
+    temperature = 1.0 if body.temperature is None else body.temperature
+    sampling = Sampling(
+        0.0 if temperature < GREEDY_BELOW else temperature,
+        1.0 if body.top_p is None else body.top_p,
+        most,
+        (body.seed or 0) % 2**64,
+    )
+    thinking = bool(body.chat_template_kwargs and body.chat_template_kwargs.enable_thinking)
+    longest = getattr(adapter_set.base.model.config, "max_position_embeddings", None)
+    if longest is not None and len(str(body.messages)) > CHARACTERS_A_TOKEN * longest:
+        message = f"messages are far longer than the model's {longest} tokens"
+        raise RequestError(message, "messages", "context_length_exceeded")
+    prompt = _prompt(body.messages, thinking, adapter_set)
+    if longest is not None and len(prompt) + most > longest:
+        raise RequestError(
+            f"{len(prompt)} tokens of prompt and up to {most} of answer "
+            f"do not fit into the model's {longest}",
             "messages",
+            "context_length_exceeded",
         )
-    request = Request(prompt, adapter_set.adapters[name], sampling, (name,))
-    return Asked(request, wanted.stops, loop)
+    stops = [body.stop] if isinstance(body.stop, str) else body.stop or []
+    request = Request(prompt, adapter_set.adapters[body.model], sampling, (body.model,))
+    return body, Asked(request, stops, loop)
+
+
+def _prompt(turns: list[dict[str, Any]], thinking: bool, adapter_set: AdapterSet) -> list[int]:
+    try:
+        prompt = adapter_set.prompt(read_turns(list_of_turns(turns, "messages")).messages, thinking)
+    except PacelineError as error:
+        raise RequestError(str(error), "messages", "invalid_value") from error
+    except Exception as error:  # a template's code is the base's: what it cannot write is the request's fault
+        kind = type(error).__name__
+        raise RequestError(f"messages make no prompt ({kind})", "messages", "invalid_value") from error
+    if not prompt:
+        raise RequestError("messages make an empty prompt", "messages", "invalid_value")
+    return prompt
 
 
 def _usage(asked: Asked) -> dict[str, int]:
@@ -210,18 +146,28 @@ def _usage(asked: Asked) -> dict[str, int]:
     return {"prompt_tokens": prompt, "completion_tokens": answer, "total_tokens": prompt + answer}
 
 
-async def _whole(asked: Asked, head: JsonObject, request: HTTPRequest) -> Response:
+async def _said(asked: Asked) -> tuple[str, str]:
+    """The whole answer and its finish reason."""
     text, finish = "", None
-    watching = asyncio.create_task(_let_go_when_gone(asked, request))
+    while finish is None:
+        piece, finish = await asked.pieces.get()
+        text += piece
+    return text, finish
+
+
+async def _whole(asked: Asked, head: JsonObject, request: HTTPRequest) -> Response:
+    answer = asyncio.create_task(_said(asked))
+    hung_up = asyncio.ensure_future(request.receive())  # the body is read, so only that is left to come
     try:
-        while finish is None:
-            piece, finish = await asked.pieces.get()
-            text += piece
+        await asyncio.wait({answer, hung_up}, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            return Response(status_code=499)  # nobody reads it
+        text, finish = answer.result()
     finally:
-        watching.cancel()
-        asked.gone = True
+        answer.cancel()
+        hung_up.cancel()
     if finish == "error":
-        return _refused(text, 500)
+        return refusal(text, 500)
     choice = {
         "index": 0,
         "message": {"role": "assistant", "content": text},
@@ -231,32 +177,22 @@ async def _whole(asked: Asked, head: JsonObject, request: HTTPRequest) -> Respon
     return JSONResponse({**head, "object": "chat.completion", "choices": [choice], "usage": _usage(asked)})
 
 
-async def _let_go_when_gone(asked: Asked, request: HTTPRequest) -> None:
-    """Lets the engine drop an answer that nobody waits for."""
-    while not await request.is_disconnected():
-        await asyncio.sleep(0.2)
-    asked.gone = True
-
-
 async def _stream(asked: Asked, head: JsonObject, wants_usage: bool) -> AsyncIterator[str]:
     def event(delta: dict[str, str], finish: str | None) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
         return f"data: {json.dumps({**head, 'object': 'chat.completion.chunk', 'choices': [choice]})}\n\n"
 
-    try:
-        yield event({"role": "assistant", "content": ""}, None)
-        finish = None
-        while finish is None:
-            piece, finish = await asked.pieces.get()
-            if finish == "error":
-                yield f"data: {json.dumps({'error': {'message': piece, 'type': 'server_error'}})}\n\n"
-                return
-            if piece:
-                yield event({"content": piece}, None)
-        yield event({}, finish)
-        if wants_usage:
-            last = {**head, "object": "chat.completion.chunk", "choices": [], "usage": _usage(asked)}
-            yield f"data: {json.dumps(last)}\n\n"
-        yield "data: [DONE]\n\n"
-    finally:
-        asked.gone = True  # a reader that hung up; the engine lets the answer go
+    yield event({"role": "assistant", "content": ""}, None)
+    finish = None
+    while finish is None:
+        piece, finish = await asked.pieces.get()
+        if finish == "error":
+            yield f"data: {json.dumps({'error': {'message': piece, 'type': 'server_error'}})}\n\n"
+            return
+        if piece:
+            yield event({"content": piece}, None)
+    yield event({}, finish)
+    if wants_usage:
+        last = {**head, "object": "chat.completion.chunk", "choices": [], "usage": _usage(asked)}
+        yield f"data: {json.dumps(last)}\n\n"
+    yield "data: [DONE]\n\n"
