@@ -104,6 +104,9 @@ def load_study(path: Path, flags: Mapping[str, Any] | None = None, seeds: Seeds 
     common = content.get("recipe") or {}
     if not isinstance(common, dict) or "preset" in common:
         raise ConfigError(f"{path}: `recipe` must be a mapping of fields; a preset is named by a run")
+    published = content.get("published") or {}
+    if not isinstance(published, dict):
+        raise ConfigError(f"{path}: `published` must be a mapping of runs to their figures")
     notes = Notes()
     common = notes.resolve(common, f"{path}: recipe")
     layers = RunLayers(common)
@@ -124,7 +127,7 @@ def load_study(path: Path, flags: Mapping[str, Any] | None = None, seeds: Seeds 
             check_scale(success, recipe.eval.mtbench.judge, where)
         run = Run(
             name=_run_name(entry, where),
-            hypothesis=entry.get("hypothesis", ""),
+            hypothesis=_text(entry.get("hypothesis"), f"{where}: hypothesis"),
             recipe=recipe,
             expects=_expectation(entry, runs, where),
             success=success,
@@ -137,11 +140,17 @@ def load_study(path: Path, flags: Mapping[str, Any] | None = None, seeds: Seeds 
     _check_order(runs, path)
     return Study(
         name=name,
-        objective=content.get("objective", ""),
+        objective=_text(content.get("objective"), f"{path}: objective"),
         runs=runs,
-        published=content.get("published") or {},
+        published=published,
         notes=tuple(notes.lines),
     )
+
+
+def _text(value: Any, what: str) -> str:
+    if value is not None and not isinstance(value, str):
+        raise ConfigError(f"{what} must be a text, not {value!r}; put it in quotes")
+    return value or ""
 
 
 def _as_written(fields: Fields, where: str) -> Recipe | None:
