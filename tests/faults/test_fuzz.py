@@ -1,5 +1,6 @@
-"""Odd fields of studies and recipes: each file is read, or refused in one line."""
+"""Odd fields of studies, recipes and adapters: each file is read, or refused in one line."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from paceline.config.aliases import all_names
 from paceline.config.load import make_recipe
 from paceline.config.recipe import Recipe
 from paceline.errors import PacelineError
+from paceline.model.peft_config import read_peft_config
 
 SCALARS = st.one_of(
     st.none(),
@@ -35,6 +37,30 @@ VALUES = st.recursive(
 FIELDS = st.dictionaries(NAMES, VALUES, max_size=4)
 STUDY = st.sampled_from(["study", "objective", "recipe", "published", "seeds", "noise", "success", "runs"])
 RUN = st.sampled_from(["name", "hypothesis", "preset", "seeds", "expect", "success"])
+PEFT = st.sampled_from(
+    [
+        "peft_type",
+        "bias",
+        "base_model_name_or_path",
+        "r",
+        "lora_alpha",
+        "target_modules",
+        "lora_dropout",
+        "rank_pattern",
+        "alpha_pattern",
+        "layers_to_transform",
+        "trainable_token_indices",
+        "use_dora",
+        "odd",
+    ]
+)
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
 CALM = settings(deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
 
 
@@ -67,3 +93,11 @@ def test_odd_studies(tmp_path: Path, top: dict[str, Any], own: dict[str, Any]) -
 def test_odd_yaml_texts(tmp_path: Path, text: str) -> None:
     (tmp_path / "s.yaml").write_text(text, encoding="utf-8")
     refused_in_one_line(as_study, tmp_path / "s.yaml")
+
+
+@settings(CALM, max_examples=300)
+@given(odd=st.dictionaries(PEFT, JSON, min_size=1, max_size=3))
+def test_odd_adapter_configurations(tmp_path: Path, odd: dict[str, Any]) -> None:
+    sound = {"base_model_name_or_path": "b", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj"]}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(sound | odd), encoding="utf-8")
+    refused_in_one_line(lambda: make_recipe({**read_peft_config(tmp_path), "data": "d"}, "adapter"))
