@@ -12,6 +12,7 @@ import yaml
 
 from paceline.cli import main as cli
 from paceline.config import load
+from paceline.config.yaml_text import read_yaml
 
 
 class Stop(BaseException):
@@ -69,7 +70,7 @@ TWIX = Path(__file__).parents[2] / "studies" / "qwen3-1.7b-twix.yaml"
 @pytest.mark.parametrize("name", RUSSIAN)
 def test_the_russian_reproduction_plan_is_its_study_file(recipe_of: Any, tmp_path: Path, name: str) -> None:
     """What the script had built in is the study's `recipe`; with each command line it is that run's recipe."""
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(load.read_yaml(TWIX)["recipe"]))
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(read_yaml(TWIX)["recipe"]))
     line = (
         f"--model Qwen/Qwen3-1.7B --output_dir {name} {RUSSIAN[name]} --baseline_eval_samples 40 --num_proc 4"
     )

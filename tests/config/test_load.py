@@ -9,10 +9,9 @@ from paceline.config.load import (
     dump_recipe,
     load_recipe,
     make_recipe,
-    parse_yaml,
-    read_yaml,
     resolve_recipe,
 )
+from paceline.config.yaml_text import parse_yaml, read_yaml
 from paceline.errors import ConfigError
 
 SMALLEST = {"base": "b", "data": "d.jsonl"}
@@ -62,3 +61,31 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: Any, message
 
 def test_numbers_in_scientific_notation_are_numbers() -> None:
     assert parse_yaml("[2e-5, 1.5e3, 2e5]") == [2e-5, 1500.0, 2e5]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {name: value}
+        for name in ("max_length", "max_steps", "batch_size", "grad_accum", "lora_r", "seed", "lr", "epochs")
+        for value in (float("nan"), float("inf"), -1, 10**30)
+    ]
+    + [
+        {"rank_pattern": {"q_proj": 10**6}},
+        {"alpha_pattern": {"q_proj": 10**30}},
+        {"layers_to_transform": [10**30]},
+        {"trainable_token_indices": [10**30]},
+        {"batch_size": {"start": 1, "end": 10**30, "steps": 1}},
+        {"data": {"source": "d", "n": 10**30}},
+        {"data": {"source": "d", "max_bad_rows": 10**30}},
+        {"data": {"source": "d", "max_bad_rows": "nan%"}},
+        {"eval": {"code": {"n": 10**30}}},
+        {"eval": {"mtbench": {"judge_price": "nan,1"}}},
+    ],
+    ids=str,
+)
+def test_numbers_beyond_all_sense_are_refused_in_one_line(fields: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_recipe({**SMALLEST, **fields}, "recipe.yaml")
+    assert str(caught.value).startswith("recipe.yaml: field ")
+    assert "\n" not in str(caught.value)

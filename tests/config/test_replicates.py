@@ -7,10 +7,11 @@ import pytest
 import yaml
 
 from paceline.api.loading import as_study
-from paceline.config.load import load_study, read_yaml, resolve_recipe
+from paceline.config.load import load_study, resolve_recipe
 from paceline.config.rehearse import rehearsal
 from paceline.config.replicates import parse_seeds, with_seeds
 from paceline.config.study import Study
+from paceline.config.yaml_text import read_yaml
 from paceline.errors import ConfigError
 
 

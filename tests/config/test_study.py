@@ -373,3 +373,24 @@ def test_the_demo_holds_an_equal_pair() -> None:
     assert not {run.recipe.seed for run in first} & {run.recipe.seed for run in again}
     without = [run.recipe.model_copy(update={"seed": 0}) for run in (*first, *again)]
     assert all(recipe == without[0] for recipe in without)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("objective: 5", "objective must be a text, not 5"),
+        ("published: [1]", "`published` must be a mapping"),
+        ("success: perplexity < nan", "perplexity < nan: a success criterion has a number"),
+        ("runs: [{name: a, base: b, data: d, hypothesis: [x]}]", "hypothesis must be a text"),
+        ("runs: [{name: a, base: b, data: d, preset: [x]}]", "preset must be the name of one"),
+        ("runs: [{name: a, base: b, data: d, optim: [x]}]", "field 'optim' is ['x']"),
+        ("runs: [{name: a, base: b, data: {source: d, max_bad_rows: [x]}}]", "a share such as 5%"),
+    ],
+)
+def test_a_field_of_another_type_is_refused_in_one_line(tmp_path: Path, line: str, said: str) -> None:
+    runs = "" if line.startswith("runs") else "runs: [{name: a, base: b, data: d}]\n"
+    (tmp_path / "s.yaml").write_text(f"{runs}{line}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_study(tmp_path / "s.yaml")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)

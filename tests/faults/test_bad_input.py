@@ -55,6 +55,13 @@ def train(paceline: Any, tiny_base: MakeBase, tmp_path: Path) -> Any:
     return run
 
 
+def test_control_characters_of_a_name_reach_no_terminal(paceline: Any) -> None:
+    code, errors = paceline("study", "show", "\x1b]8;;http:x\x07\u202e\r.yaml")
+    assert code == 2
+    assert r"\x1b]8;;http:x\x07\u202e\r.yaml" in errors
+    assert "\x1b" not in errors
+
+
 def test_missing_file(train: Any) -> None:
     train(Path("nowhere.jsonl"), said="data 'nowhere.jsonl': no such file or folder")
 

@@ -11,6 +11,7 @@ from paceline.config.recipe import Recipe
 from paceline.config.rehearse import rehearsal
 from paceline.config.replicates import Seeds, read_seeds, replicates
 from paceline.config.study import Run, Study
+from paceline.config.yaml_text import read_yaml
 from paceline.errors import EvaluationError, MissingExtra
 
 
@@ -88,7 +89,7 @@ def as_study(source: Study | Recipe | str | Path, seeds: Seeds | None = None) ->
     if isinstance(source, Recipe):
         return Study(name="run", runs=[Run(name="run", recipe=source)])
     path = Path(source)
-    if "runs" in load.read_yaml(path):
+    if "runs" in read_yaml(path):
         return load.load_study(path, seeds=seeds)
     recipe, notes = load.resolve_recipe(path)
     runs = replicates(Run(name=path.stem, recipe=recipe), seeds or Seeds())

@@ -183,7 +183,7 @@ def _spelling(name: str) -> str:
 
 def _read_text(kinds: list[Any], text: str) -> Any:
     """A value from its text: [a, b] and {a: b} are YAML, a,b is a list where the field holds one."""
-    from paceline.config.load import parse_yaml
+    from paceline.config.yaml_text import parse_yaml
 
     structured = [kind for kind in kinds if kind is not str and get_origin(kind) is not Literal]
     if not structured:

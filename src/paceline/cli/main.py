@@ -83,7 +83,7 @@ def main() -> None:
         if debug:
             raise
         line, code = _explain(error)
-        print(line, file=sys.stderr)
+        print(_visible(line), file=sys.stderr)
         sys.exit(code)
     except KeyboardInterrupt:
         if debug:
@@ -93,6 +93,11 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(130)
+
+
+def _visible(line: str) -> str:
+    """Control characters and turns of direction as escapes: what data and names hold commands no terminal."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
 
 
 def _explain(error: Exception) -> tuple[str, int]:

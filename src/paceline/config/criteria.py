@@ -1,5 +1,6 @@
 """What a study's authors say in advance about its figures: criteria, and what a hypothesis expects."""
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ def parse_success(value: Any, where: str) -> tuple[Criterion, ...]:
     listed = value if isinstance(value, list) else [value]
     criteria = tuple(parse_criterion(text, where) for text in listed)
     for criterion in criteria:
-        if isinstance(criterion.bound, str):
+        if isinstance(criterion.bound, str) or not math.isfinite(criterion.bound):
             raise ConfigError(f"{where}: {criterion}: a success criterion has a number; see `expect`")
     return criteria
 

@@ -74,7 +74,7 @@ def _share_or_count(value: Any) -> Any:
     """A share as percent, such as 5% for 0.05; a whole number is a count."""
     if isinstance(value, str) and not value.strip().endswith("%"):
         value = float(value) if "." in value else int(value)
-    if isinstance(value, bool):
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError("a share such as 5%, or a number of rows")
     if isinstance(value, int):
         if value < 0:

@@ -29,7 +29,12 @@ def explain(error: ValidationError, model: type[BaseModel], other_names: Iterabl
     message = str(fault["msg"]).removeprefix("Value error, ")
     if not field:
         return message
-    return f"field {field!r} is {fault['input']!r}: {message[0].lower()}{message[1:]}"
+    return f"field {field!r} is {_shown(fault['input'])}: {message[0].lower()}{message[1:]}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _first_fault(error: ValidationError) -> Any:

@@ -21,6 +21,8 @@ def preset_fields(name: str | None) -> Fields:
     """
     if name is None:
         return {}
+    if not isinstance(name, str):
+        raise ConfigError(f"preset must be the name of one, not {name!r}")
     if name not in PRESETS:
         raise ConfigError(f"unknown preset {name!r}{nearest(name, PRESETS)} (known: {', '.join(PRESETS)})")
     return PRESETS[name]

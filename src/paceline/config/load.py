@@ -1,6 +1,5 @@
 """From YAML files, presets and flags to recipes and studies."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -19,49 +18,12 @@ from paceline.config.recipe import Recipe
 from paceline.config.replicates import Seeds, read_noise, read_seeds, replicates
 from paceline.config.script_flags import early_stop_note
 from paceline.config.study import Run, Study
+from paceline.config.yaml_text import read_yaml
 from paceline.errors import ConfigError, nearest
 
 _STUDY_KEYS = ("study", "objective", "recipe", "runs", "published", "seeds", "noise", "success")
 _RUN_KEYS = ("name", "hypothesis", "preset", "seeds", "expect", "success")
 Model = TypeVar("Model", bound=BaseModel)
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """YAML 1.1's reader takes 2e-5 for text; this one takes it for the number that it is."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+0123456789.")
-)
-
-
-def parse_yaml(text: str) -> Any:
-    """The value that a YAML text stands for.
-
-    Raises:
-        ConfigError: not valid YAML.
-    """
-    try:
-        return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{text!r} is not valid YAML ({getattr(error, 'problem', error)})") from error
-
-
-def read_yaml(path: Path) -> Fields:
-    """The mapping in a YAML file; refuses a missing file, broken YAML and anything that is not a mapping."""
-    try:
-        content = yaml.load(path.read_text(), _Loader)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); check the path") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)})") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not text in UTF-8; is it damaged?") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: expected a mapping of fields, found {type(content).__name__}")
-    return content
 
 
 def make(model: type[Model], fields: Mapping[str, Any], where: str) -> Model:
@@ -142,6 +104,9 @@ def load_study(path: Path, flags: Mapping[str, Any] | None = None, seeds: Seeds 
     common = content.get("recipe") or {}
     if not isinstance(common, dict) or "preset" in common:
         raise ConfigError(f"{path}: `recipe` must be a mapping of fields; a preset is named by a run")
+    published = content.get("published") or {}
+    if not isinstance(published, dict):
+        raise ConfigError(f"{path}: `published` must be a mapping of runs to their figures")
     notes = Notes()
     common = notes.resolve(common, f"{path}: recipe")
     layers = RunLayers(common)
@@ -162,7 +127,7 @@ def load_study(path: Path, flags: Mapping[str, Any] | None = None, seeds: Seeds 
             check_scale(success, recipe.eval.mtbench.judge, where)
         run = Run(
             name=_run_name(entry, where),
-            hypothesis=entry.get("hypothesis", ""),
+            hypothesis=_text(entry.get("hypothesis"), f"{where}: hypothesis"),
             recipe=recipe,
             expects=_expectation(entry, runs, where),
             success=success,
@@ -175,11 +140,17 @@ def load_study(path: Path, flags: Mapping[str, Any] | None = None, seeds: Seeds 
     _check_order(runs, path)
     return Study(
         name=name,
-        objective=content.get("objective", ""),
+        objective=_text(content.get("objective"), f"{path}: objective"),
         runs=runs,
-        published=content.get("published") or {},
+        published=published,
         notes=tuple(notes.lines),
     )
+
+
+def _text(value: Any, what: str) -> str:
+    if value is not None and not isinstance(value, str):
+        raise ConfigError(f"{what} must be a text, not {value!r}; put it in quotes")
+    return value or ""
 
 
 def _as_written(fields: Fields, where: str) -> Recipe | None:

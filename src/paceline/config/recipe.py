@@ -26,6 +26,9 @@ SCHEDULERS = (
 # Entry points of other packages, each a function as `module:function` is.
 SCHEDULE_GROUP = "paceline.schedules"
 
+# More than any matrix of a base has rows or columns to make use of.
+MAX_RANK = 8192
+
 ALL_PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -123,7 +126,7 @@ class Recipe(Strict):
         False, description="recompute layers in the backward pass: less memory, same result"
     )
 
-    lora_r: int = Field(16, gt=0, description="rank of the adapter")
+    lora_r: int = Field(16, gt=0, le=MAX_RANK, description="rank of the adapter")
     lora_alpha: int = Field(
         32, gt=0, description="scale of the adapter: alpha / r, with rsLoRA alpha / sqrt(r)"
     )
@@ -142,7 +145,7 @@ class Recipe(Strict):
     layers_pattern: list[str] | str | None = Field(
         None, description="what stands before a layer's number in a name; default: anything"
     )
-    rank_pattern: dict[str, Annotated[int, Field(gt=0)]] = Field(
+    rank_pattern: dict[str, Annotated[int, Field(gt=0, le=MAX_RANK)]] = Field(
         {}, description="other ranks by module: a name's last part, or a regular expression for the end of it"
     )
     alpha_pattern: dict[str, Annotated[int, Field(gt=0)]] = Field(

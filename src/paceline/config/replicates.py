@@ -6,9 +6,12 @@ from typing import Any
 
 from paceline.config.fields import Fields
 from paceline.config.recipe import Recipe
+from paceline.config.strict import LARGEST_SEED
 from paceline.config.study import Run
 from paceline.errors import ConfigError
 
+# Each is a run of its own.
+MOST_SEEDS = 1000
 _EXPECTED = "expected a count (seeds: 3), a list (seeds: [1, 2, 3]) or {count: 3, resample: true}"
 
 
@@ -124,15 +127,21 @@ def _count(value: Any, field: str, where: str) -> int:
         raise ConfigError(f"{where}: {field} is {value!r}; {_EXPECTED}")
     if value < 1:
         raise ConfigError(f"{where}: {field} is {value}; a run is trained with at least one seed")
+    if value > MOST_SEEDS:
+        raise ConfigError(f"{where}: {field} is {value}; a run is trained with at most {MOST_SEEDS:,} seeds")
     return value
 
 
 def _listed(values: Sequence[Any], where: str) -> tuple[int, ...]:
     if not values:
         raise ConfigError(f"{where}: seeds is an empty list; {_EXPECTED}")
+    if len(values) > MOST_SEEDS:
+        raise ConfigError(f"{where}: seeds lists {len(values):,}; a run has at most {MOST_SEEDS:,}")
     for value in values:
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise ConfigError(f"{where}: seeds holds {value!r}; a seed is a whole number from 0")
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_SEED:
+            raise ConfigError(
+                f"{where}: seeds holds {value!r}; a seed is a whole number from 0 to {LARGEST_SEED}"
+            )
         if list(values).count(value) > 1:
             raise ConfigError(
                 f"{where}: seeds holds {value} twice; two such replicates would be the same run"

@@ -102,7 +102,7 @@ def _optimizer(value: Any) -> Meaning:
     if value in ("adamw_8bit", "adamw_bnb_8bit"):
         return {"optim": "adamw8bit"}, ""
     paged = {"paged_adamw": "adamw", "paged_adamw_32bit": "adamw", "paged_adamw_8bit": "adamw8bit"}
-    if value in paged:
+    if isinstance(value, str) and value in paged:
         return {
             "optim": paged[value]
         }, f"{value} is {paged[value]}: same numbers, but its state is not paged to the host"

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import yaml
 
 from paceline.config.aliases import other_names
-from paceline.config.load import read_yaml
+from paceline.config.yaml_text import read_yaml
 from paceline.doctor.finding import Finding, Value
 
 Fields: TypeAlias = MutableMapping[str, Any]

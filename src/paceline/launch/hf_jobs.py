@@ -13,9 +13,10 @@ from typing import Any
 import yaml
 from huggingface_hub import HfApi
 
-from paceline.config.load import load_study, read_yaml
+from paceline.config.load import load_study
 from paceline.config.replicates import Seeds, with_seeds
 from paceline.config.study import Study
+from paceline.config.yaml_text import read_yaml
 from paceline.errors import ServiceError
 from paceline.export.hub import account, call_hub, need_token, pull, upload
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from paceline.config.recipe import Recipe
+from paceline.config.recipe import MAX_RANK, Recipe
 from paceline.errors import ModelError
 from paceline.model.initialization import takes_from_base
 from paceline.model.targets import ALL_LINEAR
@@ -41,7 +41,6 @@ _ONLY: dict[str, tuple[Any, ...]] = {
     # the other starts (pissa, olora, corda, loftq) change the base's weights beside the adapter
     "init_lora_weights": (True, False, None, "gaussian", "orthogonal"),
 }
-_MAX_RANK = 8192
 
 
 # The part of a name that says that a linear belongs to the text tower of a model with several.
@@ -162,7 +161,7 @@ def _check_numbers(config: dict[str, Any], fields: dict[str, Any]) -> None:
                 raise ValueError(f"{what} is {_short(number)}, expected a whole number")
             if number <= 0:
                 raise ValueError(f"{what} is {_short(number)}, expected more than 0")
-            if name == "r" and number > _MAX_RANK:
+            if name == "r" and number > MAX_RANK:
                 raise ValueError(f"{what} is {_short(number)}, more than any matrix here has")
 
 

@@ -9,9 +9,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from paceline.config.criteria import Criterion
-from paceline.config.load import make, read_yaml
+from paceline.config.load import make
 from paceline.config.names import RunName
 from paceline.config.study import Study, recipe_differences
+from paceline.config.yaml_text import read_yaml
 from paceline.errors import PacelineError, RunError
 from paceline.runs.directory import RunDirectory
 from paceline.runs.files import JsonObject, write_whole
