@@ -1,6 +1,7 @@
 """The loss mask covers the assistant's tokens and the end of each turn, whatever template and text."""
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -155,3 +156,36 @@ def test_a_template_file_may_have_a_byte_order_mark_or_be_the_json_of_older_base
     assert read_template(str(tmp_path / "chat_template.json")) == text
     with pytest.raises(DataError, match="holds no text 'chat_template'"):
         read_template(str(tmp_path / "other.json"))
+
+
+LOOPS = "{% for i in range(99999) %}{% for j in range(99999) %}{% set x = i * j %}{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_a_template_that_does_not_end_is_refused(in_thread: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paceline.data.chat.TEMPLATE_SECONDS", 0.3)
+    tokenizer = load_tokenizer("embedded")
+    tokenizer.chat_template = LOOPS + "{{ messages[0].content }}"
+    chat, said = Chat(tokenizer), []
+
+    def render() -> None:
+        with pytest.raises(DataError, match=r"does not end within 0\.3 seconds"):
+            chat.render([{"role": "user", "content": "q"}])
+        said.append("refused")
+
+    if in_thread:
+        thread = threading.Thread(target=render)
+        thread.start()
+        thread.join()
+    else:
+        render()
+    assert said == ["refused"]
+    tokenizer.chat_template = "{{ messages[0].content }}"
+    assert chat.render([{"role": "user", "content": "q"}]) == "q"
+
+
+def test_a_template_that_asks_for_all_memory_is_refused() -> None:
+    tokenizer = load_tokenizer("embedded")
+    tokenizer.chat_template = "{{ 'x' * 10 ** 15 }}"
+    with pytest.raises(DataError, match="the chat template refuses"):
+        Chat(tokenizer).render([{"role": "user", "content": "q"}])

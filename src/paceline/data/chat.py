@@ -12,13 +12,16 @@ from paceline import embedded
 from paceline.config.fields import Fields
 from paceline.data.formats import Messages
 from paceline.data.templates import TEMPLATES, read_template
+from paceline.data.time_limit import TooSlow, time_limit
 from paceline.errors import DataError
 
 # Texts that no conversation holds. The first two share no character: private-use code points.
 _ALPHA, _OMEGA = "\ue0a1\ue0a2\ue0a3", "\ue0b1\ue0b2\ue0b3"
 MARKER = "zq7xkjv"
+# Longer than any conversation takes.
+TEMPLATE_SECONDS = 10.0
 # What a template raises: its own refusals, and Python's where it meets what it was not made for.
-_REFUSALS = (TemplateError, TypeError, ValueError, KeyError, AttributeError)
+_REFUSALS = (TemplateError, TypeError, ValueError, KeyError, AttributeError, MemoryError, RecursionError)
 
 
 class Chat:
@@ -40,11 +43,16 @@ class Chat:
         """The conversation as the template writes it.
 
         Raises:
-            DataError: no template; the template refuses it.
+            DataError: no template; the template refuses it, or does not end in time.
         """
         self.require_template()
         try:
-            return str(self.tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, **options))
+            with time_limit(TEMPLATE_SECONDS):
+                return str(
+                    self.tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, **options)
+                )
+        except TooSlow as error:
+            raise DataError(f"the chat template does not end within {TEMPLATE_SECONDS:g} seconds") from error
         except _REFUSALS as error:
             raise DataError(f"the chat template refuses this conversation: {error}") from error
 
