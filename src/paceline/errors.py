@@ -15,7 +15,11 @@ and exits with 2; a caller of the Python functions catches the kind it can do so
 """
 
 import difflib
+import re
 from collections.abc import Iterable
+
+# What a terminal obeys, and what turns the direction of text around.
+_COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class PacelineError(Exception):
@@ -73,3 +77,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """`, did you mean X?` for the closest known name, or an empty string."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f", did you mean {close[0]!r}?" if close else ""
+
+
+def visible(text: str) -> str:
+    """A text for a terminal: control characters and turns of direction as escapes, but lines and tabs."""
+    return _COMMANDS.sub(lambda found: ascii(found[0])[1:-1], text)

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from paceline.api.callbacks import Callback
+from paceline.api.console import SafeConsole
 from paceline.api.findings import change_of
 from paceline.api.html import table
 from paceline.report.format import clock
@@ -38,7 +39,7 @@ class ProgressBar(Callback):
     """
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, quiet=not is_first_process())
+        self.console = SafeConsole(stderr=True, quiet=not is_first_process())
         self._display: _Display = _display_for(self.console)
         self._speed = _Speed()
 

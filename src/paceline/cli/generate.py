@@ -20,6 +20,7 @@ def chat(
     """Talk to an adapter. Reads prompts line by line; an empty line or Ctrl-D ends."""
     import sys
 
+    from paceline.errors import visible
     from paceline.evaluate.adapters import load_adapters
     from paceline.evaluate.answers import stream
     from paceline.evaluate.generate import Sampling
@@ -37,7 +38,7 @@ def chat(
         messages.append({"role": "user", "content": line})
         answer = ""
         for text in stream(adapter_set, name, messages, sampling, thinking):
-            print(text, end="", flush=True)
+            print(visible(text) if sys.stdout.isatty() else text, end="", flush=True)
             answer += text
         messages.append({"role": "assistant", "content": answer})
         print(flush=True)

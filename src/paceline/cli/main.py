@@ -19,7 +19,7 @@ from paceline.cli import (
     train,
 )
 from paceline.cli.output import OutputError, checked_output
-from paceline.errors import PacelineError
+from paceline.errors import PacelineError, visible
 from paceline.version import __version__
 
 # Exit codes of sysexits.h: a fault of the program's own, and output that could not be written.
@@ -83,7 +83,7 @@ def main() -> None:
         if debug:
             raise
         line, code = _explain(error)
-        print(_visible(line), file=sys.stderr)
+        print(visible(line).replace("\n", " "), file=sys.stderr)
         sys.exit(code)
     except KeyboardInterrupt:
         if debug:
@@ -93,11 +93,6 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(130)
-
-
-def _visible(line: str) -> str:
-    """Control characters and turns of direction as escapes: what data and names hold commands no terminal."""
-    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in line)
 
 
 def _explain(error: Exception) -> tuple[str, int]:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,6 +20,7 @@ from rich.progress import (
 )
 
 from paceline.api.callbacks import Callback
+from paceline.api.console import SafeConsole
 from paceline.api.progress import ProgressBar
 from paceline.cli.tables import print_findings
 from paceline.evaluate.progress import EvaluationProgress
@@ -104,7 +104,7 @@ def _leave_terminal() -> None:
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int], None]]:
     """A count with its rate on a terminal; gives the function that adds to it."""
-    console = Console(stderr=True)
+    console = SafeConsole(stderr=True)
     columns = (
         SpinnerColumn(),
         TextColumn(what),
@@ -121,7 +121,7 @@ def showing(what: str) -> Iterator[EvaluationProgress]:
     """Progress of an evaluation: a bar of answers, a count of what is graded or run."""
     with answering() as answers, counting(what) as count:
         yield EvaluationProgress(
-            log=lambda line: Console(stderr=True).print(line, style="dim", highlight=False, markup=False),
+            log=lambda line: SafeConsole(stderr=True).print(line, style="dim", highlight=False, markup=False),
             answers=answers,
             checked=lambda: count(1),
         )
@@ -130,7 +130,7 @@ def showing(what: str) -> Iterator[EvaluationProgress]:
 @contextmanager
 def answering() -> Iterator[Callable[[int, int, int], None]]:
     """A bar of answers with tokens/s and time left; gives the function that is told (done, total, tokens)."""
-    console = Console(stderr=True)
+    console = SafeConsole(stderr=True)
     began = time.perf_counter()
     columns = (
         TextColumn("answers"),

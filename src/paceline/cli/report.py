@@ -21,11 +21,10 @@ def report(
     """Write report.md and a self-contained report.html."""
     import json
 
-    from rich.console import Console
-
+    from paceline.api.console import SafeConsole
     from paceline.api.inspection import write_report
 
-    with Console(stderr=True).status("reading the runs, drawing intervals"):
+    with SafeConsole(stderr=True).status("reading the runs, drawing intervals"):
         written = write_report(study, out, price)
     files = [str(written.markdown), str(written.html)]
     if as_json:

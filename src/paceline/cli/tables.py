@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from paceline.api.console import SafeConsole
 from paceline.api.findings import Findings, change_of
 from paceline.report.format import clock
 from paceline.report.published import reasons
@@ -96,7 +97,7 @@ def _verdict(row: Row, is_baseline: bool) -> tuple[str, str]:
 
 def output() -> Console:
     """Standard output: as wide as the terminal, or wide enough for a table where there is none."""
-    return Console(width=None if sys.stdout.isatty() else 160)
+    return SafeConsole(width=None if sys.stdout.isatty() else 160)
 
 
 def short(count: int) -> str:

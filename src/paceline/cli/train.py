@@ -100,9 +100,9 @@ def presets(as_json: Json = False) -> None:
     """List the presets and their fields."""
     import json
 
-    from rich.console import Console
     from rich.table import Table
 
+    from paceline.api.console import SafeConsole
     from paceline.config.presets import PRESETS, PURPOSE
 
     if as_json:
@@ -111,4 +111,4 @@ def presets(as_json: Json = False) -> None:
     table = Table("preset", "for", "fields")
     for name, fields in PRESETS.items():
         table.add_row(name, PURPOSE[name], ", ".join(f"{key} {value}" for key, value in fields.items()))
-    Console().print(table)
+    SafeConsole().print(table)
