@@ -1,12 +1,17 @@
 """A study as a job: what the API is asked, where secrets go, what comes back."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import paceline as paceline_package
 from hub import TOKEN
 from paceline.config.load import load_study
 from paceline.config.replicates import Seeds
@@ -83,6 +88,31 @@ def test_a_hub_that_starts_no_job_is_told_and_never_asked_twice_for_one(
         told.append(str(caught.value))
         assert not quick.jobs
     assert TOKEN not in " ".join(told)
+
+
+def test_the_job_installs_the_wheel_that_lies_beside_the_study(quick: Any, tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(STUDY)
+    job = submit(file, "cpu-basic", None, None, "1h", print)
+    command = quick.jobs[job.id]["asked"]["command"]
+    address = command[command.index("--with") + 1]
+    wheel = f"paceline-{version('paceline')}-py3-none-any.whl"
+    where = f"{quick.url}/someone/paceline-little/resolve/main/{wheel}"
+    assert address == f"paceline[quant,judge,track] @ {where}"
+    sent = tmp_path / wheel
+    sent.write_bytes(quick.repositories["someone/paceline-little"]["files"][wheel])
+    installed = tmp_path / "installed"
+    pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", str(installed)]
+    subprocess.run([*pip, str(sent)], check=True, capture_output=True)
+    ours = Path(paceline_package.__file__).parent
+    for path in ours.rglob("*"):
+        if path.is_file() and "__pycache__" not in path.parts:
+            assert (installed / "paceline" / path.relative_to(ours)).read_bytes() == path.read_bytes()
+    shown = [sys.executable, "-m", "paceline", "--version"]
+    done = subprocess.run(
+        shown, cwd=installed, env={**os.environ, "PYTHONPATH": str(installed)}, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == version("paceline"), done.stderr
 
 
 def test_seeds_go_into_the_study_that_is_sent(quick: Any, tmp_path: Path) -> None:

@@ -26,8 +26,9 @@ def launch(
         ),
     ] = None,
     package: Annotated[
-        str, typer.Option(help="hf-jobs: how uv installs Paceline there.")
-    ] = "paceline[quant,judge,track]",
+        str | None,
+        typer.Option(help="hf-jobs: how uv installs Paceline there; default: this very one, as a wheel."),
+    ] = None,
     timeout: Annotated[str, typer.Option(help="hf-jobs: longest duration.")] = "12h",
     detach: Annotated[bool, typer.Option("--detach", help="hf-jobs: do not follow the log.")] = False,
     address: Annotated[

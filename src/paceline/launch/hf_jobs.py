@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, hf_hub_url
 
 from paceline.config.load import load_study
 from paceline.config.replicates import Seeds, with_seeds
@@ -19,9 +19,12 @@ from paceline.config.study import Study
 from paceline.config.yaml_text import read_yaml
 from paceline.errors import ServiceError
 from paceline.export.hub import account, call_hub, need_token, pull, upload
+from paceline.launch.wheel import write_wheel
 
 # What a job needs of the environment here, sent through the API's own field for secrets.
 _SECRETS = ("OPENAI_API_KEY", "PACELINE_KEY_HOSTS")
+# What a study may need beside the package itself.
+_EXTRAS = "quant,judge,track"
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ def submit(
     file: Path,
     flavor: str,
     repository: str | None,
-    package: str,
+    package: str | None,
     timeout: str,
     log: Callable[[str], None],
     seeds: Seeds | None = None,
@@ -50,6 +53,7 @@ def submit(
     Started again, a job goes on from what the repository holds.
 
     Args:
+        package: how uv installs Paceline there; None: from the wheel of this one, put beside the study.
         seeds: those of every run, in place of what the file says.
 
     Raises:
@@ -62,6 +66,9 @@ def submit(
     name = repository or f"{account(log)}/paceline-{study.name}"
     with tempfile.TemporaryDirectory() as scratch:
         (Path(scratch) / "study.yaml").write_text(_study_text(file, seeds))
+        if package is None:
+            wheel = write_wheel(Path(scratch))
+            package = f"paceline[{_EXTRAS}] @ {hf_hub_url(name, wheel, endpoint=api.endpoint)}"
         upload(Path(scratch), name, f"study {study.name}", False, log)
     secrets = {"HF_TOKEN": token} | {key: os.environ[key] for key in _SECRETS if key in os.environ}
 
