@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
-# What no count, size or factor reaches; what JSON, numpy and torch all hold of a seed.
-LARGEST, LARGEST_SEED = 2**31 - 1, 2**53
+# What no count or size reaches; what JSON, numpy and torch all hold of a seed; what fp32 holds of a factor.
+LARGEST, LARGEST_SEED, LARGEST_FACTOR = 2**31 - 1, 2**53, 1e38
 _SEEDS = ("seed", "resample")
 
 
@@ -20,13 +20,15 @@ class Strict(BaseModel):
     def _within_sense(cls, value: Any, info: ValidationInfo) -> Any:
         most = LARGEST_SEED if info.field_name in _SEEDS else LARGEST
         if _beyond(value, most):
-            raise ValueError(f"a number here is at most {most:,}")
+            raise ValueError(
+                f"a number here is at most {most:,}, or {LARGEST_FACTOR:g} where it may be a fraction"
+            )
         return value
 
 
 def _beyond(value: Any, most: int) -> bool:
     if isinstance(value, int | float):
-        return abs(value) > most
+        return abs(value) > (LARGEST_FACTOR if isinstance(value, float) else most)
     if isinstance(value, Mapping):
         return any(_beyond(inner, most) for inner in value.values())
     return isinstance(value, list | tuple) and any(_beyond(inner, most) for inner in value)
