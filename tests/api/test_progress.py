@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from paceline.api import progress
+from paceline.api.console import SafeConsole
 from paceline.api.findings import Findings
 from paceline.api.progress import ProgressBar
 from paceline.doctor.finding import Finding
@@ -40,7 +41,7 @@ def bar(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def make(**kind: Any) -> Any:
         text = io.StringIO()
-        monkeypatch.setattr(progress, "Console", lambda **_: Console(file=text, width=100, **kind))
+        monkeypatch.setattr(progress, "SafeConsole", lambda **_: SafeConsole(file=text, width=100, **kind))
         return ProgressBar(), text
 
     return make
