@@ -16,7 +16,7 @@ from paceline.evaluate.sandbox.limits import Limits, Result
 from paceline.evaluate.sandbox.watch import Ways, watch
 
 # Has gcc, g++ and Python; PACELINE_SANDBOX_IMAGE names another.
-IMAGE = "docker.io/library/buildpack-deps:bookworm"
+IMAGE = "buildpack-deps:bookworm"
 _NOBODY = "65534:65534"
 # The client has an address space of its own to live in; what it starts is held to its limits by the daemon.
 _CLIENT = Limits(memory=16 * 2**30, processes=256, files=2**30)
