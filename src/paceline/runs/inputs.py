@@ -53,6 +53,18 @@ _WORDS = {
 }
 
 
+def stored_format(folder: Path) -> int | None:
+    """The format of checkpoints that a run or a checkpoint names, whatever else is in its file.
+
+    None: no inputs are recorded there, or they are damaged.
+    """
+    try:
+        found = read_sealed(folder / FILE).get("checkpoint_format")
+    except (RunError, OSError):
+        return None
+    return found if isinstance(found, int) else None
+
+
 def read_inputs(folder: Path) -> Inputs | None:
     """The inputs that a run directory or a checkpoint was written with; None: none are recorded there.
 
@@ -87,6 +99,12 @@ def refuse_other_inputs(directory: RunDirectory, now: Inputs) -> str | None:
     other = "train under another name, or delete the directory"
     line = None
     for folder in (directory.path, *([checkpoint] if checkpoint else [])):
+        if (theirs := stored_format(folder)) not in (None, now.checkpoint_format):
+            version = read_sealed(folder / FILE).get("version")
+            raise RunError(
+                f"{folder}: written by Paceline {version} in format {theirs}, this one ({now.version}) reads "
+                f"format {now.checkpoint_format}; finish it with that version, or {other}"
+            )
         began = read_inputs(folder)
         if (
             began is not None and folder != directory.path
@@ -97,12 +115,6 @@ def refuse_other_inputs(directory: RunDirectory, now: Inputs) -> str | None:
         if began is None:
             raise RunError(
                 f"{folder}: no {FILE}, so nobody can tell whether its inputs are the same; {other}"
-            )
-        if began.checkpoint_format != now.checkpoint_format:
-            raise RunError(
-                f"{folder}: written by Paceline {began.version} in format {began.checkpoint_format}, this "
-                f"one ({now.version}) reads format {now.checkpoint_format}; finish it with that version, or "
-                f"{other}"
             )
         if changed := began.changes(now):
             raise RunError(

@@ -11,7 +11,7 @@ from paceline.errors import ConfigError, RunError
 from paceline.runs.directory import RunDirectory, State
 from paceline.runs.events import read_events, start_of
 from paceline.runs.files import write_whole
-from paceline.runs.inputs import read_inputs, write_inputs
+from paceline.runs.inputs import read_inputs, stored_format, write_inputs
 from paceline.runs.losses import ExampleLosses
 from paceline.runs.manifest import find_damage
 from paceline.runs.trainer_state import write_trainer_state
@@ -114,7 +114,7 @@ def _mend_trainer_state(directory: RunDirectory, say: Say) -> None:
 def _mend_inputs(directory: RunDirectory, say: Say) -> None:
     """Takes inputs that are gone or damaged from the newest checkpoint; without one the run begins anew."""
     try:
-        if read_inputs(directory.path) is not None:
+        if _of_another_format(directory.path) or read_inputs(directory.path) is not None:
             return
     except RunError:
         (directory.path / "inputs.json").unlink()
@@ -154,10 +154,6 @@ def _lost_best(directory: RunDirectory, checkpoint: Path, recipe: Recipe) -> str
     return f"the best adapter so far, in best/: {damage}" if damage else ""
 
 
-def _of_another_format(checkpoint: Path) -> bool:
-    """Whether another version wrote it, which is refused with that, and not put aside."""
-    try:
-        inputs = read_inputs(checkpoint)
-    except RunError:
-        return False
-    return inputs is not None and inputs.checkpoint_format != FORMAT
+def _of_another_format(folder: Path) -> bool:
+    """Whether another version wrote a run or a checkpoint, which is refused with that, and not mended."""
+    return stored_format(folder) not in (None, FORMAT)
