@@ -8,8 +8,8 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
-_WARM = multiprocessing.get_context("forkserver")
-_WARM.set_forkserver_preload(
+WARM = multiprocessing.get_context("forkserver")
+WARM.set_forkserver_preload(
     [
         "torch",
         "transformers",
@@ -26,7 +26,7 @@ def run_warm(*arguments: Any, cwd: Path, stdin: str = "") -> CompletedProcess[st
     with tempfile.TemporaryDirectory() as scratch:
         files = [Path(scratch) / name for name in ("in", "out", "err")]
         files[0].write_text(stdin)
-        process = _WARM.Process(
+        process = WARM.Process(
             target=_main, args=([str(a) for a in arguments], str(cwd), list(map(str, files)))
         )
         process.start()

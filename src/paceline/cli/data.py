@@ -55,10 +55,12 @@ def show(
     from dataclasses import asdict
 
     from paceline.cli.datatables import print_data
+    from paceline.cli.progress import say
     from paceline.cli.tables import output
     from paceline.data.chat import load_chat
     from paceline.data.describe import describe
     from paceline.data.packing import pack
+    from paceline.data.progress import telling
     from paceline.data.split import split
     from paceline.data.tokens import load_tokens
     from paceline.errors import ConfigError
@@ -68,7 +70,8 @@ def show(
         raise ConfigError("data show: --max-length goes with --packing; without it nothing is cut")
     length = max_length or Recipe.model_fields["max_length"].default
     chat = load_chat(base, data.chat_template)
-    dataset = load_tokens(data, chat)
+    with telling(say):
+        dataset = load_tokens(data, chat)
     packed = pack(dataset, split(dataset, data.eval_ratio, length), length) if data.packing else None
     summary = describe(dataset, chat, None if example is None else example - 1, packed)
     if as_json:
@@ -116,14 +119,15 @@ def clean(
     """Write a source without copies, near copies and odd rows, and count what each rule removed."""
     import json
 
-    from paceline.cli.progress import counting
+    from paceline.cli.progress import counting, say
     from paceline.data.chat import load_chat
     from paceline.data.clean import clean_rows
+    from paceline.data.progress import telling
     from paceline.data.write import check_ending, write_rows
 
     check_ending(out)
     data = make(Data, {**rows_of, "source": source}, "data clean")
-    with counting("looking for copies") as on_progress:
+    with counting("looking for copies") as on_progress, telling(say):
         chat = load_chat(base, data.chat_template)
         rows, removed = clean_rows(data, make(Clean, rules, "data clean"), chat, on_progress)
     write_rows(rows, out)

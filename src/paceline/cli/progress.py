@@ -101,6 +101,11 @@ def _leave_terminal() -> None:
             os.close(handle)
 
 
+def say(line: str) -> None:
+    """A line about what is happening."""
+    SafeConsole(stderr=True).print(line, style="dim", highlight=False, markup=False)
+
+
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int], None]]:
     """A count with its rate on a terminal; gives the function that adds to it."""
@@ -121,7 +126,7 @@ def showing(what: str) -> Iterator[EvaluationProgress]:
     """Progress of an evaluation: a bar of answers, a count of what is graded or run."""
     with answering() as answers, counting(what) as count:
         yield EvaluationProgress(
-            log=lambda line: SafeConsole(stderr=True).print(line, style="dim", highlight=False, markup=False),
+            log=say,
             answers=answers,
             checked=lambda: count(1),
         )

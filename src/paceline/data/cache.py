@@ -15,6 +15,7 @@ import datasets
 import pyarrow as pa
 from datasets import Dataset
 
+from paceline.data.progress import Count
 from paceline.errors import DataError
 
 Batches = Generator[pa.RecordBatch, None, dict[str, Any]]
@@ -41,16 +42,17 @@ def file_digest(path: Path) -> str:
 
 
 def cached_table(
-    key: str, schema: Callable[[], pa.Schema], build: Callable[[], Batches]
+    key: str, schema: Callable[[], pa.Schema], build: Callable[[], Batches], what: str
 ) -> tuple[Dataset, dict[str, Any]]:
     """The table of a key and the facts that its builder returned, from the disk or newly built.
 
     Args:
         build: yields the table's batches and returns facts that JSON can hold.
+        what: what happens to the rows, such as "rows read", for whoever is told of it.
     """
     table, facts = cache_folder() / f"{key}.arrow", cache_folder() / f"{key}.json"
     if (known := _read_facts(table, facts)) is None:
-        known = _store(table, facts, schema(), build())
+        known = _store(table, facts, schema(), build(), what)
     return Dataset.from_file(str(table)), known
 
 
@@ -68,11 +70,11 @@ def _digest(facts: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _store(table: Path, facts: Path, schema: pa.Schema, batches: Batches) -> dict[str, Any]:
+def _store(table: Path, facts: Path, schema: pa.Schema, batches: Batches, what: str) -> dict[str, Any]:
     scratch = table.with_suffix(f".{os.getpid()}.partial")
     try:
         with pa.OSFile(str(scratch), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
-            found = _drain(batches, writer)
+            found = _drain(batches, writer, Count(what))
         record = {"table": file_digest(scratch), "digest": _digest(found), "facts": found}
         scratch.replace(table)
         scratch.write_text(json.dumps(record))
@@ -82,7 +84,7 @@ def _store(table: Path, facts: Path, schema: pa.Schema, batches: Batches) -> dic
     return found
 
 
-def _drain(batches: Batches, writer: Any) -> dict[str, Any]:
+def _drain(batches: Batches, writer: Any, count: Count) -> dict[str, Any]:
     while True:
         try:
             batch = next(batches)
@@ -90,5 +92,6 @@ def _drain(batches: Batches, writer: Any) -> dict[str, Any]:
             return dict(end.value)
         try:
             writer.write_batch(batch)
+            count.add(batch.num_rows)
         except OSError as error:
             raise DataError(f"the cache {cache_folder()} cannot be written: {error}; set HF_HOME") from error

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from paceline.data.bad_rows import count_kinds
@@ -75,11 +76,11 @@ def describe(
     seen = packed[0] if packed else dataset
     if example is not None and not 0 <= example < len(seen):
         raise DataError(f"--example {example + 1}: there are {len(seen)} examples")
-    kinds = seen.column("kind").tolist()
+    kinds = seen.table.data.column("kind")
     shown = (
-        {kind: kinds.index(kind) for kind in dict.fromkeys(kinds)}
+        {kind: pc.index(kinds, kind).as_py() for kind in kinds.unique().to_pylist()}
         if example is None
-        else {kinds[example]: example}
+        else {kinds[example].as_py(): example}
     )
     lengths = dataset.lengths
     return DataSummary(
@@ -87,9 +88,9 @@ def describe(
         read=len(np.unique(np.stack([dataset.parts, dataset.column("row")]), axis=1).T),
         format=dataset.format,
         dropped=len(dataset.dropped),
-        kinds=dict(Counter(dataset.column("kind").tolist()).most_common()),
+        kinds=_counted(dataset, "kind"),
         notes=dataset.notes,
-        tasks=dict(Counter(dataset.tasks).most_common()),
+        tasks=_counted(dataset, "task"),
         length={
             **{f"p{p}": int(np.percentile(lengths, p)) for p in (50, 95, 99)},
             "max": int(lengths.max()),
@@ -103,6 +104,12 @@ def describe(
         packed=_packed(dataset, *packed) if packed else None,
         weights=None if dataset.weights is None else _spread(dataset.weights),
     )
+
+
+def _counted(dataset: TokenDataset, name: str) -> dict[str, int]:
+    """How many examples have each value of a column, the most frequent first."""
+    counts = pc.value_counts(dataset.table.data.column(name)).to_pylist()
+    return dict(Counter({str(one["values"]): one["counts"] for one in counts}).most_common())
 
 
 def _spread(weights: NDArray[np.float64]) -> dict[str, float]:

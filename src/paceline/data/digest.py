@@ -5,17 +5,20 @@ import json
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from paceline.data.tokens import TokenDataset
 from paceline.runs.digests import DIGITS
 
+_BATCH = 1000
+
 
 def rows_digest(dataset: TokenDataset, examples: NDArray[np.int64]) -> str:
     """Hex over ids, masks, row numbers, tasks, sources and weights of examples (indices, (n,)), in order."""
     content, lengths = hashlib.sha256(), []
-    for batch in dataset.table.select(examples).with_format("arrow").iter(1000):
+    for batch in dataset.table.select(examples).with_format("arrow").iter(_BATCH):
         ids = batch.column("input_ids")
         lengths.append(pc.list_value_length(ids).to_numpy())
         content.update(_bytes(pc.list_flatten(ids), np.int32))
@@ -24,9 +27,14 @@ def rows_digest(dataset: TokenDataset, examples: NDArray[np.int64]) -> str:
     content.update(dataset.column("row")[examples].astype(np.int64).tobytes())
     if dataset.weights is not None:
         content.update(dataset.weights[examples].tobytes())
-    tasks = dataset.tasks
-    named = [[dataset.sources[dataset.parts[i]], tasks[i]] for i in examples]
-    content.update(json.dumps([named, dataset.loss_on]).encode())
+    content.update(b"[[")
+    tasks = dataset.table.data.column("task")
+    for start in range(0, len(examples), _BATCH):  # millions of names at once would take gigabytes
+        batch = examples[start : start + _BATCH]
+        names = tasks.take(pa.array(batch)).to_pylist()
+        named = [[dataset.sources[dataset.parts[i]], name] for i, name in zip(batch, names, strict=True)]
+        content.update((", " * (start > 0) + json.dumps(named)[1:-1]).encode())
+    content.update(f"], {json.dumps(dataset.loss_on)}]".encode())
     return content.hexdigest()[:DIGITS]
 
 

@@ -51,7 +51,7 @@ def pack(dataset: TokenDataset, parts: Split, max_length: int) -> tuple[TokenDat
 
     content = [rows_digest(dataset, side) for side in (parts.train, parts.eval)]
     key = hashlib.sha256(code_digest() + f"packed {max_length} {content}".encode()).hexdigest()
-    table, _ = cached_table(key, lambda: schema, build)
+    table, _ = cached_table(key, lambda: schema, build, "examples packed")
     packed = replace(dataset, table=table, parts=dataset.parts[texts], packed=True)
     everything = np.arange(len(texts))
     return packed, Split(everything[: len(blocks)], everything[len(blocks) :])

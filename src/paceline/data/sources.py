@@ -29,6 +29,7 @@ _TEXT_SCHEMA = pa.schema(
     [("text", pa.large_string()), ("file", pa.int32()), ("line", pa.int64()), ("subset", pa.string())]
 )
 _BATCH = 1000
+READ = "rows read"
 # Part of every key: raised when the same file is read as something else than before.
 _READING = "1"
 
@@ -99,7 +100,7 @@ def _files(source: Source, path: Path) -> Rows:
     if kind == ".parquet":
         table = _parquet(files, key)
         return Rows(table, key, tuple(table.column_names))
-    table, facts = cached_table(key, lambda: _TEXT_SCHEMA, lambda: _text_batches(files))
+    table, facts = cached_table(key, lambda: _TEXT_SCHEMA, lambda: _text_batches(files), READ)
     bad = [BadRow(f"{files[file]} line {line}", kind, reason) for file, line, kind, reason in facts["bad"]]
     return Rows(table, key, tuple(facts["columns"]), tuple(map(str, files)), tuple(bad))
 
@@ -137,7 +138,7 @@ def _parquet(files: list[Path], key: str) -> Dataset:
         for file, schema in zip(files, schemas, strict=True):
             if not schema.equals(schemas[0]):
                 raise DataError(f"data {file}: its columns or their types are not those of {files[0]}")
-        return cached_table(key, lambda: schemas[0], lambda: _parquet_batches(files, schemas[0]))[0]
+        return cached_table(key, lambda: schemas[0], lambda: _parquet_batches(files, schemas[0]), READ)[0]
     except (pa.ArrowException, OSError, ValueError) as error:  # a type that `datasets` does not know
         raise DataError(f"data {files[0]}: cannot be read: {str(error).splitlines()[0]}") from error
 

@@ -221,14 +221,16 @@ def _shortages(parts: list[SampledSource]) -> list[str]:
 def _notes(table: Dataset, data: Data, picked: int) -> tuple[str, ...]:
     """What is to be said about rows, each with how many it is true of and the first of them."""
     columns = table.data
-    rows, removed = columns.column("row").to_pylist(), columns.column("removed").to_numpy()
+    rows, removed = columns.column("row").to_numpy(), columns.column("removed").to_numpy()
+    noted = np.flatnonzero(pc.list_value_length(columns.column("notes")).to_numpy())  # few of many
     found: dict[str, list[int]] = {}
-    for row, notes in zip(rows, columns.column("notes").to_pylist(), strict=True):
+    said = columns.column("notes").take(pa.array(noted)).to_pylist()
+    for row, notes in zip(rows[noted].tolist(), said, strict=True):
         for note in notes:
             found.setdefault(note, []).append(row)
     if removed.any():
         note = REMOVED.format(count=removed.sum())
-        found[note] = [rows[place] for place in np.flatnonzero(removed)]
+        found[note] = rows[np.flatnonzero(removed)].tolist()
     return tuple(
         f"{note}: {len(where):,} of {picked:,} rows ({len(where) / picked:.1%}), first row {min(where) + 1} "
         f"of {data.source}"
@@ -284,7 +286,7 @@ def _tokenize(
             yield pa.RecordBatch.from_pydict(encoded, schema)
         return {"bad": sorted(bad), "used": sorted(used)}
 
-    return cached_table(_fingerprint(part, row_format, data, chat), lambda: schema, build)
+    return cached_table(_fingerprint(part, row_format, data, chat), lambda: schema, build, "rows tokenized")
 
 
 def _fingerprint(part: SampledSource, row_format: RowFormat, data: Data, chat: Chat) -> str:

@@ -15,6 +15,7 @@ from paceline.data.clean import clean
 from paceline.data.marginal import marginal_loss
 from paceline.data.packing import pack
 from paceline.data.phases import choose_tasks
+from paceline.data.progress import telling
 from paceline.data.resample import resample
 from paceline.data.split import Split, split
 from paceline.data.tokens import TokenDataset, load_tokens, write_bad_rows
@@ -84,8 +85,12 @@ class Prepared:
 
 @dataclass
 class Preparer:
-    """Prepares recipes; runs that share a tokenizer and data share the tokenized table."""
+    """Prepares recipes; runs that share a tokenizer and data share the tokenized table.
 
+    `say` is told now and then how many rows have been read and tokenized.
+    """
+
+    say: Callable[[str], None] = lambda line: None
     _chats: dict[tuple[str, str | None, tuple[str, ...]], Chat] = field(default_factory=dict)
     _tokens: dict[tuple[str, tuple[str, ...], str, str], TokenDataset] = field(default_factory=dict)
     _resampled: dict[_Sample, tuple[TokenDataset, Split]] = field(default_factory=dict)
@@ -106,7 +111,8 @@ class Preparer:
         data = recipe.data.model_dump_json(exclude={"eval_ratio", "clean", "resample", "packing"})
         key = (recipe.base, tuple(recipe.new_tokens), data, "assistant")
         if key not in self._tokens:
-            self._tokens[key] = load_tokens(recipe.data, self.chat_of(recipe))
+            with telling(self.say):
+                self._tokens[key] = load_tokens(recipe.data, self.chat_of(recipe))
         own = (*key[:3], recipe.loss_on)
         if own not in self._tokens:
             self._tokens[own] = replace(self._tokens[key], loss_on=recipe.loss_on)

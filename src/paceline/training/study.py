@@ -98,7 +98,7 @@ def train_study(study: Study, folder: Path, options: TrainingOptions = TrainingO
     over = [directory.name for directory in directories if directory.status().over]
     skipped = [name for name in over if name not in extended]
     pending = [run for run in study.runs if run.name not in skipped]
-    preparer = Preparer()
+    preparer = Preparer(options.log)
     finished = [run for run in study.runs if run.name in skipped]
     _check_finished(finished, study, folder, options, preparer, bool(pending))
     for run in finished:
