@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from paceline.config.recipe import SCHEDULERS
-from paceline.data.digest import rows_digest
 from paceline.data.tokenizer_digest import template_digest, tokenizer_digest
 from paceline.model.digest import base_digest
 from paceline.runs.digests import file_digest, value_digest
@@ -36,8 +35,8 @@ def gather_inputs(prepared: Prepared, preparer: Preparer, parent: Path | None) -
         base_config=base.config,
         tokenizer=tokenizer_digest(chat),
         template=template_digest(chat),
-        train_rows=rows_digest(prepared.dataset, prepared.split.train),
-        held_out_rows=rows_digest(prepared.dataset, prepared.split.eval),
+        train_rows=preparer.rows_digest(prepared.dataset, prepared.split.train),
+        held_out_rows=preparer.rows_digest(prepared.dataset, prepared.split.eval),
         init_from=file_digest(weights) if weights is not None and weights.is_file() else "",
         teacher=base_digest(recipe.distill.teacher).weights if recipe.distill else "",
         schedule=_rates(prepared),

@@ -1,5 +1,6 @@
 """What is known of a run before anything is spent: its data, its split, its length."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ from paceline.config.recipe import Recipe
 from paceline.data.bad_rows import count_kinds
 from paceline.data.chat import Chat, load_chat, token_ids
 from paceline.data.clean import clean
+from paceline.data.digest import rows_digest
 from paceline.data.marginal import marginal_loss
 from paceline.data.packing import pack
 from paceline.data.phases import choose_tasks
@@ -94,6 +96,7 @@ class Preparer:
     _chats: dict[tuple[str, str | None, tuple[str, ...]], Chat] = field(default_factory=dict)
     _tokens: dict[tuple[str, tuple[str, ...], str, str], TokenDataset] = field(default_factory=dict)
     _resampled: dict[_Sample, tuple[TokenDataset, Split]] = field(default_factory=dict)
+    _digests: dict[tuple[int, str, bytes], tuple[TokenDataset, str]] = field(default_factory=dict)
     _packed: dict[tuple[_Sample, str], tuple[TokenDataset, Split]] = field(default_factory=dict)
 
     def chat(self, base: str, template: str | None = None, new_tokens: Sequence[str] = ()) -> Chat:
@@ -117,6 +120,13 @@ class Preparer:
         if own not in self._tokens:
             self._tokens[own] = replace(self._tokens[key], loss_on=recipe.loss_on)
         return self._tokens[own]
+
+    def rows_digest(self, dataset: TokenDataset, examples: NDArray[np.int64]) -> str:
+        """`rows_digest` of some examples, once for all runs that share them."""
+        key = (id(dataset.table), dataset.loss_on, hashlib.sha256(examples.tobytes()).digest())
+        if key not in self._digests:
+            self._digests[key] = dataset, rows_digest(dataset, examples)
+        return self._digests[key][1]
 
     def prepare(self, recipe: Recipe, on_progress: Callable[[int], None] = lambda count: None) -> Prepared:
         """The recipe's examples, split and cleaned.
