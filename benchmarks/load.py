@@ -199,7 +199,8 @@ def main() -> None:
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     report: dict = json.loads(args.out.read_text()) if args.out and args.out.is_file() else {}
-    report["machine"] = f"{platform.machine()}, {os.cpu_count()} cores"
+    beside = f"load average {os.getloadavg()[0]:.0f} as it began"  # seconds mean little on a busy machine
+    report["machine"] = f"{platform.machine()}, {os.cpu_count()} cores, {beside}"
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["HF_HOME"] = scratch
         for part in args.parts:

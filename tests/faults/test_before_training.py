@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
-from helpers import MakeBase, MakeRecipe, MakeStudy, StopWhen
+from helpers import MakeBase, MakeRecipe, MakeStudy
 from paceline.cli import main as cli
 from paceline.config.study import Run, Study
 from paceline.errors import DataError, RunError
 from paceline.runs.directory import RunDirectory
 from paceline.runs.files import told_when_full
-from paceline.runs.inputs import read_inputs, write_inputs
 from paceline.runs.study import read_study_record, refuse_other_study, write_study_record
 from paceline.training.study import TrainingOptions, train_study
 
@@ -77,23 +76,6 @@ def test_single_runs_stand_side_by_side(recipe: MakeRecipe, tmp_path: Path) -> N
         RunDirectory(tmp_path / name).claim(recipe())
     replicates = Study(name="c", runs=[Run(name=name, recipe=recipe()) for name in ("c", "c-seed2")])
     refuse_other_study(replicates, tmp_path / "c")
-
-
-def test_a_checkpoint_of_another_format_is_refused_and_stays(
-    recipe: MakeRecipe, study: MakeStudy, tmp_path: Path
-) -> None:
-    wanted = study(a=recipe(**{**SMALL, "max_steps": 3}))
-    stop = StopWhen(lambda cohort: cohort.runs[0].step >= 1)
-    train_study(wanted, tmp_path / "s", TrainingOptions(callbacks=[stop]))
-    run = RunDirectory(tmp_path / "s" / "a")
-    newest = run.latest_checkpoint()
-    assert newest is not None
-    for folder in (newest, run.path):
-        write_inputs(folder, read_inputs(folder).model_copy(update={"checkpoint_format": 1}))
-        (folder / "manifest.json").unlink(missing_ok=True)
-    with pytest.raises(RunError, match=r"in format 1, this one \(.*\) reads format 2; finish it with that"):
-        train_study(wanted, tmp_path / "s")
-    assert run.latest_checkpoint() == newest
 
 
 def test_save_minutes_saves_where_steps_would_not(

@@ -85,10 +85,10 @@ def wait_for_training(runs: Any, process: Any) -> None:
         time.sleep(0.02)
 
 
-def test_killed_at_ten_random_moments(study_file: Any, whole: Any, tmp_path: Path) -> None:
+def test_killed_at_five_random_moments(study_file: Any, whole: Any, tmp_path: Path) -> None:
     rng = random.Random(3)
     kills = 0
-    while kills < 10:
+    while kills < 5:
         process = start(study_file, tmp_path / "killed")
         if rng.random() < 0.8:
             wait_for_training(tmp_path / "killed", process)

@@ -1,7 +1,7 @@
 """Killed before any change of a file: what is on the disk at that instant ends with the same bits.
 
 A study is trained once, and its folder is copied before each change; every copy is what a kill there leaves.
-CI goes on from one in seven, `PACELINE_KILLS=all pytest -s tests/faults/test_kill_at_events.py` from all.
+CI goes on from one in twelve, `PACELINE_KILLS=all pytest -s tests/faults/test_kill_at_events.py` from all.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from paceline.training.study import train_study
 pytestmark = pytest.mark.slow
 
 CHANGES = ("mkdir", "rename", "replace", "unlink", "rmdir", "fsync")
-EVERY = 1 if os.environ.get("PACELINE_KILLS") == "all" else 7
+EVERY = 1 if os.environ.get("PACELINE_KILLS") == "all" else 12
 
 
 class Instants:
