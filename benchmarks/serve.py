@@ -73,7 +73,7 @@ async def one_answer(session: httpx.AsyncClient, body: dict, seen: dict) -> None
             usage = chunk.get("usage") or usage
     if not ended:
         raise RuntimeError("the stream was cut")
-    seen["answers"] += 1
+    seen["answers"], seen["last"] = seen["answers"] + 1, time.monotonic()
     seen["tokens"] += usage["completion_tokens"] if usage else deltas
     if first is not None:
         seen["first"].append(first)
@@ -81,7 +81,7 @@ async def one_answer(session: httpx.AsyncClient, body: dict, seen: dict) -> None
 
 async def load(address: str, models: list[str], clients: int, seconds: float, pid: int) -> dict:
     """All clients for so long; what they saw and the server's memory every 10 s."""
-    seen: dict = {"first": [], "tokens": 0, "answers": 0, "errors": [], "memory": []}
+    seen: dict = {"first": [], "tokens": 0, "answers": 0, "last": 0.0, "errors": [], "memory": []}
     until = time.monotonic() + seconds
 
     async def watch() -> None:
@@ -103,8 +103,8 @@ async def load(address: str, models: list[str], clients: int, seconds: float, pi
 def measure(command: list[str], port: int, models: list[str], clients: int, minutes: float) -> dict:
     """Starts a server, puts the load on it and ends it; what was seen."""
     address = f"http://127.0.0.1:{port}"
-    busy = os.getloadavg()[0]
-    server = subprocess.Popen([*command, "--port", str(port)], stderr=subprocess.DEVNULL)
+    busy, quiet = os.getloadavg()[0], subprocess.DEVNULL
+    server = subprocess.Popen([*command, "--port", str(port)], stdout=quiet, stderr=quiet)
     while True:
         try:
             httpx.get(f"{address}/health")
@@ -115,7 +115,7 @@ def measure(command: list[str], port: int, models: list[str], clients: int, minu
             time.sleep(0.2)
     began = time.monotonic()
     seen = asyncio.run(load(address, models, clients, minutes * 60, server.pid))
-    took = time.monotonic() - began
+    took = max(minutes * 60, seen["last"] - began)
     server.send_signal(signal.SIGTERM)
     began = time.monotonic()
     server.wait()

@@ -107,11 +107,15 @@ ODD_FIELDS: list[tuple[str, Any]] = [
     ("logit_bias", {"5": 100}),
     ("response_format", {"type": "yaml"}),
     ("response_format", {"type": "json_schema"}),
-    ("response_format", {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "dog"}}}),
-    ("response_format", {"type": "json_schema", "json_schema": {"name": "x", "schema": {"not": {}}}}),
-    (
-        "response_format",
-        {"type": "json_schema", "json_schema": {"name": "x", "schema": {"$ref": "http://x/y"}}},
+    *(
+        ("response_format", {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}})
+        for schema in (
+            {"type": "dog"},
+            {"not": {}},
+            {"$ref": "http://x/y"},
+            {"type": "object", "properties": {"a": {"type": "integer", "multipleOf": 62615533}}},
+            {"allOf": [{"type": "string", "pattern": f"(a+b+){{1,30}}{n}"} for n in range(30)]},
+        )
     ),
     ("tools", [{"type": "function", "function": {"name": "f"}}]),
     ("tools", [{"type": "function", "function": {"name": "f g"}}]),

@@ -17,8 +17,9 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from paceline.evaluate.adapters import AdapterSet
-from paceline.evaluate.serving.body import RequestError
+from paceline.evaluate.serving.body import RequestError, read_body
 from paceline.evaluate.serving.engine import Engine
+from paceline.evaluate.serving.grammar import Grammars
 from paceline.evaluate.serving.guard import CHAT, Guard, Limits, read_raw, refusal
 from paceline.evaluate.serving.reader import Reader
 from paceline.evaluate.serving.reply import Reply
@@ -30,15 +31,17 @@ def make_app(adapter_set: AdapterSet, key: str | None = None, limits: Limits | N
     With a key, all but /health ask for it; without one, only this machine is answered.
     """
     engine, limits = Engine(adapter_set), limits or Limits()
-    reader = Reader(adapter_set)
+    reader, grammars = Reader(adapter_set), Grammars(adapter_set)
     # one thread: prompts neither hold up the event loop nor take more than a core from the engine
     executor = ThreadPoolExecutor(1)
+    schema_executor = ThreadPoolExecutor(1)  # a schema that takes long holds up schemas only
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         engine.start()
         yield
-        executor.shutdown(wait=False, cancel_futures=True)
+        for pool in (executor, schema_executor):
+            pool.shutdown(wait=False, cancel_futures=True)
         engine.stop()
 
     async def models(request: HTTPRequest) -> Response:
@@ -55,7 +58,11 @@ def make_app(adapter_set: AdapterSet, key: str | None = None, limits: Limits | N
         try:
             raw = await read_raw(request, limits)
             loop = asyncio.get_running_loop()
-            body, asked = await loop.run_in_executor(executor, reader.read, raw, loop)
+            body = await loop.run_in_executor(executor, read_body, raw)
+            matcher = None
+            if body.json_schema is not None:
+                matcher = await loop.run_in_executor(schema_executor, grammars.matcher, body.json_schema)
+            asked = await loop.run_in_executor(executor, reader.read, body, matcher, loop)
             request.scope["guard"].take_places(request.scope, len(asked) - 1)
         except RequestError as error:
             return refusal(str(error), error.status, error.param, error.code)

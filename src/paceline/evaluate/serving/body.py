@@ -13,6 +13,7 @@ from paceline.errors import PacelineError
 Stop = Annotated[str, Field(min_length=1, max_length=1000)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 MOST_ANSWERS = 16
+ANY_OBJECT: Fields = {"type": "object"}
 
 
 class RequestError(PacelineError):
@@ -48,7 +49,7 @@ class PlainFormat(_Strict):
 
     @property
     def as_schema(self) -> Fields | None:
-        return {"type": "object"} if self.type == "json_object" else None
+        return ANY_OBJECT if self.type == "json_object" else None
 
 
 class JSONSchema(_Strict):
@@ -119,6 +120,11 @@ class Body(_Strict):
     store: bool | None = None
     parallel_tool_calls: bool | None = None
 
+    @property
+    def json_schema(self) -> Fields | None:
+        """What the answer must be JSON of, if anything."""
+        return self.response_format.as_schema if self.response_format else None
+
 
 # Fields that are not served, and the values at which they ask for nothing; null is one for all of them.
 NOT_SERVED: dict[str, tuple[Any, ...]] = {
@@ -171,12 +177,11 @@ def read_body(raw: bytes) -> Body:
 
 def _refuse_together(body: Body) -> None:
     """Refuses fields that stand against each other."""
-    wants_json = body.response_format is not None and body.response_format.as_schema is not None
     if body.top_logprobs is not None and not body.logprobs:
         raise RequestError("top_logprobs needs logprobs: true", "top_logprobs", "invalid_value")
-    if wants_json and body.stop:
+    if body.json_schema is not None and body.stop:
         raise RequestError("stop could cut the JSON of response_format", "stop", "invalid_value")
-    if wants_json and body.tools:
+    if body.json_schema is not None and body.tools:
         raise RequestError("tools with a response_format are not served", "tools", "unsupported_parameter")
     if body.tools and body.parallel_tool_calls is False:
         message = "parallel_tool_calls: false is not served; leave it out"

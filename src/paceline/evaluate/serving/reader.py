@@ -1,4 +1,4 @@
-"""A request's body as the answers that it asks for."""
+"""What a body asks for, as requests to the engine."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from typing import Any
 from paceline.config.fields import Fields
 from paceline.data.formats import list_of_turns, read_turns
 from paceline.data.formats.tools import read_tools
-from paceline.errors import MissingExtra, PacelineError, nearest
+from paceline.errors import PacelineError, nearest
 from paceline.evaluate.adapters import AdapterSet
 from paceline.evaluate.generate import Request, Sampling
-from paceline.evaluate.serving.body import Body, RequestError, read_body
+from paceline.evaluate.serving.body import Body, RequestError
 from paceline.evaluate.serving.engine import Asked, Piece
-from paceline.evaluate.serving.grammar import Grammars
 from paceline.evaluate.serving.rules import Rules
 from paceline.evaluate.serving.token_bytes import TokenBytes
 from paceline.evaluate.serving.tool_calls import refuse_without_tools
@@ -26,25 +25,26 @@ GREEDY_BELOW = 1e-6  # a temperature below has the likeliest token in all but na
 
 
 class Reader:
-    """Reads bodies for one adapter set; what it learns of the tokenizer and the template, it keeps."""
+    """Reads requests to one adapter set; what it learns of the tokenizer and the template, it keeps."""
 
     def __init__(self, adapter_set: AdapterSet) -> None:
         self.adapter_set = adapter_set
-        self._grammars = Grammars(adapter_set)
         self._takes_tools = False
 
     @cached_property
     def token_bytes(self) -> TokenBytes:
         return TokenBytes(self.adapter_set.chat.tokenizer)
 
-    def read(self, raw: bytes, loop: asyncio.AbstractEventLoop) -> tuple[Body, list[Asked]]:
-        """A body and its answers under way: `n` of them, the first with the others as its twins.
+    def read(self, body: Body, matcher: Any, loop: asyncio.AbstractEventLoop) -> list[Asked]:
+        """The answers that a body asks for, under way: `n`, the first with the others as its twins.
+
+        Args:
+            matcher: llguidance's, for a body that asks for JSON.
 
         Raises:
             RequestError: an unknown model, messages that make no prompt, more than the model's context, tools
-                or a schema that cannot be served.
+                that cannot be served.
         """
-        body = read_body(raw)
         adapters = self.adapter_set.adapters
         if body.model not in adapters:
             close, known = nearest(body.model[:100], adapters), ", ".join(adapters)
@@ -53,7 +53,7 @@ class Reader:
         tools = self._tools(body)
         sampling, prompt = _sampling(body), self._prompt(body, tools)
         stops = [body.stop] if isinstance(body.stop, str) else body.stop or []
-        rules, pieces = self._rules(body), asyncio.Queue[Piece]()
+        rules, pieces = _rules(body, matcher), asyncio.Queue[Piece]()
         asked = []
         for index in range(body.n or 1):
             key = (body.model, index) if index else (body.model,)  # the first is the one of n: 1
@@ -61,20 +61,7 @@ class Reader:
             request = Request(prompt, adapters[body.model], sampling, key, rules=own)
             asked.append(Asked(request, stops, loop, pieces, index, own, bool(tools)))
         asked[0].request.twins = [twin.request for twin in asked[1:]]
-        return body, asked
-
-    def _rules(self, body: Body) -> Rules | None:
-        """What the fields do with the logits; None where they do nothing."""
-        presence, frequency = body.presence_penalty or 0.0, body.frequency_penalty or 0.0
-        top = body.top_logprobs or 0 if body.logprobs else None
-        schema = body.response_format.as_schema if body.response_format else None
-        if schema is None and top is None and not (presence or frequency):
-            return None
-        try:
-            matcher = None if schema is None else self._grammars.matcher(schema)
-        except MissingExtra as error:
-            raise RequestError(str(error), "response_format", "unsupported_parameter") from error
-        return Rules(presence, frequency, top, matcher)
+        return asked
 
     def _tools(self, body: Body) -> list[Fields] | None:
         """The tools that the prompt shows, as data have them."""
@@ -119,6 +106,15 @@ class Reader:
         if not prompt:
             raise RequestError("messages make an empty prompt", "messages", "invalid_value")
         return prompt
+
+
+def _rules(body: Body, matcher: Any) -> Rules | None:
+    """What the fields do with the logits; None where they do nothing."""
+    presence, frequency = body.presence_penalty or 0.0, body.frequency_penalty or 0.0
+    top = body.top_logprobs or 0 if body.logprobs else None
+    if matcher is None and top is None and not (presence or frequency):
+        return None
+    return Rules(presence, frequency, top, matcher)
 
 
 def _most(body: Body) -> int:
