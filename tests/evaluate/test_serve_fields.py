@@ -159,15 +159,16 @@ def test_logprobs_end_where_a_stop_text_begins(client: Any) -> None:
 
 
 def test_penalties_are_openais(client: Any, adapter_set: Any, reference: Any) -> None:
-    penalties: Any = {"presence_penalty": 0.05, "frequency_penalty": 0.1, "logprobs": True}
+    penalties: Any = {"presence_penalty": -1, "frequency_penalty": 0.3, "logprobs": True}
     (plain,), (choice,) = choices(client, logprobs=True), choices(client, **penalties)
     prompt, tokens = prompt_of(adapter_set), list[int]()
     for _ in range(16):
         logits = reference(prompt + tokens)[-1]
         for token, count in Counter(tokens).items():
-            logits[token] -= count * 0.1 + (count > 0) * 0.05
+            logits[token] -= count * 0.3 + (count > 0) * -1
         tokens.append(int(logits.argmax()))
     assert tokens_of(choice, adapter_set) == tokens != tokens_of(plain, adapter_set)
+    assert len(set(Counter(tokens).values())) > 1
 
 
 def test_n_answers_are_drawn_apart_from_one_prefill(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
