@@ -167,7 +167,8 @@ def main() -> None:
         result[name] = measure(command, free_port(), models, args.clients, args.minutes)
         args.out.write_text(json.dumps(result, indent=1) + "\n")
     ours, other = result["paceline"], result["transformers"]
-    result["tokens_per_second_ratio"] = round(ours["tokens_per_second"] / other["tokens_per_second"], 1)
+    if not other["not_there_after_a_minute"]:  # else it did not bear the load: there is no rate to compare
+        result["tokens_per_second_ratio"] = round(ours["tokens_per_second"] / other["tokens_per_second"], 1)
     args.out.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result, indent=1))
 
