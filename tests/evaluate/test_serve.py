@@ -123,7 +123,7 @@ def test_who_hangs_up_holds_nobody_up(client: Any) -> None:
         ({"messages": []}, 400, "messages: List should have at least 1 item"),
         ({"messages": [{"role": "robot", "content": "x"}]}, 400, "turn 1: unknown role"),
         ({"temperature": -1}, 400, "temperature: Input should be greater"),
-        ({"n": 3}, 400, "n is not served"),
+        ({"logit_bias": {"3": 1}}, 400, "logit_bias is not served"),
         ({"max_tokens": 10**6}, 400, "do not fit into the model's 2048"),
     ],
 )

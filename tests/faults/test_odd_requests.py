@@ -96,16 +96,33 @@ ODD_FIELDS: list[tuple[str, Any]] = [
     ("chat_template_kwargs", []),
     ("chat_template_kwargs", {"enable_thinking": "x"}),
     ("chat_template_kwargs", {"other": 1}),
-    ("n", 2),
+    ("n", 0),
+    ("n", 17),
     ("n", True),
-    ("logprobs", True),
+    ("logprobs", 3),
     ("top_logprobs", 5),
-    ("presence_penalty", 0.5),
-    ("frequency_penalty", -1),
+    ("top_logprobs", 21),
+    ("presence_penalty", 2.5),
+    ("frequency_penalty", "x"),
     ("logit_bias", {"5": 100}),
-    ("response_format", {"type": "json_object"}),
+    ("response_format", {"type": "yaml"}),
+    ("response_format", {"type": "json_schema"}),
+    *(
+        ("response_format", {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}})
+        for schema in (
+            {"type": "dog"},
+            {"not": {}},
+            {"$ref": "http://x/y"},
+            {"type": "object", "properties": {"a": {"type": "integer", "multipleOf": 62615533}}},
+            {"allOf": [{"type": "string", "pattern": f"(a+b+){{1,30}}{n}"} for n in range(30)]},
+        )
+    ),
     ("tools", [{"type": "function", "function": {"name": "f"}}]),
+    ("tools", [{"type": "function", "function": {"name": "f g"}}]),
+    ("tools", [{"type": "custom", "custom": {"name": "f"}}]),
+    ("tools", [3]),
     ("tool_choice", "required"),
+    ("tool_choice", {"type": "function", "function": {"name": "f"}}),
     ("user", 3),
     ("unheard_of", 1),
     ("x" * 10**5, 1),
@@ -259,7 +276,7 @@ def test_who_hangs_up_is_computed_for_no_longer(client: TestClient) -> None:
     reached = []
     for _ in range(2):
         said(client.post(CHAT, json=GOOD))
-        reached.append(len(scope["asked"].request.tokens))
+        reached.append(len(scope["asked"][0].request.tokens))
     assert reached[0] == reached[1] < 1900
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -33,11 +34,24 @@ class Sampling:
     seed: int = 0
 
 
+class TokenRules(Protocol):
+    """What one request does with its logits, and with the token that is chosen."""
+
+    def change(self, logits: Tensor) -> Tensor:
+        """The row (vocabulary,) to choose from; the model's own stays as it is."""
+        ...
+
+    def take(self, token: int) -> None:
+        """Is told the token that the answer goes on with; never one that ends it."""
+        ...
+
+
 @dataclass(eq=False)
 class Request:
     """One answer to be generated. `key` names it.
 
-    `tokens` are filled in, without the stop token; `finish` becomes stop or length.
+    `tokens` are filled in, without the stop token; `finish` becomes stop or length. `twins` are other answers
+    to the same prompt by the same adapter: they begin with this one, from its prefill.
     """
 
     prompt: list[int]
@@ -46,6 +60,8 @@ class Request:
     key: tuple[int | str, ...] = ()
     tokens: list[int] = field(default_factory=list)
     finish: str | None = None
+    rules: TokenRules | None = None
+    twins: list[Request] = field(default_factory=list)
     _cache: SequenceCache = field(default_factory=SequenceCache)
     _random: np.random.Generator | None = None
 
@@ -119,18 +135,29 @@ class Generator:
             hidden = self.base.hidden(batch)
         for request in moved:
             request._cache.length += len(request.new_tokens())
+        advanced = list(moved)
         for request, logits in zip(moved, self._logits(hidden[last], moved), strict=True):
             self._take(request, logits)
-        for request in moved:
+            advanced += self._fork(request, logits)
+        for request in advanced:
             if request.finish:
                 self.drop(request)
-        return moved
+        return advanced
+
+    def _fork(self, request: Request, logits: Tensor) -> list[Request]:
+        """Lets the twins of a request go on from its prefill; they are next in line."""
+        twins, request.twins = request.twins, []
+        for twin in twins:
+            twin._cache = request._cache.fork()
+            self._take(twin, logits)
+        self._waiting.extendleft(twin for twin in reversed(twins) if not twin.finish)
+        return twins
 
     def _admit(self) -> None:
         room = PROMPT_TOKENS[self.base.device.type]
         while self._waiting and len(self._active) < self._most and (room > 0 or not self._active):
             request = self._waiting.popleft()
-            room -= len(request.prompt)
+            room -= len(request.new_tokens())
             self._active.append(request)
 
     def _batch(self, requests: list[Request]) -> tuple[PackedBatch, Tensor]:
@@ -168,11 +195,13 @@ class Generator:
         return logits.cpu()
 
     def _take(self, request: Request, logits: Tensor) -> None:
-        token = pick(logits, request)
+        token = pick(request.rules.change(logits) if request.rules else logits, request)
         if token in self.stop:
             request.finish = "stop"
             return
         request.tokens.append(token)
+        if request.rules:
+            request.rules.take(token)
         if len(request.tokens) >= request.sampling.max_new_tokens:
             request.finish = "length"
 

@@ -30,6 +30,10 @@ class SequenceCache:
     slot: int = 0
     prefill: dict[int, KeyValue] = field(default_factory=dict)
 
+    def fork(self) -> SequenceCache:
+        """Another sequence that goes on from the same prompt, which is in no bucket yet."""
+        return SequenceCache(self.length, prefill=dict(self.prefill))
+
 
 class LengthBucket:
     """Sequences whose length rounds up to `size`.

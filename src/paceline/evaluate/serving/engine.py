@@ -8,29 +8,51 @@ from collections import deque
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 
+from paceline.config.fields import Fields
 from paceline.evaluate.adapters import AdapterSet
 from paceline.evaluate.generate import Generator, Request
+from paceline.evaluate.serving.rules import Chosen, Rules
+from paceline.evaluate.serving.tool_calls import OPEN, read_answer
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What is new of one of a request's answers; at its end with a finish reason, or `error` or `refused`."""
+
+    index: int
+    text: str
+    finish: str | None
+    chosen: list[Chosen] = field(default_factory=list)
+    calls: list[Fields] = field(default_factory=list)
 
 
 @dataclass(eq=False)
 class Asked:
-    """One answer under way. Text comes through `pieces`, at their end a finish reason or an error."""
+    """One answer under way. What is new of it comes through `pieces`, which a request's answers share."""
 
     request: Request
     stops: list[str]
     loop: asyncio.AbstractEventLoop
-    pieces: asyncio.Queue[tuple[str, str | None]] = field(default_factory=asyncio.Queue)
+    pieces: asyncio.Queue[Piece] = field(default_factory=asyncio.Queue)
+    index: int = 0
+    rules: Rules | None = None
+    has_tools: bool = False
     said: str = ""
+    noted: int = 0  # tokens whose log probabilities are passed on
     gone: bool = False  # whoever asked hung up
 
-    def put(self, text: str, finish: str | None) -> None:
+    def put(self, text: str, finish: str | None, calls: list[Fields] | None = None, noted: int = 0) -> None:
+        """Passes on what is new, with the log probabilities of the tokens up to `noted`."""
+        chosen = self.rules.chosen[self.noted : noted] if self.rules else []
+        self.noted = max(self.noted, noted)
         if not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(self.pieces.put_nowait, (text, finish))
+            piece = Piece(self.index, text, finish, chosen, calls or [])
+            self.loop.call_soon_threadsafe(self.pieces.put_nowait, piece)
 
     def again(self) -> Asked:
-        """The same from its first token; what was said is not said twice."""
-        old = self.request
-        self.request = Request(old.prompt, old.adapter, old.sampling, old.key)
+        """The same from its first token, with a prefill of its own; what was said is not said twice."""
+        old, self.rules = self.request, self.rules and self.rules.again()
+        self.request = Request(old.prompt, old.adapter, old.sampling, old.key, rules=self.rules)
         return self
 
 
@@ -39,7 +61,7 @@ class Engine:
 
     def __init__(self, adapter_set: AdapterSet) -> None:
         self.adapter_set = adapter_set
-        self._arrived: SimpleQueue[Asked | None] = SimpleQueue()
+        self._arrived: SimpleQueue[list[Asked] | None] = SimpleQueue()
         self._suspects: deque[Asked] = deque()  # they shared a batch that failed; each goes on alone
         self._ended = False
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -52,7 +74,8 @@ class Engine:
         self._arrived.put(None)  # wakes it
         self._thread.join()
 
-    def ask(self, asked: Asked) -> None:
+    def ask(self, asked: list[Asked]) -> None:
+        """Takes a request's answers; all but the first are its twins."""
         self._arrived.put(asked)
 
     def _run(self) -> None:
@@ -62,14 +85,14 @@ class Engine:
         while not self._ended:
             if not asking:
                 alone = bool(self._suspects)
-            arrived = [self._suspects.popleft()] if alone and not asking else []
+            arrived = [[self._suspects.popleft()]] if alone and not asking else []
             while not alone and (not (asking or arrived) or not self._arrived.empty()):
                 if (asked := self._arrived.get()) is None:
                     return
                 arrived.append(asked)
-            asking |= {id(asked.request): asked for asked in arrived}
+            asking |= {id(asked.request): asked for answers in arrived for asked in answers}
             try:
-                generator.add([asked.request for asked in arrived])
+                generator.add([answers[0].request for answers in arrived])
                 self._advance(generator, asking)
             except Exception as error:  # the server lives on
                 failed, asking, generator = list(asking.values()), {}, self.adapter_set.generator()
@@ -91,17 +114,43 @@ class Engine:
     def _tell(self, asked: Asked) -> bool:
         """Passes on what is new of an answer; whether it is at its end."""
         request = asked.request
+        if asked.rules is not None and asked.rules.failed:
+            asked.put(f"response_format: {asked.rules.failed}", "refused")
+            return True
         text, finish = self.adapter_set.text(request.tokens), request.finish
         ended = next((place for stop in asked.stops if (place := text.find(stop)) >= 0), None)
         if ended is not None:
             text, finish = text[:ended], "stop"
-        held = 0 if finish else max((overlap(text, stop) for stop in asked.stops), default=0)
-        whole = text[: len(text) - held]
+        calls: list[Fields] = []
+        if asked.has_tools and finish:
+            text, calls = read_answer(text)
+            finish = "tool_calls" if calls and finish == "stop" else finish
+        whole = text if finish else _sure(text, asked)
         if finish or not whole.endswith("�"):  # half a character so far
             if len(whole) > len(asked.said) or finish:
-                asked.put(whole[len(asked.said) :], finish)
+                noted = len(request.tokens) if finish and ended is None else self._covering(asked, whole)
+                asked.put(whole[len(asked.said) :], finish, calls, noted)
             asked.said = max(asked.said, whole, key=len)
         return finish is not None
+
+    def _covering(self, asked: Asked, text: str) -> int:
+        """How many of an answer's tokens it takes to say a text that it begins with."""
+        if asked.rules is None or asked.rules.top is None:
+            return 0
+        tokens = asked.request.tokens
+        count = len(tokens)
+        while count and len(self.adapter_set.text(tokens[: count - 1])) >= len(text):
+            count -= 1
+        return count
+
+
+def _sure(text: str, asked: Asked) -> str:
+    """What of an unfinished answer can be said: not what may begin a stop text or a tool call."""
+    marks = asked.stops
+    if asked.has_tools:
+        text, marks = text.partition(OPEN)[0], [*marks, OPEN]
+    text = text[: len(text) - max((overlap(text, mark) for mark in marks), default=0)]
+    return text.rstrip() if asked.has_tools else text  # what stands before a call is said without its break
 
 
 def overlap(text: str, stop: str) -> int:

@@ -45,13 +45,27 @@ class Guard:
             return await refused(scope, receive, send)
         if scope["path"] != CHAT:
             return await self.app(scope, receive, send)
-        self.under_way += 1
+        scope["guard"], scope["places"] = self, 0
         try:
+            self.take_places(scope, 1)
             await self.app(scope, receive, send)
+        except RequestError as error:
+            await refusal(str(error), error.status, error.param, error.code)(scope, receive, send)
         finally:
-            self.under_way -= 1
-            if (asked := scope.get("asked")) is not None:
+            self.under_way -= scope["places"]
+            for asked in scope.get("asked", []):
                 asked.gone = True  # answered, or its reader hung up; the engine lets it go
+
+    def take_places(self, scope: Scope, count: int) -> None:
+        """Lets a request have as many more places in the line, until it is over.
+
+        Raises:
+            RequestError: there are not so many.
+        """
+        if self.under_way + count > self.limits.requests:
+            raise RequestError("too many requests are in line", None, "rate_limit_exceeded", 429)
+        self.under_way += count
+        scope["places"] += count
 
     def _refused(self, path: str, headers: Headers) -> Response | None:
         if self.key is None:
@@ -64,10 +78,6 @@ class Guard:
             given = headers.get("authorization", "").encode("latin-1")
             if not hmac.compare_digest(given, f"Bearer {self.key}".encode()):
                 return refusal("a wrong API key, or none", 401, code="invalid_api_key")
-        if path == CHAT and self.under_way >= self.limits.requests:
-            refused = refusal("too many requests are in line", 429, code="rate_limit_exceeded")
-            refused.headers["Retry-After"] = "5"
-            return refused
         return None
 
 
@@ -115,7 +125,9 @@ def refusal(message: str, status: int, param: str | None = None, code: str | Non
     """An error in OpenAI's form."""
     kind = "server_error" if status >= 500 else "invalid_request_error"
     # what was not read of a body must not be taken for the next request
-    headers = {"Connection": "close"} if status in (408, 413) else None
+    headers = {"Connection": "close"} if status in (408, 413) else {}
+    if status == 429:
+        headers["Retry-After"] = "5"
     return JSONResponse(
         {"error": {"message": message, "type": kind, "param": param, "code": code}}, status, headers
     )
