@@ -99,7 +99,6 @@ def test_what_a_seed_changes_may_be_known_from_an_earlier_study(
     assert told.rows[1].difference.verdict == "better"
     said = " ".join(_noise_lines(told))
     assert f"measured on {tmp_path}: pilot (3 seeds) alone" in said
-    assert "Reports and model cards do not have" in said
     assert "was not used: recipes here have replicates" in " ".join(
         _noise_lines(compare(earlier, earlier=known))
     )

@@ -25,7 +25,7 @@ def test_the_card_says_on_which_examples_and_who_was_not_compared(
 ) -> None:
     plain, faster, twin = facts.comparison.rows
     apart = replace(facts.comparison, rows=[plain, faster, replace(twin, difference=None)], left_out=7)
-    monkeypatch.setattr(card_module, "collect_study", lambda path: replace(facts, comparison=apart))
+    monkeypatch.setattr(card_module, "collect_study", lambda path, noise: replace(facts, comparison=apart))
     card = model_card(studied / "faster", "someone/faster", merged=False)
     lines = {name: line for line in card.splitlines() for name in ("plain", "twin") if f"| {name}" in line}
     assert lines["plain"].endswith("| baseline |")

@@ -45,18 +45,24 @@ class Report:
         return join([heading("Conclusions"), *map(paragraph, self.conclusions), where])
 
 
-def write_report(study: str | Path, folder: str | Path | None = None, price: float | None = None) -> Report:
+def write_report(
+    study: str | Path,
+    folder: str | Path | None = None,
+    price: float | None = None,
+    noise: str | Path | None = None,
+) -> Report:
     """Writes report.md and a self-contained report.html.
 
     Args:
         study: a study's folder, or a run directory.
         folder: where to write; None: into the study's folder.
         price: what an hour of training costs, in any currency; None: costs are left out.
+        noise: the folder of an earlier study, as `compare` takes it.
 
     Raises:
-        RunError: neither a study's folder nor a run directory.
+        RunError: neither a study's folder nor a run directory; a `noise` study that `compare` refuses.
     """
-    facts = collect_study(Path(study))
+    facts = collect_study(Path(study), None if noise is None else Path(noise))
     target = Path(folder or study)
     target.mkdir(parents=True, exist_ok=True)
     markdown, html = export.write_report(facts, target, price)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from paceline.cli.options import Json
+from paceline.cli.options import Json, Noise
 
 
 def compare(
@@ -13,10 +13,7 @@ def compare(
         list[Path],
         typer.Argument(help="Run directories, or a study's folder; the first run is the baseline."),
     ],
-    noise: Annotated[
-        Path | None,
-        typer.Option(help="Earlier study of the same base and data: how much a loss moves with the seed."),
-    ] = None,
+    noise: Noise = None,
     by_seed: Annotated[bool, typer.Option("--by-seed", help="Show every replicate.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from paceline.cli.options import Json, log
+from paceline.cli.options import Json, Noise, log
 from paceline.errors import ConfigError, PacelineError
 
 Run = Annotated[Path, typer.Argument(help="Run directory; a recipe with replicates by its first one's.")]
@@ -59,6 +59,7 @@ def push(
     public: Annotated[bool, typer.Option("--public", help="Not private.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which files it would be.")] = False,
     replicate: Replicate = "median",
+    noise: Noise = None,
     as_json: Json = False,
 ) -> None:
     """Put a run on the hub with its model card.
@@ -70,7 +71,7 @@ def push(
 
     from paceline.export.push import push as push_run
 
-    result = push_run(run, to, merged, public, dry_run, log, replicate)
+    result = push_run(run, to, merged, public, dry_run, log, replicate, noise)
     if as_json:
         print(json.dumps(asdict(result)))
         return

@@ -25,6 +25,12 @@ Seeds = Annotated[
     str | None,
     typer.Option("--seeds", help="Train every recipe with so many seeds (3), or with these (1,2,3)."),
 ]
+Noise = Annotated[
+    Path | None,
+    typer.Option(
+        "--noise", help="Earlier study of the same base and data: how much a loss moves with the seed."
+    ),
+]
 StudyFile = Annotated[Path, typer.Argument(help="Study file (YAML).")]
 
 Temperature = Annotated[float, typer.Option(min=0, help="0: greedy.")]

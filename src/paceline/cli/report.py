@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from paceline.cli.options import Json
+from paceline.cli.options import Json, Noise
 
 
 def report(
@@ -16,6 +16,7 @@ def report(
     price: Annotated[
         float | None, typer.Option("--price", min=0, help="What an hour of training costs.")
     ] = None,
+    noise: Noise = None,
     as_json: Json = False,
 ) -> None:
     """Write report.md and a self-contained report.html."""
@@ -25,7 +26,7 @@ def report(
     from paceline.api.inspection import write_report
 
     with SafeConsole(stderr=True).status("reading the runs, drawing intervals"):
-        written = write_report(study, out, price)
+        written = write_report(study, out, price, noise)
     files = [str(written.markdown), str(written.html)]
     if as_json:
         print(json.dumps({"files": files, "conclusions": written.conclusions}, indent=1))

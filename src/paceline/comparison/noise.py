@@ -84,8 +84,6 @@ def noise_notes(family: RecipeFamily, earlier: EarlierNoise | None) -> list[str]
     )
     if by_known and by_known.differs:
         notes.append(f"{by_known.study} is not as this study: {by_known.differs}.")
-    if by_known:
-        notes.append(f"Reports and model cards do not have the noise of {by_known.study}.")
     return notes
 
 

@@ -34,6 +34,7 @@ def push(
     dry_run: bool = False,
     log: Log = silent,
     replicate: str = MEDIAN,
+    noise: Path | None = None,
 ) -> PushResult:
     """Uploads a run into the repository NAME; files that the hub has already are not sent again.
 
@@ -42,10 +43,11 @@ def push(
         merged: the merged model instead of the adapter.
         dry_run: only gather the files. For an adapter this loads neither torch nor transformers.
         replicate: `median` (by held-out loss), or a seed.
+        noise: an earlier study whose replicates say, in the card, how much a loss moves with the seed.
 
     Raises:
         ConfigError: the name is not one that the hub accepts.
-        RunError: the run has not finished; no replicate with this seed.
+        RunError: the run has not finished; no replicate with this seed; `noise` of another base or data.
         ModelError: the base has no tokenizer, or cannot be merged.
         ServiceError: no token, or the hub refuses; the run itself is untouched and the same command goes on.
     """
@@ -53,13 +55,20 @@ def push(
     run = choose_replicate(run, replicate, log)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        files = stage(run, name, folder, merged, log)
+        files = stage(run, name, folder, merged, log, noise)
         if not dry_run:
             upload(folder, name, f"run {run.resolve().name}", public, log)
     return PushResult(repository=name, files=files, uploaded=not dry_run)
 
 
-def stage(run: Path, name: str, folder: Path, merged: bool = False, log: Log = silent) -> list[str]:
+def stage(
+    run: Path,
+    name: str,
+    folder: Path,
+    merged: bool = False,
+    log: Log = silent,
+    noise: Path | None = None,
+) -> list[str]:
     """Puts what would be uploaded as NAME into a folder and returns the files' names."""
     directory = RunDirectory(run)
     state = directory.status().state
@@ -76,7 +85,7 @@ def stage(run: Path, name: str, folder: Path, merged: bool = False, log: Log = s
         if template := kept_template(directory.adapter, recipe.data.chat_template):
             (folder / TEMPLATE).write_text(read_template(template))
     shutil.copy2(directory.recipe_file, folder / "recipe.yaml")
-    (folder / "README.md").write_text(model_card(run, name, merged))
+    (folder / "README.md").write_text(model_card(run, name, merged, noise))
     return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
 
 

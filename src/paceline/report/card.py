@@ -14,10 +14,13 @@ from paceline.runs.study import read_study_record
 from paceline.version import __version__
 
 
-def model_card(run: Path, name: str, merged: bool) -> str:
-    """The card's Markdown with the hub's YAML header. A run of a study is shown among the study's runs."""
+def model_card(run: Path, name: str, merged: bool, noise: Path | None = None) -> str:
+    """The card's Markdown with the hub's YAML header. A run of a study is shown among the study's runs.
+
+    `noise` is an earlier study, as in `collect_study`.
+    """
     parent = run.resolve().parent
-    study = collect_study(parent if (parent / "study.yaml").is_file() else run)
+    study = collect_study(parent if (parent / "study.yaml").is_file() else run, noise)
     facts = next(facts for facts in study.runs if facts.name == run.resolve().name)
     recipe = next(group.name for group in study.recipes if facts.name in [d.name for d in group.directories])
     return (

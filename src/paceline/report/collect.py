@@ -8,6 +8,7 @@ from pathlib import Path
 
 from paceline.comparison.caveats import Caveat, caveats
 from paceline.comparison.finished import finished_groups, losses_by_seed, read_losses
+from paceline.comparison.noise import noise_for
 from paceline.comparison.recipes import BASE, loss_family
 from paceline.comparison.table import Comparison, compare
 from paceline.config.recipe import Recipe
@@ -108,11 +109,14 @@ class StudyFacts:
     samples: list[Sample]
 
 
-def collect_study(path: Path) -> StudyFacts:
+def collect_study(path: Path, noise: Path | None = None) -> StudyFacts:
     """Reads a study's folder, or a single run's.
 
+    Args:
+        noise: an earlier study, whose replicates say how much a loss moves with the seed (`noise_for`).
+
     Raises:
-        PacelineError: it is neither.
+        PacelineError: it is neither; an earlier study of another base or data, or without replicates.
     """
     record = read_study_record(path)
     directories = run_directories([path])
@@ -120,7 +124,8 @@ def collect_study(path: Path) -> StudyFacts:
     baseline = begun[0].recipe()
     runs = [_run(directory, baseline, record.hypotheses.get(directory.name, "")) for directory in begun]
     losses = read_losses(begun)
-    comparison = compare(directories, losses) if losses else None
+    earlier = noise_for(directories, run_directories([noise])) if noise is not None else None
+    comparison = compare(directories, losses, earlier) if losses else None
     families, criteria = collect_families(begun), any(entry.success for entry in record.runs)
     best = comparison.rows[_place_of_best(comparison)].replicates[0].name if comparison else ""
     return StudyFacts(
