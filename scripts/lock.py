@@ -7,7 +7,7 @@ import sys
 
 # The release that is tested. A newer one may pull a build for another device, gigabytes larger.
 TORCH = "torch==2.13.0"
-EXTRAS = "quant,judge,serve,ray,track"
+EXTRAS = "quant,judge,serve,ray,track,figures"
 PLACE = ("3.11", "Linux", "x86_64")
 HEADER = """\
 # What CI installs, in the versions that are tested. Written by `make lock`; pip reads it as constraints.

@@ -29,10 +29,14 @@ def test_facts_hold_every_run_and_what_was_evaluated(facts: Any) -> None:
     assert facts.runs[1].differences == {"lr": (3e-3, 1e-2)}
 
 
-def test_samples_are_the_best_run_s_answers_beside_the_base_s(facts: Any) -> None:
-    assert facts.samples_of == facts.comparison.best[0]
-    assert len(facts.samples) == 3
-    assert all(sample.question and sample.before and sample.after for sample in facts.samples)
+def test_samples_are_the_answers_of_all_recipes_beside_the_base_s(facts: Any) -> None:
+    assert [sample.suite for sample in facts.samples[:8]] == ["mtbench"] * 8, "four questions of two turns"
+    assert {sample.suite for sample in facts.samples[8:]} == {"problems"}
+    losses = {row.name: row.eval_loss for row in facts.comparison.rows}
+    for sample in facts.samples:
+        assert list(sample.after) == sorted(losses, key=losses.__getitem__), "the lowest loss first"
+        assert sample.question
+        assert sample.before
 
 
 def test_each_file_of_losses_is_read_once(

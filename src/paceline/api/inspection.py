@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,11 +35,12 @@ def diagnose(path: str | Path) -> Findings:
 
 @dataclass(frozen=True)
 class Report:
-    """A study's report: its two files, and what it concludes, most important first."""
+    """A study's report: its two files, what it concludes, most important first, and figures for papers."""
 
     markdown: Path
     html: Path
     conclusions: list[str]
+    figures: Sequence[Path] = ()
 
     def _repr_html_(self) -> Markup:
         where = paragraph(f"written: {self.markdown}, {self.html}")
@@ -50,6 +52,7 @@ def write_report(
     folder: str | Path | None = None,
     price: float | None = None,
     noise: str | Path | None = None,
+    figures: str | Path | None = None,
 ) -> Report:
     """Writes report.md and a self-contained report.html.
 
@@ -58,12 +61,19 @@ def write_report(
         folder: where to write; None: into the study's folder.
         price: what an hour of training costs, in any currency; None: costs are left out.
         noise: the folder of an earlier study, as `compare` takes it.
+        figures: a folder for plots (PNG, SVG) and tables (CSV, LaTeX) for papers; needs the extra `figures`.
 
     Raises:
         RunError: neither a study's folder nor a run directory; a `noise` study that `compare` refuses.
+        MissingExtra: `figures` without matplotlib; nothing is written.
     """
     facts = collect_study(Path(study), None if noise is None else Path(noise))
     target = Path(folder or study)
     target.mkdir(parents=True, exist_ok=True)
+    drawn: list[Path] = []
+    if figures is not None:
+        from paceline.report.figures import write_figures
+
+        drawn = write_figures(facts, Path(figures))
     markdown, html = export.write_report(facts, target, price)
-    return Report(markdown, html, conclusions(facts))
+    return Report(markdown, html, conclusions(facts), drawn)

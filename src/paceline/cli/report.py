@@ -17,6 +17,10 @@ def report(
         float | None, typer.Option("--price", min=0, help="What an hour of training costs.")
     ] = None,
     noise: Noise = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option("--figures", help="Folder for plots (PNG, SVG) and tables (CSV, LaTeX) for papers."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Write report.md and a self-contained report.html."""
@@ -26,14 +30,16 @@ def report(
     from paceline.api.inspection import write_report
 
     with SafeConsole(stderr=True).status("reading the runs, drawing intervals"):
-        written = write_report(study, out, price, noise)
-    files = [str(written.markdown), str(written.html)]
+        written = write_report(study, out, price, noise, figures)
+    files = [str(written.markdown), str(written.html), *map(str, written.figures)]
     if as_json:
         print(json.dumps({"files": files, "conclusions": written.conclusions}, indent=1))
         return
     for sentence in written.conclusions:
         print(f"- {sentence}")
-    print(f"written: {', '.join(files)}")
+    print(f"written: {', '.join(files[:2])}")
+    if figures is not None:
+        print(f"written: {len(written.figures)} files in {figures}")
 
 
 def watch(

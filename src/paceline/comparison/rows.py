@@ -68,6 +68,13 @@ class Row:
         return f" × {count}" if count > 1 else ""
 
     @property
+    def by_seed(self) -> list[str]:
+        """Each replicate's loss in words; nothing where there is only one."""
+        if len(self.replicates) < 2:
+            return []
+        return [f"seed {replicate.seed}: {replicate.eval_loss:.4f}" for replicate in self.replicates]
+
+    @property
     def steps_shown(self) -> str:
         """The steps taken, and of how many where a replicate stopped early: `40 to 56 of 112`."""
         taken = sorted(replicate.steps for replicate in self.replicates)

@@ -9,7 +9,7 @@ from pathlib import Path
 from paceline.comparison.caveats import Caveat, caveats
 from paceline.comparison.finished import finished_groups, losses_by_seed, read_losses
 from paceline.comparison.noise import noise_for
-from paceline.comparison.recipes import BASE, loss_family
+from paceline.comparison.recipes import loss_family
 from paceline.comparison.table import Comparison, compare
 from paceline.config.recipe import Recipe
 from paceline.config.study import recipe_differences
@@ -19,25 +19,21 @@ from paceline.doctor.logs.ours import log_of_events
 from paceline.report.families import Families, collect_families, read_losses_file
 from paceline.report.judged import Judged, Measured, judge_hypotheses, judge_success
 from paceline.report.published import Figure, against_published
+from paceline.report.samples import Sample, read_samples
 from paceline.runs.directory import RunDirectory, RunStatus
 from paceline.runs.evaluation_status import EvaluationStatus, evaluation_statuses
 from paceline.runs.evaluations import (
-    Answer,
     CodeSummary,
     MTBenchSummary,
     RunForgetting,
-    TurnAnswer,
     read_code,
     read_forgetting,
     read_mtbench,
 )
 from paceline.runs.events import EvalEvent, StartEvent, TrainEvent, of_kind, read_events, start_of
 from paceline.runs.losses import ExampleLosses
-from paceline.runs.records import read_records
 from paceline.runs.study import RecipeGroup, read_study_record, recipe_groups, run_directories
 from paceline.stats.recipes import RecipeDifference
-
-MAX_SAMPLES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,23 +69,14 @@ class RunFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
-    """One question with the base's answer and a run's."""
-
-    question: str
-    before: str
-    after: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class StudyFacts:
     """A study as its folder tells it.
 
     `published` are the published figures beside the measured ones. `recipes` are its runs by recipe, one or
     more replicates each; `caveats` say what the comparison's do, of a study without a finished run too.
     `tasks` holds each recipe's Δ from the baseline by task of the data set, each interval by itself.
-    `evaluations` are all that were asked for, done or not. `samples` are answers of the run named
-    `samples_of`.
+    `evaluations` are all that were asked for, done or not. `samples` are answers of the base and of recipes,
+    the lowest loss first; `samples_left_out` counts questions that would be too many for a page.
     """
 
     name: str
@@ -105,8 +92,8 @@ class StudyFacts:
     hypotheses: list[Judged]
     success: list[Judged]
     findings: list[Finding]
-    samples_of: str
     samples: list[Sample]
+    samples_left_out: int
 
 
 def collect_study(path: Path, noise: Path | None = None) -> StudyFacts:
@@ -127,7 +114,7 @@ def collect_study(path: Path, noise: Path | None = None) -> StudyFacts:
     earlier = noise_for(directories, run_directories([noise])) if noise is not None else None
     comparison = compare(directories, losses, earlier) if losses else None
     families, criteria = collect_families(begun), any(entry.success for entry in record.runs)
-    best = comparison.rows[_place_of_best(comparison)].replicates[0].name if comparison else ""
+    samples, left_out = read_samples(_by_loss(recipe_groups(begun), comparison) if comparison else [])
     return StudyFacts(
         name=record.study,
         objective=record.objective,
@@ -142,8 +129,8 @@ def collect_study(path: Path, noise: Path | None = None) -> StudyFacts:
         hypotheses=judge_hypotheses(record, comparison, families.mtbench),
         success=judge_success(record, _measured(begun, runs, losses, families)) if criteria else [],
         findings=in_order(finding for run in runs for finding in run.findings),
-        samples_of=best,
-        samples=next((_samples(directory) for directory in begun if directory.name == best), []),
+        samples=samples,
+        samples_left_out=left_out,
     )
 
 
@@ -185,8 +172,10 @@ def _measured(
     )
 
 
-def _place_of_best(comparison: Comparison) -> int:
-    return [row.name for row in comparison.rows].index(comparison.best[0])
+def _by_loss(groups: list[RecipeGroup], comparison: Comparison) -> list[RecipeGroup]:
+    """The recipes that have a result, the lowest held-out loss first."""
+    losses = {row.name: row.eval_loss for row in comparison.rows}
+    return sorted((group for group in groups if group.name in losses), key=lambda group: losses[group.name])
 
 
 def _by_task(
@@ -210,32 +199,3 @@ def _by_task(
             if family and recipe != baseline and recipe in family.means:
                 by_recipe.setdefault(recipe, {})[task] = family.between(recipe, baseline)
     return by_recipe
-
-
-def _files(directory: RunDirectory, what: str) -> list[Path]:
-    return sorted(directory.eval.glob(f"*-{what}.jsonl"))
-
-
-def _samples(directory: RunDirectory) -> list[Sample]:
-    """Answers of a run and of the base to the first questions of MT-Bench, else of a suite of tasks."""
-    turns = read_records(directory.eval / "mtbench-answers.jsonl", TurnAnswer)
-    by_run: dict[str, dict[tuple[str, int], tuple[str, str]]] = {}
-    for turn in turns:
-        by_run.setdefault(turn.run, {})[turn.id, turn.turn] = turn.question, turn.answer
-    if samples := _pair_samples(by_run, directory.name):
-        return samples
-    for file in _files(directory, "answers"):
-        if file.name == "mtbench-answers.jsonl":
-            continue
-        by_run = {}
-        for answer in read_records(file, Answer):
-            by_run.setdefault(answer.run, {})[answer.id, answer.sample] = answer.question, answer.answer
-        if samples := _pair_samples(by_run, directory.name):
-            return samples
-    return []
-
-
-def _pair_samples(by_run: dict[str, dict[tuple[str, int], tuple[str, str]]], run: str) -> list[Sample]:
-    own, base = by_run.get(run, {}), by_run.get(BASE, {})
-    both = [key for key in own if key in base][:MAX_SAMPLES]
-    return [Sample(question=own[key][0], before=base[key][1], after=own[key][1]) for key in both]

@@ -10,11 +10,13 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
+from paceline.report.by_recipe import of_recipes
 from paceline.report.collect import StudyFacts
 from paceline.report.conclusions import conclusions
 from paceline.report.curves import curves
 from paceline.report.evaluated import code_rows, forgetting_rows, mtbench_rows, pair_rows
 from paceline.report.format import clock, number
+from paceline.report.plots import category_heat, forest, task_heat, trade_off
 from paceline.report.published import reasons
 from paceline.report.recipes import (
     data_rows,
@@ -28,15 +30,25 @@ from paceline.runs.files import write_whole
 
 def write_report(study: StudyFacts, folder: Path, price: float | None = None) -> tuple[Path, Path]:
     """Writes both files into `folder` and returns their paths; `price` is what an hour of training costs."""
-    graded = mtbench_rows(study)
+    graded, comparison, published = mtbench_rows(study), study.comparison, published_table(study.published)
     content = {
         "study": study,
-        "comparison": study.comparison,
+        "comparison": comparison,
         "conclusions": conclusions(study),
-        "published": published_table(study.published),
+        "published": published,
+        "published_names": [
+            "run",
+            *(f"{name}, {unit}" if unit else name for name, unit in published.units.items()),
+        ],
         "not_comparable": reasons(study.published),
         "price": price,
         "task_names": sorted({task for tasks in study.tasks.values() for task in tasks}),
+        "tasks": task_heat(study),
+        "categories": category_heat(graded),
+        "forest": forest(comparison) if comparison else None,
+        "seed_losses": {row.name: row.by_seed for row in comparison.rows} if comparison else {},
+        "curve_recipes": [recipe.name + recipe.seeds_shown for recipe in of_recipes(study)],
+        "answering": list(dict.fromkeys(recipe for sample in study.samples for recipe in sample.after)),
         "mtbench": next((run.mtbench for run in study.runs if run.mtbench), None),
         "mtbench_rows": graded,
         "pair_rows": pair_rows(study),
@@ -48,7 +60,8 @@ def write_report(study: StudyFacts, folder: Path, price: float | None = None) ->
         "recipes": recipe_table(study),
         "evaluation_lines": evaluation_lines(study),
         "findings": folded_findings(study.findings),
-        "hours": sum(run.status.seconds for run in study.runs) / 3600,
+        "seconds": sum(run.status.seconds for run in study.runs),
+        "tokens": sum(run.status.tokens for run in study.runs),
     }
     markdown, page = folder / "report.md", folder / "report.html"
     write_whole(markdown, markdown_environment().get_template("report.md.jinja").render(content))
@@ -72,7 +85,6 @@ def _environment(is_html: bool) -> Environment:
         "fence": _fence,
         "clock": clock,
         "number": number,
-        "shade": _shade,
     }
     return environment
 
@@ -95,8 +107,10 @@ def _embedded(study: StudyFacts) -> dict[str, Markup]:
 
     loader = PackageLoader("paceline.report")
     plain = Environment(loader=loader, autoescape=False)  # our own style and script hold no text of others
-    bars = [{"run": row.recipe, "scores": row.categories} for row in mtbench_rows(study)]
-    data = {"runs": [asdict(run) for run in curves(study.runs)], "mtbench": bars}
+    data = {
+        "recipes": [asdict(own) for own in curves(of_recipes(study))],
+        "trade": [asdict(one) for one in trade_off(study.comparison)] if study.comparison else [],
+    }
     return {
         "data": Markup(json.dumps(data).replace("<", "\\u003c")),
         "plotly": Markup(get_plotlyjs().replace("</script", "<\\/script")),
@@ -116,8 +130,3 @@ def _fence(text: str) -> str:
     longest = max((len(ticks) for ticks in re.findall(r"`+", text)), default=0)
     marks = "`" * max(3, longest + 1)
     return f"{marks}text\n{text}\n{marks}"
-
-
-def _shade(delta: float, largest: float) -> str:
-    """How far a cell of the heat map leans to better (negative) or worse, from -100 to 100."""
-    return f"{max(-100, min(100, round(100 * delta / largest)))}" if largest else "0"

@@ -154,22 +154,28 @@ def _usual(run: RunFacts) -> dict[str, str]:
 
 
 def evaluation_lines(study: StudyFacts) -> list[tuple[str, str, str]]:
-    """(recipe with its count of seeds, evaluation, state) of all that was asked for."""
+    """(recipes with their count of seeds, evaluation, state) of all that was asked for."""
     by_run: dict[tuple[str, str], EvaluationStatus] = {
         (status.run, status.evaluation): status for status in study.evaluations
     }
     kinds = dict.fromkeys(status.evaluation for status in study.evaluations)
-    lines = []
-    for recipe in of_recipes(study):
-        for kind in kinds:
+    lines: dict[tuple[str, str], list[str]] = {}
+    for kind in kinds:
+        for recipe in of_recipes(study):
             asked = [by_run[run.name, kind] for run in recipe.runs if (run.name, kind) in by_run]
             if asked:
-                missing = {status.run: status.reason for status in asked if not status.done}
-                state = "; ".join(f"not done for {run}: {why}" for run, why in missing.items())
-                if len(missing) == len(asked) == 1:
-                    state = f"not done: {asked[0].reason}"
-                lines.append((recipe.name + recipe.seeds_shown, kind, state or "done"))
-    return lines
+                lines.setdefault((kind, _state(asked)), []).append(recipe.name + recipe.seeds_shown)
+    return [(", ".join(recipes), kind, state) for (kind, state), recipes in lines.items()]
+
+
+def _state(asked: Sequence[EvaluationStatus]) -> str:
+    """Whether an evaluation of a recipe's runs was done, or of which not and why."""
+    missing = [status for status in asked if not status.done]
+    if not missing:
+        return "done"
+    if len(missing) == len(asked) and len({status.reason for status in missing}) == 1:
+        return f"not done: {missing[0].reason}"
+    return "; ".join(f"not done for {status.run}: {status.reason}" for status in missing)
 
 
 def folded_findings(findings: Sequence[Finding]) -> list[tuple[Finding, list[Finding]]]:

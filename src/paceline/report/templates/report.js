@@ -1,40 +1,52 @@
 "use strict";
+document.documentElement.classList.add("js");
 const data = JSON.parse(document.getElementById("data").textContent);
-const palette = ["#3b7dd8", "#d95f02", "#1b9e77", "#c2358f", "#8a63d2", "#a6761d", "#4c8f0a", "#d43d51", "#0e8fa8", "#7f7f7f"];
-const dashes = ["solid", "dot", "dash", "longdash", "dashdot"];
-const titles = { step: "step", tokens: "tokens", seconds: "seconds", loss: "loss, nats a token", lr: "learning rate", grad_norm: "gradient norm" };
+const COLOURS = 7, FEW_RUNS = 16;
+const symbols = [["circle", "●"], ["square", "■"], ["diamond", "◆"], ["triangle-up", "▲"], ["triangle-down", "▼"], ["star", "★"], ["x", "✖"], ["cross", "✚"], ["pentagon", "⬟"], ["hexagon", "⬢"]];
+const dashes = ["solid", "dash", "dot", "longdash", "dashdot"];
+const titles = { step: "step", tokens: "tokens", seconds: "seconds", loss: "loss, nats a token", lr: "learning rate", grad_norm: "gradient norm", trade: "held-out loss, nats a token" };
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const boxes = [...document.querySelectorAll(".legend input")];
+const colour = (number) => style(`--c${number % COLOURS}`);
+const dash = (number) => dashes[Math.floor(number / COLOURS) % dashes.length];
+const symbol = (number) => symbols[number % symbols.length];
+const shown = () => boxes.flatMap((box, number) => (box.checked ? [number] : []));
 
-function line(run, number, part, x, y) {
-  const color = palette[number % palette.length];
-  const dash = dashes[Math.floor(number / palette.length) % dashes.length];
-  const held = part === "eval";
-  return {
-    x: run[part][x], y: run[part][y], name: run.name + (held ? ", held out" : ""), legendgroup: run.name, showlegend: y !== "loss" || held, mode: held ? "lines+markers" : "lines",
-    line: { color, dash, width: held ? 2.5 : 1.3 }, marker: { size: 6 }, opacity: held ? 1 : 0.75, hovertemplate: "%{y:.4~g}",
-  };
+function line(number, columns, x, y, more) {
+  return { x: columns[x], y: columns[y], name: data.recipes[number].name, line: { color: colour(number), dash: dash(number), width: 2 }, mode: "lines", hovertemplate: "%{y:.4~g}", ...more };
+}
+
+function curves(x, y) {
+  const own = shown();
+  const faint = (number) => ({ opacity: 0.22, hoverinfo: "skip", hovertemplate: undefined, line: { color: colour(number), width: 1 } });
+  const marked = (number) => ({ name: `${data.recipes[number].name}, held out`, mode: "lines+markers", line: { color: colour(number), dash: dash(number), width: 1.5 }, marker: { size: 9, color: colour(number), symbol: symbol(number)[0], line: { width: 1, color: style("--ground") } } });
+  const few = own.reduce((count, number) => count + data.recipes[number].runs.length, 0) <= FEW_RUNS;
+  const raw = y !== "lr" && few ? own.flatMap((number) => data.recipes[number].runs.map((run) => line(number, run, x, y, faint(number)))) : [];
+  const held = y === "loss" ? own.filter((number) => data.recipes[number].eval.step.length).map((number) => line(number, data.recipes[number].eval, x, y, marked(number))) : [];
+  return [...raw, ...own.map((number) => line(number, data.recipes[number].smooth, x, y)), ...held];
 }
 
 function traces(chart) {
-  const y = chart.dataset.y;
-  const x = chart.dataset.x;
-  if (y === "mtbench") {
-    return data.mtbench.map((bar, number) => ({
-      type: "bar", x: Object.keys(bar.scores), y: Object.values(bar.scores), name: bar.run, marker: { color: palette[number % palette.length] }, hovertemplate: "%{y:.2f}",
-    }));
-  }
-  const parts = y === "loss" ? ["train", "eval"] : ["train"];
-  return data.runs.flatMap((run, number) => parts.map((part) => line(run, number, part, x, y)));
+  const { x, y } = chart.dataset;
+  if (y !== "trade") return curves(x, y);
+  return shown().flatMap((number) => data.trade.filter((one) => one.recipe === data.recipes[number].name).flatMap((one) => ofRecipe(number, one, x)));
 }
 
-function layout(chart) {
+function ofRecipe(number, one, x) {
+  const marker = { color: colour(number), symbol: symbol(number)[0] };
+  const mean = { x: [one[x]], y: [one.loss], name: one.recipe, mode: "markers", marker: { ...marker, size: 13 }, hovertemplate: "%{y:.4f}" };
+  const seeds = one.losses.length < 2 ? [] : [{ x: one.losses.map(() => one[x]), y: one.losses, name: one.recipe, mode: "markers", marker: { ...marker, size: 6, opacity: 0.55 }, hovertemplate: "%{y:.4f}" }];
+  return [...seeds, mean];
+}
+
+function layout(chart, width) {
   const grid = { gridcolor: style("--line"), zerolinecolor: style("--line"), automargin: true };
-  const y = chart.dataset.y;
+  const { x, y } = chart.dataset;
   return {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: style("--ink"), family: "system-ui, sans-serif" },
-    margin: { t: 10, r: 10, b: 45, l: 60 }, hovermode: "closest", legend: { orientation: "h", y: -0.2, font: { size: 11 } }, showlegend: data.runs.length <= 20,
-    xaxis: { ...grid, title: { text: y === "mtbench" ? "" : titles[chart.dataset.x] } },
-    yaxis: { ...grid, title: { text: y === "mtbench" ? "score, 1 to 10" : titles[y] }, type: y === "grad_norm" ? "log" : "linear" },
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: style("--ink"), family: "system-ui, sans-serif" }, hoverlabel: { namelength: -1 },
+    margin: { t: 10, r: 10, b: 45, l: 55 }, hovermode: "closest", showlegend: false, ...(width ? { width, height: 300 } : { autosize: true }),
+    xaxis: { ...grid, title: { text: titles[x] }, rangemode: y === "trade" ? "tozero" : "normal", nticks: chart.clientWidth < 500 ? 5 : 0 },
+    yaxis: { ...grid, title: { text: titles[y] }, type: y === "grad_norm" ? "log" : "linear", nticks: y === "grad_norm" ? 5 : 0 },
   };
 }
 
@@ -45,22 +57,37 @@ function needPlotly() {
   document.head.append(script);
 }
 
-function draw(chart) {
+function draw(chart, width) {
   needPlotly();
   chart.dataset.drawn = "yes";
-  Plotly.react(chart, traces(chart), layout(chart), { displayModeBar: false, responsive: true });
+  Plotly.react(chart, traces(chart), layout(chart, width), { displayModeBar: false, responsive: true });
 }
 
 const charts = [...document.querySelectorAll(".chart")];
+const redraw = () => charts.filter((chart) => chart.dataset.drawn).forEach((chart) => draw(chart));
 const seen = new IntersectionObserver((entries) => entries.forEach((entry) => { if (entry.isIntersecting) { seen.unobserve(entry.target); draw(entry.target); } }), { rootMargin: "200px" });
 charts.forEach((chart) => seen.observe(chart));
-addEventListener("beforeprint", () => charts.filter((chart) => !chart.dataset.drawn).forEach(draw));
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.filter((chart) => chart.dataset.drawn).forEach(draw));
+addEventListener("beforeprint", () => { document.documentElement.dataset.print = "yes"; charts.forEach((chart) => draw(chart, 680)); });
+addEventListener("afterprint", () => { delete document.documentElement.dataset.print; charts.forEach((chart) => draw(chart)); });
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+
+document.querySelectorAll(".legend .swatch").forEach((swatch, number) => {
+  swatch.textContent = { solid: "━●━", dash: "╍●╍", dot: "┉●┉" }[dash(number)]?.replace("●", symbol(number)[1]) ?? symbol(number)[1];
+  swatch.style.color = `var(--c${number % COLOURS})`;
+});
+boxes.forEach((box) => box.addEventListener("change", redraw));
+document.querySelectorAll(".legend button").forEach((button) => button.addEventListener("click", () => { boxes.forEach((box) => { box.checked = Boolean(button.dataset.all); }); redraw(); }));
 
 document.querySelectorAll(".axes button").forEach((button) => button.addEventListener("click", () => {
   button.parentElement.querySelectorAll("button").forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
-  charts.filter((chart) => chart.dataset.y !== "mtbench").forEach((chart) => { chart.dataset.x = button.dataset.x; if (chart.dataset.drawn) draw(chart); });
+  charts.forEach((chart) => { chart.dataset.x = button.dataset.x; });
+  redraw();
 }));
+
+document.querySelectorAll("table.cards").forEach((table) => {
+  const labels = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
+  [...table.tBodies[0].rows].forEach((row) => [...row.cells].forEach((cell, number) => { cell.dataset.label = labels[number]; }));
+});
 
 document.querySelectorAll("table.sortable").forEach((table) => {
   table.querySelectorAll("thead button").forEach((button) => button.addEventListener("click", () => {
@@ -74,3 +101,19 @@ document.querySelectorAll("table.sortable").forEach((table) => {
     [...body.rows].sort((a, b) => order(value(a), value(b))).forEach((row) => body.append(row));
   }));
 });
+
+const reader = document.querySelector(".reader");
+if (reader) {
+  const [select, search, status] = ["select", "input", "[role=status]"].map((what) => reader.querySelector(what));
+  const samples = [...reader.querySelectorAll(".sample")];
+  const text = (sample) => [sample.querySelector("summary"), ...[...sample.querySelectorAll(".pair > div")].filter((one) => !one.hidden)].map((one) => one.textContent).join("\n").toLowerCase();
+  const read = () => {
+    reader.querySelectorAll("[data-answer]").forEach((answer) => { answer.hidden = answer.dataset.answer !== select.value; });
+    const wanted = search.value.trim().toLowerCase();
+    samples.forEach((sample) => { sample.hidden = wanted !== "" && !text(sample).includes(wanted); });
+    const shown = samples.filter((sample) => !sample.hidden).length;
+    status.textContent = wanted ? `${shown} of ${samples.length} questions` : `${samples.length} questions`;
+  };
+  select.addEventListener("change", read);
+  search.addEventListener("input", read);
+}
