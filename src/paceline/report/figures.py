@@ -122,12 +122,13 @@ def _curves(figure: Figure, recipes: Sequence[RecipeCurves], y: str) -> None:
     axes = figure.subplots()
     few = sum(len(own.runs) for own in recipes) <= _MOST_RAW
     for number, own in enumerate(recipes):
-        look = {"color": COLOURS[number % len(COLOURS)], "linestyle": _dash(number)}
+        colour, dash = COLOURS[number % len(COLOURS)], _dash(number)
         for run in own.runs if few and y != "lr" else ():
-            axes.plot(*_points(run, y), color=look["color"], linewidth=0.5, alpha=0.25)
-        axes.plot(*_points(own.smooth, y), linewidth=1.5, label=_text(own.name), **look)
+            axes.plot(*_points(run, y), color=colour, linewidth=0.5, alpha=0.25)
+        axes.plot(*_points(own.smooth, y), color=colour, linestyle=dash, linewidth=1.5, label=_text(own.name))
         if y == "loss" and own.eval["step"]:
-            axes.plot(*_points(own.eval, y), linewidth=0.8, marker=_mark(number), markersize=5, **look)
+            (held,) = axes.plot(*_points(own.eval, y), color=colour, linestyle=dash, linewidth=0.8)
+            held.set(marker=_mark(number), markersize=5)
     axes.set_xlabel("step")
     axes.set_ylabel(_AXES[y] + (" (marks: held out)" if y == "loss" else ""))
     if y == "grad_norm":
@@ -141,7 +142,7 @@ def _trade_off(figure: Figure, points: Sequence[TradeOff], x: str) -> None:
         colour, at = COLOURS[number % len(COLOURS)], getattr(one, x)
         axes.plot([at] * len(one.losses), one.losses, _mark(number), color=colour, markersize=3, alpha=0.5)
         axes.plot([at], [one.loss], _mark(number), color=colour, markersize=7, label=_text(one.recipe))
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, 1.08 * max(getattr(one, x) for one in points) or 1.0)
     axes.set_xlabel(_TRADES[x])
     axes.set_ylabel("held-out loss, nats a token")
     _name(figure, axes, len(points))
@@ -170,9 +171,10 @@ def _leaning(cell: HeatCell) -> float:
     return cell.much if cell.is_better else -cell.much
 
 
-def _points(columns: Columns, y: str) -> tuple[list[float | None], list[float]]:
-    values = [math.nan if value is None else value for value in columns[y]]
-    return columns["step"], values
+def _points(columns: Columns, y: str) -> tuple[list[float], list[float]]:
+    """Steps and figures; one that is missing is a gap."""
+    steps, values = ([math.nan if v is None else v for v in columns[column]] for column in ("step", y))
+    return steps, values
 
 
 def _name(figure: Figure, axes: Axes, recipes: int) -> None:

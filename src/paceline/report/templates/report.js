@@ -106,7 +106,7 @@ const reader = document.querySelector(".reader");
 if (reader) {
   const [select, search, status] = ["select", "input", "[role=status]"].map((what) => reader.querySelector(what));
   const samples = [...reader.querySelectorAll(".sample")];
-  const text = (sample) => [sample.querySelector("summary"), ...[...sample.querySelectorAll(".pair > div")].filter((one) => !one.hidden)].map((one) => one.textContent).join("\n").toLowerCase();
+  const text = (sample) => [...sample.querySelectorAll("summary, .sample > pre"), ...[...sample.querySelectorAll(".pair > div")].filter((one) => !one.hidden)].map((one) => one.textContent).join("\n").toLowerCase();
   const read = () => {
     reader.querySelectorAll("[data-answer]").forEach((answer) => { answer.hidden = answer.dataset.answer !== select.value; });
     const wanted = search.value.trim().toLowerCase();
