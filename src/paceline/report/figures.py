@@ -103,10 +103,9 @@ def _forest(figure: Figure, plot: Forest, over: str) -> None:
             continue
         colour, delta = _VERDICTS[row.d.verdict], row.d.delta
         low, high = max(row.d.low, plot.low), min(row.d.high, plot.high)
-        axes.plot([low, high], [place, place], color=colour, linewidth=1.2)
-        axes.plot(
-            [delta - row.inner, delta + row.inner], [place, place], color=colour, linewidth=4, alpha=0.5
-        )
+        near, far = delta - row.inner, delta + row.inner
+        axes.hlines(place, low, high, color=colour, linewidth=1.2)
+        axes.hlines(place, near, far, color=colour, linewidth=4, alpha=0.5)
         axes.plot(row.seeds, [place - 0.25] * len(row.seeds), "o", color="black", markersize=2, alpha=0.6)
         axes.plot([delta], [place], "o", color=colour, markersize=5)
         axes.annotate(

@@ -82,36 +82,26 @@ class Heat:
 
 def forest(comparison: Comparison) -> Forest:
     """Every recipe's difference from the baseline; of a study of one recipe, its difference from the base."""
-    alone = len(comparison.rows) == 1
-    baseline = comparison.rows[0]
-    rows = [
-        _forest_row(row, baseline, row.from_base if alone else row.difference)
-        for row in sorted(comparison.rows, key=lambda row: (_is_apart(row, baseline), row.eval_loss))
-    ]
-    if alone:
-        rows = [_forest_row(baseline, None, baseline.from_base)]
+    baseline, *others = comparison.rows
+    if others:
+        order = sorted(
+            comparison.rows, key=lambda row: (row is not baseline and row.difference is None, row.eval_loss)
+        )
+        rows = [_forest_row(row, row.difference, _seeds(row, baseline)) for row in order]
+    else:
+        rows = [_forest_row(baseline, baseline.from_base, ())]
     bounds = [value for row in rows if row.d for value in (row.d.low, row.d.high)]
     shown = [0.0, *filter(math.isfinite, bounds), *(value for row in rows for value in row.seeds)]
     pad = 0.04 * (max(shown) - min(shown)) or 0.01
     low, high = min(shown) - pad, max(shown) + pad
-    against = "the bare base" if alone else baseline.name
+    against = baseline.name if others else "the bare base"
     return Forest(against=against, rows=rows, low=low, high=high, marks=marks(low, high))
 
 
-def _is_apart(row: Row, baseline: Row) -> bool:
-    return row is not baseline and row.difference is None
-
-
-def _forest_row(row: Row, baseline: Row | None, d: RecipeDifference | None) -> ForestRow:
-    variance = d.seed_error**2 + d.unit_error**2 if d else 0.0
-    share = math.sqrt(d.unit_error**2 / variance) if d and variance else 0.0
-    return ForestRow(
-        recipe=row.name,
-        seeds_shown=row.seeds_shown,
-        d=d,
-        inner=share * d.half_width if d and math.isfinite(d.half_width) else 0.0,
-        seeds=_seeds(row, baseline) if baseline is not None and d is not None else (),
-    )
+def _forest_row(row: Row, d: RecipeDifference | None, seeds: Sequence[float]) -> ForestRow:
+    error = math.hypot(d.seed_error, d.unit_error) if d else 0.0
+    inner = d.half_width * d.unit_error / error if d and error and math.isfinite(d.half_width) else 0.0
+    return ForestRow(recipe=row.name, seeds_shown=row.seeds_shown, d=d, inner=inner, seeds=seeds if d else ())
 
 
 def _seeds(row: Row, baseline: Row) -> list[float]:
