@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from paceline.api.findings import Findings
 from paceline.cli import start
 from paceline.cli.main import app
 from paceline.config.load import load_study
 from paceline.config.starter import GOALS
-from paceline.errors import ConfigError, DataError
+from paceline.doctor.finding import Finding
+from paceline.errors import ConfigError, DataError, ModelError
 
 
 @pytest.fixture
@@ -73,10 +75,32 @@ def test_init_without_a_terminal_asks_nothing(rows: str) -> None:
     assert not Path("study.yaml").exists()
 
 
-def test_init_checks_what_it_wrote(rows: str) -> None:
-    done = paceline("init", "--base", "embedded", "--data", rows, "--no-rehearse")
-    assert "written: study.yaml" in done.stdout
-    assert "columns-unused  columns that nothing reads: id" in done.stdout
+def test_init_asks_on_a_terminal_for_what_no_flag_says(rows: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(start, "_on_terminal", lambda: True)
+    command = ["init", "--no-check", "--no-rehearse"]
+    done = CliRunner().invoke(app, command, input=f"{rows}\nembedded\nfast\n", catch_exceptions=False)
+    assert "quality: Find the recipe" in done.stdout
+    study = load_study(Path("study.yaml"))
+    assert study.objective == GOALS["fast"].objective
+    assert study.runs[0].recipe.base == "embedded"
+
+
+def test_init_ends_with_1_for_what_the_check_finds_and_says_where_it_could_not_look(
+    rows: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = Finding(severity="error", rule="no-answers", message="nothing would be learned")
+    monkeypatch.setattr("paceline.api.planning.check", lambda study, folder: Findings([error]))
+    command = ["init", "--base", "embedded", "--data", rows, "--no-rehearse"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 1
+    assert "no-answers  nothing would be learned" in done.stdout
+
+    def unreachable(study: Any, folder: Any) -> Any:
+        raise ModelError("no such base here")
+
+    monkeypatch.setattr("paceline.api.planning.check", unreachable)
+    done = paceline(*command, "--force")
+    assert "not checked: no such base here; `paceline check study.yaml` does it" in done.stderr
 
 
 def test_rows_of_which_too_many_are_bad_are_refused_before_anything_is_written(rows: str) -> None:

@@ -41,11 +41,9 @@ def init(
 
     Asks on a terminal for what no flag says.
     """
-    import sys
-
     if out.exists() and not force:
         raise ConfigError(f"{out} is there already; name another with --out, or write over it with --force")
-    if sys.stdin.isatty() and sys.stdout.isatty():
+    if _on_terminal():
         data = data or typer.prompt("Data (a file, a folder or a hub data set id)")
         base = base or typer.prompt("Base model", default=DEFAULT_BASE)
         for name, of in GOALS.items() if goal is None else ():
@@ -114,6 +112,12 @@ def try_(
     page = write_report(folder).html
     log(f"the report: {page}")
     _open(page)
+
+
+def _on_terminal() -> bool:
+    import sys
+
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def _data(source: str, columns: str | None, n: int | None = None) -> Data:
