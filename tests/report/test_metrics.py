@@ -29,8 +29,10 @@ def test_wandbs_offline_runs_are_read_over_blocks_up_to_where_they_are_cut(
     assert [point.step for point in points] == list(range(999))
     assert {point.run for point in points} == {"first"}
     assert points[998].figures == {"train/loss": 1 / 999}
-    with pytest.raises(RunError, match="no offline run of W&B"):
-        fetch(str(folder), "wandb")
+    (tmp_path / "wandb" / "latest-run").symlink_to(folder)
+    assert fetch(str(tmp_path), "wandb") == points
+    with pytest.raises(RunError, match="no run of W&B there"):
+        fetch(str(tmp_path / "nowhere"), "wandb")
 
 
 class _Record:

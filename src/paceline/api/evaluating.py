@@ -8,13 +8,14 @@ from pathlib import Path
 
 from paceline.config.data import Data
 from paceline.errors import ConfigError
-from paceline.evaluate.adapters import adapter_recipes, load_adapters
+from paceline.evaluate.adapters import adapter_recipes, load_adapters, run_paths
 from paceline.evaluate.held_out import AdapterLosses, held_out_losses_of, losses_on
 from paceline.evaluate.progress import NO_PROGRESS, EvaluationProgress
 from paceline.evaluate.study import evaluate_study
 from paceline.runs.directory import RunDirectory
 from paceline.runs.evaluations import EvaluationResult, FailedEvaluation
 from paceline.runs.files import JsonObject
+from paceline.runs.study import read_study_record
 from paceline.stats.paired import Difference
 
 
@@ -71,7 +72,7 @@ def evaluate(
         ConfigError: no data for an adapter that is no run of Paceline's.
         PacelineError: no adapter there; runs of several bases; data that cannot be read.
     """
-    recipes = adapter_recipes([Path(run) for run in runs])
+    recipes = adapter_recipes([path for run in runs for path in _in_order(Path(run))])
     if data is not None:
         chosen = Data(source=data) if isinstance(data, str) else data
         for path, recipe in recipes.items():
@@ -89,6 +90,12 @@ def evaluate(
     directories = [RunDirectory(path) for path in recipes]
     folder = directories[0].path.parent if len(directories) > 1 else directories[0].path
     return Evaluated(losses, evaluate_study(directories, folder, progress))
+
+
+def _in_order(path: Path) -> list[Path]:
+    """A study's finished runs in its own order, the baseline first; anything else as it is."""
+    names = [run.name for run in read_study_record(path).runs]
+    return sorted(run_paths([path]), key=lambda run: names.index(run.name) if run.name in names else 0)
 
 
 def _difference(difference: Difference) -> JsonObject:

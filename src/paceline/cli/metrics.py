@@ -16,7 +16,7 @@ def fetch_metrics(
         str,
         typer.Argument(
             help="Run directory, study's folder or trainer_state.json; with --from a Trackio project, a "
-            "folder of W&B's offline runs, or an MLflow experiment."
+            "folder of W&B's own files, or an MLflow experiment."
         ),
     ],
     tracker: Annotated[

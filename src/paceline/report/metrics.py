@@ -48,7 +48,7 @@ def fetch(source: str, tracker: str) -> list[Point]:
 
     Args:
         source: for `runs` a run directory, a study's folder or a trainer_state.json; for `trackio` a project;
-            for `wandb` a folder of offline runs; for `mlflow` an experiment.
+            for `wandb` a folder of its files; for `mlflow` an experiment.
         tracker: one of FETCHERS.
 
     Raises:

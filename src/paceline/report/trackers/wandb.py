@@ -45,20 +45,21 @@ class WandbTracker:
 
 
 def fetch_wandb(folder: str) -> list[Point]:
-    """The figures of the offline runs in a folder, at any depth, as W&B writes them before they are synced.
+    """The figures of the runs in a folder, at any depth, as W&B keeps them on this machine, synced or not.
 
     Raises:
         MissingExtra: W&B is not installed; its own types read what it wrote.
-        RunError: no offline run there, or one that is cut off.
+        RunError: no run there, or a file of something else.
     """
     try:
         from wandb.proto.wandb_internal_pb2 import Record
     except ImportError as error:
         raise MissingExtra("`--from wandb`", "wandb", "wandb") from error
     path = Path(folder)
-    files = [path] if path.suffix == ".wandb" else sorted(path.rglob("offline-run-*/*.wandb"))
+    files = [path] if path.suffix == ".wandb" else sorted(path.rglob("*.wandb"))
+    files = [file for file in files if not file.parent.is_symlink()]  # latest-run stands for another
     if not files:
-        raise RunError(f"{folder}: no offline run of W&B there (offline-run-…/run-….wandb)")
+        raise RunError(f"{folder}: no run of W&B there (run-….wandb)")
     found: list[Point] = []
     for file in files:
         name, entries = file.stem, []
