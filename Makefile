@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-fast check dist lock clean
+.PHONY: demo test test-fast check dist try-wheel lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/paceline study run examples/demo.yaml
@@ -25,6 +25,9 @@ check: $(VENV)/.developed
 
 dist: $(VENV)/.developed
 	$(BIN)/python -m build
+
+try-wheel: dist
+	scripts/try_wheel.sh "$$(ls -t dist/*.whl | head -1)" $(EXTRAS)
 
 lock: $(BIN)/python
 	$(BIN)/python scripts/lock.py > requirements.new

@@ -95,6 +95,7 @@ def run(*arguments: Any) -> Any:
         (("compare", "{study}"), "run-5 has the lowest held-out loss"),
         (("report", "{study}", "-o", "{study}/report"), "written: "),
         (("watch", "{study}"), "30/30"),
+        (("fetch-metrics", "{study}"), "18 points"),
         (("doctor", "{study}"), ""),
         (("doctor", "{study}/run-0/events.jsonl", "--explain", "zero-gradient"), "Computed: "),
         (("study", "show", "studies/rust-five-recipes.yaml"), "exp-baseline-10k"),

@@ -59,8 +59,8 @@ def test_bad_fields_are_named_in_one_line(fields: Any, message: Any) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"data": "d"}, r"'base' is missing; give it in the file or as --base"),
-        ({"base": "b"}, r"'data' is missing.*as --data"),
+        ({"base": "b"}, r"no data is named; .* as --data, or in the file as `data`"),
+        ({"base": "b", "data": {"n": 10_000}}, r"no data is named; .* as --data"),
     ],
 )
 def test_a_missing_field_says_how_to_give_it(fields: Any, message: Any) -> None:

@@ -1,6 +1,8 @@
 """Every command in the docs runs as it stands there, page by page, in a folder of its own."""
 
+import json
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -27,6 +29,8 @@ def test_commands_of(page: Any, tmp_path: Path) -> None:
     (tmp_path / "questions.jsonl").write_text('{"prompt": "What is a slice?"}\n')
     stories = "".join(f'{{"text": "There were {number} slices."}}\n' for number in range(20))
     (tmp_path / "stories.jsonl").write_text(stories)
+    sums = [{"question": f"What is {n} and 1?", "reply": f"It is {n + 1}."} for n in range(24)]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in sums))
     (tmp_path / "mtbench.jsonl").write_text(
         '{"question_id": 1, "category": "coding", "turns": ["What is a slice?", "And a vector?"]}\n'
     )
@@ -36,7 +40,7 @@ def test_commands_of(page: Any, tmp_path: Path) -> None:
         if command.startswith("serve "):
             assert serves(command.split(), tmp_path)
             continue
-        done = run_warm(*command.split(), cwd=tmp_path)
+        done = run_warm(*shlex.split(command), cwd=tmp_path)
         assert done.returncode == 0, f"{command}\n{done.stderr}"
 
 

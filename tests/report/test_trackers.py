@@ -12,7 +12,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from helpers import MakeRecipe, MakeStudy, StopWhen
-from paceline.errors import ConfigError, MissingExtra
+from paceline.errors import ConfigError, MissingExtra, RunError
+from paceline.report.metrics import fetch
 from paceline.report.trackers import Trackers, check_trackers, registry
 from paceline.report.trackers.base import figures
 from paceline.report.trackers.registry import find_tracker
@@ -63,13 +64,20 @@ def test_trackio_gets_project_run_recipe_and_figures(
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     from trackio.sqlite_storage import SQLiteStorage
 
-    fields = {"max_steps": 3, "track": "trackio", "track_project": "mine"}
+    fields = {"max_steps": 3, "logging_steps": 1, "track": "trackio", "track_project": "mine"}
     tracked = study(a=recipe(**fields, seed=0), b=recipe(**fields, seed=1))
     with Trackers(print) as trackers:
         train_study(tracked, tmp_path / "runs", TrainingOptions(callbacks=[trackers]))
     for name in "ab":
         sent = [line["train/loss"] for line in SQLiteStorage.get_logs("mine", name) if "train/loss" in line]
         assert sent == pytest.approx(list(logged_losses(tmp_path / "runs" / name).values()))
+        ours = fetch(str(tmp_path / "runs" / name), "runs")
+        theirs = [point for point in fetch("mine", "trackio") if point.run == name]
+        assert [point.step for point in theirs] == [point.step for point in ours] == [0, 1, 2, 3, 3]
+        for here, there in zip(ours, theirs, strict=True):
+            assert there.figures == pytest.approx(here.figures)
+    with pytest.raises(RunError, match="Trackio has no project 'other'"):
+        fetch("other", "trackio")
     assert capsys.readouterr().out == ""
 
 

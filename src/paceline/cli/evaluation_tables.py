@@ -54,7 +54,7 @@ def print_code(summary: CodeSummary, console: Console) -> None:
     for run, scores in runs.items():
         cells = ["–" if scores.compile_rate is None else f"{scores.compile_rate.value:.1%}"]
         cells += [_shares(scores.pass_at_1)]
-        cells += [scores.withheld or _change(scores.change, "+.1f", 100)] * changed
+        cells += [scores.withheld or change(scores.change, "+.1f", 100)] * changed
         cells += [_shares(scores.pass_at_k)] * several
         cells += [f"{scores.kinds[kind].value:.0%}" if kind in scores.kinds else "" for kind in kinds]
         table.add_row(run, *cells)
@@ -87,7 +87,7 @@ def print_mtbench(summary: MTBenchSummary, console: Console) -> None:
             run,
             f"{average.value:.2f} \\[{average.low:.2f}, {average.high:.2f}]",
             *["" if scores.raw is None else f"{scores.raw:+.3f}"] * is_raw,
-            scores.withheld or _change(scores.change, "+.3f" if is_raw else "+.2f"),
+            scores.withheld or change(scores.change, "+.3f" if is_raw else "+.2f"),
             *turns,
             str(scores.failed),
             "?" if scores.cut is None else str(scores.cut),
@@ -132,8 +132,8 @@ def print_forgetting(summary: ForgettingSummary, console: Console) -> None:
     """Loss on general rows before and after, with the paired difference."""
     table = _table("general loss, base", "run", "change, 95% interval", "KL to the base")
     for run, facts in summary.runs.items():
-        change = _change(facts.change, "+.4f")
-        table.add_row(run, f"{facts.base.loss:.4f}", f"{facts.run.loss:.4f}", change, f"{facts.run.kl:.5f}")
+        losses = f"{facts.base.loss:.4f}", f"{facts.run.loss:.4f}"
+        table.add_row(run, *losses, change(facts.change, "+.4f"), f"{facts.run.kl:.5f}")
     console.print(table)
     for rows, source in dict.fromkeys((facts.rows, facts.source) for facts in summary.runs.values()):
         console.print(f"{rows} rows of {source}", style="dim")
@@ -152,9 +152,11 @@ def _shares(interval: Interval | None) -> str:
     return f"{interval.value:.1%} \\[{interval.low:.1%}, {interval.high:.1%}]"
 
 
-def _change(change: Difference | None, form: str, scale: float = 1) -> str:
+def change(difference: Difference | None, form: str, scale: float = 1) -> str:
     """A difference with its interval and verdict, in the verdict's colour."""
-    if change is None:
+    if difference is None:
         return ""
-    delta, low, high = (format(scale * value, form) for value in (change.delta, change.low, change.high))
-    return f"[{VERDICT_COLOUR[change.verdict]}]{delta} \\[{low}, {high}] {change.verdict}[/]"
+    delta, low, high = (
+        format(scale * value, form) for value in (difference.delta, difference.low, difference.high)
+    )
+    return f"[{VERDICT_COLOUR[difference.verdict]}]{delta} \\[{low}, {high}] {difference.verdict}[/]"

@@ -11,12 +11,16 @@ from paceline.cli import (
     evaluate,
     export,
     generate,
+    held_out,
     launch,
+    metrics,
     mtbench,
     plan,
     report,
+    start,
     study,
     train,
+    validate,
 )
 from paceline.cli.output import OutputError, checked_output
 from paceline.errors import PacelineError, visible
@@ -33,13 +37,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.command("try")(start.try_)
+app.command("init")(start.init)
+app.command("validate")(validate.validate)
 app.command("train")(train.train)
+app.command("evaluate")(held_out.evaluate)
 app.command("rehearse")(study.rehearse)
 app.command("plan")(plan.plan)
 app.command("check")(doctor.check)
 app.command("doctor")(doctor.doctor)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
+app.command("fetch-metrics")(metrics.fetch_metrics)
 app.command("watch")(report.watch)
 app.command("merge")(export.merge)
 app.command("push")(export.push)

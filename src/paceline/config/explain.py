@@ -24,7 +24,12 @@ def explain(error: ValidationError, model: type[BaseModel], other_names: Iterabl
     if fault["type"] == "missing":
         if model_at(model, tuple(path[:-1])) is None:
             return f"field {field!r} is missing"
-        option = "data" if field == "data.source" else field.replace("_", "-").replace(".", "-")
+        if field in ("data", "data.source"):
+            return (
+                "no data is named; give a JSONL, JSON, Parquet, CSV or TSV file or a hub data set id "
+                "as --data, or in the file as `data`"
+            )
+        option = field.replace("_", "-").replace(".", "-")
         return f"field {field!r} is missing; give it in the file or as --{option}"
     message = str(fault["msg"]).removeprefix("Value error, ")
     if not field:

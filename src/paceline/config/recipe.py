@@ -29,6 +29,9 @@ SCHEDULE_GROUP = "paceline.schedules"
 # More than any matrix of a base has rows or columns to make use of.
 MAX_RANK = 8192
 
+# The smallest base of the write-ups: what a recipe that names none is about.
+DEFAULT_BASE = "Qwen/Qwen3-0.6B"
+
 ALL_PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -90,7 +93,7 @@ class Recipe(Strict):
     Batch, loss, schedule and optimizer mean what they mean in TRL and transformers.
     """
 
-    base: str = Field(description="base model: hub id or folder")
+    base: str = Field(DEFAULT_BASE, description="base model: hub id, folder, or embedded")
     data: Annotated[Data, BeforeValidator(_data_from_text)] = Field(
         description="the data, or just its source"
     )

@@ -138,3 +138,10 @@ def read_yaml(path: Path) -> Fields:
 
 def _problem(error: yaml.YAMLError) -> str:
     return " ".join(str(getattr(error, "problem", None) or error).split())
+
+
+def in_line(value: Any) -> str:
+    """A value as YAML on one line, as it stands in a file behind a key or on the command line."""
+    return yaml.safe_dump(
+        value, default_flow_style=True, width=float("inf"), allow_unicode=True, sort_keys=False
+    ).partition("\n")[0]

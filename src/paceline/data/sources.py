@@ -38,8 +38,21 @@ def load_rows(source: Source) -> Rows:
     """All rows of the source's split, memory-mapped; bad ones are left out, within the source's limit.
 
     Raises:
-        DataError: not there, not readable (with file and line where there is one), no such split, empty, or
-            too many bad rows.
+        DataError: as `read_rows`; empty, or too many bad rows.
+        ServiceError: the hub cannot be reached.
+    """
+    rows = read_rows(source)
+    refuse_too_many(source.source, rows.bad, len(rows) + len(rows.bad), source.max_bad_rows)
+    if len(rows) == 0:
+        raise DataError(f"data {source.source!r}: split {source.split!r} has no rows")
+    return rows
+
+
+def read_rows(source: Source) -> Rows:
+    """The same, however many of them are bad.
+
+    Raises:
+        DataError: not there, not readable (with file and line where there is one), or no such split.
         ServiceError: the hub cannot be reached.
     """
     datasets.disable_progress_bars()
@@ -47,17 +60,12 @@ def load_rows(source: Source) -> Rows:
     datasets.logging.set_verbosity(CRITICAL)
     path = _path(source)
     if path.is_dir() and ((path / "state.json").exists() or (path / "dataset_dict.json").exists()):
-        rows = _saved(path, source)
-    elif path.exists() or is_pattern(source.source):
-        rows = _files(source, path)
-    else:
-        check_source(source)
-        table = hub_rows(source)
-        rows = Rows(table, table._fingerprint, tuple(table.column_names))
-    refuse_too_many(source.source, rows.bad, len(rows) + len(rows.bad), source.max_bad_rows)
-    if len(rows) == 0:
-        raise DataError(f"data {source.source!r}: split {source.split!r} has no rows")
-    return rows
+        return _saved(path, source)
+    if path.exists() or is_pattern(source.source):
+        return _files(source, path)
+    check_source(source)
+    table = hub_rows(source)
+    return Rows(table, table._fingerprint, tuple(table.column_names))
 
 
 def check_source(source: Source) -> None:
@@ -80,6 +88,16 @@ def check_source(source: Source) -> None:
         find_files(source.source, path, source.split)
     elif source.source.startswith((".", "/", "~")) or ending(source.source) in ENDINGS:
         raise DataError(f"data {source.source!r}: no such file or folder")
+
+
+def is_on_hub(source: Source) -> bool:
+    """Whether a source is a hub data set's id.
+
+    Raises:
+        DataError: as `check_source`.
+    """
+    check_source(source)
+    return not _path(source).exists() and not is_pattern(source.source)
 
 
 def _path(source: Source) -> Path:

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from importlib.metadata import entry_points
 
+from paceline.config.yaml_text import in_line
 from paceline.data.formats import (
     alpaca,
     codeforces,
@@ -16,6 +17,7 @@ from paceline.data.formats import (
     twix,
 )
 from paceline.data.formats.row_format import RowFormat
+from paceline.data.formats.suggest import suggest_columns
 from paceline.errors import DataError, nearest
 
 # Entry points of other packages, each a RowFormat. They are loaded when they are named, and after all of
@@ -90,6 +92,11 @@ def recognise(columns: Collection[str], name: str, source: str) -> RowFormat:
         raise DataError(
             f"data {source!r}: these are preference pairs, and answers are what is learned here; to learn "
             "the chosen ones as text, say so: columns: {completion: chosen}"
+        )
+    if suggested := suggest_columns(columns):
+        raise DataError(
+            f"data {source!r}: no format has the columns {', '.join(columns)}; if they are what their names "
+            f"say, give columns: {in_line(suggested)} (--columns '{in_line(suggested)}')"
         )
     shapes = "; ".join(f"{known}: {', '.join(find_format(known).columns)}" for known in format_names())
     raise DataError(f"data {source!r}: no format has the columns {', '.join(columns)} (known: {shapes})")

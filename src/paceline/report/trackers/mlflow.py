@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 
 from paceline.config.study import flatten
+from paceline.errors import MissingExtra, RunError
 from paceline.report.trackers.base import stable_id
+from paceline.report.trackers.fetched import Point
 from paceline.training.callbacks import RunView
 
 # What every MLflow server takes: characters of a parameter's value, and parameters at once.
@@ -42,3 +44,34 @@ class MlflowTracker:
 
     def close(self) -> None:
         self._client.set_terminated(self._id)
+
+
+def fetch_mlflow(experiment: str) -> list[Point]:
+    """The figures of every run of an experiment, a point for each step.
+
+    Raises:
+        MissingExtra: MLflow is not installed.
+        RunError: no such experiment, or its server does not answer.
+    """
+    try:
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+    except ImportError as error:
+        raise MissingExtra("`--from mlflow`", "mlflow", "mlflow") from error
+    client = MlflowClient()
+    try:
+        known = client.get_experiment_by_name(experiment)
+        if known is None:
+            raise RunError(
+                f"MLflow has no experiment {experiment!r} at {client.tracking_uri} (MLFLOW_TRACKING_URI)"
+            )
+        found: list[Point] = []
+        for run in reversed(client.search_runs([known.experiment_id])):  # the newest comes first
+            steps: dict[int, dict[str, float]] = {}
+            for name in run.data.metrics:
+                for metric in client.get_metric_history(run.info.run_id, name):
+                    steps.setdefault(metric.step, {})[name] = metric.value
+            found += [Point(run.info.run_name, step, steps[step]) for step in sorted(steps)]
+    except MlflowException as error:
+        raise RunError(f"MLflow at {client.tracking_uri}: {str(error).splitlines()[0]}") from error
+    return found

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextvars import copy_context
 
+from paceline.errors import MissingExtra, RunError
+from paceline.report.trackers.fetched import Point, points
 from paceline.training.callbacks import RunView
 
 
@@ -32,3 +34,26 @@ class TrackioTracker:
 
     def close(self) -> None:
         self._run.finish()
+
+
+def fetch_trackio(project: str) -> list[Point]:
+    """The figures of every run of a project on this machine.
+
+    Raises:
+        MissingExtra: Trackio is not installed.
+        RunError: no such project.
+    """
+    try:
+        from trackio import Api, SQLiteStorage
+    except ImportError as error:
+        raise MissingExtra("`--from trackio`", "trackio", "track") from error
+    try:
+        runs = list(Api().runs(project))
+    except ValueError as error:
+        raise RunError(
+            f"Trackio has no project {project!r} on this machine (TRACKIO_DIR says where)"
+        ) from error
+    found: list[Point] = []
+    for run in runs:
+        found += points(run.name, SQLiteStorage.get_logs(project, run.name, run_id=run.id))
+    return found
