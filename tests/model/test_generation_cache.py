@@ -154,7 +154,7 @@ class HeldBytes(TorchDispatchMode):
     """Counts the bytes of the storages that operations inside made or read, while they live."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._held: dict[int, tuple[Any, int]] = {}
         self.peak = 0
 
