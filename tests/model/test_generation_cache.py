@@ -173,16 +173,19 @@ class HeldBytes(TorchDispatchMode):
 
 
 def test_after_the_last_answer_nothing_is_held_and_on_the_way_little_more_than_needed() -> None:
-    """80 prompts that grow from 128 to 1,088 tokens, in step and out of step, by what every tensor takes."""
+    """80 prompts that grow from 128 to 1,088 tokens, in step and out of step, by what every tensor takes.
+
+    While a bucket is made longer, one layer (of two) is there twice.
+    """
     token = 2 * KV_HEADS * WIDTH * 4 * 2  # keys and values, two layers of floats
-    for spread, bound in ((0, 1.4), (7, 1.6)):
+    for spread, bound in ((0, 1.13), (7, 1.5)):
         pool = CachePool()
         caches = [SequenceCache(length=128 - spread * (i % 9)) for i in range(80)]
         for cache in caches:
             cache.prefill = filled(cache.length, 0)
         pool.assign_buckets([(i, i + 1, cache) for i, cache in enumerate(caches)], CPU)
         with HeldBytes() as held:
-            worst = 0.0
+            worst = most = 0.0
             for _ in range(1088 - 128):
                 places = [(i, i + 1, cache) for i, cache in enumerate(caches)]
                 held.peak = 0
@@ -190,9 +193,10 @@ def test_after_the_last_answer_nothing_is_held_and_on_the_way_little_more_than_n
                 for cache in caches:
                     cache.length += 1
                 needed = token * sum(-(-cache.length // BUCKET_STEP) * BUCKET_STEP for cache in caches)
-                worst = max(worst, held.peak / needed, pool.nbytes / needed)
+                worst, most = max(worst, held.peak / needed), max(most, pool.nbytes / needed)
             assert pool.nbytes >= needed
-            assert worst < bound
+            assert most < bound
+            assert worst < 1.5 * bound
             for cache in caches:
                 pool.release(cache)
             assert pool.nbytes == 0
