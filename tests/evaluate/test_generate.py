@@ -11,7 +11,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
 from helpers import MakeBase
-from paceline.errors import PacelineError
+from paceline.errors import EvaluationError, PacelineError
 from paceline.evaluate.adapters import load_adapters
 from paceline.evaluate.answers import Prompt, answer_all, read_prompts, stream
 from paceline.evaluate.generate import Request, Sampling
@@ -131,6 +131,83 @@ def test_draws_follow_the_seed_and_the_prompt(trained: Any, tmp_path: Path) -> N
     other = answers(trained, ["a"], QUESTIONS, tmp_path / "3.jsonl", temperature=1.5, seed=2)
     assert all(first[key] == again[key] for key in again)
     assert first != other
+
+
+def test_out_of_memory_halves_what_is_answered_at_once(
+    trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory for two sequences: all answers come, greedy and drawn, as if there were enough."""
+    adapter_set = load_adapters([trained / "a"])
+    real, rows = type(adapter_set.base).hidden, []
+
+    def hidden(self: Any, batch: Any) -> Any:
+        sequences = len(batch.lengths) - (
+            len(batch.segments) and batch.segments[-1].stop < sum(batch.lengths)
+        )
+        rows.append(sequences)
+        if sequences > 2:
+            raise torch.OutOfMemoryError("no more")
+        return real(self, batch)
+
+    for temperature in (0.0, 1.0):
+        wanted = answers(
+            trained, ["a"], QUESTIONS, tmp_path / f"{temperature}.jsonl", temperature=temperature
+        )
+        with monkeypatch.context() as patch:
+            patch.setattr(type(adapter_set.base), "hidden", hidden)
+            out = tmp_path / f"{temperature}-short.jsonl"
+            assert answers(trained, ["a"], QUESTIONS, out, temperature=temperature) == wanted
+        assert rows[0] == len(QUESTIONS)
+        assert set(rows[1:]) <= {1, 2}
+        rows.clear()
+
+
+def test_out_of_memory_with_one_answer_is_said(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapter_set = load_adapters([trained / "a"])
+
+    def hidden(self: Any, batch: Any) -> Any:
+        raise torch.OutOfMemoryError("no more")
+
+    monkeypatch.setattr(type(adapter_set.base), "hidden", hidden)
+    with pytest.raises(EvaluationError, match="a single conversation of 5 tokens; lower max_new_tokens"):
+        list(adapter_set.generator().run([Request([5] * 5, None, Sampling())]))
+
+
+def test_requests_wait_where_memory_would_not_do(trained: Any) -> None:
+    """Room for two sequences to their ends: never more at once, and nothing is held afterwards."""
+    adapter_set = load_adapters([trained / "a"])
+    requests = [Request([5 + i] * 20, None, Sampling(max_new_tokens=12), (i,)) for i in range(5)]
+    generator, at_once = adapter_set.generator(), []
+    generator.add(requests[:1])
+    generator.step()
+    generator.step()
+    generator._memory = 2 * requests[0].longest() * generator._pool.token_bytes
+    generator.add(requests[1:])
+    while generator.busy:
+        at_once.append(len(generator.step()))
+    assert max(at_once) == 2
+    assert all(request.finish for request in requests)
+    assert generator._pool.nbytes == 0
+
+
+def test_a_requests_rules_change_its_own_row(trained: Any) -> None:
+    class Always:
+        def __init__(self) -> None:
+            self.taken: list[int] = []
+
+        def change(self, logits: torch.Tensor) -> torch.Tensor:
+            return torch.full_like(logits, -torch.inf).index_fill_(0, torch.tensor([7]), 0.0)
+
+        def take(self, token: int) -> None:
+            self.taken.append(token)
+
+    adapter_set, rules = load_adapters([trained / "a"]), Always()
+    plain, ruled = (Request([9] * 8, None, Sampling(max_new_tokens=3), rules=r) for r in (None, rules))
+    list(adapter_set.generator().run([plain, ruled]))
+    assert ruled.tokens == rules.taken == [7, 7, 7]
+    alone = Request([9] * 8, None, Sampling(max_new_tokens=3))
+    list(adapter_set.generator().run([alone]))
+    assert plain.tokens == alone.tokens
 
 
 def test_a_broken_file_goes_on_where_it_stopped(trained: Any, tmp_path: Path) -> None:

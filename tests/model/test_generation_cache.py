@@ -1,10 +1,15 @@
 """Keys and values while generating: nothing is lost or mixed up, and attention to them is plain attention."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from helpers import CPU, plain_attention
 from paceline.model.generation_cache import (
@@ -143,3 +148,56 @@ def test_a_window_as_long_as_the_sequence_is_no_window() -> None:
     assert causal_window(7, None, CPU) is None
     assert causal_window(7, 7, CPU) is None
     assert causal_window(7, 99, CPU) is None
+
+
+class HeldBytes(TorchDispatchMode):
+    """Counts the bytes of the storages that operations inside made or read, while they live."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._held: dict[int, tuple[Any, int]] = {}
+        self.peak = 0
+
+    def now(self) -> int:
+        self._held = {key: entry for key, entry in self._held.items() if not entry[0].expired()}
+        return sum(size for _, size in self._held.values())
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor):
+                storage = tensor.untyped_storage()
+                self._held[storage._cdata] = (StorageWeakRef(storage), storage.nbytes())
+        self.peak = max(self.peak, self.now())
+        return out
+
+
+def test_after_the_last_answer_nothing_is_held_and_on_the_way_little_more_than_needed() -> None:
+    """80 prompts that grow from 128 to 1,088 tokens, in step and out of step, by what every tensor takes.
+
+    While a bucket is made longer, one layer (of two) is there twice.
+    """
+    token = 2 * KV_HEADS * WIDTH * 4 * 2  # keys and values, two layers of floats
+    for spread, bound in ((0, 1.13), (7, 1.5)):
+        pool = CachePool()
+        caches = [SequenceCache(length=128 - spread * (i % 9)) for i in range(80)]
+        for cache in caches:
+            cache.prefill = filled(cache.length, 0)
+        pool.assign_buckets([(i, i + 1, cache) for i, cache in enumerate(caches)], CPU)
+        with HeldBytes() as held:
+            worst = most = 0.0
+            for _ in range(1088 - 128):
+                places = [(i, i + 1, cache) for i, cache in enumerate(caches)]
+                held.peak = 0
+                pool.assign_buckets(places, CPU)
+                for cache in caches:
+                    cache.length += 1
+                needed = token * sum(-(-cache.length // BUCKET_STEP) * BUCKET_STEP for cache in caches)
+                worst, most = max(worst, held.peak / needed), max(most, pool.nbytes / needed)
+            assert pool.nbytes >= needed
+            assert most < bound
+            assert worst < 1.5 * bound
+            for cache in caches:
+                pool.release(cache)
+            assert pool.nbytes == 0
+            assert held.now() < 2**16, "what the last batch was told"

@@ -108,3 +108,38 @@ def test_a_chunk_is_smaller_where_the_vocabulary_is_larger_and_never_tiny() -> N
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] == 1024
     assert sizes[-1] == 64
+
+
+def test_of_equally_likely_tokens_the_first_counts() -> None:
+    """In every place of a vector and beyond one: tokens 3, 40 and 70 have the same logit, the largest."""
+    weight = torch.zeros(100, 4)
+    weight[[3, 40, 70]] = 1.0
+    labels, piece = torch.tensor([3, 40, 70, 5] * 16), Segment(0, 64, None)
+    found = segment_losses(torch.ones(64, 4), weight, labelled(labels, piece), piece)
+    assert found.correct.tolist() == [True, False, False, False] * 16
+
+
+@pytest.mark.parametrize(("sure", "bound"), [(0.997, 0.01), (0.5, 0.005), (0.05, 0.005)])
+def test_bfloat16_loses_little_in_loss_and_gradient(sure: float, bound: float) -> None:
+    """Against float64 from the same bf16 numbers: at p(label) = 0.997 nearly all of the sum cancels."""
+    draw = torch.Generator().manual_seed(4)
+    hidden = torch.randn(64, 256, generator=draw).bfloat16()
+    weight = (torch.randn(2000, 256, generator=draw) * 0.05).bfloat16()
+    labels = torch.randint(0, 2000, (64,), generator=draw)
+    exact = weight.double()
+    for _ in range(4):  # hidden states move along the label's row until it is as likely as wanted
+        likely = (hidden.double() @ exact.t()).softmax(1).gather(1, labels[:, None])[:, 0]
+        gap = torch.logit(torch.full_like(likely, sure)) - torch.logit(likely)
+        moved = hidden.double() + (gap / exact[labels].square().sum(1))[:, None] * exact[labels]
+        hidden = moved.bfloat16()
+    leaf = hidden.double().requires_grad_()
+    expected = F.cross_entropy(leaf @ exact.t(), labels, reduction="none")
+    expected.sum().backward()
+    assert leaf.grad is not None
+    assert (expected.detach().neg().exp().median() - sure).abs() < 0.002
+
+    piece, gradient = Segment(0, 64, None), torch.zeros_like(hidden)
+    found = segment_losses(hidden, weight, labelled(labels, piece), piece, gradient)
+    torch.testing.assert_close(found.loss.double(), expected.detach(), atol=2e-4, rtol=2e-4)
+    error = (gradient.double() - leaf.grad).norm(dim=1) / leaf.grad.norm(dim=1)
+    assert error.median() < bound

@@ -13,15 +13,19 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor
 
+from paceline.errors import EvaluationError
+from paceline.evaluate.draw import Draw, choose_tokens
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base
 from paceline.model.batch import MIN_TOKENS, Generation, PackedBatch, Segment, pack_sequences, use_batch
 from paceline.model.batched_lora import BatchedLoRA
 from paceline.model.ends import change_logits
 from paceline.model.generation_cache import CachePool, SequenceCache
+from paceline.model.memory import unless_out_of_memory, upload
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class TokenRules(Protocol):
     """What one request does with its logits, and with the token that is chosen."""
 
     def change(self, logits: Tensor) -> Tensor:
-        """The row (vocabulary,) to choose from; the model's own stays as it is."""
+        """The row (vocabulary,) to choose from, on the device; the model's own stays as it is."""
         ...
 
     def take(self, token: int) -> None:
@@ -67,12 +71,29 @@ class Request:
 
     def new_tokens(self) -> list[int]:
         """What the model has not seen yet: the whole prompt, then the last token."""
-        return self.tokens[-1:] if self._cache.length else self.prompt
+        return self.tokens[-1:] if self._cache.length else [*self.prompt, *self.tokens]
+
+    def longest(self) -> int:
+        """The tokens that there may be at the end."""
+        return len(self.prompt) + self.sampling.max_new_tokens
 
     def random(self) -> np.random.Generator:
+        """What draws the next token: one number a token."""
         if self._random is None:
             self._random = np.random.default_rng([self.sampling.seed, *"/".join(map(str, self.key)).encode()])
+            self._random.random(len(self.tokens))
         return self._random
+
+    def draw(self) -> Draw | None:
+        """How the next token is drawn; None: greedily."""
+        wanted = self.sampling
+        if wanted.temperature == 0:
+            return None
+        return Draw(wanted.temperature, wanted.top_p, self.random().random())
+
+    def begin_again(self) -> None:
+        """Forgets keys and values: what was said so far is read again as a part of the prompt."""
+        self._cache, self._random = SequenceCache(), None
 
     def seed(self) -> int:
         """A number for another engine's draw, of the sampling's seed and the key."""
@@ -82,6 +103,17 @@ class Request:
 # Tokens of one forward's prompts, and sequences under way: what a CPU's caches and a GPU's memory bear.
 PROMPT_TOKENS = {"cpu": 2048, "cuda": 16384}
 SEQUENCES = {"cpu": 48, "cuda": 256}
+# The share of the free memory that keys and values may have: buckets are up to a half larger than what is in
+# them, and a forward needs some.
+CACHE_SHARE = 0.5
+
+
+def free_bytes(device: torch.device) -> int:
+    """The memory of a device that nothing holds."""
+    if device.type == "cpu":
+        return psutil.virtual_memory().available
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused
 
 
 class Generator:
@@ -90,6 +122,8 @@ class Generator:
     def __init__(self, base: Base, stop: set[int], sequences: int | None = None) -> None:
         self.base, self.stop = base, stop
         self._most = sequences or SEQUENCES[base.device.type]
+        self._prompt_tokens = PROMPT_TOKENS[base.device.type]
+        self._memory = free_bytes(base.device) * CACHE_SHARE
         self._waiting: deque[Request] = deque()
         self._active: list[Request] = []
         self._adapters: dict[Adapter, None] = {}
@@ -123,42 +157,80 @@ class Generator:
 
     @torch.inference_mode()
     def step(self) -> list[Request]:
-        """One forward: lets requests in, gives every active one its next token, and returns them."""
+        """One forward: lets requests in, gives every active one its next token, and returns them.
+
+        Out of memory it returns none: all begin again, half as many at once.
+
+        Raises:
+            EvaluationError: out of memory with a single request.
+        """
         self._admit()
         # sequences of one adapter stand together; the sort is stable
         order = {
             id(adapter): place for place, adapter in enumerate(dict.fromkeys(r.adapter for r in self._active))
         }
         moved = sorted(self._active, key=lambda request: order[id(request.adapter)])
-        batch, last = self._batch(moved)
-        with use_batch(batch):
-            hidden = self.base.hidden(batch)
+        chosen = unless_out_of_memory(lambda: self._next_tokens(moved), self.base.device)
+        if chosen is None:
+            self._halve()
+            return []
         for request in moved:
-            request._cache.length += len(request.new_tokens())
-        advanced = list(moved)
-        for request, logits in zip(moved, self._logits(hidden[last], moved), strict=True):
-            self._take(request, logits)
-            advanced += self._fork(request, logits)
-        for request in advanced:
+            self._fork(request)
+        advanced = [request for request, _ in chosen]
+        for request, token in chosen:
+            self._take(request, token)
             if request.finish:
                 self.drop(request)
         return advanced
 
-    def _fork(self, request: Request, logits: Tensor) -> list[Request]:
+    def _fork(self, request: Request) -> None:
         """Lets the twins of a request go on from its prefill; they are next in line."""
         twins, request.twins = request.twins, []
         for twin in twins:
             twin._cache = request._cache.fork()
-            self._take(twin, logits)
-        self._waiting.extendleft(twin for twin in reversed(twins) if not twin.finish)
-        return twins
+        self._waiting.extendleft(reversed(twins))
+
+    def _next_tokens(self, requests: list[Request]) -> list[tuple[Request, int]]:
+        """One forward's tokens, of twins too; the ids are all that leaves the device."""
+        batch, last = self._batch(requests)
+        with use_batch(batch):
+            hidden = self.base.hidden(batch)
+        for request in requests:
+            request._cache.length += len(request.new_tokens())
+        logits = self._logits(hidden[last], requests)
+        speaking = [(place, one) for place, own in enumerate(requests) for one in (own, *own.twins)]
+        if len(speaking) > len(requests) or any(request.rules for request in requests):
+            rows = ((logits[place], one.rules) for place, one in speaking)
+            logits = torch.stack([rules.change(row) if rules else row for row, rules in rows])
+        ids: list[int] = choose_tokens(logits, [one.draw() for _, one in speaking]).tolist()
+        return [(one, token) for (_, one), token in zip(speaking, ids, strict=True)]
+
+    def _halve(self) -> None:
+        """Puts all that are under way in line again, with their tokens; half as many go on at once."""
+        if len(self._active) == 1:
+            size = len(self._active[0].prompt) + len(self._active[0].tokens)
+            raise EvaluationError(
+                f"out of memory with a single conversation of {size:,} tokens; lower max_new_tokens, or take "
+                "a smaller base"
+            )
+        self._most = max(1, len(self._active) // 2)
+        self._prompt_tokens //= 2
+        for request in self._active:
+            request.begin_again()
+        self._waiting.extendleft(reversed(self._active))
+        self._active, self._pool = [], CachePool()
 
     def _admit(self) -> None:
-        room = PROMPT_TOKENS[self.base.device.type]
-        while self._waiting and len(self._active) < self._most and (room > 0 or not self._active):
+        room = self._prompt_tokens
+        while self._waiting and (not self._active or (room > 0 and self._fits(self._waiting[0]))):
             request = self._waiting.popleft()
             room -= len(request.new_tokens())
             self._active.append(request)
+
+    def _fits(self, request: Request) -> bool:
+        """Whether keys and values of all have room to their ends, with another request beside them."""
+        tokens = sum(one.longest() for one in [*self._active, request])
+        return len(self._active) < self._most and tokens * self._pool.token_bytes <= self._memory
 
     def _batch(self, requests: list[Request]) -> tuple[PackedBatch, Tensor]:
         """The packed batch of all new tokens, and the rows of the last ones."""
@@ -180,39 +252,27 @@ class Generator:
             segments.append(Segment(start, length + len(new), request.adapter))
             length += len(new)
         device = self.base.device
+        self._batched_lora.begin_batch()
         generation = Generation(self._pool.assign_buckets(caches, device), self._batched_lora)
         batch = pack_sequences(sequences, segments, device, starts, generation)
-        return batch, torch.tensor([stop - 1 for _, stop, _ in caches], device=device)
+        return batch, upload(torch.tensor([stop - 1 for _, stop, _ in caches]), device)
 
     def _logits(self, rows: Tensor, requests: list[Request]) -> Tensor:
-        """(requests, vocabulary) in fp32 on the CPU; at least MIN_TOKENS rows are multiplied."""
+        """(requests, vocabulary) in fp32; at least MIN_TOKENS rows are multiplied."""
         padded = torch.nn.functional.pad(rows, (0, 0, 0, max(0, MIN_TOKENS - len(rows))))
         logits = (padded @ self.base.head.t())[: len(rows)].float()
         for adapter in dict.fromkeys(request.adapter for request in requests):
             places = [place for place, request in enumerate(requests) if request.adapter is adapter]
             own = slice(places[0], places[-1] + 1)  # requests of one adapter stand together
             change_logits(adapter, rows[own], logits[own])
-        return logits.cpu()
+        return logits
 
-    def _take(self, request: Request, logits: Tensor) -> None:
-        token = pick(request.rules.change(logits) if request.rules else logits, request)
+    def _take(self, request: Request, token: int) -> None:
         if token in self.stop:
             request.finish = "stop"
             return
         request.tokens.append(token)
-        if request.rules:
+        if request.rules is not None:
             request.rules.take(token)
         if len(request.tokens) >= request.sampling.max_new_tokens:
             request.finish = "length"
-
-
-def pick(logits: Tensor, request: Request) -> int:
-    """The next token: the likeliest, or one drawn by nucleus sampling (arXiv:1904.09751)."""
-    sampling = request.sampling
-    if sampling.temperature == 0:
-        return int(logits.argmax())
-    probabilities = (logits.double() / sampling.temperature).softmax(0).numpy()
-    order = np.argsort(-probabilities, kind="stable")
-    kept = order[: int(np.searchsorted(np.cumsum(probabilities[order]), sampling.top_p)) + 1]
-    weights = probabilities[kept] / probabilities[kept].sum()
-    return int(request.random().choice(kept, p=weights))

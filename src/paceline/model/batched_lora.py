@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -14,6 +13,7 @@ from paceline.model.adapter import Adapter
 from paceline.model.batch import MIN_TOKENS, Segment
 from paceline.model.dora import direction_norm, without_bias
 from paceline.model.lora_weights import LinearGroup
+from paceline.model.memory import upload
 
 # Adapters of one product have at most this many ranks together: a CPU's GEMM then sums over them in one go
 # (some do up to 256, some fewer), so other adapters' zeros change no bit.
@@ -54,6 +54,11 @@ class BatchedLoRA:
                 self._chunks.append([])
             self._chunks[-1].append(adapter)
         self._weights: dict[tuple[int, int], _Weights | None] = {}
+        self._rows: dict[tuple[int, int], tuple[slice, Tensor]] = {}
+
+    def begin_batch(self) -> None:
+        """Forgets which rows of the last batch were whose."""
+        self._rows = {}
 
     def add(self, group: LinearGroup, flat: Tensor, outs: list[Tensor], segments: Sequence[Segment]) -> None:
         """Adds every adapter's product to its rows. Shapes: `flat` (T, in), `outs` (T, out) each."""
@@ -66,17 +71,25 @@ class BatchedLoRA:
             weights = self._weights[number, group.index]
             if weights is None:
                 continue
-            stop = max(inside[-1].stop, min(flat.shape[0], inside[0].start + MIN_TOKENS))
-            start = max(0, min(inside[0].start, stop - MIN_TOKENS))
-            owners = np.full(stop - start, -1)
-            for segment in inside:
-                owners[segment.start - start : segment.stop - start] = chunk.index(segment.adapter)  # type: ignore[arg-type]
-            own = torch.from_numpy(owners).to(flat.device)[:, None] == weights.owner
-            low = (flat[start:stop] @ weights.a.t()).mul_(torch.where(own, weights.scale, 0.0))
+            if (number, id(segments)) not in self._rows:  # a batch has its list, its loss rows have another
+                self._rows[number, id(segments)] = _owned_rows(inside, chunk, flat)
+            rows, owners = self._rows[number, id(segments)]
+            own = owners == weights.owner
+            low = (flat[rows] @ weights.a.t()).mul_(torch.where(own, weights.scale, 0.0))
             for segment in inside:
                 _apply_gains(group, outs, segment, weights.gains)
             for target, (columns, b) in weights.b.items():
-                outs[target][start:stop].addmm_(low[:, columns], b.t())
+                outs[target][rows].addmm_(low[:, columns], b.t())
+
+
+def _owned_rows(inside: Sequence[Segment], chunk: list[Adapter], flat: Tensor) -> tuple[slice, Tensor]:
+    """The rows that a chunk's product takes, at least MIN_TOKENS, and whose each is (rows, 1), or -1."""
+    stop = max(inside[-1].stop, min(flat.shape[0], inside[0].start + MIN_TOKENS))
+    start = max(0, min(inside[0].start, stop - MIN_TOKENS))
+    owners = torch.full((stop - start, 1), -1)
+    for segment in inside:
+        owners[segment.start - start : segment.stop - start] = chunk.index(segment.adapter)  # type: ignore[arg-type]
+    return slice(start, stop), upload(owners, flat.device)
 
 
 def _apply_gains(

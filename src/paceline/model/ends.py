@@ -20,6 +20,7 @@ from paceline.model.adapter import Adapter
 from paceline.model.batch import MIN_TOKENS, Segment, current_batch
 from paceline.model.dropout import keep_mask
 from paceline.model.lora_weights import EMBEDDING, HEAD, LinearGroup, LoRAWeights
+from paceline.model.products import product
 from paceline.model.quantization import is_quantized
 from paceline.model.token_rows import EmbeddingRows, HeadCopy, HeadRows
 
@@ -128,7 +129,7 @@ class HeadLoRA:
 
     def add(self, logits: Tensor, chunk: slice) -> None:
         """Adds the product of a chunk's rows to its logits."""
-        logits.add_(self._low[chunk] @ self._b.t())
+        logits.add_(product(self._low[chunk], self._b.t()))
 
     def backward(self, slope: Tensor, chunk: slice, gradient: Tensor) -> None:
         """Adds to the gradients of A and B, and to the chunk's `gradient` (rows, hidden size or more).
@@ -136,9 +137,9 @@ class HeadLoRA:
         `slope` is d(loss)/d(logits).
         """
         own, slope = self._own, slope.to(self._b.dtype)
-        own.b_grad[0].add_(slope.t() @ self._low[chunk])
+        own.b_grad[0].add_(product(slope.t(), self._low[chunk]))
         dlow = (slope @ self._b) * own.scales[0]
-        own.a_grad.add_(dlow.t() @ self._inputs[chunk])
+        own.a_grad.add_(product(dlow.t(), self._inputs[chunk]))
         moved = dlow @ own.a.to(dlow.dtype)
         if self._factor is not None:
             moved = moved * self._factor[chunk]

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from paceline.model.memory import upload
+
 # Lengths of buckets are multiples of this.
 BUCKET_STEP = 64
 # Keys and values of one layer.
@@ -46,14 +48,24 @@ class LengthBucket:
         self.sequences: list[SequenceCache] = []
         self.layers: dict[int, KeyValue] = {}
 
-    def add(self, cache: SequenceCache, layers: dict[int, KeyValue]) -> None:
-        """Takes in a sequence with what it has in each layer, shapes (kv heads, length, d)."""
+    @property
+    def nbytes(self) -> int:
+        """What it holds, empty slots too."""
+        return sum(half.nbytes for pair in self.layers.values() for half in pair)
+
+    def add(self, cache: SequenceCache, layers: dict[int, KeyValue], expected: int = 0) -> None:
+        """Takes in a sequence with what it has in each layer, shapes (kv heads, length, d).
+
+        `expected` is how many there will be once all are in that come now.
+        """
         cache.bucket, cache.slot = self, len(self.sequences)
         self.sequences.append(cache)
+        capacity = roomy(max(expected, len(self.sequences)))
         for layer, pair in layers.items():
-            held = self.layers.get(layer)
-            if held is None or held[0].shape[0] < len(self.sequences):
-                self.layers[layer] = held = self._grown(held, pair)
+            held = self.layers.get(layer) or _no_slots(pair, self.size)
+            if held[0].shape[0] < len(self.sequences):
+                held = _resized(held, capacity, self.size)
+            self.layers[layer] = held
             for stored, new in zip(held, pair, strict=True):
                 stored[cache.slot, :, : new.shape[1]] = new
 
@@ -68,6 +80,19 @@ class LengthBucket:
             last.slot = cache.slot
         cache.bucket = None
 
+    def trim(self) -> None:
+        """Gives back slots, where more than a third is empty."""
+        count = len(self.sequences)
+        for layer, held in self.layers.items():
+            if 2 * held[0].shape[0] > 3 * roomy(count):
+                self.layers[layer] = _resized(held, roomy(count), self.size)
+
+    def lengthen(self, size: int) -> None:
+        """Gives every sequence more room, a layer at a time."""
+        self.size = size
+        for layer, held in self.layers.items():
+            self.layers[layer] = _resized(held, roomy(len(self.sequences)), size)
+
     def of(self, cache: SequenceCache) -> dict[int, KeyValue]:
         """A sequence's keys and values by layer, as views."""
         return {
@@ -75,28 +100,39 @@ class LengthBucket:
             for layer, (keys, values) in self.layers.items()
         }
 
-    def _grown(self, held: KeyValue | None, like: KeyValue) -> KeyValue:
-        capacity = max(4, 2 * len(self.sequences))
-        grown = []
-        for half, one in enumerate(like):
-            # zeros: masked positions must hold numbers
-            new = one.new_zeros(capacity, one.shape[0], self.size, one.shape[2])
-            if held is not None:
-                new[: held[half].shape[0]] = held[half]
-            grown.append(new)
-        return grown[0], grown[1]
+
+def roomy(count: int) -> int:
+    """Slots for so many sequences and the next few."""
+    return count + count // 8
+
+
+def _no_slots(pair: KeyValue, size: int) -> KeyValue:
+    keys, values = (half.new_empty(0, half.shape[0], size, half.shape[2]) for half in pair)
+    return keys, values
+
+
+def _resized(held: KeyValue, capacity: int, size: int) -> KeyValue:
+    grown = []
+    for half in held:
+        count, heads, length, width = half.shape
+        # zeros: masked positions must hold numbers
+        new = half.new_zeros(capacity, heads, size, width)
+        new[:count, :, :length] = half[:capacity]
+        grown.append(new)
+    return grown[0], grown[1]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BucketRows:
     """A bucket's sequences in a packed batch, in the order of their slots.
 
-    Shapes: `rows` (sequences,) of the batch; `mask` (sequences, 1, 1, size), without windows; `lengths`
-    (sequences,) with the new token.
+    Shapes: `rows` (sequences,) of the batch; `slots` (sequences,), from 0; `mask` (sequences, 1, 1, size),
+    without windows; `lengths` (sequences,) with the new token.
     """
 
     bucket: LengthBucket
     rows: Tensor
+    slots: Tensor
     mask: Tensor
     lengths: Tensor
 
@@ -114,6 +150,12 @@ class CachePool:
 
     def __init__(self) -> None:
         self._buckets: dict[int, LengthBucket] = {}
+        self.token_bytes = 0  # of one token in all layers; known once a prompt was read
+
+    @property
+    def nbytes(self) -> int:
+        """What all buckets hold."""
+        return sum(bucket.nbytes for bucket in self._buckets.values())
 
     def assign_buckets(
         self, sequences: list[tuple[int, int, SequenceCache]], device: torch.device
@@ -125,19 +167,22 @@ class CachePool:
         """
         prompts = [entry for entry in sequences if entry[2].length == 0]
         starts = {cache: start for start, _, cache in sequences if cache.length}
+        moving: dict[int, list[SequenceCache]] = {}
         for cache in starts:
-            self._move(cache)
+            size = -(-(cache.length + 1) // BUCKET_STEP) * BUCKET_STEP
+            if cache.bucket is None or cache.bucket.size != size:
+                moving.setdefault(size, []).append(cache)
+        for size in sorted(moving, reverse=True):  # the next bucket's own have left before others come
+            self._move(moving[size], size)
+        self._trim()
         buckets = []
         for bucket in self._buckets.values():
-            if bucket.sequences:
-                lengths = torch.tensor([cache.length + 1 for cache in bucket.sequences])
-                mask = torch.arange(bucket.size) < lengths[:, None, None, None]
-                rows = torch.tensor([starts[cache] for cache in bucket.sequences])
-                buckets.append(
-                    BucketRows(
-                        bucket=bucket, rows=rows.to(device), mask=mask.to(device), lengths=lengths.to(device)
-                    )
-                )
+            lengths = [cache.length + 1 for cache in bucket.sequences]
+            places = [starts[cache] for cache in bucket.sequences]
+            slots = list(range(len(lengths)))
+            rows, slot, length = upload(torch.tensor([places, slots, lengths]), device)
+            mask = torch.arange(bucket.size, device=device) < length[:, None, None, None]
+            buckets.append(BucketRows(bucket=bucket, rows=rows, slots=slot, mask=mask, lengths=length))
         return CacheLayout(prompts, buckets)
 
     def release(self, cache: SequenceCache) -> None:
@@ -145,18 +190,33 @@ class CachePool:
         if cache.bucket is not None:
             cache.bucket.remove(cache)
         cache.prefill.clear()
+        self._trim()
 
-    def _move(self, cache: SequenceCache) -> None:
-        size = -(-(cache.length + 1) // BUCKET_STEP) * BUCKET_STEP
-        if cache.bucket is not None and cache.bucket.size == size:
+    def _trim(self) -> None:
+        self._buckets = {size: bucket for size, bucket in self._buckets.items() if bucket.sequences}
+        for bucket in self._buckets.values():
+            bucket.trim()
+
+    def _move(self, caches: list[SequenceCache], size: int) -> None:
+        """Moves sequences into the bucket of a size, which need not be there."""
+        source = caches[0].bucket
+        together = source is not None and all(cache.bucket is source for cache in caches)
+        if source and together and len(caches) == len(source.sequences) and size not in self._buckets:
+            del self._buckets[source.size]
+            source.lengthen(size)
+            self._buckets[size] = source
             return
-        layers = cache.prefill
-        if cache.bucket is not None:
-            held = cache.bucket.of(cache)
-            layers = {layer: (keys.clone(), values.clone()) for layer, (keys, values) in held.items()}
-            cache.bucket.remove(cache)
-        self._buckets.setdefault(size, LengthBucket(size)).add(cache, layers)
-        cache.prefill = {}
+        bucket = self._buckets.setdefault(size, LengthBucket(size))
+        expected = len(bucket.sequences) + len(caches)
+        for cache in caches:
+            layers = cache.prefill
+            if (held := cache.bucket) is not None:
+                layers = {layer: (k.clone(), v.clone()) for layer, (k, v) in held.of(cache).items()}
+                held.remove(cache)
+            else:
+                self.token_bytes = sum(h[:, 0].nbytes for pair in layers.values() for h in pair)
+            bucket.add(cache, layers, expected)
+            cache.prefill = {}
 
 
 def cached_attention(
@@ -186,9 +246,8 @@ def cached_attention(
         rows, lengths, mask = group.rows, group.lengths, group.mask
         keys, values = group.bucket.layers[layer]
         count = len(rows)
-        slots = torch.arange(count, device=rows.device)
-        keys[slots, :, lengths - 1] = key[0].index_select(1, rows).transpose(0, 1)
-        values[slots, :, lengths - 1] = value[0].index_select(1, rows).transpose(0, 1)
+        keys[group.slots, :, lengths - 1] = key[0].index_select(1, rows).transpose(0, 1)
+        values[group.slots, :, lengths - 1] = value[0].index_select(1, rows).transpose(0, 1)
         if window is not None and window < group.bucket.size:
             positions = torch.arange(group.bucket.size, device=rows.device)
             mask = mask & (positions >= (lengths - window)[:, None, None, None])

@@ -20,6 +20,7 @@ from paceline.model.batch import PackedBatch, Segment, current_context
 from paceline.model.dora import direction_norm, without_bias
 from paceline.model.dropout import keep_mask
 from paceline.model.lora_weights import LinearGroup, LoRAWeights
+from paceline.model.products import product
 from paceline.model.quantization import base_product, dense_weight
 
 
@@ -230,7 +231,7 @@ def _accumulate(total: Tensor, left: Tensor, right: Tensor, scale: float) -> Non
     if total.dtype == left.dtype:
         total.addmm_(left, right, alpha=scale)
     else:
-        total.add_(left @ right, alpha=scale)
+        total.add_(product(left, right), alpha=scale)
 
 
 def _factor(keep: Tensor, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch.nn.functional import pad
 
 from paceline.model.batch import PackedBatch, Segment
 from paceline.model.ends import head_change, head_weight
+from paceline.model.products import product
 
 # Elements of one chunk of logits: about what a CPU's caches hold, and little beside a GPU's memory.
 _CHUNK_ELEMENTS = {"cpu": 2**22, "cuda": 2**27}
@@ -42,8 +43,8 @@ class TokenLosses:
     """What one segment's supervised positions gave.
 
     Shapes: (supervised positions,) each. `loss` is the cross-entropy in nats; `correct` is whether the most
-    likely token was the label; `divergences` holds, by the soft target's name, the KL divergence in nats at
-    its positions.
+    likely token (of equally likely ones the first) was the label; `divergences` holds, by the soft target's
+    name, the KL divergence in nats at its positions.
     """
 
     positions: Tensor
@@ -84,7 +85,7 @@ def segment_losses(
     step = chunk_rows(weight.shape[0], hidden.device)
     weight, change = head_weight(segment, weight), head_change(segment, rows)
     for start in range(0, len(rows), step):
-        logits = _logits(rows[start : start + step], weight)
+        logits = product(rows[start : start + step], weight.t())
         if change is not None:
             change.add(logits, slice(start, start + step))
         terms = [_ChunkTerm(target, start, start + step) for target in soft]
@@ -120,11 +121,6 @@ def _part(scale: float | Tensor, chunk: slice, like: Tensor) -> float | Tensor:
     return scale[chunk, None].to(like.device, like.dtype) if isinstance(scale, Tensor) else scale
 
 
-def _logits(rows: Tensor, weight: Tensor) -> Tensor:
-    logits = rows @ weight.t()
-    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
-
-
 def _cross_entropy(
     logits: Tensor, labels: Tensor, weight: Tensor, want_gradient: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -132,14 +128,19 @@ def _cross_entropy(
 
     The gradient is softmax(z) W - W[label]; the softmax stays unnormalised until after the product.
     """
-    top = logits.amax(1, keepdim=True)
+    top, best = logits.max(1, keepdim=True)
     chosen = logits.gather(1, labels[:, None])
     total = logits.sub_(top).exp_().sum(1, keepdim=True)
     loss = (top + total.log() - chosen)[:, 0]
     grad = logits.new_empty(0)
-    if want_gradient:
-        grad = ((logits.to(weight.dtype) @ weight).to(logits.dtype) / total).sub_(weight[labels])
-    return loss, (chosen == top)[:, 0], grad
+    if want_gradient and weight.dtype == logits.dtype:
+        grad = ((logits @ weight) / total).sub_(weight[labels])
+    elif want_gradient:
+        # the label's part goes in before rounding: of a sure token it cancels nearly all of the sum
+        own = ((chosen - top).exp_() - total).to(weight.dtype)
+        slope = logits.to(weight.dtype).scatter_(1, labels[:, None], own)
+        grad = (slope @ weight).to(logits.dtype) / total
+    return loss, (best == labels[:, None])[:, 0], grad
 
 
 def _slope(
@@ -166,7 +167,7 @@ class _ChunkTerm:
         """Adds the divergences to the list; returns the rows and d(weighted divergences)/d(logits) there."""
         target = self.target
         size = min(logits.shape[1], target.head.shape[0])
-        other = _logits(target.hidden[self.inside], target.head)[:, :size]
+        other = product(target.hidden[self.inside], target.head.t())[:, :size]
         ours = (logits[self.rows, :size] / target.temperature).log_softmax(1)
         theirs = (other.to(ours.dtype) / target.temperature).log_softmax(1)
         if target.forward:

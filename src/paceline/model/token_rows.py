@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from paceline.config.recipe import Recipe
 from paceline.errors import ModelError
 from paceline.model.lora_weights import EMBEDDING, HEAD, LinearGroup
+from paceline.model.products import product
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ class HeadCopy:
 
     def backward(self, slope: Tensor, chunk: slice, gradient: Tensor) -> None:
         """Adds to the copy's gradient; `slope` is d(loss)/d(logits)."""
-        self._own.grad.add_(slope.to(self._inputs.dtype).t() @ self._inputs[chunk])
+        self._own.grad.add_(product(slope.to(self._inputs.dtype).t(), self._inputs[chunk]))
 
 
 class HeadRows:
@@ -183,7 +184,7 @@ class HeadRows:
 
     def add(self, logits: Tensor, chunk: slice) -> None:
         """Puts a chunk's products with the rows in the place of the base's."""
-        logits[:, self._ids] = (self._inputs[chunk] @ self._values.t()).to(logits.dtype)
+        logits[:, self._ids] = product(self._inputs[chunk], self._values.t())
 
     def backward(self, slope: Tensor, chunk: slice, gradient: Tensor) -> None:
         """Adds to the rows' gradient, and to the chunk's `gradient` what it lacks: the base's rows are in it.
@@ -191,5 +192,5 @@ class HeadRows:
         `slope` is d(loss)/d(logits).
         """
         own_slope = slope[:, self._ids].to(self._values.dtype)
-        self._own.grad.add_(own_slope.t() @ self._inputs[chunk])
+        self._own.grad.add_(product(own_slope.t(), self._inputs[chunk]))
         gradient[:, : self._moved.shape[1]] += own_slope @ self._moved
