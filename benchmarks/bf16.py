@@ -22,14 +22,15 @@ RUNS = {
 TYPES = ("float32", "bfloat16")
 
 
-def train(name: str, dtype: str, steps: int, out: Path) -> float:
+def train(name: str, dtype: str, rows: int, steps: int, out: Path) -> float:
     """The held-out loss in the end, in nats a token."""
     from paceline.config.load import make_recipe
     from paceline.config.study import Run, Study
     from paceline.training.study import train_study
 
     fields = {"base": "embedded", "max_steps": steps, "batch_size": 4, "grad_accum": 2, "lr": 5e-4, "seed": 0}
-    recipe = make_recipe({**fields, **RUNS[name], "dtype": dtype}, name)
+    data = {"source": RUNS[name]["data"], "n": rows}
+    recipe = make_recipe({**fields, **RUNS[name], "data": data, "dtype": dtype}, name)
     outcome = train_study(Study(name="bf16", runs=[Run(name="run", recipe=recipe)]), out)
     assert set(outcome.states().values()) == {"finished"}
     lines = [json.loads(line) for line in (out / "run" / "events.jsonl").read_text().splitlines()]
@@ -40,17 +41,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--only", choices=RUNS, nargs="+", default=list(RUNS))
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     losses: dict[str, dict[str, float]] = {}
-    for name in RUNS:
+    for name in args.only:
         with tempfile.TemporaryDirectory() as scratch:
-            losses[name] = {kind: train(name, kind, args.steps, Path(scratch) / kind) for kind in TYPES}
+            losses[name] = {
+                kind: train(name, kind, args.rows, args.steps, Path(scratch) / kind) for kind in TYPES
+            }
         losses[name]["difference"] = losses[name]["bfloat16"] - losses[name]["float32"]
         print(f"{name}: {losses[name]}", flush=True)
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
-    report = {"machine": machine, "torch": version("torch"), "steps": args.steps, "held-out loss": losses}
+    facts = {"machine": machine, "torch": version("torch"), "rows": args.rows, "steps": args.steps}
+    report = {**facts, "held-out loss": losses}
     if args.out:
         args.out.write_text(json.dumps(report, indent=1) + "\n")
 
