@@ -1,11 +1,15 @@
-"""Five heterogeneous LoRA runs on a Qwen3-shaped model of 30M parameters, on a CPU in fp32, against TRL.
+"""Five heterogeneous LoRA runs on a Qwen3-shaped model of 30M parameters, on a CPU, against TRL.
+
+Both in fp32 and in bf16:
 
     python benchmarks/study.py --rows 48 --repeats 2 --out benchmarks/results/study-cpu.json
 
 Every contender is a process of its own and is timed from its start to its last saved adapter; contenders take
 turns, so that a slow minute of the machine hits all. TRL gets tokenized data, fused AdamW, no checkpointing
 and sparse logging, and the per-device batch that was the fastest of 1, 2, 4 and 8 in a trial on the same
-machine. Tokens are counted without padding.
+machine, for each of its precisions: weights in fp32, weights in bf16, bf16 autocast over weights in fp32.
+Tokens are counted without padding. `losing` lists TRL's contenders that beat Paceline in fp32, or, of those
+in bf16, Paceline in bf16.
 """
 
 import argparse
@@ -19,6 +23,9 @@ import tempfile
 import time
 from pathlib import Path
 
+# What each side computes in. Paceline's bf16 is that of `dtype: bfloat16`.
+OURS = ("float32", "bfloat16")
+THEIRS = ("float32", "bfloat16", "autocast")
 RUNS = {
     "r8": {"lora_r": 8, "lora_alpha": 16, "lora_dropout": 0.0, "batch_size": 4, "grad_accum": 1, "lr": 1e-4},
     "r16": {
@@ -132,7 +139,7 @@ def prepare(folder: Path, rows: int, shape: dict[str, int]) -> dict[str, int]:
 # ----------------------------------------------------------------------------------------------
 
 
-def train_paceline(folder: Path, names: list[str], out: Path) -> None:
+def train_paceline(folder: Path, names: list[str], out: Path, precision: str) -> None:
     from paceline.config.load import make_recipe
     from paceline.config.study import Run, Study
     from paceline.training.study import train_study
@@ -142,6 +149,7 @@ def train_paceline(folder: Path, names: list[str], out: Path) -> None:
         "base": str(folder / "base"),
         "data": {"source": str(folder / "rows.parquet"), "eval_ratio": ratio},
         "max_length": MAX_LENGTH,
+        "dtype": precision,
     }
     runs = [
         Run(name=name, recipe=make_recipe({**common, **RUNS[name], "logging_steps": 1000}, name))
@@ -151,7 +159,7 @@ def train_paceline(folder: Path, names: list[str], out: Path) -> None:
     assert set(outcome.states().values()) == {"finished"}
 
 
-def train_trl(folder: Path, names: list[str], out: Path, batch: int | None) -> None:
+def train_trl(folder: Path, names: list[str], out: Path, precision: str, batch: int | None) -> None:
     """batch None: TRL's defaults for everything but what the recipe says."""
     import torch
     from datasets import load_from_disk
@@ -161,6 +169,7 @@ def train_trl(folder: Path, names: list[str], out: Path, batch: int | None) -> N
 
     tokenizer = AutoTokenizer.from_pretrained(folder / "base")
     data = load_from_disk(str(folder / "tokens"))
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     for name in names:
         run = RUNS[name]
         effective = run["batch_size"] * run["grad_accum"]
@@ -181,7 +190,7 @@ def train_trl(folder: Path, names: list[str], out: Path, batch: int | None) -> N
             max_length=MAX_LENGTH,
             report_to=[],
             use_cpu=True,
-            bf16=False,
+            bf16=precision == "autocast",
             save_strategy="no",
             disable_tqdm=True,
             dataset_kwargs={"skip_prepare_dataset": True},
@@ -194,7 +203,7 @@ def train_trl(folder: Path, names: list[str], out: Path, batch: int | None) -> N
             task_type="CAUSAL_LM",
             target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
         )
-        model = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(folder / "base", dtype=dtype)
         trainer = SFTTrainer(
             model=model, args=config, train_dataset=data, processing_class=tokenizer, peft_config=lora
         )
@@ -207,9 +216,15 @@ def train_trl(folder: Path, names: list[str], out: Path, batch: int | None) -> N
 
 
 def launch(
-    folder: Path, contender: str, names: list[str], batch: int | None = None, threads: int | None = None
+    folder: Path,
+    contender: str,
+    names: list[str],
+    precision: str,
+    batch: int | None = None,
+    threads: int | None = None,
 ) -> subprocess.Popen[bytes]:
     command = [sys.executable, __file__, "--worker", contender, "--folder", str(folder), "--names", *names]
+    command += ["--precision", precision]
     command += ["--batch", str(batch)] if batch else []
     environment = {
         **os.environ,
@@ -278,14 +293,15 @@ def main() -> None:
     parser.add_argument("--worker")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--names", nargs="+")
+    parser.add_argument("--precision", choices=THEIRS)
     parser.add_argument("--batch", type=int)
     args = parser.parse_args()
     if args.worker:
         with tempfile.TemporaryDirectory() as out:
             if args.worker == "paceline":
-                train_paceline(args.folder, args.names, Path(out))
+                train_paceline(args.folder, args.names, Path(out), args.precision)
             else:
-                train_trl(args.folder, args.names, Path(out), args.batch)
+                train_trl(args.folder, args.names, Path(out), args.precision, args.batch)
         print(f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}", file=sys.stderr)
         return
     with tempfile.TemporaryDirectory() as scratch:
@@ -295,36 +311,45 @@ def main() -> None:
         args.out.write_text(json.dumps(report, indent=1) + "\n")
 
 
+def ours(precision: str) -> str:
+    return f"paceline, {precision}, five at once"
+
+
 def measure(folder: Path, args: argparse.Namespace) -> dict:
     shape = SHAPES[args.shape]
     facts = prepare(folder, args.rows, shape)
     (folder / "facts.json").write_text(json.dumps(facts))
     names = list(RUNS)
     print(f"{facts}", flush=True)
-    trial = {batch: timed((folder, "trl", ["r16"], batch))[0] for batch in (1, 2, 4, 8)}
-    best = min(trial, key=trial.get)
-    print(f"trial of one run, seconds by per-device batch: {trial}", flush=True)
-    contenders = {
-        "paceline, five at once": lambda: timed((folder, "paceline", names)),
-        f"TRL tuned, one after another, batch {best}": lambda: timed((folder, "trl", names, best)),
-        f"TRL tuned, two processes with a thread each, batch {best}": lambda: timed(
-            (folder, "trl", ["r64", "r8", "r16-small"][:3], best, 1), (folder, "trl", ["r32", "r16"], best, 1)
-        ),
+    trial = {
+        precision: {batch: timed((folder, "trl", ["r16"], precision, batch))[0] for batch in (1, 2, 4, 8)}
+        for precision in THEIRS
     }
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    print(f"trial of one run, seconds by per-device batch: {trial}", flush=True)
+    jobs = {ours(precision): [(folder, "paceline", names, precision)] for precision in OURS}
+    for precision, times in trial.items():
+        best = min(times, key=times.get)
+        how = f"TRL tuned, {precision}, batch {best}"
+        jobs[f"{how}, one after another"] = [(folder, "trl", names, precision, best)]
+        jobs[f"{how}, two processes with a thread each"] = [
+            (folder, "trl", part, precision, best, 1) for part in (["r64", "r8", "r16-small"], ["r32", "r16"])
+        ]
+    seconds: dict[str, list[float]] = {name: [] for name in jobs}
     peaks: dict[str, float] = {}
     for _ in range(args.repeats):
-        for name, run in contenders.items():
-            took, peak = run()
+        for name, processes in jobs.items():
+            took, peak = timed(*processes)
             seconds[name].append(took)
             peaks[name] = max(peak, peaks.get(name, 0))
             print(f"{name}: {took:.1f} s, peak {peak:.0f} MiB", flush=True)
-    _, alone_peak = timed((folder, "paceline", ["r64"]))
+    _, alone_peak = timed((folder, "paceline", ["r64"], "float32"))
     if not args.skip_defaults:
-        seconds["TRL defaults, one after another"] = [timed((folder, "trl", names))[0]]
+        seconds["TRL defaults, one after another"] = [timed((folder, "trl", names, "float32"))[0]]
     rate, tokens = gemm_rate(shape), facts["tokens"] * len(RUNS)
-    ours = min(seconds["paceline, five at once"])
-    peers = {name: min(values) for name, values in seconds.items() if "tuned" in name}
+    fastest = {name: min(values) for name, values in seconds.items()}
+    peers = {name: took for name, took in fastest.items() if "tuned" in name}
+    wide = {name: took for name, took in peers.items() if "float32" in name}
+    plain, half = (fastest[ours(precision)] for precision in OURS)
     return {
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         "versions": versions(),
@@ -333,12 +358,16 @@ def measure(folder: Path, args: argparse.Namespace) -> dict:
         "trial_seconds_by_batch": trial,
         "seconds": seconds,
         "tokens_per_second": {n: tokens / min(v) for n, v in seconds.items()},
-        "ratio_to_fastest_peer": min(peers.values()) / ours,
-        "ratios": {n: min(v) / ours for n, v in seconds.items()},
+        "load": os.getloadavg()[0],
+        "ratio_to_fastest_peer": min(peers.values()) / min(plain, half),
+        "ratio_to_fastest_peer_in_float32": min(wide.values()) / plain,
+        "ratios_to_float32": {name: took / plain for name, took in fastest.items()},
+        "ratios_to_bfloat16": {name: took / half for name, took in fastest.items()},
+        "losing": [name for name, took in peers.items() if took < (plain if name in wide else half)],
         "peak_mib": {**peaks, "paceline, one alone": alone_peak},
-        "peak_five_over_one": peaks["paceline, five at once"] / alone_peak,
+        "peak_five_over_one": peaks[ours("float32")] / alone_peak,
         "gemm_gflops": rate / 1e9,
-        "share_of_gemm_rate": useful_flops(facts, shape) / ours / rate,
+        "share_of_gemm_rate": useful_flops(facts, shape) / plain / rate,
     }
 
 

@@ -20,6 +20,7 @@ from paceline.model.quantization import (
     base_product,
     default_dtype,
     dense_weight,
+    input_gradient,
     is_quantized,
     require_bitsandbytes,
 )
@@ -161,6 +162,21 @@ def test_in_half_precision_a_run_beside_another_has_the_bits_of_one_alone(
     first, second = random_sequences((64, 80))
     alone = _gradient(base, [(first, one)])
     assert torch.equal(alone, _gradient(base, [(first, one), (second, two)]))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("count", [80, 200, 511])
+def test_long_sums_of_half_precision_too(dtype: torch.dtype, count: int) -> None:
+    """From 512 columns up a CPU's kernels cut their sums by how many rows they see."""
+    torch.manual_seed(0)
+    linears = [torch.nn.Linear(1024, 1024, bias=bias).to(dtype) for bias in (True, False)]
+    rows, grads = torch.randn(2048, 1024).to(dtype), [torch.randn(2048, 1024).to(dtype) for _ in linears]
+    with torch.no_grad():
+        for linear in linears:
+            beside = base_product(rows, linear, [count, 2000])[:count]
+            assert torch.equal(beside, base_product(rows[:count], linear, [count]))
+        beside = input_gradient(grads, linears, [count, 2000])[:count]
+        assert torch.equal(beside, input_gradient([grad[:count] for grad in grads], linears, [count]))
 
 
 def _gradient(base: Base, runs: list[tuple[tuple[Tensor, Tensor], Adapter]]) -> Tensor:

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from helpers import MakeBase, adapter_bytes
 from paceline.config.load import make_recipe
 from paceline.config.study import Run, Study
+from paceline.data.chat import load_tokenizer
 from paceline.training import cohort as cohort_module
 from paceline.training.study import train_study
 
@@ -59,18 +62,57 @@ RUNS = st.lists(
 )
 
 
-@settings(
-    max_examples=COHORTS,
-    deadline=None,
-    derandomize="PACELINE_COHORTS" not in os.environ,
-    phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
-@given(runs=RUNS, budget=st.sampled_from([512, 4096, 100_000]))
+BUDGETS = st.sampled_from([512, 4096, 100_000])
+
+
+def random_cohorts(count: int) -> settings:
+    return settings(
+        max_examples=count,
+        deadline=None,
+        derandomize="PACELINE_COHORTS" not in os.environ,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+@random_cohorts(COHORTS)
+@given(runs=RUNS, budget=BUDGETS)
 def test_each_run_of_a_random_cohort_has_the_bits_that_it_has_alone(
     runs: list[dict[str, Any]], budget: int, tiny_base: MakeBase, sums: str
 ) -> None:
-    common = {"base": tiny_base("qwen3"), "data": sums, "logging_steps": 1}
+    _compare(runs, budget, {"base": tiny_base("qwen3"), "data": sums})
+
+
+@pytest.fixture(scope="module")
+def wide_base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A layer whose sums are so long that a CPU's bf16 products cut them by how many rows there are."""
+    tokenizer, folder = load_tokenizer("embedded"), tmp_path_factory.mktemp("wide")
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=512,
+        intermediate_size=1536,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    Qwen3ForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@random_cohorts(max(COHORTS // 5, 1))
+@given(runs=RUNS, budget=BUDGETS)
+def test_in_bf16_too(runs: list[dict[str, Any]], budget: int, wide_base: str, sums: str) -> None:
+    _compare(runs, budget, {"base": wide_base, "data": sums, "dtype": "bfloat16"})
+
+
+def _compare(runs: list[dict[str, Any]], budget: int, common: dict[str, Any]) -> None:
+    """Trains the runs together and each alone, and compares the bits of their adapters."""
+    common = {**common, "logging_steps": 1}
     recipes = [make_recipe({**common, **fields}, "test") for fields in runs]
     with tempfile.TemporaryDirectory() as scratch, pytest.MonkeyPatch.context() as patch:
         patch.setitem(cohort_module.BUDGET, "cpu", budget)

@@ -18,6 +18,7 @@ from paceline.data.chat import Chat
 from paceline.data.clean import clean
 from paceline.data.split import Split
 from paceline.model.base import Base
+from paceline.model.quantization import has_bf16_products
 from paceline.runs.directory import run_bytes
 from paceline.runs.losses import ExampleLosses
 from paceline.training.heldout import held_out_losses
@@ -74,6 +75,11 @@ class Preflight:
         total = self.prepared.plan.total_steps
         steps = np.unique(np.linspace(0, total - 1, min(total, 2000)).astype(int))
         return np.asarray([rate(int(step)) for step in steps])
+
+    @property
+    def cpu_has_bf16(self) -> bool:
+        """Whether this machine's CPU has instructions for bf16."""
+        return has_bf16_products()
 
     @cached_property
     def sample(self) -> list[tuple[NDArray[np.int32], NDArray[np.uint8]]]:

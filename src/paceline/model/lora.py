@@ -21,7 +21,7 @@ from paceline.model.dora import direction_norm, without_bias
 from paceline.model.dropout import keep_mask
 from paceline.model.lora_weights import LinearGroup, LoRAWeights
 from paceline.model.products import product
-from paceline.model.quantization import base_product, dense_weight
+from paceline.model.quantization import base_product, dense_weight, input_gradient
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class GroupLinear(torch.autograd.Function):
             saved.append(own)
             tensors += (low, keep, *directions)
         ctx.save_for_backward(flat, *tensors)
-        ctx.group, ctx.saved = group, saved
+        ctx.group, ctx.saved, ctx.stops = group, saved, stops
         return tuple(_shaped(out, x) for out in outs)
 
     @staticmethod
@@ -97,9 +97,7 @@ class GroupLinear(torch.autograd.Function):
         flats = [grad.reshape(flat.shape[0], -1) for grad in grads]
         dx = None
         if ctx.needs_input_grad[0]:
-            dx = flats[0] @ dense_weight(ctx.group.linears[0], flat.dtype)
-            for grad, linear in zip(flats[1:], ctx.group.linears[1:], strict=True):
-                dx.addmm_(grad, dense_weight(linear, flat.dtype))
+            dx = input_gradient(flats, ctx.group.linears, ctx.stops)
         rest = iter(tensors)
         for saved in ctx.saved:
             low, keep = next(rest), next(rest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +20,32 @@ def default_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
+def has_bf16_products() -> bool:
+    """Whether this CPU has instructions for bf16 (AVX512-BF16, which all with AMX have, or Arm's)."""
+    if platform.machine() in ("x86_64", "AMD64"):
+        return bool(torch.cpu._is_avx512_bf16_supported())
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def is_quantized(module: nn.Module) -> bool:
     """Whether bitsandbytes holds the module's weight."""
     return type(getattr(module, "weight", None)).__name__ in ("Params4bit", "Int8Params")
+
+
+def row_parts(rows: Tensor, stops: Sequence[int], apart: bool = False) -> list[slice]:
+    """The rows of a packed batch that are multiplied at once: all, or a run's segment after another.
+
+    A CPU's half-precision products cut their sums by how many rows there are (from 512 columns up, at row
+    counts of no simple rule): there a segment goes alone, so its bits do not depend on its neighbours.
+
+    Args:
+        stops: where each run's segment ends.
+        apart: segment by segment whatever the type.
+    """
+    if not apart and (rows.device.type != "cpu" or rows.dtype not in (torch.bfloat16, torch.float16)):
+        return [slice(0, len(rows))]
+    bounds = zip([0, *stops], [*stops, len(rows)], strict=True)
+    return [slice(start, stop) for start, stop in bounds if stop > start]
 
 
 def base_product(flat: Tensor, linear: nn.Linear, stops: Sequence[int]) -> Tensor:
@@ -33,17 +57,32 @@ def base_product(flat: Tensor, linear: nn.Linear, stops: Sequence[int]) -> Tenso
     """
     kind = type(linear.weight).__name__
     if kind == "Int8Params":
-        # LLM.int8() picks its outlier columns by all rows it sees (arXiv:2208.07339), so each segment goes
-        # alone
-        bounds = zip([0, *stops], [*stops, flat.shape[0]], strict=True)
-        return torch.cat([type(linear).forward(linear, flat[a:b]) for a, b in bounds if b > a])
+        # LLM.int8() picks its outlier columns by all rows it sees (arXiv:2208.07339)
+        parts = row_parts(flat, stops, apart=True)
+        return torch.cat([type(linear).forward(linear, flat[part]) for part in parts])
     if kind == "Params4bit":
         x = flat.to(getattr(linear, "compute_dtype", None) or flat.dtype)
-        out = x @ dense_weight(linear, x.dtype).t()
+        out = _by_parts(x, dense_weight(linear, x.dtype).t(), None, stops)
         return (out if linear.bias is None else out + linear.bias.to(out.dtype)).to(flat.dtype)
-    return (
-        flat @ linear.weight.t() if linear.bias is None else torch.addmm(linear.bias, flat, linear.weight.t())
-    )
+    return _by_parts(flat, linear.weight.t(), linear.bias, stops)
+
+
+def _by_parts(x: Tensor, weight: Tensor, bias: Tensor | None, stops: Sequence[int]) -> Tensor:
+    parts = [x[part] for part in row_parts(x, stops)]
+    outs = [part @ weight if bias is None else torch.addmm(bias, part, weight) for part in parts]
+    return outs[0] if len(outs) == 1 else torch.cat(outs)
+
+
+def input_gradient(grads: Sequence[Tensor], linears: Sequence[nn.Linear], stops: Sequence[int]) -> Tensor:
+    """What reaches the input (T, in) of linears that read the same rows, from `grads` (T, out) of each."""
+    weights = [dense_weight(linear, grads[0].dtype) for linear in linears]
+    found = []
+    for part in row_parts(grads[0], stops):
+        gradient = grads[0][part] @ weights[0]
+        for grad, weight in zip(grads[1:], weights[1:], strict=True):
+            gradient.addmm_(grad[part], weight)
+        found.append(gradient)
+    return found[0] if len(found) == 1 else torch.cat(found)
 
 
 def dense_weight(linear: nn.Linear, dtype: torch.dtype) -> Tensor:

@@ -38,7 +38,12 @@ from paceline.doctor.preflight_rules.labels import (
     pad_is_end,
     rendered_twice,
 )
-from paceline.doctor.preflight_rules.machine import disk_too_small, memory_too_small, not_the_same_bits
+from paceline.doctor.preflight_rules.machine import (
+    bf16_without_hardware,
+    disk_too_small,
+    memory_too_small,
+    not_the_same_bits,
+)
 from paceline.doctor.preflight_rules.schedule import (
     few_steps,
     little_coverage,
@@ -86,6 +91,7 @@ preflight_rules: Rules[Preflight] = Rules(
         mixture_missed,
         answers_apart,
         columns_unused,
+        bf16_without_hardware,
         not_the_same_bits,
     ],
     group="paceline.preflight_rules",

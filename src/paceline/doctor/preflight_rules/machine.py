@@ -32,7 +32,7 @@ def disk_too_small(subject: Preflight) -> Finding | None:
 def not_the_same_bits(subject: Preflight) -> Finding | None:
     """On a GPU two runs of one recipe end with slightly different weights.
 
-    Computed: the device. On a CPU in fp32 every run repeats bit for bit, alone or together.
+    Computed: the device. On a CPU every run repeats bit for bit, alone or together.
     Try: nothing; differences stay within the noise of a re-run.
     Source: atomics and kernel choice in CUDA libraries.
     """
@@ -40,6 +40,22 @@ def not_the_same_bits(subject: Preflight) -> Finding | None:
         return None
     message = "a GPU does not repeat its sums in the same order; re-runs differ in the last digits"
     return Finding(severity="note", message=message)
+
+
+def bf16_without_hardware(subject: Preflight) -> Finding | None:
+    """bf16 on a CPU that has no instructions for it: slower than fp32.
+
+    Computed: dtype is bfloat16, the device a CPU without AVX512-BF16 (or Arm's BF16).
+    Try: dtype auto, which is fp32 on a CPU.
+    Source: torch then converts every product to fp32 and back.
+    """
+    if subject.recipe.dtype != "bfloat16" or subject.device.type != "cpu" or subject.cpu_has_bf16:
+        return None
+    return Finding(
+        severity="warning",
+        message="dtype is bfloat16, but this CPU has no AVX512-BF16: slower than float32",
+        fix={"dtype": "float32"},
+    )
 
 
 def memory_too_small(subject: CohortEstimate) -> Finding | None:
