@@ -58,14 +58,15 @@ def _varlen(
 ) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
-    longest = max(batch.lengths)
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    longest, bounds = max(batch.lengths), batch.boundaries
     q, k, v = (whole[0].transpose(0, 1) for whole in (query, key, value))
     left = -1 if window is None else window - 1
-    bounds = batch.boundaries
-    out = varlen_attn(q, k, v, bounds, bounds, longest, longest, scale=scaling, window_size=(left, 0))
+    out = varlen_attn(
+        *(q, k, v, bounds, bounds, longest, longest),
+        scale=scaling,
+        window_size=(left, 0),
+        enable_gqa=q.shape[1] != k.shape[1],
+    )
     assert isinstance(out, Tensor)
     return out[None]
 

@@ -1,0 +1,30 @@
+"""Between a host and its device: copies that nobody waits for, and work that may not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+def upload(host: Tensor, device: torch.device) -> Tensor:
+    """A CPU tensor on the device, through pinned memory: the host goes on while it is copied."""
+    return host if device.type == "cpu" else host.pin_memory().to(device, non_blocking=True)
+
+
+def unless_out_of_memory(work: Callable[[], T], device: torch.device) -> T | None:
+    """What `work` returns; None where the device's memory did not do, and what is free of it is free again.
+
+    Freed outside of the handler: an exception that is being handled keeps alive all that its frames hold.
+    """
+    try:
+        return work()
+    except torch.OutOfMemoryError:
+        pass
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return None
