@@ -9,6 +9,7 @@ from transformers import AttentionInterface
 
 from paceline.model.batch import PackedBatch, current_batch
 from paceline.model.generation_cache import cached_attention, causal_window
+from paceline.model.quantization import is_ampere
 
 NAME = "paceline"
 
@@ -35,7 +36,7 @@ def packed_attention(
         layer = int(module.layer_idx)  # type: ignore[arg-type]
         cache = batch.generation.cache
         return cached_attention(cache, layer, query, key, value, scaling, sliding_window), None
-    if query.is_cuda and query.dtype != torch.float32:
+    if query.is_cuda and query.dtype != torch.float32 and is_ampere(query.device):
         return _varlen(batch, query, key, value, scaling, sliding_window), None
     sequences = zip(*(whole.split(batch.lengths, 2) for whole in (query, key, value)), strict=True)
     attended = [_one_sequence(q, k, v, scaling, sliding_window) for q, k, v in sequences]

@@ -34,7 +34,6 @@ def keep_rows(numbers: Tensor, columns: int, seed: int, stream: int, p: float) -
     return made.view(torch.bool)
 
 
-@torch.library.impl("paceline::keep_rows", "CompositeExplicitAutograd")
 def _keep_rows(numbers: Tensor, columns: int, seed: int, stream: int, threshold: int) -> Tensor:
     if numbers.is_cuda and (kernel := _kernel()) is not None:
         return launch(kernel, numbers, columns, seed, stream, threshold)
@@ -42,6 +41,9 @@ def _keep_rows(numbers: Tensor, columns: int, seed: int, stream: int, threshold:
     counter = [quads.expand(len(numbers), -1), numbers[:, None].expand(-1, len(quads))]
     words = torch.stack(_philox([*counter, torch.full_like(quads, stream), torch.zeros_like(quads)], seed), 2)
     return (words.flatten(1)[:, :columns] >= threshold).to(torch.uint8)
+
+
+torch.library.impl("paceline::keep_rows", "CompositeExplicitAutograd", _keep_rows)
 
 
 def _philox(counter: list[Tensor], seed: int) -> list[Tensor]:

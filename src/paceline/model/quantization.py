@@ -19,10 +19,10 @@ def default_dtype(device: torch.device) -> torch.dtype:
 
     GPUs before Ampere (V100, T4) have no bf16 and no flash attention; fp16 would need its losses scaled.
     """
-    return torch.bfloat16 if device.type == "cuda" and _is_ampere(device) else torch.float32
+    return torch.bfloat16 if device.type == "cuda" and is_ampere(device) else torch.float32
 
 
-def _is_ampere(device: torch.device) -> bool:
+def is_ampere(device: torch.device) -> bool:
     """Whether a GPU is of Ampere's generation or newer."""
     return torch.cuda.get_device_capability(device) >= (8, 0)
 

@@ -69,6 +69,8 @@ class Cohort:
 
     def _finish_steps(self, runs: Sequence[TrainingRun]) -> None:
         """Of runs whose micro-batches are all summed; what they came to is read in one go."""
+        if runs and self._distributed.any(False):
+            raise TrainingError("another process ran out of memory; its own message says where")
         reduced = [run.reduce() for run in runs]
         read = torch.cat(reduced).tolist() if reduced else []
         self._clock.settle()
@@ -128,6 +130,8 @@ class Cohort:
         """The micro-batches stay the same, so the bits do."""
         if len(taken) == 1:
             ((run, item),) = taken
+            if not self._distributed.sharded:
+                self._distributed.any(True)  # the others learn of it at their step's end, and end too
             raise TrainingError(
                 f"out of memory with a single micro-batch of {item.micro_batch.tokens} tokens of run "
                 f"{run.name!r}; lower max_length, or take a smaller base"
