@@ -101,7 +101,7 @@ def take_steps(base: Base, trainees: list[Trainee], data: list[list[MicroBatch]]
         for trainee, (loss, _) in zip(trainees, begun, strict=True)
     ]
     losses = []
-    for trainee, (loss, _), own in zip(trainees, begun, torch.stack(reduced).tolist(), strict=True):
+    for trainee, (loss, _), own in zip(trainees, begun, torch.stack(reduced).cpu().tolist(), strict=True):
         loss.take(own[:-1])
         losses.append(loss.value)
         clip_and_step(trainee.adapter, trainee.optimizer, 1e-4, own[-1], 1.0)
@@ -109,10 +109,12 @@ def take_steps(base: Base, trainees: list[Trainee], data: list[list[MicroBatch]]
     return losses
 
 
-def check(device: torch.device) -> dict[str, dict[str, Any]]:
-    """What must hold, each with the figure and its bound."""
+def check(device: torch.device, length: int = 300) -> dict[str, dict[str, Any]]:
+    """What must hold, each with the figure and its bound; on sequences of `length` tokens."""
     base = wrap_model(make_model("small", device, torch.bfloat16), "small")
-    data = [[MicroBatch(sequences(3, 300, 8192, 10 * run + part)) for part in range(3)] for run in range(5)]
+    data = [
+        [MicroBatch(sequences(3, length, 8192, 10 * run + part)) for part in range(3)] for run in range(5)
+    ]
     plain = {"lora_dropout": 0.0}
     ours = _gradient(base, data[0], plain)
     cpu = torch.device("cpu")

@@ -54,6 +54,8 @@ from torch.utils._mode_utils import no_dispatch  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_flatten, tree_map  # noqa: E402
 
+# wrapped tensors and inference mode do not go together
+torch.inference_mode = lambda mode=True: torch.no_grad()  # type: ignore[assignment, misc]
 DEVICE = torch.device("cuda", 0)
 # Neither views (their schemas say so) nor kernels.
 _NO_KERNEL = {
@@ -87,6 +89,8 @@ class Counts:
 
 
 _counting: list[Counts] = []
+# What `torch.cuda.set_sync_debug_mode` was last given.
+_alarm = ["default"]
 
 
 @contextlib.contextmanager
@@ -101,6 +105,8 @@ def counting() -> Iterator[Counts]:
 
 
 def _note(kind: str, what: str) -> None:
+    if kind == "waits" and _alarm[-1] == "error":
+        raise RuntimeError(f"called a synchronizing CUDA operation: {what} at {line()}")
     for counts in _counting:
         getattr(counts, kind)[f"{what} at {line()}"] += 1
 
@@ -171,9 +177,6 @@ def _tensors(args: Any, kwargs: Any) -> list[Tensor]:
 
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Runs an op on the numbers behind its tensors, after checking and counting it."""
-    if torch.is_inference_mode_enabled() and func._can_decompose():  # hands composite ops over whole
-        with _Factories():
-            return func.decompose(*args, **kwargs)
     name = func._schema.name.split("::")[1]
     here, there = [], []
     for tensor in _tensors(args, kwargs):
@@ -332,6 +335,7 @@ def emulated_cuda() -> Iterator[Card]:
         "reset_peak_memory_stats": lambda device=None: None,
         "synchronize": synchronize,
         "empty_cache": card.empty_cache,
+        "set_sync_debug_mode": _alarm.append,
         "Event": _Event,
     }
     with contextlib.ExitStack() as stack:

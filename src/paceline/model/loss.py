@@ -101,7 +101,7 @@ def segment_losses(
             factor = _part(scale, slice(start, start + step), logits)
             grad.mul_(factor)
             for places, values in soft_grads:
-                grad.index_add_(0, places, values.to(weight.dtype) @ weight)
+                grad.index_add_(0, places, (values.to(weight.dtype) @ weight).to(grad.dtype))
             if change is not None:
                 slope = _slope(logits, labels[start : start + step], factor, soft_grads)
                 change.backward(slope, slice(start, start + step), grad)

@@ -7,7 +7,7 @@ import triton.language as tl
 @triton.jit(do_not_specialize=["count", "columns", "seed", "stream", "threshold"])
 def keep_rows_kernel(
     numbers, out, count, columns, seed, stream, threshold, rows: tl.constexpr, quads: tl.constexpr
-):  # type: ignore[no-untyped-def]
+):
     """out (count, columns) uint8 for a block of `rows` rows and `quads` groups of four columns."""
     row = tl.program_id(0) * rows + tl.arange(0, rows)
     quad = tl.program_id(1) * quads + tl.arange(0, quads)

@@ -72,7 +72,7 @@ class Cohort:
         if runs and self._distributed.any(False):
             raise TrainingError("another process ran out of memory; its own message says where")
         reduced = [run.reduce() for run in runs]
-        read = torch.cat(reduced).tolist() if reduced else []
+        read = torch.cat(reduced).cpu().tolist() if reduced else []
         self._clock.settle()
         for run, own in zip(runs, reduced, strict=True):
             self._finish_step(run, [read.pop(0) for _ in own])

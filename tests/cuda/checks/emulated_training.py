@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import bitsandbytes  # noqa: F401 - before there is a device: it would look for its kernels
 import pytest
 import torch
 from emulation import Card, Counts, DeviceTensor, counting
