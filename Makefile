@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-fast check dist try-wheel lock clean
+.PHONY: demo test test-fast check gpu dist try-wheel lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/paceline study run examples/demo.yaml
@@ -22,6 +22,9 @@ check: $(VENV)/.developed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+
+gpu: $(VENV)/.developed
+	$(BIN)/python benchmarks/gpu.py
 
 dist: $(VENV)/.developed
 	$(BIN)/python -m build

@@ -14,7 +14,7 @@ from paceline.model.base import Base
 from paceline.model.batch import PackedBatch
 from paceline.runs.events import FailedEvent, read_events
 from paceline.training import cohort as cohort_module
-from paceline.training.study import train_study
+from paceline.training.study import TrainingOptions, train_study
 
 pytestmark = pytest.mark.slow
 
@@ -138,7 +138,6 @@ def test_out_of_memory_halves_the_budget_and_changes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A device with room for 3,000 tokens: larger forwards fail, every other one in its backward."""
-    monkeypatch.setitem(cohort_module.BUDGET, "cpu", 20_000)
     plain = Base.hidden
     calls: list[int] = []
 
@@ -154,7 +153,9 @@ def test_out_of_memory_halves_the_budget_and_changes_nothing(
     monkeypatch.setattr(Base, "hidden", limited)
     names = ("r16", "r32", "r64")
     train_study(
-        study(**{name: recipe(**{"max_steps": None, **HETEROGENEOUS[name]}) for name in names}), tmp_path
+        study(**{name: recipe(**{"max_steps": None, **HETEROGENEOUS[name]}) for name in names}),
+        tmp_path,
+        TrainingOptions(token_budget=20_000),
     )
     assert len(calls) >= 2
     for name in names:

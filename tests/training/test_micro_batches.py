@@ -99,7 +99,7 @@ def test_nothing_supervised_is_no_micro_batch() -> None:
 
 def test_packed_micro_batches_are_segments_of_their_own() -> None:
     first, second = cut([(1500, 10), (1500, 10)])
-    batch = pack_micro_batches([(first, None, (1, 2)), (second, None, None)], CPU)
+    batch = pack_micro_batches([(first, None, (1, 2), 0), (second, None, None, 0)], CPU)
     segments = [(s.start, s.stop, s.dropout_key) for s in batch.segments]
     assert segments == [(0, first.tokens, (1, 2)), (first.tokens, first.tokens + second.tokens, None)]
     assert batch.lengths == [first.tokens, second.tokens]

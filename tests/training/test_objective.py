@@ -71,6 +71,7 @@ class Setting:
         loss = objective.begin(step, self.pieces, measure=True)
         for piece in self.pieces:
             forward_backward(self.base, [StepItem(micro_batch=piece, adapter=self.adapter, loss=loss)])
+        loss.take(loss.counted(self.base.device).tolist())
         return {"loss": loss.value, **loss.terms}
 
 

@@ -54,7 +54,7 @@ def step(run: TrainingRun) -> StepStats:
     """One step as the cohort takes it."""
     while run.queue.peek() is not None:
         forward_backward(run.base, [run.take()])
-    stats = run.update()
+    stats = run.update(run.reduce().tolist())
     run.record(stats)
     return stats
 
@@ -159,7 +159,7 @@ def test_a_step_that_is_not_finite_is_not_taken(runs: Runs) -> None:
     before = run.adapter.parameters.clone()
     forward_backward(run.base, [run.take()])
     run.adapter.gradients[0] = torch.nan
-    stats = run.update()
+    stats = run.update(run.reduce().tolist())
     assert not stats.finite
     assert torch.equal(run.adapter.parameters, before)
     run.fail("it exploded")

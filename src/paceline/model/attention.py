@@ -9,6 +9,7 @@ from transformers import AttentionInterface
 
 from paceline.model.batch import PackedBatch, current_batch
 from paceline.model.generation_cache import cached_attention, causal_window
+from paceline.model.quantization import is_ampere
 
 NAME = "paceline"
 # Of shorter sequences a CPU's backward pass takes half the time in fp32 that it takes in bf16.
@@ -37,7 +38,7 @@ def packed_attention(
         layer = int(module.layer_idx)  # type: ignore[arg-type]
         cache = batch.generation.cache
         return cached_attention(cache, layer, query, key, value, scaling, sliding_window), None
-    if query.is_cuda and query.dtype != torch.float32:
+    if query.is_cuda and query.dtype != torch.float32 and is_ampere(query.device):
         return _varlen(batch, query, key, value, scaling, sliding_window), None
     sequences = zip(*(whole.split(batch.lengths, 2) for whole in (query, key, value)), strict=True)
     attended = [_one_sequence(q, k, v, scaling, sliding_window) for q, k, v in sequences]
@@ -62,14 +63,15 @@ def _varlen(
 ) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
-    longest = max(batch.lengths)
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
+    longest, bounds = max(batch.lengths), batch.boundaries
     q, k, v = (whole[0].transpose(0, 1) for whole in (query, key, value))
     left = -1 if window is None else window - 1
-    bounds = batch.boundaries
-    out = varlen_attn(q, k, v, bounds, bounds, longest, longest, scale=scaling, window_size=(left, 0))
+    out = varlen_attn(
+        *(q, k, v, bounds, bounds, longest, longest),
+        scale=scaling,
+        window_size=(left, 0),
+        enable_gqa=q.shape[1] != k.shape[1],
+    )
     assert isinstance(out, Tensor)
     return out[None]
 

@@ -20,7 +20,7 @@ from paceline.config.recipe import Recipe
 from paceline.data.chat import load_tokenizer, token_ids
 from paceline.errors import ModelError
 from paceline.model.adapter import Adapter, adapter_size
-from paceline.model.allocator import keep_freed_memory
+from paceline.model.allocator import grow_segments, keep_freed_memory
 from paceline.model.batch import PackedBatch, Segment, pack_sequences, use_batch
 from paceline.model.ends import find_ends, has_tied_ends
 from paceline.model.lora_weights import LinearGroup
@@ -71,7 +71,7 @@ class Base:
         Raises:
             ModelError: a sequence beyond `longest`.
         """
-        if self.longest is not None and int(batch.positions.max()) >= self.longest:
+        if self.longest is not None and batch.reach > self.longest:
             raise ModelError(
                 f"base {self.name!r}: beyond {self.longest} tokens the rotary frequencies of one sequence "
                 "change with the longest in the batch; lower max_length or max_tokens"
@@ -179,8 +179,7 @@ def load_base(name: str, device: torch.device | None = None, base_format: BaseFo
     """
     device = device or default_device()
     read_config(name)
-    if device.type == "cpu":
-        keep_freed_memory()
+    keep_freed_memory() if device.type == "cpu" else grow_segments()
     logging.getLogger("transformers").setLevel(logging.ERROR)
     disable_progress_bar()
     try:

@@ -14,6 +14,7 @@ from torch import Tensor
 from paceline.model.adapter import Adapter
 from paceline.model.generation_cache import CacheLayout
 from paceline.model.lora_weights import LinearGroup
+from paceline.model.memory import upload
 
 # A CPU's GEMM gives a row the same bits whatever rows stand beside it only from 16 rows up; shorter batches
 # are
@@ -26,13 +27,14 @@ class Segment:
     """The tokens `start:stop` of a packed batch: consecutive sequences of one run.
 
     `adapter` is None for tokens that see the bare base. `dropout_key` makes the dropout masks; None while
-    evaluating.
+    evaluating. `first_row` is the number that the first of them has among the tokens of its run's step.
     """
 
     start: int
     stop: int
     adapter: Adapter | None
     dropout_key: tuple[int, ...] | None = None
+    first_row: int = 0
 
 
 class LoRAApplier(Protocol):
@@ -61,6 +63,8 @@ class PackedBatch:
     Shapes: `input_ids`, `positions` and `labels` are (1, T). A label is the id of the next token, or -100
     where it is not supervised. `lengths` are the lengths of the sequences, in order; they sum to T.
     `boundaries` (sequences + 1,) int32 are their cumulative sums, where the CUDA attention kernel reads them.
+    `supervised` are each segment's supervised positions inside it, (n,). `row_numbers` (T,) number the rows
+    of each run's step, for dropout on a GPU; None elsewhere. All positions are below `reach`.
     """
 
     input_ids: Tensor
@@ -69,26 +73,26 @@ class PackedBatch:
     lengths: list[int]
     segments: list[Segment]
     boundaries: Tensor
+    reach: int
+    supervised: list[Tensor]
+    chosen: tuple[Tensor, list[Segment]]
+    row_numbers: Tensor | None = None
     generation: Generation | None = None
 
     @cached_property
     def loss_rows(self) -> LossRows:
         """The rows that a loss can read, and the batch that they make for layers that work row by row."""
-        supervised = self.labels[0] >= 0
-        chosen = torch.ones_like(supervised)
-        segments, length = [], 0
-        for segment in self.segments:
-            rows = supervised[segment.start : segment.stop]
-            # never fewer than MIN_TOKENS rows of a segment, by a rule that looks at the segment alone: its
-            # bits must
-            # not depend on the rest
-            missing = MIN_TOKENS - int(rows.sum())
-            rows = rows | ((~rows).cumsum(0) <= missing)
-            chosen[segment.start : segment.stop] = rows
-            count = int(rows.sum())
-            segments.append(replace(segment, start=length, stop=length + count))
-            length += count
-        return LossRows(chosen.nonzero()[:, 0], replace(self, segments=segments))
+        rows, segments = self.chosen
+        numbers = None if self.row_numbers is None else self.row_numbers.index_select(0, rows)
+        return LossRows(rows, replace(self, segments=segments, row_numbers=numbers))
+
+    def dropout_rows(self, segment: Segment) -> Tensor | None:
+        """The numbers of a segment's rows, where dropout needs them."""
+        return None if self.row_numbers is None else self.row_numbers[segment.start : segment.stop]
+
+    def supervised_rows(self, segment: Segment) -> Tensor:
+        """A segment's supervised positions inside it, (n,)."""
+        return self.supervised[self.segments.index(segment)]
 
 
 @dataclass(frozen=True)
@@ -118,15 +122,69 @@ def pack_sequences(
         filler = torch.zeros(missing, dtype=torch.int64), torch.full((missing,), -100)
         sequences, lengths, starts = [*sequences, filler], [*lengths, missing], [*starts, 0]
     positions = [torch.arange(start, start + length) for start, length in zip(starts, lengths, strict=True)]
+    labels = torch.cat([labels for _, labels in sequences])
+    supervised = [(labels[s.start : s.stop] >= 0).nonzero()[:, 0] for s in segments]
+    rows, chosen = _choose_rows(labels, segments)
+    ids, places, labels, boundaries, rows, numbers, *supervised = _upload_together(
+        [
+            torch.cat([ids for ids, _ in sequences]),
+            torch.cat(positions),
+            labels,
+            torch.tensor([0, *lengths]).cumsum(0),
+            rows,
+            _number_rows(segments, len(labels)) if device.type == "cuda" else labels[:0],
+            *supervised,
+        ],
+        device,
+    )
     return PackedBatch(
-        input_ids=torch.cat([ids for ids, _ in sequences])[None].to(device),
-        positions=torch.cat(positions)[None].to(device),
-        labels=torch.cat([labels for _, labels in sequences])[None].to(device),
+        input_ids=ids[None],
+        positions=places[None],
+        labels=labels[None],
         lengths=lengths,
         segments=segments,
-        boundaries=torch.tensor([0, *lengths]).cumsum(0).to(torch.int32).to(device),
+        boundaries=boundaries.to(torch.int32),
+        reach=max(start + length for start, length in zip(starts, lengths, strict=True)),
+        supervised=supervised,
+        chosen=(rows, chosen),
+        row_numbers=numbers if len(numbers) else None,
         generation=generation,
     )
+
+
+def _choose_rows(labels: Tensor, segments: Sequence[Segment]) -> tuple[Tensor, list[Segment]]:
+    """Rows that a loss can read (and what fills up), and the segments that count only these.
+
+    Never fewer than MIN_TOKENS rows of a segment, by a rule that looks at the segment alone: its bits must
+    not depend on the rest.
+    """
+    supervised = labels >= 0
+    chosen = torch.ones_like(supervised)
+    shorter, length = [], 0
+    for segment in segments:
+        rows = supervised[segment.start : segment.stop]
+        missing = MIN_TOKENS - int(rows.sum())
+        rows = rows | ((~rows).cumsum(0) <= missing)
+        chosen[segment.start : segment.stop] = rows
+        count = int(rows.sum())
+        shorter.append(replace(segment, start=length, stop=length + count))
+        length += count
+    return chosen.nonzero()[:, 0], shorter
+
+
+def _number_rows(segments: Sequence[Segment], count: int) -> Tensor:
+    """Each row's number in its run's step, (count,)."""
+    numbers = torch.zeros(count, dtype=torch.int64)
+    for segment in segments:
+        numbers[segment.start : segment.stop] = torch.arange(segment.stop - segment.start) + segment.first_row
+    return numbers
+
+
+def _upload_together(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+    """Tensors (n,) of int64 on the device, in one copy."""
+    if device.type == "cpu":
+        return list(tensors)
+    return list(upload(torch.cat(list(tensors)), device).split([len(tensor) for tensor in tensors]))
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,39 @@
 """Dropout masks that are a function of a key, and of nothing that was drawn before."""
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from paceline.model.philox import keep_rows
 
-def keep_mask(key: tuple[int, ...], rows: int, columns: int, p: float, device: torch.device) -> Tensor:
-    """A (rows, columns) bool tensor, False with probability p (to 1/65,536).
 
-    The same for the same key, shape and device.
+def keep_mask(
+    key: tuple[int, ...],
+    rows: int,
+    columns: int,
+    p: float,
+    device: torch.device,
+    numbers: Tensor | None = None,
+) -> Tensor:
+    """A (rows, columns) bool tensor, False with probability p (on a CPU to 1/65,536).
 
-    On a CPU the bits come from SFC64, four elements a 64-bit draw: torch's `bernoulli_` takes ten times as
-    long.
+    The same for the same key and shape. On a CPU the bits come from SFC64, four elements a 64-bit draw:
+    torch's `bernoulli_` takes ten times as long. On a GPU an element's are those of its row's number and its
+    column alone, on whatever GPU and beside whatever rows.
+
+    Args:
+        numbers: (rows,) of the rows in their run's step; only a GPU needs them.
     """
-    seed = np.random.SeedSequence(key)
-    if device.type != "cpu":
-        generator = torch.Generator(device).manual_seed(int(seed.generate_state(1, np.uint64)[0] >> 1))
-        return torch.rand(rows, columns, generator=generator, device=device) >= p
-    draws = np.random.SFC64(seed).random_raw(-(-rows * columns // 4)).view(np.uint16)[: rows * columns]
-    return torch.from_numpy(draws >= np.uint16(round(p * 65536))).view(rows, columns)
+    if numbers is not None:
+        *seeds, stream = key
+        return keep_rows(numbers, columns, _seed(tuple(seeds)), stream, p)
+    draws = np.random.SFC64(np.random.SeedSequence(key)).random_raw(-(-rows * columns // 4))
+    kept = draws.view(np.uint16)[: rows * columns] >= np.uint16(round(p * 65536))
+    return torch.from_numpy(kept).view(rows, columns)
+
+
+@lru_cache(maxsize=256)
+def _seed(key: tuple[int, ...]) -> int:
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)

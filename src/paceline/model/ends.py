@@ -114,14 +114,14 @@ def embedding_forwards(model: PreTrainedModel) -> Iterator[tuple[nn.Module, Call
 class HeadLoRA:
     """What a segment's adapter adds to the logits of its supervised rows: s (keep * x) A' B'."""
 
-    def __init__(self, segment: Segment, rows: Tensor) -> None:
+    def __init__(self, segment: Segment, rows: Tensor, numbers: Tensor | None) -> None:
         assert segment.adapter is not None
         self._own = own = segment.adapter.weights[HEAD]
         self._factor: Tensor | None = None
         width, p = own.a.shape[1], segment.adapter.dropout
         self._inputs = rows[:, :width]
         if segment.dropout_key is not None and p > 0:
-            keep = keep_mask((*segment.dropout_key, HEAD), len(rows), width, p, rows.device)
+            keep = keep_mask((*segment.dropout_key, HEAD), len(rows), width, p, rows.device, numbers)
             self._factor = keep.to(rows.dtype) / (1 - p)
             self._inputs = self._inputs * self._factor
         self._b = own.b[0].to(rows.dtype)
@@ -152,12 +152,17 @@ def head_weight(segment: Segment, weight: Tensor) -> Tensor:
     return weight if own is None or own.ids is not None else own.values.to(weight.dtype)
 
 
-def head_change(segment: Segment, rows: Tensor) -> HeadLoRA | HeadRows | HeadCopy | None:
-    """What the segment's adapter changes in the logits of rows (n, hidden size or more); None: nothing."""
+def head_change(
+    segment: Segment, rows: Tensor, numbers: Tensor | None
+) -> HeadLoRA | HeadRows | HeadCopy | None:
+    """What the segment's adapter changes in the logits of rows (n, hidden size or more); None: nothing.
+
+    `numbers` (n,) are the rows' numbers, where dropout needs them.
+    """
     if segment.adapter is None:
         return None
     if HEAD in segment.adapter.weights:
-        return HeadLoRA(segment, rows)
+        return HeadLoRA(segment, rows, numbers)
     own = segment.adapter.rows.get(HEAD)
     if own is None:
         return None

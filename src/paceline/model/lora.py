@@ -66,7 +66,7 @@ class GroupLinear(torch.autograd.Function):
             if segment.adapter is None or (weights := segment.adapter.weights.get(group.index)) is None:
                 continue
             rows = slice(segment.start, segment.stop)
-            kept, keep = _dropout(segment, group, x.shape[-1], x.device)
+            kept, keep = _dropout(batch, segment, group, x)
             inputs = _masked(flat[rows], keep)
             low = inputs @ _as(weights.a, x).t()
             own = _Saved(weights, rows, kept, [])
@@ -205,14 +205,15 @@ def _own_forward(linear: nn.Linear, x: Tensor) -> Tensor:
 
 
 def _dropout(
-    segment: Segment, group: LinearGroup, width: int, device: torch.device
+    batch: PackedBatch, segment: Segment, group: LinearGroup, x: Tensor
 ) -> tuple[float, Tensor | None]:
     """The share that is kept, and the mask of it (None: all)."""
     assert segment.adapter is not None
     p = segment.adapter.dropout
     if segment.dropout_key is None or p == 0:
         return 1.0, None
-    keep = keep_mask((*segment.dropout_key, group.index), segment.stop - segment.start, width, p, device)
+    key, rows = (*segment.dropout_key, group.index), segment.stop - segment.start
+    keep = keep_mask(key, rows, x.shape[-1], p, x.device, batch.dropout_rows(segment))
     return 1 - p, keep
 
 

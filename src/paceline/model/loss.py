@@ -9,6 +9,7 @@ from torch.nn.functional import pad
 
 from paceline.model.batch import PackedBatch, Segment
 from paceline.model.ends import head_change, head_weight
+from paceline.model.memory import upload
 from paceline.model.products import product
 
 # Elements of one chunk of logits: about what a CPU's caches hold, and little beside a GPU's memory.
@@ -24,9 +25,9 @@ class SoftTarget:
     `forward`: KL(target ‖ ours), else KL(ours ‖ target). Both distributions are taken at `temperature`, and
     the divergence counts temperature² times (arXiv:1503.02531, section 2).
 
-    Shapes: `positions` (n,), rising indices among the segment's supervised positions; `hidden` (n, hidden
-    size of the other model); `head` (vocabulary, hidden size of the other model), which may have a few more
-    or fewer rows of padding than ours.
+    Shapes: `positions` (n,), rising indices among the segment's supervised positions, on the CPU; `hidden`
+    (n, hidden size of the other model); `head` (vocabulary, hidden size of the other model), which may have a
+    few more or fewer rows of padding than ours.
     """
 
     name: str
@@ -78,12 +79,14 @@ def segment_losses(
         scale: of all positions, or of each supervised one, (n,).
     """
     labels = batch.labels[0, segment.start : segment.stop]
-    positions = (labels >= 0).nonzero()[:, 0]
+    positions, numbers = batch.supervised_rows(segment), batch.dropout_rows(segment)
     rows, labels = hidden[segment.start : segment.stop][positions], labels[positions]
     losses, corrects, grads = [], [], []
     divergences: dict[str, list[Tensor]] = {target.name: [] for target in soft}
     step = chunk_rows(weight.shape[0], hidden.device)
-    weight, change = head_weight(segment, weight), head_change(segment, rows)
+    change = head_change(segment, rows, None if numbers is None else numbers[positions])
+    weight = head_weight(segment, weight)
+    scale = upload(scale, hidden.device) if isinstance(scale, Tensor) else scale
     for start in range(0, len(rows), step):
         logits = product(rows[start : start + step], weight.t())
         if change is not None:
@@ -99,7 +102,7 @@ def segment_losses(
             factor = _part(scale, slice(start, start + step), logits)
             grad.mul_(factor)
             for places, values in soft_grads:
-                grad.index_add_(0, places, values.to(weight.dtype) @ weight)
+                grad.index_add_(0, places, (values.to(weight.dtype) @ weight).to(grad.dtype))
             if change is not None:
                 slope = _slope(logits, labels[start : start + step], factor, soft_grads)
                 change.backward(slope, slice(start, start + step), grad)
@@ -161,7 +164,7 @@ class _ChunkTerm:
     def __init__(self, target: SoftTarget, start: int, stop: int) -> None:
         self.target = target
         self.inside = slice(int((target.positions < start).sum()), int((target.positions < stop).sum()))
-        self.rows = target.positions[self.inside] - start
+        self.rows = upload(target.positions[self.inside] - start, target.hidden.device)
 
     def apply(self, logits: Tensor, divergences: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Adds the divergences to the list; returns the rows and d(weighted divergences)/d(logits) there."""
@@ -179,5 +182,7 @@ class _ChunkTerm:
             slope = ours.exp() * (gap - divergence[:, None])
         divergences.append(divergence)
         # temperature² from the loss, 1 / temperature from z / temperature
-        slope = slope.mul_(_part(target.weight, self.inside, slope) * target.temperature)
+        weight = target.weight
+        weight = upload(weight, slope.device) if isinstance(weight, Tensor) else weight
+        slope = slope.mul_(_part(weight, self.inside, slope) * target.temperature)
         return self.rows, pad(slope, (0, logits.shape[1] - size))

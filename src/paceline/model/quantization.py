@@ -16,8 +16,16 @@ from paceline.errors import MissingExtra
 
 
 def default_dtype(device: torch.device) -> torch.dtype:
-    """What a base's weights and products are in: bf16 on a GPU, fp32 on a CPU."""
-    return torch.bfloat16 if device.type == "cuda" else torch.float32
+    """What a base's weights and products are in: bf16 on a GPU that computes in it, else fp32.
+
+    GPUs before Ampere (V100, T4) have no bf16 and no flash attention; fp16 would need its losses scaled.
+    """
+    return torch.bfloat16 if device.type == "cuda" and is_ampere(device) else torch.float32
+
+
+def is_ampere(device: torch.device) -> bool:
+    """Whether a GPU is of Ampere's generation or newer."""
+    return torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def has_bf16_products() -> bool:

@@ -23,4 +23,5 @@ def shard(base: Base, size: int) -> None:
     base.weight_norms  # noqa: B018 - needs the whole weights, once
     mesh = init_device_mesh(base.device.type, (size,))
     for layer in layers:
-        fully_shard(layer, mesh=mesh)
+        # said for each: FSDP2 takes every layer for a root of its own, and roots stay whole by default
+        fully_shard(layer, mesh=mesh, reshard_after_forward=True)

@@ -1,22 +1,19 @@
 """The cohort: runs that train together in one process over one base."""
 
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 
 from paceline.errors import TrainingError
 from paceline.model.base import Base
+from paceline.model.memory import unless_out_of_memory
+from paceline.training.budget import TokenBudget
 from paceline.training.callbacks import Callback
+from paceline.training.clock import DeviceClock
 from paceline.training.distributed import SINGLE_PROCESS, DistributedContext
-from paceline.training.micro_batches import MICRO_BATCH_TOKENS
 from paceline.training.run import TrainingRun
 from paceline.training.step import StepItem, forward_backward
-
-# Tokens of one forward. On a CPU one micro-batch fills the cores and its activations stay near the caches; a
-# GPU wants
-# more at once.
-BUDGET = {"cpu": MICRO_BATCH_TOKENS, "cuda": 8 * MICRO_BATCH_TOKENS}
 
 Taken = list[tuple[TrainingRun, StepItem]]
 
@@ -41,10 +38,15 @@ class Cohort:
     ) -> None:
         self.base, self.runs, self._start = base, list(runs), start
         self._callbacks, self._distributed = callbacks, distributed
-        self.token_budget = token_budget or BUDGET[base.device.type]
+        self._budget, self._clock = TokenBudget(base.device, token_budget), DeviceClock(base.device)
         self.stopped = False
         self._why = ""
         base.checkpoint_layers(any(run.recipe.gradient_checkpointing for run in runs))
+
+    @property
+    def token_budget(self) -> int:
+        """Tokens of one forward, as of now."""
+        return self._budget.tokens
 
     @property
     def active(self) -> list[TrainingRun]:
@@ -59,17 +61,25 @@ class Cohort:
                 break
             taken = self._take_micro_batches()
             if self._forward_backward(taken):
-                for run in self.active:
-                    if run.queue.peek() is None:
-                        self._finish_step(run)
+                self._finish_steps([run for run in self.active if run.queue.peek() is None])
             for callback in self._callbacks:
                 callback.on_micro_step(self)
         for run in self.active:
             run.stop(self._why)
 
-    def _finish_step(self, run: TrainingRun) -> None:
-        """All micro-batches are summed: reduce, clip, step, log, evaluate, then end, save or go on."""
-        stats = run.update()
+    def _finish_steps(self, runs: Sequence[TrainingRun]) -> None:
+        """Of runs whose micro-batches are all summed; what they came to is read in one go."""
+        if runs and self._distributed.any(False):
+            raise TrainingError("another process ran out of memory; its own message says where")
+        reduced = [run.reduce() for run in runs]
+        read = torch.cat(reduced).cpu().tolist() if reduced else []
+        self._clock.settle()
+        for run, own in zip(runs, reduced, strict=True):
+            self._finish_step(run, [read.pop(0) for _ in own])
+
+    def _finish_step(self, run: TrainingRun, reduced: Sequence[float]) -> None:
+        """Clip, step, log, evaluate, then end, save or go on."""
+        stats = run.update(reduced)
         if not stats.finite:
             run.fail(f"loss {stats.loss}, grad_norm {stats.grad_norm} at step {stats.step}")
             return
@@ -104,32 +114,31 @@ class Cohort:
 
     def _forward_backward(self, taken: Taken) -> bool:
         """Whether it went well; out of memory, the steps under way begin again with half the budget."""
-        began = time.perf_counter()
-        try:
-            if taken:  # else this process has no micro-batch of the step
-                forward_backward(self.base, [item for _, item in taken])
-        except torch.OutOfMemoryError as error:
-            self._halve_budget(taken, error)
+        if not taken:  # this process has no micro-batch of the step
+            return True
+        began = self._clock.now()
+        self._budget.begin()
+        if unless_out_of_memory(partial(_forward_backward, self.base, taken), self.base.device) is None:
+            self._halve_budget(taken)
             return False
-        seconds = time.perf_counter() - began
-        tokens = sum(item.micro_batch.tokens for _, item in taken) or 1
-        for run, item in taken:
-            run.progress.seconds += seconds * item.micro_batch.tokens / tokens
+        tokens = sum(item.micro_batch.tokens for _, item in taken)
+        self._budget.end(tokens)
+        self._clock.tell_since(began, partial(_share_seconds, taken, tokens))
         return True
 
-    def _halve_budget(self, taken: Taken, error: torch.OutOfMemoryError) -> None:
+    def _halve_budget(self, taken: Taken) -> None:
         """The micro-batches stay the same, so the bits do."""
         if len(taken) == 1:
             ((run, item),) = taken
+            if not self._distributed.sharded:
+                self._distributed.any(True)  # the others learn of it at their step's end, and end too
             raise TrainingError(
                 f"out of memory with a single micro-batch of {item.micro_batch.tokens} tokens of run "
                 f"{run.name!r}; lower max_length, or take a smaller base"
-            ) from error
-        self.token_budget //= 2
+            )
+        self._budget.halve()
         for run, _ in taken:
             run.restart_step()
-        if self.base.device.type == "cuda":
-            torch.cuda.empty_cache()
 
     def _asked_to_stop(self) -> bool:
         """Several processes stop after the same step, or one would wait for the others for ever."""
@@ -141,3 +150,15 @@ class Cohort:
         elif all(run.queue.fraction == 0 for run in self.active):
             self.stopped = self._distributed.any(wanted)
         return self.stopped
+
+
+def _forward_backward(base: Base, taken: Taken) -> bool:
+    """True, once it is done."""
+    forward_backward(base, [item for _, item in taken])
+    return True
+
+
+def _share_seconds(taken: Taken, tokens: int, seconds: float) -> None:
+    """Counts a forward's seconds on its runs, by their share of its tokens."""
+    for run, item in taken:
+        run.progress.seconds += seconds * item.micro_batch.tokens / tokens

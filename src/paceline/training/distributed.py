@@ -14,6 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from paceline.errors import PacelineError, TrainingError
+
 
 @dataclass(frozen=True)
 class DistributedContext:
@@ -65,8 +67,16 @@ def init_distributed(shard: bool = False) -> Iterator[DistributedContext]:
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield DistributedContext(dist.get_rank(), size, shard)
-    finally:
-        dist.destroy_process_group()
+    except PacelineError:
+        raise
+    except (dist.DistError, RuntimeError) as error:
+        if isinstance(error, dist.DistError) or "gloo" in str(error):
+            reason = str(error).splitlines()[0]
+            raise TrainingError(
+                f"another process of this training has ended; its own message says why ({reason})"
+            ) from error
+        raise
+    dist.destroy_process_group()  # not after an error: it may wait for processes that wait for this one
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from paceline.model.adapter import Adapter
 from paceline.model.base import Base, default_device, load_base, read_config
 from paceline.model.loss import chunk_rows
 from paceline.model.quantization import BaseFormat
-from paceline.training.cohort import BUDGET
+from paceline.training.budget import fitting_tokens
 from paceline.training.hidden_cache import HiddenStateCache
 from paceline.training.micro_batches import MICRO_BATCH_TOKENS, MicroBatch, make_micro_batches
 from paceline.training.objective import Objective
@@ -126,15 +126,20 @@ def estimate_cohort(
         activations = max(activations, saved)
         parameters += 2 * adapter.parameters.nbytes
         moments += int(adapter.parameters.nbytes * (2 if recipe.optim == "adamw" else 0.52))
-    tokens = max(token_budget or BUDGET[base.device.type], max(map(_longest, runs.values())))
+    available = device_memory(base.device)
     memory = {"libraries": libraries} if base.device.type == "cpu" else {}
     memory |= {
         "base": _bytes(base) + sum(_bytes(teacher.base) for teacher in teachers.values()),
         "adapters and gradients": parameters,
         "optimizers": moments,
-        "activations": activations * tokens + _workspace(base, tokens),
     }
-    return CohortEstimate(base=base.name, runs=estimates, memory=memory, available=device_memory(base.device))
+    budget = token_budget or MICRO_BATCH_TOKENS
+    if token_budget is None and base.device.type == "cuda":
+        free = available - sum(memory.values()) - _workspace(base, 0)
+        budget = fitting_tokens(free, activations + _workspace(base, 1) - _workspace(base, 0))
+    tokens = max(budget, max(map(_longest, runs.values())))
+    memory["activations"] = activations * tokens + _workspace(base, tokens)
+    return CohortEstimate(base=base.name, runs=estimates, memory=memory, available=available)
 
 
 def device_memory(device: torch.device | None = None) -> int:

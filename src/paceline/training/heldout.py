@@ -1,17 +1,26 @@
 """Held-out loss, example by example."""
 
+from collections import deque
+from collections.abc import Iterable, Iterator
+from functools import partial
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from paceline.data.tokens import TokenDataset
+from paceline.errors import TrainingError
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base
 from paceline.model.batch import use_batch
 from paceline.model.loss import SoftTarget, segment_losses
+from paceline.model.memory import unless_out_of_memory
 from paceline.runs.losses import ExampleLosses
 from paceline.training.hidden_cache import HiddenStateCache
 from paceline.training.micro_batches import MicroBatch, make_micro_batches, pack_micro_batches
+
+# Tokens of one forward.
+_TOKENS = {"cpu": 0, "cuda": 16384}
 
 
 @torch.no_grad()
@@ -32,18 +41,24 @@ def held_out_losses(
     """
     kept: list[int] = []
     rows: list[tuple[int, float, int, float]] = []
-    for micro_batch in make_micro_batches(dataset, examples, max_length):
-        batch = pack_micro_batches([(micro_batch, adapter, None)], base.device)
-        with use_batch(batch):
-            hidden = base.hidden(batch)
-        soft = [_to_reference(reference, dataset, micro_batch)] if reference else []
-        losses = segment_losses(hidden, base.head, batch, batch.segments[0], soft=soft)
-        sizes = [sequence.supervised for sequence in micro_batch.sequences]
-        divergence = losses.divergences.get("kl", torch.full_like(losses.loss, torch.nan))
-        columns = [values.double().cpu().split(sizes) for values in (losses.loss, losses.correct, divergence)]
-        for sequence, loss, correct, kl in zip(micro_batch.sequences, *columns, strict=True):
-            kept.append(sequence.example)
-            rows.append((sequence.supervised, float(loss.sum()), int(correct.sum()), float(kl.sum())))
+    waiting = deque(_gather(make_micro_batches(dataset, examples, max_length), base.device))
+    while waiting:
+        group = waiting.popleft()
+        micro_batch = MicroBatch([sequence for one in group for sequence in one.sequences])
+        measured = unless_out_of_memory(
+            partial(_measure, base, adapter, dataset, micro_batch, reference), base.device
+        )
+        if measured is not None:
+            kept += [sequence.example for sequence in micro_batch.sequences]
+            rows += measured
+        elif len(group) == 1:
+            raise TrainingError(
+                f"out of memory evaluating {micro_batch.tokens} held-out tokens at once; lower max_length, "
+                "or take a smaller base"
+            )
+        else:
+            half = len(group) // 2
+            waiting.extendleft([group[half:], group[:half]])
     starts = _starts(dataset, kept)
     tokens, loss, correct, kl = (
         np.add.reduceat(np.asarray(column), starts) for column in zip(*rows, strict=True)
@@ -61,6 +76,42 @@ def held_out_losses(
         correct=correct,
         kl=kl,
     )
+
+
+def _gather(micro_batches: Iterable[MicroBatch], device: torch.device) -> Iterator[list[MicroBatch]]:
+    """Micro-batches that share a forward: one on a CPU; on a GPU, which keeps nothing here, many."""
+    held: list[MicroBatch] = []
+    for micro_batch in micro_batches:
+        tokens = sum(one.tokens for one in held) + micro_batch.tokens
+        if held and tokens > _TOKENS[device.type]:
+            yield held
+            held = []
+        held.append(micro_batch)
+    if held:
+        yield held
+
+
+def _measure(
+    base: Base,
+    adapter: Adapter | None,
+    dataset: TokenDataset,
+    micro_batch: MicroBatch,
+    reference: HiddenStateCache | None,
+) -> list[tuple[int, float, int, float]]:
+    """(supervised tokens, summed loss, correct, summed divergence) of each sequence."""
+    batch = pack_micro_batches([(micro_batch, adapter, None, 0)], base.device)
+    with use_batch(batch):
+        hidden = base.hidden(batch)
+    soft = [_to_reference(reference, dataset, micro_batch)] if reference else []
+    losses = segment_losses(hidden, base.head, batch, batch.segments[0], soft=soft)
+    sizes = [sequence.supervised for sequence in micro_batch.sequences]
+    divergence = losses.divergences.get("kl", torch.full_like(losses.loss, torch.nan))
+    values = torch.stack([losses.loss.double(), losses.correct.double(), divergence.double()]).cpu()
+    columns = [column.split(sizes) for column in values]
+    return [
+        (size, float(loss.sum()), int(correct.sum()), float(kl.sum()))
+        for size, loss, correct, kl in zip(sizes, *columns, strict=True)
+    ]
 
 
 def _starts(dataset: TokenDataset, examples: list[int]) -> NDArray[np.int64]:

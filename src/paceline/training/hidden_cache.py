@@ -10,6 +10,7 @@ from torch import Tensor
 from paceline.data.tokens import TokenDataset
 from paceline.model.base import Base
 from paceline.model.batch import Segment, pack_sequences, use_batch
+from paceline.model.memory import upload
 from paceline.training.micro_batches import MicroBatch, TokenSequence
 
 # Bytes kept for the next run that sees the same example: runs of a cohort meet the same examples within a few
@@ -27,6 +28,8 @@ class HiddenStateCache:
 
     def of(self, dataset: TokenDataset, micro_batch: MicroBatch, tail: int | None) -> tuple[Tensor, Tensor]:
         """Indices (n,) of supervised positions of the micro-batch, and hidden states (n, hidden size) there.
+
+        The indices are on the CPU.
 
         Args:
             tail: only the last `tail` supervised positions of each sequence; None: all.
@@ -49,7 +52,7 @@ class HiddenStateCache:
         for key in keys:
             self._kept.move_to_end(key)
         self._forget()
-        return torch.cat(indices).to(states.device), states
+        return torch.cat(indices), states
 
     @torch.no_grad()
     def _compute(
@@ -60,13 +63,14 @@ class HiddenStateCache:
         batch = pack_sequences(sequences, [Segment(0, total, None)], self.base.device)
         with use_batch(batch):
             hidden = self.base.hidden(batch)
-        start = 0
-        for key, sequence in missing:
-            marked = (sequence.labels >= 0).nonzero()[:, 0][-(tail or 0) :]
-            states = hidden[start + marked.to(hidden.device)]
-            self._kept[key] = states
-            self._bytes += states.nbytes
+        rows, start = [], 0
+        for _, sequence in missing:
+            rows.append(start + (sequence.labels >= 0).nonzero()[:, 0][-(tail or 0) :])
             start += len(sequence.inputs)
+        marked = upload(torch.cat(rows), hidden.device).split([len(own) for own in rows])
+        for (key, _), own in zip(missing, marked, strict=True):
+            self._kept[key] = states = hidden[own]
+            self._bytes += states.nbytes
 
     def _forget(self) -> None:
         while self._bytes > KEPT_BYTES[self.base.device.type] and len(self._kept) > 1:

@@ -97,12 +97,15 @@ def make_micro_batches(
 
 
 def pack_micro_batches(
-    items: Iterable[tuple[MicroBatch, Adapter | None, tuple[int, ...] | None]], device: torch.device
+    items: Iterable[tuple[MicroBatch, Adapter | None, tuple[int, ...] | None, int]], device: torch.device
 ) -> PackedBatch:
-    """Micro-batches laid end to end, each a segment with its adapter and dropout key (None: no dropout)."""
+    """Micro-batches laid end to end, each a segment with its adapter, dropout key and first row's number.
+
+    A key of None: no dropout.
+    """
     sequences, segments, start = [], [], 0
-    for micro_batch, adapter, dropout_key in items:
+    for micro_batch, adapter, dropout_key, first_row in items:
         sequences += [(sequence.inputs, sequence.labels) for sequence in micro_batch.sequences]
-        segments.append(Segment(start, start + micro_batch.tokens, adapter, dropout_key))
+        segments.append(Segment(start, start + micro_batch.tokens, adapter, dropout_key, first_row))
         start += micro_batch.tokens
     return pack_sequences(sequences, segments, device)

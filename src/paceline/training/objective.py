@@ -11,7 +11,7 @@ from paceline.config.objective import KL
 from paceline.config.recipe import Recipe
 from paceline.data.tokens import TokenDataset
 from paceline.model.loss import SoftTarget, TokenLosses
-from paceline.training.distributed import DistributedContext
+from paceline.model.memory import upload
 from paceline.training.hidden_cache import HiddenStateCache
 from paceline.training.micro_batches import MicroBatch, TokenSequence
 
@@ -51,7 +51,7 @@ class Objective:
 
 
 class StepLoss:
-    """The loss of the step under way, summed micro-batch by micro-batch.
+    """The loss of the step under way, summed micro-batch by micro-batch; known after `take`.
 
     Each term is a mean over its own positions of the whole effective batch: `positions` counts them by the
     term's name (cross_entropy, kl, distill), `weights` are the terms' factors in the loss. Where rows have
@@ -79,6 +79,7 @@ class StepLoss:
             self.positions["distill"] = _count(sequences)
         self.correct = 0
         self._sums = dict.fromkeys(self.weights, 0.0)
+        self._counted: list[Tensor] = []
 
     def scale(self, micro_batch: MicroBatch) -> float | Tensor:
         """Factor of the summed cross-entropy, or of each supervised position's."""
@@ -116,21 +117,24 @@ class StepLoss:
         return targets
 
     def add(self, losses: TokenLosses, micro_batch: MicroBatch) -> None:
-        """Counts what a micro-batch's forward gave."""
-        for name, values in {"cross_entropy": losses.loss, **losses.divergences}.items():
-            counted, weights = values.double(), micro_batch.weights(self._tails.get(name))
-            counted = counted if weights is None else counted * weights.to(counted.device)
-            self._sums[name] += float(counted.sum())
-        self.correct += int(losses.correct.sum())
+        """Counts what a micro-batch's forward gave, on its device."""
+        counted = []
+        for name in self.weights:
+            values = losses.loss if name == "cross_entropy" else losses.divergences[name]
+            values, weights = values.double(), micro_batch.weights(self._tails.get(name))
+            counted.append((values if weights is None else values * upload(weights, values.device)).sum())
+        self._counted.append(torch.stack([*counted, losses.correct.sum().double()]))
 
-    def all_reduce(self, distributed: DistributedContext) -> None:
-        """Adds what the other processes have counted."""
-        if distributed.size == 1:
-            return
-        counted = [*self._sums.values(), self.correct]
-        total = torch.tensor(counted, dtype=torch.float64, device=distributed.device)
-        distributed.all_reduce(total)
-        *sums, correct = total.tolist()
+    def counted(self, device: torch.device) -> Tensor:
+        """What was counted so far, in float64 on the device: each term's sum, and the correct positions."""
+        total = torch.zeros(len(self.weights) + 1, dtype=torch.float64, device=device)
+        for one in self._counted:
+            total += one
+        return total
+
+    def take(self, counted: Sequence[float]) -> None:
+        """Takes over the sums that `counted` gave, of all processes."""
+        *sums, correct = counted
         self._sums, self.correct = dict(zip(self._sums, sums, strict=True)), int(correct)
 
     @property

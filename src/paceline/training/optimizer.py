@@ -67,7 +67,7 @@ def restore(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> Non
         optimizer.state[parameter] = {
             name.removeprefix(prefix): int(value)
             if value.dtype == torch.int64
-            else value.to(parameter.device if value.dim() else "cpu")
+            else value.to(parameter.device)  # the fused kernel reads the step where the weights are
             for name, value in tensors.items()
             if name.startswith(prefix)
         }

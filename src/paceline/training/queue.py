@@ -45,6 +45,10 @@ class MicroBatchQueue:
         self._taken += 1
         return self._own[self._taken - 1]
 
+    def first_row(self, number: int) -> int:
+        """How many of the step's tokens stand before a micro-batch."""
+        return sum(micro_batch.tokens for micro_batch in self.all[: max(number, 0)])
+
     @property
     def fraction(self) -> float:
         """The share of the step that is taken."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
+from torch import Tensor
 
 from paceline.model.base import Base
 from paceline.runs.directory import RunDirectory, RunStatus, State
@@ -139,13 +140,23 @@ class TrainingRun:
         number, micro_batch = self.queue.take()
         if number < 0:
             return StepItem(micro_batch=micro_batch, adapter=self.adapter, loss=None)
-        key = (self.recipe.seed, self.progress.step, number, _DROPOUT_STREAM)
-        return StepItem(micro_batch=micro_batch, adapter=self.adapter, loss=self.loss, dropout_key=key)
+        return StepItem(
+            micro_batch=micro_batch,
+            adapter=self.adapter,
+            loss=self.loss,
+            dropout_key=(self.recipe.seed, self.progress.step, number, _DROPOUT_STREAM),
+            first_row=self.queue.first_row(number),
+        )
 
-    def update(self) -> StepStats:
-        """Reduces, clips and steps; a step that is not finite is not taken."""
+    def reduce(self) -> Tensor:
+        """Sums the step over all processes; see `reduce_gradients`."""
+        return reduce_gradients(self.adapter, self.loss, self._distributed)
+
+    def update(self, reduced: Sequence[float]) -> StepStats:
+        """Clips and steps, from what `reduce` gave; a step that is not finite is not taken."""
         began = time.perf_counter()
-        grad_norm = reduce_gradients(self.adapter, self.loss, self._distributed)
+        *counted, grad_norm = reduced
+        self.loss.take(counted)
         stats = StepStats(
             step=self.progress.step + 1,
             loss=self.loss.value,

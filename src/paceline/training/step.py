@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
+from torch import Tensor
 
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base
@@ -17,18 +18,23 @@ from paceline.training.micro_batches import MicroBatch, pack_micro_batches
 from paceline.training.objective import StepLoss
 from paceline.training.optimizer import set_rate
 
+# (seed, step, the micro-batch's number in the step, what the seed is used for)
+DropoutKey = tuple[int, ...]
+
 
 @dataclass(frozen=True, kw_only=True)
 class StepItem:
     """One run's micro-batch in a forward.
 
     `loss` is that of the run's step; None: the micro-batch has no weight. `dropout_key` None: no dropout.
+    `first_row` is how many of the step's tokens stand before it.
     """
 
     micro_batch: MicroBatch
     adapter: Adapter
     loss: StepLoss | None
-    dropout_key: tuple[int, ...] | None = None
+    dropout_key: DropoutKey | None = None
+    first_row: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +68,11 @@ def forward_backward(base: Base, items: Sequence[StepItem]) -> None:
     that gradient. Each run's part is scaled by its own effective batch, so the sum over its micro-batches is
     the gradient of its mean.
     """
+    if base.device.type == "cuda":
+        items = merge_neighbours(items)
     targets = [item.loss.soft_targets(item.micro_batch) if item.loss else [] for item in items]
     batch = pack_micro_batches(
-        ((item.micro_batch, item.adapter, item.dropout_key) for item in items), base.device
+        ((item.micro_batch, item.adapter, item.dropout_key, item.first_row) for item in items), base.device
     )
     with use_batch(batch):
         hidden = base.hidden(batch)
@@ -84,12 +92,35 @@ def forward_backward(base: Base, items: Sequence[StepItem]) -> None:
         hidden.backward(gradient)
 
 
-def reduce_gradients(adapter: Adapter, loss: StepLoss, distributed: DistributedContext) -> float:
-    """Sums gradients and losses over all processes; returns the gradient's norm."""
+def merge_neighbours(items: Sequence[StepItem]) -> list[StepItem]:
+    """Neighbouring micro-batches of one run's step made one: a GPU's kernels are launched once for them all.
+
+    Their dropout is then keyed by the step and the row's number, so where they were cut changes no mask.
+    """
+    merged: list[StepItem] = []
+    for item in items:
+        key = item.dropout_key and item.dropout_key[:2] + item.dropout_key[3:]
+        item = replace(item, dropout_key=key)
+        last = merged[-1] if merged else None
+        if last is not None and item.loss is not None and last.loss is item.loss:
+            sequences = [*last.micro_batch.sequences, *item.micro_batch.sequences]
+            merged[-1] = replace(last, micro_batch=MicroBatch(sequences))
+        else:
+            merged.append(item)
+    return merged
+
+
+def reduce_gradients(adapter: Adapter, loss: StepLoss, distributed: DistributedContext) -> Tensor:
+    """Sums gradients and losses over all processes.
+
+    Returns:
+        What `StepLoss.counted` gives, and then the gradient's norm, in float64 on the device.
+    """
     adapter.tie_gradients()
     distributed.all_reduce(adapter.gradients)
-    loss.all_reduce(distributed)
-    return float(torch.linalg.vector_norm(adapter.gradients))
+    counted = loss.counted(adapter.gradients.device)
+    distributed.all_reduce(counted)
+    return torch.cat([counted, torch.linalg.vector_norm(adapter.gradients).double()[None]])
 
 
 def clip_and_step(
