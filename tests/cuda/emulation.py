@@ -145,13 +145,15 @@ class DeviceTensor(torch.Tensor):
         made.host = host
         return made
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return f"DeviceTensor({self.host})"
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         return _run(func, args, kwargs or {})
 
 
@@ -344,7 +346,7 @@ def emulated_cuda() -> Iterator[Card]:
         stack.enter_context(mock.patch.object(torch, "tensor", tensor))
         stack.enter_context(mock.patch.object(torch.Tensor, "pin_memory", _pin))
         stack.enter_context(_loading())
-        stack.enter_context(_Factories())
+        stack.enter_context(_Factories())  # type: ignore[no-untyped-call]
         yield card
 
 

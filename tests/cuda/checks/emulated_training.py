@@ -77,7 +77,8 @@ def test_heterogeneous_runs_train_resume_and_are_evaluated(
 
 
 def _weights(folder: Path) -> dict[str, Tensor]:
-    return load_file(folder / "adapter" / "adapter_model.safetensors")
+    tensors: dict[str, Tensor] = load_file(folder / "adapter" / "adapter_model.safetensors")
+    return tensors
 
 
 @pytest.fixture
@@ -161,7 +162,7 @@ def test_what_is_kept_for_the_backward_pass_is_what_the_planner_says(
         on_cpu, on_cpu.new_adapter(few.recipe), Objective(few.recipe, few.dataset), part, 0
     )
     kept: dict[int, int] = {}
-    weights = {p.host.untyped_storage()._cdata for p in base.model.parameters()}  # type: ignore[attr-defined]
+    weights = {p.host.untyped_storage()._cdata for p in base.model.parameters()}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.host.untyped_storage() if isinstance(tensor, DeviceTensor) else None
