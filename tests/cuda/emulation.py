@@ -55,7 +55,7 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_flatten, tree_map  # noqa: E402
 
 # wrapped tensors and inference mode do not go together
-torch.inference_mode = lambda mode=True: torch.no_grad()  # type: ignore[assignment, misc]
+torch.inference_mode = lambda mode=True: torch.no_grad()  # type: ignore[assignment, return-value]
 DEVICE = torch.device("cuda", 0)
 # Neither views (their schemas say so) nor kernels.
 _NO_KERNEL = {
@@ -206,7 +206,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             finally:
                 torch._C._set_meta_in_tls_dispatch_include(before)
         return args[0]
-    known = {id(tensor.host): tensor for tensor in here}  # type: ignore[attr-defined]
+    known = {id(tensor.host): tensor for tensor in here}
     return tree_map(lambda t: _wrapped(t, known), out)
 
 

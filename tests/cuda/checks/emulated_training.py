@@ -12,7 +12,7 @@ from emulation import Card, Counts, DeviceTensor, counting
 from safetensors.torch import load_file
 from torch import Tensor
 
-from helpers import MakeBase, MakeRecipe, MakeStudy, random_adapter
+from helpers import MakeBase, MakeRecipe, MakeStudy
 from paceline.evaluate.generate import Generator, Request, Sampling
 from paceline.model.base import Base, load_base
 from paceline.model.quantization import BaseFormat
@@ -98,9 +98,8 @@ def _tick(base: Base, prepared: Prepared, runs: int, cut: int, **fields: Any) ->
     recipe = prepared.recipe.model_copy(update=fields)
     items, adapters = [], []
     for seed in range(runs):
-        adapter = (
-            random_adapter(base, recipe, seed) if base.device.type == "cpu" else _copy(base, recipe, seed)
-        )
+        adapter = _copy(base, recipe, seed)
+        assert adapter.dropout == recipe.lora_dropout
         parts = _micro_batches(prepared, 16, cut)
         loss = Objective(recipe, prepared.dataset, HiddenStateCache(base)).begin(0, parts)
         before = 0
