@@ -55,7 +55,7 @@ from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from torch.utils._pytree import tree_flatten, tree_map  # noqa: E402
 
 # wrapped tensors and inference mode do not go together
-torch.inference_mode = lambda mode=True: torch.no_grad()  # type: ignore[assignment, misc]
+torch.inference_mode = lambda mode=True: torch.no_grad()  # type: ignore[assignment, return-value]
 DEVICE = torch.device("cuda", 0)
 # Neither views (their schemas say so) nor kernels.
 _NO_KERNEL = {
@@ -145,13 +145,15 @@ class DeviceTensor(torch.Tensor):
         made.host = host
         return made
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return f"DeviceTensor({self.host})"
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         return _run(func, args, kwargs or {})
 
 
@@ -204,7 +206,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             finally:
                 torch._C._set_meta_in_tls_dispatch_include(before)
         return args[0]
-    known = {id(tensor.host): tensor for tensor in here}  # type: ignore[attr-defined]
+    known = {id(tensor.host): tensor for tensor in here}
     return tree_map(lambda t: _wrapped(t, known), out)
 
 
@@ -344,7 +346,7 @@ def emulated_cuda() -> Iterator[Card]:
         stack.enter_context(mock.patch.object(torch, "tensor", tensor))
         stack.enter_context(mock.patch.object(torch.Tensor, "pin_memory", _pin))
         stack.enter_context(_loading())
-        stack.enter_context(_Factories())
+        stack.enter_context(_Factories())  # type: ignore[no-untyped-call]
         yield card
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import yaml
+from torch import Tensor
 
 from paceline.config.data import Source
 from paceline.config.load import make_recipe
@@ -25,7 +26,6 @@ from paceline.config.presets import PRESETS
 from paceline.config.study import Run, Study
 from paceline.data.sources import load_rows
 from paceline.training.run import TrainingRun
-from paceline.training.step import StepStats
 from paceline.training.study import train_study
 
 HERE = Path(__file__).parent / "cases"
@@ -191,14 +191,14 @@ FAULTS: dict[str, Callable[[TrainingRun], None]] = {
 
 def stage(faults: dict[str, str]) -> None:
     """Puts the faults into the training step of the runs named."""
-    plain = TrainingRun.update
+    plain = TrainingRun.reduce
 
-    def faulty(run: TrainingRun) -> StepStats:
+    def faulty(run: TrainingRun) -> Tensor:
         if run.name in faults:
             FAULTS[faults[run.name]](run)
         return plain(run)
 
-    TrainingRun.update = faulty  # type: ignore[method-assign, assignment]
+    TrainingRun.reduce = faulty  # type: ignore[method-assign, assignment]
 
 
 def odd_data(folder: Path) -> dict[str, str]:

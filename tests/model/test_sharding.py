@@ -56,7 +56,7 @@ def _hold(rank: int, folder: str, scratch: str, told: Any) -> None:
 
     def share() -> float:
         own = (p.to_local() if hasattr(p, "to_local") else p for p in layers.parameters())
-        return sum(parameter.numel() for parameter in own) / whole
+        return float(sum(parameter.numel() for parameter in own) / whole)
 
     shard(base, 2)
     shares = [share()]

@@ -12,7 +12,7 @@ from emulation import Card, Counts, DeviceTensor, counting
 from safetensors.torch import load_file
 from torch import Tensor
 
-from helpers import MakeBase, MakeRecipe, MakeStudy, random_adapter
+from helpers import MakeBase, MakeRecipe, MakeStudy
 from paceline.evaluate.generate import Generator, Request, Sampling
 from paceline.model.base import Base, load_base
 from paceline.model.quantization import BaseFormat
@@ -77,7 +77,8 @@ def test_heterogeneous_runs_train_resume_and_are_evaluated(
 
 
 def _weights(folder: Path) -> dict[str, Tensor]:
-    return load_file(folder / "adapter" / "adapter_model.safetensors")
+    tensors: dict[str, Tensor] = load_file(folder / "adapter" / "adapter_model.safetensors")
+    return tensors
 
 
 @pytest.fixture
@@ -97,9 +98,8 @@ def _tick(base: Base, prepared: Prepared, runs: int, cut: int, **fields: Any) ->
     recipe = prepared.recipe.model_copy(update=fields)
     items, adapters = [], []
     for seed in range(runs):
-        adapter = (
-            random_adapter(base, recipe, seed) if base.device.type == "cpu" else _copy(base, recipe, seed)
-        )
+        adapter = _copy(base, recipe, seed)
+        assert adapter.dropout == recipe.lora_dropout
         parts = _micro_batches(prepared, 16, cut)
         loss = Objective(recipe, prepared.dataset, HiddenStateCache(base)).begin(0, parts)
         before = 0
@@ -161,7 +161,7 @@ def test_what_is_kept_for_the_backward_pass_is_what_the_planner_says(
         on_cpu, on_cpu.new_adapter(few.recipe), Objective(few.recipe, few.dataset), part, 0
     )
     kept: dict[int, int] = {}
-    weights = {p.host.untyped_storage()._cdata for p in base.model.parameters()}  # type: ignore[attr-defined]
+    weights = {p.host.untyped_storage()._cdata for p in base.model.parameters()}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.host.untyped_storage() if isinstance(tensor, DeviceTensor) else None
