@@ -52,9 +52,9 @@ def set_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's state as tensors; empty before the first step."""
+    """The optimizer's state as tensors on the CPU; empty before the first step."""
     return {
-        f"{prefix}{name}": torch.as_tensor(value).contiguous()
+        f"{prefix}{name}": torch.as_tensor(value).cpu().contiguous()
         for prefix, parameter in _named(optimizer)
         for name, value in optimizer.state.get(parameter, {}).items()
     }
