@@ -92,7 +92,7 @@ def wide_base(tmp_path_factory: pytest.TempPathFactory) -> str:
         vocab_size=len(tokenizer),
         hidden_size=512,
         intermediate_size=1536,
-        num_hidden_layers=2,
+        num_hidden_layers=1,
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=32,
