@@ -295,7 +295,10 @@ def test_calls_of_an_answer_are_openais(
 ) -> None:
     tokenizer = tool_set.chat.tokenizer
     tokens = [*tokenizer(answer, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
-    monkeypatch.setattr(generate, "pick", lambda logits, request: tokens[len(request.tokens)])
+    take = generate.Generator._take
+    monkeypatch.setattr(
+        generate.Generator, "_take", lambda self, request, _: take(self, request, tokens[len(request.tokens)])
+    )
     with TestClient(make_app(tool_set), base_url="http://127.0.0.1") as client:
         (whole,) = choices(client, tools=[TOOL], max_tokens=200)
         (parts,) = streamed(client, tools=[TOOL], max_tokens=200)

@@ -189,14 +189,14 @@ def test_another_path_or_method_is_refused_in_the_same_form(client: TestClient) 
 def test_one_that_fails_in_the_batch_fails_alone(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = [{**GOOD, "model": name, "max_tokens": size} for name in ("base", "a") for size in (12, 20, 28)]
     expected = [said(client.post(CHAT, json=body)) for body in asked]
-    taken = generate.pick
+    drawn = generate.Request.draw
 
-    def pick(logits: Any, request: Any) -> int:
+    def draw(request: Any) -> Any:
         if request.sampling.seed == 13 and len(request.tokens) == 3:
             raise FloatingPointError("no")
-        return taken(logits, request)
+        return drawn(request)
 
-    monkeypatch.setattr(generate, "pick", pick)
+    monkeypatch.setattr(generate.Request, "draw", draw)
     with ThreadPoolExecutor(8) as pool:
         replies = list(pool.map(lambda body: client.post(CHAT, json=body), [{**GOOD, "seed": 13}, *asked]))
     assert replies[0].status_code == 500

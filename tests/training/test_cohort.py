@@ -13,7 +13,7 @@ from paceline.config.study import Run, Study
 from paceline.model.base import Base
 from paceline.model.batch import PackedBatch
 from paceline.runs.events import FailedEvent, read_events
-from paceline.training import cohort as cohort_module
+from paceline.training import budget as budget_module
 from paceline.training.study import TrainingOptions, train_study
 
 pytestmark = pytest.mark.slow
@@ -93,7 +93,7 @@ def test_five_runs_together_equal_each_alone(
     monkeypatch: pytest.MonkeyPatch,
     budget: int,
 ) -> None:
-    monkeypatch.setitem(cohort_module.BUDGET, "cpu", budget)
+    monkeypatch.setattr(budget_module, "MICRO_BATCH_TOKENS", budget)
     train_study(
         study(**{name: recipe(**{"max_steps": None, **fields}) for name, fields in HETEROGENEOUS.items()}),
         tmp_path,
@@ -109,7 +109,7 @@ def test_neighbours_that_fail_or_stop_change_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(cohort_module.BUDGET, "cpu", 8192)
+    monkeypatch.setattr(budget_module, "MICRO_BATCH_TOKENS", 8192)
     runs = {
         "r16": recipe(**{"max_steps": None, **HETEROGENEOUS["r16"]}),
         "explodes": recipe(

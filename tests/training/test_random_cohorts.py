@@ -18,7 +18,7 @@ from helpers import MakeBase, adapter_bytes
 from paceline.config.load import make_recipe
 from paceline.config.study import Run, Study
 from paceline.data.chat import load_tokenizer
-from paceline.training import cohort as cohort_module
+from paceline.training import budget as budget_module
 from paceline.training.study import train_study
 
 pytestmark = pytest.mark.slow
@@ -115,7 +115,7 @@ def _compare(runs: list[dict[str, Any]], budget: int, common: dict[str, Any]) ->
     common = {**common, "logging_steps": 1}
     recipes = [make_recipe({**common, **fields}, "test") for fields in runs]
     with tempfile.TemporaryDirectory() as scratch, pytest.MonkeyPatch.context() as patch:
-        patch.setitem(cohort_module.BUDGET, "cpu", budget)
+        patch.setattr(budget_module, "MICRO_BATCH_TOKENS", budget)
         together = Path(scratch) / "together"
         train_study(_study(recipes), together)
         for number, recipe in enumerate(recipes):

@@ -17,7 +17,7 @@ from paceline.data.chat import load_tokenizer
 from paceline.doctor.live import LiveDoctor
 from paceline.errors import PacelineError
 from paceline.runs.events import EvalEvent, FindingEvent, StopEvent, TrainEvent, of_kind, read_events
-from paceline.training import cohort as cohort_module
+from paceline.training import budget as budget_module
 from paceline.training.callbacks import CohortView
 from paceline.training.study import TrainingOptions, train_study
 
@@ -88,7 +88,7 @@ def together(features: Recipes, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def test_each_equals_itself_alone(
     features: Recipes, together: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(cohort_module.BUDGET, "cpu", 100_000)
+    monkeypatch.setattr(budget_module, "MICRO_BATCH_TOKENS", 100_000)
     for name, recipe in features.items():
         needed = {"first": features["first"]} if name == "second" else {}
         train_study(study_of({**needed, name: recipe}), tmp_path / name)
