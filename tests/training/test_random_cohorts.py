@@ -18,8 +18,7 @@ from helpers import MakeBase, adapter_bytes
 from paceline.config.load import make_recipe
 from paceline.config.study import Run, Study
 from paceline.data.chat import load_tokenizer
-from paceline.training import budget as budget_module
-from paceline.training.study import train_study
+from paceline.training.study import TrainingOptions, train_study
 
 pytestmark = pytest.mark.slow
 
@@ -114,13 +113,12 @@ def _compare(runs: list[dict[str, Any]], budget: int, common: dict[str, Any]) ->
     """Trains the runs together and each alone, and compares the bits of their adapters."""
     common = {**common, "logging_steps": 1}
     recipes = [make_recipe({**common, **fields}, "test") for fields in runs]
-    with tempfile.TemporaryDirectory() as scratch, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(budget_module, "MICRO_BATCH_TOKENS", budget)
+    with tempfile.TemporaryDirectory() as scratch:
         together = Path(scratch) / "together"
-        train_study(_study(recipes), together)
+        train_study(_study(recipes), together, TrainingOptions(token_budget=budget))
         for number, recipe in enumerate(recipes):
             alone = Path(scratch) / f"alone-{number}"
-            train_study(_study([recipe]), alone)
+            train_study(_study([recipe]), alone, TrainingOptions(token_budget=budget))
             expected = adapter_bytes(alone / "r0")
             assert adapter_bytes(together / f"r{number}") == expected, runs[number]
 
