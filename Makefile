@@ -1,11 +1,12 @@
-# Needs Python 3.11 or newer and make; sets up .venv by itself, from the versions in requirements.lock.
+# Needs Python 3.11 or newer and make; sets up .venv by itself, from the files that requirements.lock names by hash.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+LOCKED := $(INSTALL) --require-hashes --no-build-isolation -c requirements.lock
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-fast check gpu dist try-wheel lock clean
+.PHONY: demo test test-fast check audit gpu dist sbom try-wheel lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/paceline study run examples/demo.yaml
@@ -26,26 +27,38 @@ check: $(VENV)/.developed
 gpu: $(VENV)/.developed
 	$(BIN)/python benchmarks/gpu.py
 
-dist: $(VENV)/.developed
-	$(BIN)/python -m build
+audit: $(VENV)/.developed
+	$(BIN)/python scripts/audit.py
+
+dist: sbom
+	$(BIN)/python -m build --no-isolation
+
+sbom: $(VENV)/.developed
+	mkdir -p dist
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o dist/paceline.cdx.json $(VENV)
 
 try-wheel: dist
 	scripts/try_wheel.sh "$$(ls -t dist/*.whl | head -1)" $(EXTRAS)
 
 lock: $(BIN)/python
+	scripts/begin_environment.sh $(BIN)/python
+	$(LOCKED) pip-tools
 	$(BIN)/python scripts/lock.py > requirements.new
 	mv requirements.new requirements.lock
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
-	$(INSTALL) --upgrade "pip>=25.1"
 
+# All but this folder itself is checked by its hash.
 $(VENV)/.installed: pyproject.toml requirements.lock | $(BIN)/python
-	$(INSTALL) -c requirements.lock -e '.[quant]'
+	scripts/begin_environment.sh $(BIN)/python
+	$(BIN)/python scripts/wanted.py quant > $(VENV)/wanted.txt
+	$(LOCKED) -r $(VENV)/wanted.txt
+	$(INSTALL) --no-deps --no-build-isolation -e .
 	touch $@
 
 $(VENV)/.developed: $(VENV)/.installed
-	$(INSTALL) -c requirements.lock --group dev
+	$(LOCKED) --group dev
 	touch $@
 
 clean:

@@ -7,6 +7,7 @@ set -euo pipefail
 wheel=$(realpath "$1")
 extras=${2:+[$2]}
 constraints=$(realpath requirements.lock)
+begin=$(realpath scripts/begin_environment.sh)
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"
@@ -19,6 +20,7 @@ part() { # NAME COMMAND...
 }
 
 "${PYTHON:-python3}" -m venv bare
+part begin "$begin" bare/bin/python
 # where the constraints have hashes, pip wants the wheel's own too
 requirement="paceline$extras @ file://$wheel#sha256=$(sha256sum "$wheel" | cut -d ' ' -f 1)"
 part install bare/bin/python -m pip install --disable-pip-version-check -c "$constraints" "$requirement"
