@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCKED := $(INSTALL) --require-hashes --no-build-isolation -c requirements.lock
 
 .DELETE_ON_ERROR:
-.PHONY: demo test test-fast check audit gpu dist sbom try-wheel lock clean
+.PHONY: demo test test-fast check audit gpu docs dist sbom try-wheel lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/paceline study run examples/demo.yaml
@@ -26,6 +26,9 @@ check: $(VENV)/.developed
 
 gpu: $(VENV)/.developed
 	$(BIN)/python benchmarks/gpu.py
+
+docs: $(VENV)/.developed
+	$(BIN)/mkdocs build
 
 audit: $(VENV)/.developed
 	$(BIN)/python scripts/audit.py

@@ -223,7 +223,10 @@ def test_data_show_counts_lengths_and_renders_an_example() -> None:
     assert (facts["rows"], facts["format"]) == (300, "strandset")
     assert set(facts["length"]) == {"p50", "p95", "p99", "max"}
     assert facts["fits"]["2048"] == 1.0
-    assert "<|im_start|>assistant" in paceline("data", "show", "embedded:rust", "-n", 300)
+    text = paceline("data", "show", "embedded:rust", "-n", 300)
+    assert "<|im_start|>assistant" in text
+    (spans,) = facts["examples"].values()
+    assert all(f"⟦{content}⟧" in text for content, supervised in spans if supervised)
 
 
 def test_rehearse_walks_a_study_on_the_embedded_base(tmp_path: Path) -> None:

@@ -75,9 +75,7 @@ def show(
     packed = pack(dataset, split(dataset, data.eval_ratio, length), length) if data.packing else None
     summary = describe(dataset, chat, None if example is None else example - 1, packed)
     if as_json:
-        print(
-            json.dumps({key: value for key, value in asdict(summary).items() if key != "examples"}, indent=1)
-        )
+        print(json.dumps(asdict(summary), indent=1))
     else:
         print_data(source, summary, output(), length)
 

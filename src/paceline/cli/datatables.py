@@ -42,19 +42,26 @@ def print_data(source: str, summary: DataSummary, console: Console, max_length: 
     for task, count in summary.tasks.items():
         tasks.add_row(task, f"{count:,}", f"{count / summary.rows:.1%}")
     console.print(tasks)
-    for kind, runs in summary.examples.items():
-        shown = Text()
-        for text, supervised in runs:
-            shown.append(text, style="black on green" if supervised else "dim")
+    for kind, spans in summary.examples.items():
         of_kind = (
             f"an example of {summary.kinds[kind]:,} of kind {kind}"
             if len(summary.kinds) > 1
             else "an example"
         )
+        where = "in green" if console.color_system else "between ⟦ and ⟧"
         console.print(
-            f"{of_kind} (supervised tokens in green; they are in the loss, the rest is not):", soft_wrap=True
+            f"{of_kind} (supervised tokens {where}; they are in the loss, the rest is not):", soft_wrap=True
         )
-        console.print(shown, soft_wrap=True)
+        console.print(_marked(spans, coloured=console.color_system is not None), soft_wrap=True)
+
+
+def _marked(spans: list[tuple[str, bool]], *, coloured: bool) -> Text:
+    """An example's text, its supervised spans in colour, or in brackets where there is none."""
+    shown = Text()
+    for text, supervised in spans:
+        marked = text if coloured or not supervised else f"⟦{text}⟧"
+        shown.append(marked, style="black on green" if supervised else "dim")
+    return shown
 
 
 def _print_left_out(summary: DataSummary, console: Console) -> None:

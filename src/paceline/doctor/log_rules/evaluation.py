@@ -130,8 +130,8 @@ def labels_carry_nothing(log: Log) -> Finding | None:
     Computed: the loss that the frequencies of the training answers alone give on the held-out ones: of whole
     answers where those repeat, else of tokens (our own logs hold it). The base's and every held-out loss are
     at least 97% of it, the training loss has come down to it (the last quarter of at least eight lines is
-    under 110% of it), and the held-out loss has stopped falling (under 2% at the last evaluation), after a
-    pass over the data or at the end.
+    under 110% of it, and the held-out loss has gone half of the way from the base's), and the held-out loss
+    has stopped falling (under 2% at the last evaluation), after a pass over the data or at the end.
     Try: see whether answers belong to their prompts (rows shuffled, one label for all, a prompt that is cut
     away); if they do, more steps or a higher rate.
     Source: cross-entropy of independent labels is their entropy (Cover and Thomas, chapter 2); measured on
@@ -148,6 +148,8 @@ def labels_carry_nothing(log: Log) -> Finding | None:
     if min(log.base_loss, held_out.min()) < 0.97 * marginal:
         return None
     if losses[-max(3, len(losses) // 4) :].mean() > 1.1 * marginal + 0.02:
+        return None
+    if log.base_loss - held_out.min() < (log.base_loss - marginal) / 2:
         return None
     return Finding(
         severity="warning",

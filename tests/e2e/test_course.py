@@ -1,0 +1,62 @@
+"""The course's commands run and print what stands below them; its figures, reference and code are today's."""
+
+import re
+import runpy
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from warm_process import run_warm
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = ROOT / "scripts"
+
+
+def shape(page: str) -> str:
+    """A page without its figures, and without what depends on their size or on the machine's speed."""
+    figures = re.sub(r"[-+]?\d[\d.,:e-]*( seconds| minutes)?|[▁-█]+", "#", page)
+    return re.sub(r"[\s─━]+", " ", figures)
+
+
+@pytest.mark.slow
+def test_every_command_prints_what_the_page_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = SimpleNamespace(**runpy.run_path(str(SCRIPTS / "run_course.py")))
+    monkeypatch.setenv("COLUMNS", str(script.WIDTH))
+
+    def run(command: str, folder: Path) -> str:
+        if not command.startswith("paceline ") or " | " in command:
+            return str(script.in_shell(command, folder))
+        done = run_warm(*command.split()[1:], cwd=folder)
+        assert done.returncode in (0, 1), f"{command}\n{done.stderr}"
+        return done.stdout
+
+    for page in script.pages():
+        text = page.read_text()
+        assert shape(script.with_output(text, tmp_path, run)) == shape(text), page.name
+
+
+def test_the_reference_is_up_to_date() -> None:
+    script = runpy.run_path(str(SCRIPTS / "make_reference.py"))
+    assert script["PAGE"].read_text() == script["page"]()
+
+
+def test_the_training_step_is_the_one_that_trains() -> None:
+    code = textwrap.dedent((ROOT / "src/paceline/training/step.py").read_text())
+    page = (ROOT / "docs/course/10-training-step.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert blocks
+    assert all(textwrap.indent(block, "    ").rstrip() in code for block in blocks)
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", tmp_path / "site"],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "NO_MKDOCS_2_WARNING": "1"},
+        check=True,
+    )
+    assert (tmp_path / "site" / "course" / "01-first-study.html").is_file()
