@@ -44,7 +44,13 @@ def schedules() -> plt.Figure:
     """Every scheduler's rate, as a share of the peak."""
     figure, axes = plt.subplots(figsize=(8, 3.6), layout="constrained")
     for colour, (name, fields) in zip(COLOURS, SCHEDULES.items(), strict=True):
-        own = {"base": "embedded", "data": "embedded:rust", "lr": 1.0, "warmup_ratio": 0.1, "max_steps": STEPS}
+        own = {
+            "base": "embedded",
+            "data": "embedded:rust",
+            "lr": 1.0,
+            "warmup_ratio": 0.1,
+            "max_steps": STEPS,
+        }
         recipe = make_recipe({**own, "lr_scheduler": name, **fields}, name)
         rate = learning_rate(recipe, make_step_plan(recipe, 1000))
         axes.plot([rate(step) for step in range(STEPS)], label=name, color=colour)

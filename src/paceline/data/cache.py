@@ -17,6 +17,7 @@ from datasets import Dataset
 
 from paceline.data.progress import Count
 from paceline.errors import DataError
+from paceline.runs.files import read_json
 
 Batches = Generator[pa.RecordBatch, None, dict[str, Any]]
 
@@ -59,7 +60,7 @@ def cached_table(
 def _read_facts(table: Path, facts: Path) -> dict[str, Any] | None:
     """The stored facts, if they and the table are whole."""
     try:
-        stored = json.loads(facts.read_bytes())
+        stored = read_json(facts)
         whole = stored["table"] == file_digest(table) and stored["digest"] == _digest(stored["facts"])
         return stored["facts"] if whole else None
     except (OSError, ValueError, KeyError, TypeError):

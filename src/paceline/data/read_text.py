@@ -15,6 +15,7 @@ import pyarrow as pa
 from paceline.data.paths import ending
 from paceline.data.text import read_json, write_json
 from paceline.errors import DataError
+from paceline.runs.files import parse_json
 
 _BOM = b"\xef\xbb\xbf"
 _SPACE = " \t\r\n"
@@ -72,7 +73,7 @@ def _rows(path: Path, file: io.BufferedReader, start: bytes) -> Iterator[TextRow
 def _is_object(line: bytes) -> bool:
     """Whether a line that may be cut off begins an object of its own, as in JSON lines."""
     try:
-        return isinstance(json.loads(line), dict)
+        return isinstance(parse_json(line), dict)
     except ValueError:
         return len(line) >= 4000
 

@@ -12,6 +12,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from paceline import embedded
 from paceline.errors import ModelError, ServiceError
 from paceline.export.hub import Log, call_hub, silent, why_invalid
+from paceline.runs.files import read_json
 
 # What a tokenizer is made from; one of them is needed.
 _VOCABULARIES = ("tokenizer.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
@@ -79,7 +80,10 @@ def _locate(base: str, log: Log) -> Path:
 
 def _name_class(path: Path) -> None:
     """Names the tokenizer's class where the base leaves that to config.json, which an adapter lacks."""
-    config = json.loads(path.read_text()) if path.is_file() else {}
+    try:
+        config = dict(read_json(path)) if path.is_file() else {}
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{path}: cannot be read as a tokenizer's settings ({error})") from error
     if "tokenizer_class" not in config:
         config["tokenizer_class"] = "PreTrainedTokenizerFast"
         path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n")

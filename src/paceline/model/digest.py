@@ -13,6 +13,7 @@ from paceline.errors import ModelError
 from paceline.model.adapter import Adapter
 from paceline.model.base import base_path
 from paceline.runs.digests import DIGITS, file_digest, value_digest
+from paceline.runs.files import read_json
 
 # What transformers looks for, in its order: one file, or the index of several.
 _WEIGHTS = (
@@ -71,6 +72,9 @@ def _weight_files(folder: Path) -> list[Path]:
         if file.is_file() and file.suffix != ".json":
             return [file]
         if file.is_file():
-            shards = set(json.loads(file.read_text())["weight_map"].values())
-            return [file, *(folder / shard for shard in sorted(shards))]
+            try:
+                shards = sorted(set(read_json(file)["weight_map"].values()))
+                return [file, *(folder / shard for shard in shards)]
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise ModelError(f"{file}: no index of weights ({error}); fetch the base again") from error
     raise ModelError(f"{folder}: no weights there (no {_WEIGHTS[0]})")

@@ -9,6 +9,7 @@ from paceline.config.recipe import MAX_RANK, Recipe
 from paceline.errors import ModelError
 from paceline.model.initialization import takes_from_base
 from paceline.model.targets import ALL_LINEAR
+from paceline.runs.files import read_json
 
 # PEFT's name of a setting -> the recipe's field, and what stands for it where the file has none.
 _FIELDS: dict[str, tuple[str, Any]] = {
@@ -105,8 +106,8 @@ def read_peft_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / "adapter_config.json"
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        config = read_json(path)
+    except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read as an adapter's configuration ({error})") from error
     if not isinstance(config, dict):
         raise ModelError(f"{path}: cannot be read as an adapter's configuration: it is no JSON object")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from paceline.report.trackers.mlflow import fetch_mlflow
 from paceline.report.trackers.trackio import fetch_trackio
 from paceline.report.trackers.wandb import fetch_wandb
 from paceline.runs.events import read_events
+from paceline.runs.files import read_json
 from paceline.runs.study import run_directories
 
 
@@ -72,7 +72,7 @@ def _trainer_state(path: Path) -> list[Point]:
             "what a tracker has is named with --from"
         )
     try:
-        history = json.loads(file.read_text())["log_history"]
+        history = read_json(file)["log_history"]
         return points(file.resolve().parent.name, history)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{file}: not transformers' trainer_state.json ({error})") from error

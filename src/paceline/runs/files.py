@@ -75,8 +75,20 @@ def write_json(path: Path, content: Any) -> None:
     write_whole(path, json.dumps(content, indent=1) + "\n")
 
 
+def parse_json(text: str | bytes) -> Any:
+    """A value of a file that anybody may have written or damaged.
+
+    Raises:
+        ValueError: broken, not UTF-8, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text())
+    return parse_json(path.read_bytes())
 
 
 def _sync(path: Path) -> None:

@@ -1,11 +1,10 @@
 """Checksums of what is written, and whether it still is that: of a folder's files, and of small JSON."""
 
-import json
 from pathlib import Path
 
 from paceline.errors import RunError
 from paceline.runs.digests import content_digest, value_digest
-from paceline.runs.files import JsonObject, write_json
+from paceline.runs.files import JsonObject, read_json, write_json
 
 FILE = "manifest.json"
 
@@ -60,7 +59,7 @@ def read_sealed(path: Path) -> JsonObject:
         RunError: it is cut, empty or changed.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path)
         sealed = content.pop("digest", None)
     except (ValueError, AttributeError, TypeError) as error:
         raise RunError(f"{path} is damaged; run the command that trained it again") from error

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 from collections.abc import Callable, Iterator
 
 from paceline.doctor.logs.entries import Entry
+from paceline.runs.files import parse_json
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07")
 _DICT = re.compile(r"\{[^{}]*\}")
@@ -42,8 +42,8 @@ def _json(line: str) -> list[Entry]:
     if not text.startswith("{"):
         return []
     try:
-        entry = json.loads(text)
-    except (ValueError, RecursionError):
+        entry = parse_json(text)
+    except ValueError:
         return []
     return [entry] if isinstance(entry, dict) and _tells(entry) else []
 

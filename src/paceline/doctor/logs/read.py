@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from pathlib import Path
@@ -12,6 +11,7 @@ from paceline.doctor.logs.log import Log
 from paceline.doctor.logs.ours import read_run
 from paceline.doctor.logs.trainer_state import read_trainer_state
 from paceline.errors import RunError
+from paceline.runs.files import parse_json
 
 # Where trainers write their figures beside, or without, a trainer_state.json: LLaMA-Factory, ms-swift,
 # torchtune, Lightning.
@@ -80,7 +80,7 @@ def _read_file(path: Path) -> Log:
 def _is_a_line(head: str) -> bool:
     """Whether a file begins with a whole JSON object on its first line, which is not a trainer's state."""
     try:
-        first = json.loads(head.splitlines()[0]) if head else None
+        first = parse_json(head.splitlines()[0]) if head else None
     except ValueError:
         return False
     return isinstance(first, dict) and "log_history" not in first

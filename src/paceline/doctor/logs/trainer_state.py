@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from paceline.doctor.logs.console import built, open_text
 from paceline.doctor.logs.entries import add_entry
 from paceline.doctor.logs.log import Log, LogBuilder
 from paceline.errors import RunError
+from paceline.runs.files import parse_json
 
 
 def read_trainer_state(path: Path) -> Log:
@@ -19,14 +19,11 @@ def read_trainer_state(path: Path) -> Log:
     """
     try:
         with open_text(path) as file:
-            state = json.loads(file.read())
-    except json.JSONDecodeError as error:
+            state = parse_json(file.read())
+    except ValueError as error:
         raise RunError(
-            f"{path} line {error.lineno} column {error.colno}: broken JSON ({error.msg}); "
-            "the file may have been cut off while it was written"
+            f"{path}: broken JSON ({error}); the file may have been cut off while it was written"
         ) from error
-    except RecursionError as error:
-        raise RunError(f"{path}: nested too deep to be a trainer_state.json") from error
     history = state.get("log_history") if isinstance(state, dict) else None
     if not isinstance(history, list):
         raise RunError(f"{path}: no `log_history` in it; expected transformers' trainer_state.json")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from paceline.data.formats import Messages
 from paceline.errors import EvaluationError
 from paceline.evaluate.mtbench.questions import WITH_REFERENCE, Question
 from paceline.runs.evaluations import FAILED
+from paceline.runs.files import parse_json
 
 _FORM = (
     "Then give a whole number from 1 (useless) to 10 (excellent) in this form: [[number]], "
@@ -76,11 +76,11 @@ def load_templates(file: str | None, own: Mapping[str, Template] = OWN) -> Mappi
         return own
     path = Path(file)
     try:
-        rows = [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+        rows = [parse_json(line) for line in path.read_bytes().splitlines() if line.strip()]
         templates = {
             row["name"]: Template(system=row["system_prompt"], text=row["prompt_template"]) for row in rows
         }
-    except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise EvaluationError(
             f"{path}: cannot be read as judge prompts ({type(error).__name__}: {error})"
         ) from error

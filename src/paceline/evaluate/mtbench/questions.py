@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from paceline import embedded
 from paceline.data.formats import Row
 from paceline.errors import EvaluationError
+from paceline.runs.files import parse_json
 
 # Where the published questions lie: hub data set, and the file in it.
 HUB = {"en": ("philschmid/mt-bench", "question.jsonl"), "ru": ("t-tech/ru-mt-bench", "raw/question.jsonl")}
@@ -68,11 +68,13 @@ def _find(lang: str) -> Path:
 
 def _question(row: Row, references: dict[str, tuple[str, ...]], where: str) -> Question:
     try:
-        name, turns = str(row["question_id"]), tuple(str(turn) for turn in row["turns"])
+        name, turns = str(row["question_id"]), tuple(row["turns"])
     except (KeyError, TypeError) as error:
         raise EvaluationError(
             f"{where}: no {error} in it; a question has question_id, category and turns"
         ) from error
+    if isinstance(row["turns"], str) or not all(isinstance(turn, str) for turn in turns):
+        raise EvaluationError(f"{where}: turns is a list of texts")
     reference = references.get(name) or tuple(row.get("reference") or ())
     return Question(
         id=name, category=str(row.get("category", "all")), turns=turns, reference=reference or None
@@ -94,17 +96,23 @@ def _rows(file: Path) -> dict[int, Row]:
     if not file.is_file():
         raise EvaluationError(f"{file}: no such file")
     rows = {}
-    for number, line in enumerate(file.read_text().splitlines(), 1):
+    for number, line in enumerate(file.read_bytes().split(b"\n"), 1):
+        if not line.strip():
+            continue
         try:
-            if line.strip():
-                rows[number] = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise EvaluationError(f"{file} line {number}: broken JSON ({error.msg})") from error
+            rows[number] = parse_json(line)
+        except ValueError as error:
+            raise EvaluationError(f"{file} line {number}: broken JSON ({error})") from error
+        if not isinstance(rows[number], dict):
+            raise EvaluationError(f"{file} line {number}: a question is a JSON object")
     return rows
 
 
 def _turns(row: Row) -> tuple[str, ...]:
-    return tuple(str(turn) for turn in row["choices"][0]["turns"])
+    try:
+        return tuple(str(turn) for turn in row["choices"][0]["turns"])
+    except (KeyError, TypeError, IndexError) as error:
+        raise EvaluationError(f"a reference answer without choices and turns: {str(row)[:200]}") from error
 
 
 def _download(repository: str, file: str) -> Path:

@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from paceline.evaluate.adapters import AdapterSet
 from paceline.evaluate.mtbench.judges.judge import Grade, GradingCase, Reply, grade_of, judge_model
 from paceline.evaluate.mtbench.judges.keys import KEY_HOSTS, may_have_key
 from paceline.runs.evaluations import JudgeUsage
-from paceline.runs.files import write_json
+from paceline.runs.files import read_json, write_json
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -115,8 +116,8 @@ class OpenAIJudge:
         asked = {"model": self.model, "messages": prompt, "temperature": 0, "max_tokens": MAX_REPLY_TOKENS}
         key = hashlib.sha256(json.dumps([self.url, asked], sort_keys=True).encode()).hexdigest()
         stored = self.cache / f"{key}.json"
-        if stored.is_file():
-            kept = json.loads(stored.read_text())
+        with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # damaged: asked again
+            kept = read_json(stored)
             return Reply(str(kept["reply"]), kept.get("finish") == "length")
         completion, reply = self._complete(client, prompt)
         usage = getattr(completion, "usage", None)
