@@ -150,6 +150,10 @@ class DeviceTensor(torch.Tensor):
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return f"DeviceTensor({self.host})"
 
+    def tolist(self) -> Any:
+        _note("waits", "tolist")
+        return self.host.tolist()
+
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -193,7 +197,10 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     _count(func, name, args)
     if _is_device(own_kwargs.get("device")):
         own_kwargs = {**own_kwargs, "device": torch.device("cpu")}
-    kernel = {"_varlen_attn": flash.forward, "_varlen_attn_backward": flash.backward}.get(name, func)
+    kernel = {
+        "_varlen_attn": flash.forward,
+        "_varlen_attn_backward": flash.backward,
+    }.get(name, _wide_product if func is torch.ops.aten.mm.dtype else func)
     out = kernel(*own_args, **own_kwargs)
     if name == "_local_scalar_dense":
         return out
@@ -208,6 +215,11 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return args[0]
     known = {id(tensor.host): tensor for tensor in here}
     return tree_map(lambda t: _wrapped(t, known), out)
+
+
+def _wide_product(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
+    """`torch.mm(..., out_dtype=)`, which a CPU has not."""
+    return left.to(dtype) @ right.to(dtype)
 
 
 def _wrapped(value: Any, known: dict[int, Tensor]) -> Any:

@@ -88,7 +88,17 @@ def test_transformers_is_told_what_the_format_says() -> None:
     plain = BaseFormat("fp4").configuration(CPU)
     assert (plain.bnb_4bit_quant_type, plain.bnb_4bit_use_double_quant) == ("fp4", False)
     assert plain.bnb_4bit_compute_dtype == default_dtype(CPU) == torch.float32
-    assert default_dtype(torch.device("cuda")) == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype"),
+    [((7, 0), torch.float32), ((7, 5), torch.float32), ((8, 0), torch.bfloat16), ((9, 0), torch.bfloat16)],
+)
+def test_a_gpu_without_bf16_has_fp32(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert default_dtype(torch.device("cuda")) == dtype
 
 
 @pytest.mark.slow
