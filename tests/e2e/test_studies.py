@@ -59,7 +59,8 @@ def test_two_steps_of_its_rehearsal(path: Any, tmp_path: Path) -> None:
     kinds = {result.kind for result in evaluate_study(outcome.directories, tmp_path)}
     assert kinds == {kind for run in runs for kind, wish in run.recipe.eval if wish}
     facts = collect_study(tmp_path)
-    shown = write_report(facts, tmp_path)[0].read_text().split("## Against the published figures")[-1]
+    report = write_report(facts, tmp_path)[0].read_text().replace("\\_", "_")
+    shown = report.split("## Against the published figures")[-1]
     lines = {line.split(" |")[0].removeprefix("| "): line for line in shown.splitlines() if line[:1] == "|"}
     for run, figures in study.published.items():
         for name, value in figures.items() if isinstance(figures, dict) else []:
