@@ -65,7 +65,7 @@ def test_two_steps_of_its_rehearsal(path: Any, tmp_path: Path) -> None:
     for run, figures in study.published.items():
         for name, value in figures.items() if isinstance(figures, dict) else []:
             assert name in lines["run"]
-            assert f"| {_cell(number(value))} → " in lines[_cell(run)]
+            assert f"| {_cell(number(value))} → " in lines[run]
 
 
 def _short(recipe: Any) -> Any:
