@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -219,7 +220,12 @@ def answers(path: Path, chat: Chat) -> list[str]:
     return [chat.tokenizer.decode(ids[mask == 1]).split("</think>\n\n")[-1] for ids, mask in pairs]
 
 
-def test_a_changed_file_is_read_anew_and_a_touched_one_is_not(tmp_path: Path, chat: Chat) -> None:
+def test_a_changed_file_is_read_anew_and_a_touched_one_is_not(
+    tmp_path: Path, chat: Chat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache")
+    )  # others write to theirs
     path = tmp_path / "a.jsonl"
     path.write_text('{"prompt": "q", "completion": "aaa"}\n')
     before = path.stat()
