@@ -62,17 +62,12 @@ class Row:
     @property
     def seeds_shown(self) -> str:
         """Behind the name: ` × 3`, or ` × 2 of 3` where one has no result; empty for a single run."""
-        count = len(self.replicates)
-        if count < self.planned:
-            return f" × {count} of {self.planned}"
-        return f" × {count}" if count > 1 else ""
+        return seeds_shown(len(self.replicates), self.planned)
 
     @property
     def by_seed(self) -> list[str]:
         """Each replicate's loss in words; nothing where there is only one."""
-        if len(self.replicates) < 2:
-            return []
-        return [f"seed {replicate.seed}: {replicate.eval_loss:.4f}" for replicate in self.replicates]
+        return by_seed([(one.seed, f"{one.eval_loss:.4f}") for one in self.replicates])
 
     @property
     def steps_shown(self) -> str:
@@ -151,3 +146,17 @@ def _mean_figures(by_task: Sequence[Mapping[str, LossFigures]]) -> dict[str, Los
         )
         for task, figures in by_task[0].items()
     }
+
+
+def seeds_shown(count: int, planned: int) -> str:
+    """How many replicates a recipe has, behind its name: ` × 3`, ` × 2 of 3`, or nothing for the only one."""
+    if count < planned:
+        return f" × {count} of {planned}"
+    return f" × {count}" if count > 1 else ""
+
+
+def by_seed(replicates: Sequence[tuple[int, str]]) -> list[str]:
+    """One line a replicate, (seed, figure in words) each; nothing where there is only one."""
+    if len(replicates) < 2:
+        return []
+    return [f"seed {seed}: {text}" for seed, text in replicates]

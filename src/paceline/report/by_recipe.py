@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from paceline.comparison.rows import by_seed, seeds_shown
 from paceline.report.collect import RunFacts, StudyFacts
 from paceline.stats.intervals import Interval
 
@@ -30,16 +31,11 @@ class RecipeRuns:
     @property
     def seeds_shown(self) -> str:
         """Behind the name: ` × 3`, ` × 2 of 3`, or nothing."""
-        count = len(self.runs)
-        if count < self.planned:
-            return f" × {count} of {self.planned}"
-        return f" × {count}" if count > 1 else ""
+        return seeds_shown(len(self.runs), self.planned)
 
     def by_seed(self, shown: Iterable[str]) -> list[str]:
         """One line a replicate; nothing where there is only one."""
-        if len(self.runs) < 2:
-            return []
-        return [f"seed {seed}: {text}" for seed, text in zip(self.seeds, shown, strict=True)]
+        return by_seed(list(zip(self.seeds, shown, strict=True)))
 
 
 @dataclass(frozen=True, kw_only=True)
