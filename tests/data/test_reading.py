@@ -223,9 +223,8 @@ def answers(path: Path, chat: Chat) -> list[str]:
 def test_a_changed_file_is_read_anew_and_a_touched_one_is_not(
     tmp_path: Path, chat: Chat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache")
-    )  # others write to theirs
+    # other tests write to the shared cache meanwhile
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
     path = tmp_path / "a.jsonl"
     path.write_text('{"prompt": "q", "completion": "aaa"}\n')
     before = path.stat()

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 
@@ -25,7 +24,7 @@ from paceline.model.batch import MIN_TOKENS, Generation, PackedBatch, Segment, p
 from paceline.model.batched_lora import BatchedLoRA
 from paceline.model.ends import change_logits
 from paceline.model.generation_cache import CachePool, SequenceCache
-from paceline.model.memory import unless_out_of_memory, upload
+from paceline.model.memory import free_bytes, unless_out_of_memory, upload
 
 
 @dataclass(frozen=True)
@@ -106,14 +105,6 @@ SEQUENCES = {"cpu": 48, "cuda": 256}
 # The share of the free memory that keys and values may have: buckets are up to a half larger than what is in
 # them, and a forward needs some.
 CACHE_SHARE = 0.5
-
-
-def free_bytes(device: torch.device) -> int:
-    """The memory of a device that nothing holds."""
-    if device.type == "cpu":
-        return psutil.virtual_memory().available
-    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + unused
 
 
 class Generator:

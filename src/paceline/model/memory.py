@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -14,6 +15,14 @@ T = TypeVar("T")
 def upload(host: Tensor, device: torch.device) -> Tensor:
     """A CPU tensor on the device, through pinned memory: the host goes on while it is copied."""
     return host if device.type == "cpu" else host.pin_memory().to(device, non_blocking=True)
+
+
+def free_bytes(device: torch.device) -> int:
+    """The memory of a device that nothing holds."""
+    if device.type == "cpu":
+        return psutil.virtual_memory().available
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused
 
 
 def unless_out_of_memory(work: Callable[[], T], device: torch.device) -> T | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from paceline.model.memory import free_bytes
 from paceline.training.micro_batches import MICRO_BATCH_TOKENS
 
 # More tokens than this make a forward on a GPU no faster.
@@ -21,6 +22,7 @@ class TokenBudget:
     """
 
     def __init__(self, device: torch.device, given: int | None) -> None:
+        self._device = device
         self.tokens = given or MICRO_BATCH_TOKENS
         self._measures = given is None and device.type == "cuda"
         self._largest = 0
@@ -38,8 +40,7 @@ class TokenBudget:
             return
         self._largest = tokens
         taken = torch.cuda.max_memory_allocated() - self._before
-        free = torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-        self.tokens = min(fitting_tokens(free, taken / tokens), 4 * self.tokens)
+        self.tokens = min(fitting_tokens(free_bytes(self._device), taken / tokens), 4 * self.tokens)
 
     def halve(self) -> None:
         """For good: what memory seemed to hold it does not."""
