@@ -10,7 +10,6 @@ import numpy as np
 from paceline.comparison.losses import loss_difference
 from paceline.config.data import Data
 from paceline.config.recipe import Recipe
-from paceline.data.digest import rows_digest
 from paceline.data.tokens import load_tokens
 from paceline.errors import DataError, ModelError
 from paceline.evaluate.adapters import BASE, AdapterSet
@@ -78,7 +77,7 @@ def held_out_losses_of(
     for path, recipe in recipes.items():
         prepared = preparer.prepare(recipe)
         rows = (prepared.dataset, prepared.split.eval, recipe.max_length)
-        digest = rows_digest(*rows[:2])
+        digest = preparer.rows_digest(*rows[:2])
         if (began := read_inputs(path)) is not None and began.held_out_rows != digest:
             raise ModelError(
                 f"{path}: the rows of {recipe.data.source} that it held out are not what they were; "
