@@ -18,10 +18,9 @@ if (
     os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", RAYON_NUM_THREADS="1")
 
 import pytest
-import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+from transformers import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
-from helpers import MakeBase, MakeRecipe, MakeStudy
+from helpers import MakeBase, MakeRecipe, MakeStudy, save_random_base
 from paceline.config.load import make_recipe
 from paceline.config.recipe import Recipe
 from paceline.config.study import Run, Study
@@ -66,11 +65,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> MakeBase:
                 bos_token_id=None,
                 **extra,
             )
-            torch.manual_seed(0)
-            folder = tmp_path_factory.mktemp(architecture)
-            AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
-            made[architecture] = str(folder)
+            made[architecture] = save_random_base(config, tokenizer, tmp_path_factory.mktemp(architecture))
         return made[architecture]
 
     return make

@@ -38,6 +38,14 @@ class MakeStudy(Protocol):
     def __call__(self, **recipes: Recipe) -> Study: ...
 
 
+def save_random_base(config: Any, tokenizer: Any, folder: Path) -> str:
+    """Writes a model with weights of seed 0, and its tokenizer; returns the folder, as a recipe names a base."""
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
 def adapter_bytes(folder: Path) -> bytes:
     """The weights of a run's adapter, bit for bit."""
     return (folder / "adapter" / "adapter_model.safetensors").read_bytes()

@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
-import torch
-from transformers import AutoModelForCausalLM, Gemma3TextConfig, Qwen3Config
+from transformers import Gemma3TextConfig, Qwen3Config
 
+from helpers import save_random_base
 from paceline.data.chat import load_tokenizer
 
 # A token that stands in rows of the tests: torch's embedding gives its row no gradient.
@@ -15,7 +15,6 @@ PADDING = 100
 @pytest.fixture(scope="module", params=["untied", "tied", "gemma"])
 def ends_base(request: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
     """Folder of a base; Gemma's is tied and multiplies its embeddings."""
-    path = tmp_path_factory.mktemp(request.param)
     tokenizer = load_tokenizer("embedded")
     make: Any = Gemma3TextConfig if request.param == "gemma" else Qwen3Config
     config = make(
@@ -31,7 +30,4 @@ def ends_base(request: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
         pad_token_id=PADDING,
         bos_token_id=None,
     )
-    torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(config).save_pretrained(path)
-    tokenizer.save_pretrained(path)
-    return str(path)
+    return save_random_base(config, tokenizer, tmp_path_factory.mktemp(request.param))

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import Qwen3Config
 
-from helpers import MakeBase, adapter_bytes
+from helpers import MakeBase, adapter_bytes, save_random_base
 from paceline.config.load import make_recipe
 from paceline.config.study import Run, Study
 from paceline.data.chat import load_tokenizer
@@ -85,8 +84,7 @@ def test_each_run_of_a_random_cohort_has_the_bits_that_it_has_alone(
 @pytest.fixture(scope="module")
 def wide_base(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A layer whose sums are so long that a CPU's bf16 products cut them by how many rows there are."""
-    tokenizer, folder = load_tokenizer("embedded"), tmp_path_factory.mktemp("wide")
-    torch.manual_seed(0)
+    tokenizer = load_tokenizer("embedded")
     config = Qwen3Config(
         vocab_size=len(tokenizer),
         hidden_size=512,
@@ -98,9 +96,7 @@ def wide_base(tmp_path_factory: pytest.TempPathFactory) -> str:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    Qwen3ForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return str(folder)
+    return save_random_base(config, tokenizer, tmp_path_factory.mktemp("wide"))
 
 
 @random_cohorts(max(COHORTS // 5, 1))
