@@ -39,7 +39,7 @@ class MakeStudy(Protocol):
 
 
 def save_random_base(config: Any, tokenizer: Any, folder: Path) -> str:
-    """Writes a model with weights of seed 0, and its tokenizer; returns the folder, as a recipe names a base."""
+    """Writes a model with weights of seed 0, and its tokenizer; returns the folder: a base's name."""
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
