@@ -1,6 +1,7 @@
 """Rows that take their time are told of, from the first second."""
 
 import json
+import uuid
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ def test_reading_and_tokenizing_are_told_with_their_counts(
     monkeypatch.setattr(progress, "FIRST", 0)
     monkeypatch.setattr(progress, "EVERY", 0)
     rows = tmp_path / "rows.jsonl"
-    texts = ({"prompt": f"{tmp_path.name} {i}?", "completion": str(i)} for i in range(1200))
+    new = uuid.uuid4().hex  # rows that an earlier run of the tests has cached are not tokenized again
+    texts = ({"prompt": f"{new} {i}?", "completion": str(i)} for i in range(1200))
     rows.write_text("".join(json.dumps(text) + "\n" for text in texts))
     said: list[str] = []
     with progress.telling(said.append):

@@ -34,8 +34,8 @@ class RecipeRuns:
         return seeds_shown(len(self.runs), self.planned)
 
     def by_seed(self, shown: Iterable[str]) -> list[str]:
-        """One line a replicate; nothing where there is only one."""
-        return by_seed(list(zip(self.seeds, shown, strict=True)))
+        """One line a replicate; nothing where there is only one, or none (the base)."""
+        return by_seed(list(zip(self.seeds, shown, strict=True))) if self.seeds else []
 
 
 @dataclass(frozen=True, kw_only=True)
