@@ -1,12 +1,14 @@
 """What was said in advance, held against the figures."""
 
 import re
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
+from scipy import stats
 
 from losses import example_losses
 from paceline.comparison.recipes import BASE
@@ -17,7 +19,7 @@ from paceline.evaluate.mtbench.judges.reward import squash
 from paceline.report.collect import collect_study
 from paceline.report.export import write_report
 from paceline.report.families import Graded
-from paceline.report.judged import Measured, figure_of, judge_success
+from paceline.report.judged import Judged, Measured, figure_of, judge_success
 from paceline.runs.directory import RunDirectory
 from paceline.runs.evaluations import Judgment
 from paceline.runs.files import write_json
@@ -215,3 +217,40 @@ def test_criteria_are_passed_failed_or_open_by_their_interval(study: Path) -> No
     assert judged["plain", "eval_loss_drop"].outcome == "failed"
     assert judged["plain", "token_accuracy_gain"].outcome == "failed"
     assert judged["plain", "grad_norm"].outcome == "not measured"
+
+
+def test_a_recipe_with_one_seed_takes_the_noise_over_and_says_so(study: Path, tmp_path: Path) -> None:
+    """Its interval is the wider for it, by what `compare` says of its noise; without it, an adapter's alone."""
+    entries = yaml.safe_load((study / "study.yaml").read_text())
+    entries["runs"] = [entry for entry in entries["runs"] if entry["name"] not in ("twin-1", "twin-2")]
+    lone = {**entries, "runs": [entry for entry in entries["runs"] if entry["name"] == "twin"]}
+    for run in ("twin-1", "twin-2"):
+        shutil.rmtree(study / run)
+    (study / "study.yaml").write_text(yaml.safe_dump(entries))
+    other = tmp_path / "other"
+    shutil.copytree(study / "twin", other / "twin")
+    (other / "study.yaml").write_text(yaml.safe_dump(lone))
+
+    def outcomes(path: Path, noise: Path | None = None) -> dict[str, Judged]:
+        judged = collect_study(path, noise).success
+        return {one.criterion.split()[0]: one for one in judged if one.recipe == "twin"}
+
+    alone, here, borrowed = outcomes(other), outcomes(study), outcomes(other, study)
+    for figure in ("eval_loss", "eval_loss_drop"):
+        assert alone[figure].number.endswith(", this adapter (one seed)")
+        assert "adapter" not in here[figure].number
+        assert "adapter" not in borrowed[figure].number
+    comparison = collect_study(study).comparison
+    assert comparison is not None
+    assert comparison.family is not None
+    difference = comparison.family.between("twin", BASE)
+    error = np.hypot(difference.seed_error, difference.unit_error)
+    assert comparison.noise is not None
+    low, high = (
+        float(text) for text in re.findall(r"from ([\d.]+) to ([\d.]+)", here["eval_loss_drop"].number)[0]
+    )
+    assert (high - low) / 2 == pytest.approx(stats.t.ppf(0.975, difference.freedom) * error, rel=1e-2), (
+        "its own interval has the error that the comparison with the base has"
+    )
+    narrow = re.findall(r"from ([\d.]+) to ([\d.]+)", alone["eval_loss_drop"].number)[0]
+    assert float(narrow[1]) - float(narrow[0]) < high - low

@@ -21,9 +21,13 @@ _NAMED = 4
 
 @dataclass(frozen=True, kw_only=True)
 class EarlierNoise:
-    """The seeds' noise of another study: its folder, whose replicates it is of, and what is not as here."""
+    """The seeds' noise of another study: its folder, whose replicates it is of, and what is not as here.
+
+    `noise` is that of the held-out loss, `accuracy` that of the share of tokens predicted right.
+    """
 
     noise: SeedNoise
+    accuracy: SeedNoise | None
     study: str
     measured: dict[str, int]
     differs: str
@@ -47,15 +51,18 @@ def noise_for(directories: Sequence[RunDirectory], earlier: Sequence[RunDirector
             )
     losses = read_losses(earlier)
     groups = finished_groups(earlier, losses)
-    family = loss_family(losses_by_seed(groups, losses), base_of(groups)).family if groups else None
+    by_seed = losses_by_seed(groups, losses)
+    family = loss_family(by_seed, base_of(groups)).family if groups else None
     if family is None or family.noise is None:
         raise RunError(
             f"{where}: no recipe has two finished replicates, so it says nothing of the seeds' noise; "
             "train it with `seeds: 3`"
         )
     first = next(group for group in groups if group.name in family.seeds.measured)
+    accuracy = loss_family(by_seed, base_of(groups), together=False, measure="correct").family
     return EarlierNoise(
         noise=family.noise,
+        accuracy=accuracy.noise if accuracy else None,
         study=where,
         measured=family.seeds.measured,
         differs=_not_alike(first.directories[0], directories),

@@ -20,6 +20,8 @@ from paceline.stats.verdict import Better
 
 # What stands for the bare base among the recipes.
 BASE = "base"
+# What a figure itself is a difference from: zero on every unit.
+ZERO = "zero"
 Floats = NDArray[np.float64]
 Measured = TypeVar("Measured")
 
@@ -44,6 +46,7 @@ def loss_family(
     known: SeedNoise | None = None,
     together: bool = True,
     measure: Literal["loss", "correct"] = "loss",
+    zero: bool = False,
 ) -> LossFamily:
     """Differences of mean losses in nats a token, of all recipes and the bare base; or of token accuracies.
 
@@ -54,6 +57,7 @@ def loss_family(
         recipes: {recipe: {seed: its losses}}, the baseline first.
         base: the bare base's, on the baseline's examples.
         known, together: as in `compare_recipes`.
+        zero: whether ZERO is one of the family.
     """
     keys = {name: reduce(_intersection, _distinct(seeds.values())) for name, seeds in recipes.items()}
     first = next(iter(keys.values()))
@@ -78,6 +82,7 @@ def loss_family(
             "lower" if measure == "loss" else "higher",
             known,
             together,
+            zero,
         ),
         shared=shared,
         apart=tuple(name for name in recipes if name not in alike),
@@ -95,6 +100,7 @@ def rating_family(
     base: Sequence[Judgment],
     known: SeedNoise | None = None,
     together: bool = True,
+    zero: bool = False,
 ) -> RecipeFamily | None:
     """Differences of mean ratings over the turns that every run has a grade for; None without two questions.
 
@@ -116,7 +122,7 @@ def rating_family(
     turns = Counter(question for question, _ in graded)
     counts = np.asarray([turns[question] for question in questions])
     own = totals(base) if base else None
-    return _family(_for_each(recipes, totals), own, counts, "higher", known, together)
+    return _family(_for_each(recipes, totals), own, counts, "higher", known, together, zero)
 
 
 def preference_family(
@@ -178,8 +184,9 @@ def _family(
     better: Better,
     known: SeedNoise | None,
     together: bool = True,
+    zero: bool = False,
 ) -> RecipeFamily | None:
-    """The family of recipes, whose totals by seed have the shape (units,), and of a base if there is one."""
+    """The family of recipes, totals by seed of shape (units,), of a base if there is one, and of ZERO."""
     scores = [
         RecipeScores(
             name=name,
@@ -190,6 +197,8 @@ def _family(
     ]
     if base is not None:
         scores.append(RecipeScores(name=BASE, seeds=(), totals=base[None]))
+    if zero:
+        scores.append(RecipeScores(name=ZERO, seeds=(), totals=np.zeros((1, len(counts)))))
     if len(counts) < 2 or len(scores) < 2:
         return None
     return compare_recipes(scores, counts.astype(np.float64), better=better, known=known, together=together)

@@ -34,6 +34,7 @@ from paceline.runs.events import EvalEvent, StartEvent, TrainEvent, of_kind, rea
 from paceline.runs.losses import ExampleLosses
 from paceline.runs.study import RecipeGroup, read_study_record, recipe_groups, run_directories
 from paceline.stats.recipes import RecipeDifference
+from paceline.stats.seed_noise import SeedNoise
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +128,9 @@ def collect_study(path: Path, noise: Path | None = None) -> StudyFacts:
         families=families,
         evaluations=evaluation_statuses(begun),
         hypotheses=judge_hypotheses(record, comparison, families.mtbench),
-        success=judge_success(record, _measured(begun, runs, losses, families)) if criteria else [],
+        success=judge_success(record, _measured(begun, runs, losses, families, comparison))
+        if criteria
+        else [],
         findings=in_order(finding for run in runs for finding in run.findings),
         samples=samples,
         samples_left_out=left_out,
@@ -160,16 +163,37 @@ def _measured(
     runs: list[RunFacts],
     losses: Mapping[str, ExampleLosses],
     families: Families,
+    comparison: Comparison | None,
 ) -> Measured:
     """What criteria of success are held against."""
     groups = finished_groups(directories, losses)
     logs = {run.name: run.train for run in runs}
+    by_seed = losses_by_seed(groups, losses)
+    base = read_losses_file(groups[0].directories[0].eval / "base.parquet") if groups else None
     return Measured(
-        losses=losses_by_seed(groups, losses),
-        base=read_losses_file(groups[0].directories[0].eval / "base.parquet") if groups else None,
+        losses=by_seed,
+        base=base,
         logs={group.name: [logs[directory.name] for directory in group.directories] for group in groups},
         mtbench=families.graded,
+        noise={
+            "loss": comparison.noise if comparison else None,
+            "correct": _accuracy_noise(by_seed, base, comparison),
+            "mtbench": families.mtbench.noise if families.mtbench else None,
+        },
     )
+
+
+def _accuracy_noise(
+    by_seed: Mapping[str, Mapping[int, ExampleLosses]],
+    base: ExampleLosses | None,
+    comparison: Comparison | None,
+) -> SeedNoise | None:
+    """The seeds' noise of the token accuracy, from this study's replicates or the earlier study's."""
+    if comparison is None:
+        return None
+    known = comparison.earlier.accuracy if comparison.earlier else None
+    family = loss_family(by_seed, base, known, together=False, measure="correct").family
+    return family.noise if family else None
 
 
 def _by_loss(groups: list[RecipeGroup], comparison: Comparison) -> list[RecipeGroup]:

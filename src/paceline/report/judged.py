@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
-from paceline.comparison.recipes import BASE, loss_family, rating_family
+from paceline.comparison.recipes import BASE, ZERO, loss_family, rating_family
 from paceline.comparison.scores import MAX_CUT
 from paceline.comparison.table import Comparison
 from paceline.config.criteria import Criterion
@@ -18,9 +18,10 @@ from paceline.runs.evaluations import Judgment
 from paceline.runs.events import TrainEvent
 from paceline.runs.losses import ExampleLosses
 from paceline.runs.study import StudyRecord
-from paceline.stats.intervals import Interval
 from paceline.stats.recipes import RecipeDifference, RecipeFamily
+from paceline.stats.seed_noise import SeedNoise
 
+Measure = Literal["loss", "correct", "mtbench"]
 Outcome = Literal["held", "not held", "cannot tell", "passed", "failed", "not measured"]
 
 
@@ -37,12 +38,27 @@ class Judged:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What criteria are held against: losses and grades by recipe and seed, the base's, and logged steps."""
+    """What criteria are held against: losses and grades by recipe and seed, the base's, and logged steps.
+
+    `noise` is the seeds' of each measure, as other recipes of the study or an earlier study show it: a recipe
+    with one seed takes it over.
+    """
 
     losses: Mapping[str, Mapping[int, ExampleLosses]]
     base: ExampleLosses | None
     logs: Mapping[str, Sequence[Sequence[TrainEvent]]]
     mtbench: Graded
+    noise: Mapping[Measure, SeedNoise | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A recipe's figure with its 95% interval, over examples and, where that is said, seeds."""
+
+    value: float
+    low: float
+    high: float
+    covers_seeds: bool
 
 
 def judge_hypotheses(
@@ -77,60 +93,64 @@ def judge_success(record: StudyRecord, measured: Measured) -> list[Judged]:
         if entry.name != entry.recipe_name or entry.recipe_name not in measured.losses:
             continue
         for criterion in entry.success:
-            interval = figure_of(criterion.figure, entry.recipe_name, measured)
-            alone = len(measured.losses[entry.recipe_name]) == 1
+            figure = figure_of(criterion.figure, entry.recipe_name, measured)
             judged.append(
                 Judged(
                     recipe=entry.recipe_name,
                     claim="",
                     criterion=str(criterion),
-                    outcome=_passed(criterion, interval),
+                    outcome=_passed(criterion, figure),
                     number=_why_not(criterion, entry.recipe_name, measured.mtbench)
-                    if interval is None
-                    else _shown(interval) + ", this adapter (one seed)" * alone,
+                    if figure is None
+                    else _shown(figure),
                 )
             )
     return judged
 
 
-def figure_of(figure: str, recipe: str, measured: Measured) -> Interval | None:
-    """A recipe's figure with its 95% interval by itself, over examples and, with replicates, seeds.
+def figure_of(figure: str, recipe: str, measured: Measured) -> Figure | None:
+    """A recipe's figure with its 95% interval by itself, over examples and seeds.
 
+    The seeds' noise is its replicates', or, where it has none, the one that is known of others (`noise`).
     What is read from a log alone has no interval: its bounds are the value. None: not measured.
     """
     if figure in ("train_loss_drop", "grad_norm"):
         return _of_logs(figure, measured.logs.get(recipe, ()))
+    is_change = figure.endswith(("_drop", "_gain"))
     if figure.startswith("mtbench"):
-        return _of_mtbench(figure, recipe, measured.mtbench)
-    seeds = {recipe: measured.losses[recipe]}
-    own = next(iter(seeds[recipe].values()))
-    against = measured.base if figure.endswith(("_drop", "_gain")) else _nothing(own)
-    accuracy = figure.startswith("token_accuracy")
-    found = loss_family(seeds, against, together=False, measure="correct" if accuracy else "loss").family
-    if found is None:
+        family = _graded_family(figure, recipe, measured, is_change=is_change)
+    else:
+        family = _loss_family(figure, recipe, measured)
+    against = BASE if is_change else ZERO
+    if family is None or against not in family.means:
         return None
-    d = found.between(recipe, BASE)
-    interval = Interval(value=d.delta, low=d.low, high=d.high, n=found.units)
+    d = family.between(recipe, against)
+    found = Figure(value=d.delta, low=d.low, high=d.high, covers_seeds=d.covers_seeds)
     if figure == "perplexity":
-        return _mapped(interval, math.exp)
-    if accuracy:
-        return _mapped(interval, lambda share: 100 * share)
-    return _mapped(interval, lambda loss: -loss) if figure == "eval_loss_drop" else interval
+        return _mapped(found, math.exp)
+    if figure.startswith("token_accuracy"):
+        return _mapped(found, lambda share: 100 * share)
+    return _mapped(found, lambda loss: -loss) if figure == "eval_loss_drop" else found
 
 
-def _nothing(like: ExampleLosses) -> ExampleLosses:
-    """Losses of zero: a difference from them is the figure itself."""
-    zeros = np.zeros(len(like.row))
-    return replace(like, loss=zeros, correct=zeros.astype(np.int64))
+def _loss_family(figure: str, recipe: str, measured: Measured) -> RecipeFamily | None:
+    measure: Literal["loss", "correct"] = "correct" if figure.startswith("token_accuracy") else "loss"
+    return loss_family(
+        {recipe: measured.losses[recipe]},
+        measured.base,
+        measured.noise.get(measure),
+        together=False,
+        measure=measure,
+        zero=True,
+    ).family
 
 
-def _mapped(interval: Interval, function: object) -> Interval:
-    assert callable(function)
-    low, high = sorted((function(interval.low), function(interval.high)))
-    return Interval(value=function(interval.value), low=low, high=high, n=interval.n)
+def _mapped(figure: Figure, function: Callable[[float], float]) -> Figure:
+    low, high = sorted((function(figure.low), function(figure.high)))
+    return replace(figure, value=function(figure.value), low=low, high=high)
 
 
-def _of_logs(figure: str, logs: Sequence[Sequence[TrainEvent]]) -> Interval | None:
+def _of_logs(figure: str, logs: Sequence[Sequence[TrainEvent]]) -> Figure | None:
     """The mean drop over replicates, or the smallest norm of all of them."""
     steps = [log for log in logs if log]
     if not steps:
@@ -140,22 +160,18 @@ def _of_logs(figure: str, logs: Sequence[Sequence[TrainEvent]]) -> Interval | No
         value = min(norms, default=math.nan)
     else:
         value = float(np.mean([log[0].loss - log[-1].loss for log in steps]))
-    return Interval(value=value, low=value, high=value, n=len(steps))
+    return Figure(value=value, low=value, high=value, covers_seeds=len(steps) > 1)
 
 
-def _of_mtbench(figure: str, recipe: str, graded: Graded) -> Interval | None:
-    """A mean of ratings or of raw scores, or its gain; None where the judge gave the other of the two."""
+def _graded_family(figure: str, recipe: str, measured: Measured, *, is_change: bool) -> RecipeFamily | None:
+    """Ratings or raw scores; None where the judge gave the other of the two, or the base's are missing."""
+    graded = measured.mtbench
     seeds = graded.recipes.get(recipe, {})
-    if _scale(seeds) != _scale_of(figure):
+    if _scale(seeds) != _scale_of(figure) or (is_change and not graded.base):
         return None
-    own = next(iter(seeds.values()))
-    zeros = [judgment.model_copy(update={"rating": 0.0, "raw": 0.0}) for judgment in own]
-    against = graded.base if figure.endswith("_gain") else zeros
-    family = rating_family({recipe: seeds}, against, together=False) if against else None
-    if family is None:
-        return None
-    d = family.between(recipe, BASE)
-    return Interval(value=d.delta, low=d.low, high=d.high, n=family.units)
+    known = measured.noise.get("mtbench")
+    base = graded.base if is_change or known else ()  # else its missing grades would take away from the mean
+    return rating_family({recipe: seeds}, base, known, together=False, zero=True)
 
 
 def _scale(seeds: Mapping[int, Sequence[Judgment]]) -> str:
@@ -201,14 +217,14 @@ def _held(criterion: Criterion, d: RecipeDifference | None) -> Outcome:
     return "held" if (d.delta < 0) == (criterion.sign == "<") else "not held"
 
 
-def _passed(criterion: Criterion, interval: Interval | None) -> Outcome:
-    if interval is None or math.isnan(interval.value):
-        return "not measured" if interval is None else "failed"
+def _passed(criterion: Criterion, figure: Figure | None) -> Outcome:
+    if figure is None or math.isnan(figure.value):
+        return "not measured" if figure is None else "failed"
     bound = float(criterion.bound)
     above = criterion.sign == ">"
-    if (interval.low > bound) if above else (interval.high < bound):
+    if (figure.low > bound) if above else (figure.high < bound):
         return "passed"
-    if (interval.high <= bound) if above else (interval.low >= bound):
+    if (figure.high <= bound) if above else (figure.low >= bound):
         return "failed"
     return "cannot tell"
 
@@ -218,7 +234,8 @@ def _bounds(d: RecipeDifference) -> str:
     return f"{d.delta:+.4f}, 95% from {d.low:+.4f} to {d.high:+.4f}, {over}"
 
 
-def _shown(interval: Interval) -> str:
-    if interval.low == interval.high:
-        return f"{interval.value:.4g}"
-    return f"{interval.value:.4g}, 95% from {interval.low:.4g} to {interval.high:.4g}"
+def _shown(figure: Figure) -> str:
+    alone = "" if figure.covers_seeds else ", this adapter (one seed)"
+    if figure.low == figure.high:
+        return f"{figure.value:.4g}{alone}"
+    return f"{figure.value:.4g}, 95% from {figure.low:.4g} to {figure.high:.4g}{alone}"
