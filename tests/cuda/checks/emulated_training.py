@@ -66,8 +66,10 @@ def test_heterogeneous_runs_train_resume_and_are_evaluated(
             with counting() as counts:
                 ticks = Ticks(counts, stop)
                 train_study(runs, tmp_path / name, TrainingOptions(callbacks=[ticks]))
-            if stop is None:  # the last tick evaluates and saves
-                assert [waits for waits in ticks.waits[1:-1] if sum(waits.values()) > 1] == []
+            # One read a tick; the first one loads, and a run's last one evaluates and saves.
+            training = [waits for waits in ticks.waits[1:] if not any("adapter.py" in at for at in waits)]
+            assert [waits for waits in training if sum(waits.values()) > 1] == []
+            assert name == "halves" or len(training) == 2
         adapters.append({run.name: _weights(tmp_path / name / run.name) for run in runs.runs})
     for run, whole in adapters[0].items():
         for key, value in whole.items():
