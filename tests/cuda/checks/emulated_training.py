@@ -150,8 +150,8 @@ def test_gradients_are_the_cpus(card: Card, few: Prepared, tiny_base: MakeBase) 
         base = load_base(tiny_base(), device, BaseFormat(dtype=dtype))
         found.append(_tick(base, few, 2, 4, lora_dropout=0.0)[1])
     emulated, bf16, fp32 = found
-    assert _apart(emulated, bf16) < 0.02
-    assert _apart(emulated, fp32) < 0.03
+    assert _apart(emulated, bf16) < 0.01
+    assert _apart(emulated, fp32) < 1.1 * _apart(bf16, fp32) < 0.08  # bf16's own error on random weights
 
 
 def test_what_is_kept_for_the_backward_pass_is_what_the_planner_says(
