@@ -1,10 +1,14 @@
 """Files and folders are there whole or not at all."""
 
+import json
+import math
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from paceline.runs.files import read_json, whole_folder, write_json, write_whole
+from paceline.runs.files import finite_or_null, json_text, read_json, whole_folder, write_json, write_whole
 
 
 def content(folder: Path) -> dict[str, str]:
@@ -71,3 +75,21 @@ def test_json_comes_back(tmp_path: Path) -> None:
     written = {"number": 0.1, "text": "é\n", "none": None, "list": [1, {"x": True}]}
     write_json(tmp_path / "a.json", written)
     assert read_json(tmp_path / "a.json") == written
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner),
+    )
+)
+def test_what_is_written_is_json_whatever_the_numbers_are(content: object) -> None:
+    """Infinity and NaN are no JSON: readers of other languages end there."""
+
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is no JSON")
+
+    assert json.loads(json_text(content), parse_constant=refuse) == json.loads(
+        json.dumps(finite_or_null(content))
+    )
+    assert json_text([math.inf, -math.inf, math.nan, 1.5]) == "[null, null, null, 1.5]"

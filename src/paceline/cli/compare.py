@@ -18,14 +18,13 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Compare recipes: each difference from the baseline with a 95% interval and, over seeds, a verdict."""
-    import json
-
     from paceline.api.comparison import compare as compare_paths
     from paceline.cli.tables import output, print_comparison, print_published
+    from paceline.runs.files import json_text
 
     comparison = compare_paths(paths, noise)
     if as_json:
-        print(json.dumps(comparison.to_dict(), indent=1))
+        print(json_text(comparison.to_dict(), indent=1))
     else:
         print_comparison(comparison, output(), by_seed)
         print_published(comparison.published, output())

@@ -51,7 +51,6 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Rows, tasks, token lengths, and examples as the model sees them, their supervised tokens in colour."""
-    import json
     from dataclasses import asdict
 
     from paceline.cli.datatables import print_data
@@ -64,6 +63,7 @@ def show(
     from paceline.data.split import split
     from paceline.data.tokens import load_tokens
     from paceline.errors import ConfigError
+    from paceline.runs.files import json_text
 
     data = make(Data, {**sample, "source": source}, "data show")
     if max_length is not None and not data.packing:
@@ -75,7 +75,7 @@ def show(
     packed = pack(dataset, split(dataset, data.eval_ratio, length), length) if data.packing else None
     summary = describe(dataset, chat, None if example is None else example - 1, packed)
     if as_json:
-        print(json.dumps(asdict(summary), indent=1))
+        print(json_text(asdict(summary), indent=1))
     else:
         print_data(source, summary, output(), length)
 
@@ -115,13 +115,12 @@ def clean(
     as_json: Json = False,
 ) -> None:
     """Write a source without copies, near copies and odd rows, and count what each rule removed."""
-    import json
-
     from paceline.cli.progress import counting, say
     from paceline.data.chat import load_chat
     from paceline.data.clean import clean_rows
     from paceline.data.progress import telling
     from paceline.data.write import check_ending, write_rows
+    from paceline.runs.files import json_text
 
     check_ending(out)
     data = make(Data, {**rows_of, "source": source}, "data clean")
@@ -130,7 +129,7 @@ def clean(
         rows, removed = clean_rows(data, make(Clean, rules, "data clean"), chat, on_progress)
     write_rows(rows, out)
     if as_json:
-        print(json.dumps({"kept": len(rows), "removed": removed}, indent=1))
+        print(json_text({"kept": len(rows), "removed": removed}, indent=1))
         return
     for rule, count in removed.items():
         print(f"{count:>9,}  removed: {rule}")

@@ -72,12 +72,11 @@ def _explain(rule: str) -> str:
 
 
 def _print(findings: "Findings", as_json: bool, nothing: str) -> None:
-    import json
-
     from paceline.cli.tables import output, print_findings
+    from paceline.runs.files import json_text
 
     if as_json:
-        print(json.dumps(findings.to_dict(), indent=1))
+        print(json_text(findings.to_dict(), indent=1))
     elif findings:
         print_findings(findings, output())
     else:

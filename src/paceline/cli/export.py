@@ -31,18 +31,18 @@ def merge(
 
     Refused where the merged model's logits are not the adapter's.
     """
-    import json
     from dataclasses import asdict
 
     from paceline.export.gguf import to_gguf
     from paceline.export.merge import merge as merge_run
     from paceline.export.replicate import choose_replicate
+    from paceline.runs.files import json_text
 
     result = merge_run(choose_replicate(run, replicate, log), out, dtype)
     if gguf is not None:
         to_gguf(out, gguf)
     if as_json:
-        print(json.dumps(asdict(result)))
+        print(json_text(asdict(result)))
         return
     print(
         f"{out}: in {dtype}, logits off by at most {result.error:.1e} of the largest "
@@ -66,14 +66,14 @@ def push(
 
     The token comes from HF_TOKEN or the hub's own login. After an interruption the same command goes on.
     """
-    import json
     from dataclasses import asdict
 
     from paceline.export.push import push as push_run
+    from paceline.runs.files import json_text
 
     result = push_run(run, to, merged, public, dry_run, log, replicate, noise)
     if as_json:
-        print(json.dumps(asdict(result)))
+        print(json_text(asdict(result)))
         return
     print("\n".join(result.files) if dry_run else f"{to}: {len(result.files)} files")
 

@@ -40,11 +40,10 @@ def evaluate(
     Without --data, also the evaluations that the runs' recipes ask for and that were not done before.
     `paceline eval code`, `paceline eval forgetting` and `paceline mtbench` do one evaluation by itself.
     """
-    import json
-
     from paceline.api import evaluating
     from paceline.cli.progress import showing
     from paceline.errors import ConfigError
+    from paceline.runs.files import json_text
 
     if data is None and (fields or max_length):
         raise ConfigError("evaluate: what says which rows goes with --data; runs have held theirs out")
@@ -52,7 +51,7 @@ def evaluate(
     with showing("adapters measured") as progress:
         found = evaluating.evaluate(runs, rows, progress, max_length=max_length)
     if as_json:
-        print(json.dumps(found.to_dict(), indent=1))
+        print(json_text(found.to_dict(), indent=1))
     else:
         _print(found)
     if found.failed:

@@ -31,15 +31,16 @@ def fetch_metrics(
 
     The table has each run's last figures; --json and --out have every point.
     """
-    import json
+    from dataclasses import asdict
 
     from paceline.errors import ConfigError
     from paceline.report.metrics import fetch
+    from paceline.runs.files import json_text
 
     if out is not None and out.suffix not in (".json", ".csv"):
         raise ConfigError(f"--out {out}: the ending must be .json or .csv")
     points = fetch(source, tracker)
-    whole = json.dumps([_plain(point) for point in points], indent=1)
+    whole = json_text([asdict(point) for point in points], indent=1)
     if out is not None:
         try:
             out.write_text(_csv(points) if out.suffix == ".csv" else whole + "\n")
@@ -51,14 +52,6 @@ def fetch_metrics(
         print(f"{len(points):,} points of {len({point.run for point in points})} runs in {out}")
     else:
         _print(points)
-
-
-def _plain(point: "Point") -> dict[str, object]:
-    """A point as JSON can hold it: a figure that is not finite is null."""
-    import math
-
-    figures = {name: value if math.isfinite(value) else None for name, value in point.figures.items()}
-    return {"run": point.run, "step": point.step, "figures": figures}
 
 
 def _csv(points: "list[Point]") -> str:

@@ -32,7 +32,6 @@ def plan(
 
     With --detect, also the cheapest seeds and held-out examples that find a difference.
     """
-    import json
     from dataclasses import asdict
 
     from paceline.api import planning
@@ -42,6 +41,7 @@ def plan(
     from paceline.cli.study_tables import print_estimates
     from paceline.cli.tables import output
     from paceline.config.replicates import parse_seeds
+    from paceline.runs.files import json_text
 
     study = as_study(file, parse_seeds(seeds))
     cohorts = planning.plan(study, token_budget, [TerminalProgress()])
@@ -50,7 +50,7 @@ def plan(
         found = detection_plan(study, cohorts, noise or runs / study.name, delta=detect, power=power)
     if as_json:
         estimates = [{**asdict(cohort), "total": cohort.total} for cohort in cohorts]
-        print(json.dumps({"cohorts": estimates, "detect": asdict(found)} if found else estimates, indent=1))
+        print(json_text({"cohorts": estimates, "detect": asdict(found)} if found else estimates, indent=1))
         return
     print_estimates(cohorts, {run.name: run.recipe_name for run in study.runs}, output())
     for line in found.sentences() if found else ():

@@ -24,16 +24,15 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write report.md and a self-contained report.html."""
-    import json
-
     from paceline.api.console import SafeConsole
     from paceline.api.inspection import write_report
+    from paceline.runs.files import json_text
 
     with SafeConsole(stderr=True).status("reading the runs, drawing intervals"):
         written = write_report(study, out, price, noise, figures)
     files = [str(written.markdown), str(written.html), *map(str, written.figures)]
     if as_json:
-        print(json.dumps({"files": files, "conclusions": written.conclusions}, indent=1))
+        print(json_text({"files": files, "conclusions": written.conclusions}, indent=1))
         return
     for sentence in written.conclusions:
         print(f"- {sentence}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from paceline.cli.progress import InterruptStop, TerminalProgress
 from paceline.cli.tables import output, print_comparison, print_published
 from paceline.config.study import Study
 from paceline.runs.evaluation_status import not_evaluated
+from paceline.runs.files import json_text
 
 if TYPE_CHECKING:
     from paceline.api.results import StudyResult
@@ -78,7 +78,7 @@ def _print_result(result: StudyResult, as_json: bool, signum: int | None = None)
 
 def _print_tables(result: StudyResult, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(result.comparison.to_dict(), indent=1))
+        print(json_text(result.comparison.to_dict(), indent=1))
         return
     print_comparison(result.comparison, output())
     print_published(result.comparison.published, output())

@@ -38,7 +38,6 @@ def show(file: StudyFile, runs: Runs = Path("runs"), seeds: Seeds = None, as_jso
 
     With its effective batch, steps and coverage, and what ended runs early that have been trained.
     """
-    import json
     from dataclasses import asdict
 
     from paceline.cli.study_tables import print_study
@@ -46,6 +45,7 @@ def show(file: StudyFile, runs: Runs = Path("runs"), seeds: Seeds = None, as_jso
     from paceline.config.load import load_study
     from paceline.config.replicates import parse_seeds
     from paceline.runs.directory import RunDirectory
+    from paceline.runs.files import json_text
     from paceline.training.run_length import run_length
 
     study = load_study(file, seeds=parse_seeds(seeds))
@@ -68,7 +68,7 @@ def show(file: StudyFile, runs: Runs = Path("runs"), seeds: Seeds = None, as_jso
         }
         for name, replicates in study.recipes.items()
     ]
-    print(json.dumps({"study": study.name, "runs": said}, indent=1))
+    print(json_text({"study": study.name, "runs": said}, indent=1))
 
 
 def rehearse(

@@ -98,15 +98,14 @@ def _name_judge(flags: Fields) -> None:
 
 def presets(as_json: Json = False) -> None:
     """List the presets and their fields."""
-    import json
-
     from rich.table import Table
 
     from paceline.api.console import SafeConsole
     from paceline.config.presets import PRESETS, PURPOSE
+    from paceline.runs.files import json_text
 
     if as_json:
-        print(json.dumps(PRESETS, indent=1))
+        print(json_text(PRESETS, indent=1))
         return
     table = Table("preset", "for", "fields")
     for name, fields in PRESETS.items():

@@ -34,10 +34,9 @@ def validate(
 
     Exit 1 where a row is bad.
     """
-    import json
-
     from paceline.api import validation
     from paceline.errors import ConfigError
+    from paceline.runs.files import json_text
 
     is_file = source.endswith((".yaml", ".yml"))
     if is_file and fields:
@@ -45,7 +44,7 @@ def validate(
     data = source if is_file else make(Data, {**fields, "source": source}, "validate")
     found = validation.validate(data, base)
     if as_json:
-        print(json.dumps(found.to_dict(), indent=1))
+        print(json_text(found.to_dict(), indent=1))
     else:
         _print(found)
     if not found.is_valid:

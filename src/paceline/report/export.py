@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -25,7 +24,7 @@ from paceline.report.recipes import (
     published_table,
     recipe_table,
 )
-from paceline.runs.files import write_whole
+from paceline.runs.files import json_text, write_whole
 
 
 def write_report(study: StudyFacts, folder: Path, price: float | None = None) -> tuple[Path, Path]:
@@ -112,7 +111,7 @@ def _embedded(study: StudyFacts) -> dict[str, Markup]:
         "trade": [asdict(one) for one in trade_off(study.comparison)] if study.comparison else [],
     }
     return {
-        "data": Markup(json.dumps(data).replace("<", "\\u003c")),
+        "data": Markup(json_text(data).replace("<", "\\u003c")),
         "plotly": Markup(get_plotlyjs().replace("</script", "<\\/script")),
         "style": Markup(plain.get_template("report.css").render()),
         "script": Markup(plain.get_template("report.js").render()),

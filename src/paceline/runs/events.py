@@ -5,12 +5,12 @@ import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from paceline.errors import RunError
-from paceline.runs.files import JsonObject
+from paceline.runs.files import JsonObject, finite_or_null
 from paceline.runs.losses import LossSummary, Measured, nan_for_null
 
 Severity = Literal["error", "warning", "note"]
@@ -225,7 +225,7 @@ class EventLog:
 
     def write(self, event: Event) -> None:
         """Adds one line; numbers that are not finite are null there, its own beside `"finite": false`."""
-        fields = _finite(event.model_dump(exclude_none=True))
+        fields = finite_or_null(event.model_dump(exclude_none=True))
         if None in fields.values():
             fields["finite"] = False
         self._append((json.dumps(fields) + "\n").encode())
@@ -278,12 +278,3 @@ def read_events(path: Path) -> list[Event]:
                 f"{path} line {number}: not an event that this version reads ({field}: {fault['msg']})"
             ) from error
     return events
-
-
-def _finite(value: Any) -> Any:
-    """The value as JSON can hold it: numbers that are not finite become null."""
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

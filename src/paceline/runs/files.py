@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import re
 import shutil
@@ -72,7 +73,21 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    write_whole(path, json.dumps(content, indent=1) + "\n")
+    write_whole(path, json_text(content, indent=1) + "\n")
+
+
+def json_text(content: Any, indent: int | None = None) -> str:
+    """JSON that every reader takes: a number that is not finite is null."""
+    return json.dumps(finite_or_null(content), indent=indent, allow_nan=False)
+
+
+def finite_or_null(value: Any) -> Any:
+    """The same lists and dicts with null for every number that is not finite."""
+    if isinstance(value, dict):
+        return {key: finite_or_null(own) for key, own in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite_or_null(own) for own in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def parse_json(text: str | bytes) -> Any:
