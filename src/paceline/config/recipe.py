@@ -4,11 +4,11 @@ import re
 from importlib.metadata import entry_points
 from typing import Annotated, Any, Literal
 
-import regex  # type: ignore[import-untyped]
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from paceline.config.data import Data
 from paceline.config.evaluation import Evaluation
+from paceline.config.expressions import compile_expression
 from paceline.config.objective import FOUR_BIT, KL, Distill, Quantize
 from paceline.config.strict import Strict
 from paceline.errors import nearest
@@ -300,11 +300,9 @@ class Recipe(Strict):
             raise ValueError("target_modules is empty: there would be nothing to train")
         if isinstance(self.target_modules, str):
             try:
-                regex.compile(self.target_modules)
-            except regex.error as error:
-                raise ValueError(
-                    f"target_modules: {self.target_modules!r} is no regular expression ({error})"
-                ) from error
+                compile_expression(self.target_modules)
+            except ValueError as error:
+                raise ValueError(f"target_modules: {error}") from error
         if self.layers_to_transform is not None and isinstance(self.target_modules, str):
             raise ValueError(
                 "layers_to_transform goes with a list of target_modules, as in PEFT; "

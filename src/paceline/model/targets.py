@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import regex  # type: ignore[import-untyped]
 
+from paceline.config.expressions import compile_expression
 from paceline.config.recipe import Recipe
 from paceline.errors import ModelError, nearest
 from paceline.model.initialization import takes_from_base
@@ -142,9 +143,9 @@ def _indices(expression: str, names: Iterable[str]) -> dict[str, int]:
 
 def _compiled(setting: str, expression: str) -> regex.Pattern[str]:
     try:
-        return regex.compile(expression)
-    except (regex.error, OverflowError, RecursionError) as error:
-        raise ModelError(f"{setting}: {expression!r} is no regular expression: {error}") from error
+        return compile_expression(expression)
+    except ValueError as error:
+        raise ModelError(f"{setting}: {error}") from error
 
 
 def _match(
