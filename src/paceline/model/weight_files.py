@@ -1,0 +1,80 @@
+"""The files of a base's weights: which they are, and that they hold what weights can be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from transformers.utils.hub import cached_file
+
+from paceline.errors import ModelError
+from paceline.runs.files import read_json
+
+# What transformers looks for, in its order: one file, or the index of several.
+_WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+
+
+def base_folder(path: str) -> Path:
+    """Where the files of a base lie: its folder, or that of the hub's cache.
+
+    Raises:
+        ModelError: a base without files on this machine.
+    """
+    if Path(path).is_dir():
+        return Path(path)
+    try:
+        return Path(str(cached_file(path, "config.json", local_files_only=True))).parent
+    except OSError as error:
+        raise ModelError(f"base {path!r}: its files are not on this machine") from error
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The weight files of a base, with their index first if there is one.
+
+    Raises:
+        ModelError: none, or an index that is none or names files elsewhere.
+    """
+    for name in _WEIGHTS:
+        file = folder / name
+        if file.is_file() and file.suffix != ".json":
+            return [file]
+        if file.is_file():
+            return [file, *(folder / shard for shard in _shards(file))]
+    raise ModelError(f"{folder}: no weights there (no {_WEIGHTS[0]})")
+
+
+def refuse_odd_weights(folder: Path) -> None:
+    """Refuses weights that are no floating-point numbers, which would be read as if they were.
+
+    A base that was quantized when it was saved stores other types; its loader knows them.
+
+    Raises:
+        ModelError: with the file and the tensor; a file that cannot be read.
+    """
+    files = [file for file in weight_files(folder) if file.suffix == ".safetensors"]
+    if "quantization_config" in read_json(folder / "config.json"):
+        return
+    for file in files:
+        try:
+            with safe_open(file, "pt") as stored:
+                weights = [key for key in stored.keys() if key.endswith(".weight")]  # noqa: SIM118 - no dict
+                types = {key: stored.get_slice(key).get_dtype() for key in weights}
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"{file}: cannot be read as a safetensors file ({error})") from error
+        if odd := [key for key, kind in types.items() if not kind.startswith(("F", "BF"))]:
+            raise ModelError(f"{file}: the tensor {odd[0]} holds {types[odd[0]]}, not floating-point numbers")
+
+
+def _shards(index: Path) -> list[str]:
+    try:
+        shards = sorted(set(read_json(index)["weight_map"].values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(f"{index}: no index of weights ({error}); fetch the base again") from error
+    if elsewhere := [name for name in shards if not isinstance(name, str) or Path(name).name != name]:
+        raise ModelError(f"{index}: names a file outside its folder: {elsewhere[0]!r}")
+    return shards
