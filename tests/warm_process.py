@@ -27,7 +27,7 @@ def run_warm(*arguments: Any, cwd: Path, stdin: str = "") -> CompletedProcess[st
         files = [Path(scratch) / name for name in ("in", "out", "err")]
         files[0].write_text(stdin)
         process = WARM.Process(
-            target=_main, args=([str(a) for a in arguments], str(cwd), list(map(str, files)))
+            target=run_main, args=([str(a) for a in arguments], str(cwd), list(map(str, files)))
         )
         process.start()
         process.join()
@@ -35,7 +35,8 @@ def run_warm(*arguments: Any, cwd: Path, stdin: str = "") -> CompletedProcess[st
         return CompletedProcess(list(arguments), code, files[1].read_text(), files[2].read_text())
 
 
-def _main(arguments: list[str], cwd: str, files: list[str]) -> None:
+def run_main(arguments: list[str], cwd: str, files: list[str]) -> None:
+    """The command line with `files` as standard input, output and error."""
     from paceline.cli.main import main
 
     os.chdir(cwd)
