@@ -28,7 +28,7 @@ class Place:
 
     def start(self, **how: Any) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "paceline", "train", "--base", self._base, "--data", "d.jsonl"]
-        command += ["--max-steps", "40", "--batch-size", "2", "--grad-accum", "1", "--save-steps", "4"]
+        command += ["--max-steps", "160", "--batch-size", "2", "--grad-accum", "1", "--save-steps", "4"]
         command += ["--logging-steps", "1", "--lora-r", "4", "--run-name", "a", "--no-check"]
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **how}
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
