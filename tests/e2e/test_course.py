@@ -34,7 +34,8 @@ def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_the_reference_is_up_to_date() -> None:
     script = runpy.run_path(str(SCRIPTS / "make_reference.py"))
-    assert script["PAGE"].read_text() == script["page"]()
+    for name, page in script["PAGES"].items():
+        assert (script["FOLDER"] / name).read_text() == page(), f"run scripts/make_reference.py: {name}"
 
 
 def test_the_training_step_is_the_one_that_trains() -> None:
