@@ -1,5 +1,6 @@
 """The course's commands run; its reference and its code are today's, and the site builds."""
 
+import ast
 import re
 import runpy
 import subprocess
@@ -36,6 +37,25 @@ def test_the_reference_is_up_to_date() -> None:
     script = runpy.run_path(str(SCRIPTS / "make_reference.py"))
     for name, page in script["PAGES"].items():
         assert (script["FOLDER"] / name).read_text() == page(), f"run scripts/make_reference.py: {name}"
+
+
+def test_quoted_errors_are_those_of_the_code() -> None:
+    trees = [ast.parse(path.read_text()) for path in (ROOT / "src/paceline").rglob("*.py")]
+    strings = {text for tree in trees for node in ast.walk(tree) if (text := text_of(node))}
+    page = (ROOT / "docs/troubleshooting.md").read_text()
+    quoted = [
+        line for block in re.findall(r"```text\n(.*?)```", page, re.DOTALL) for line in block.splitlines()
+    ]
+    assert len(quoted) > 30
+    assert not [line for line in quoted if line not in strings]
+
+
+def text_of(node: ast.AST) -> str:
+    """A text in the code, with … for each value in it."""
+    if isinstance(node, ast.JoinedStr):
+        parts = [str(v.value) if isinstance(v, ast.Constant) else "…" for v in node.values]
+        return re.sub("…+", "…", "".join(parts))
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
 
 
 def test_the_training_step_is_the_one_that_trains() -> None:
