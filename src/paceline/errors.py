@@ -25,10 +25,12 @@ _COMMANDS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\
 class PacelineError(Exception):
     """Base of all of them. Anything else that is raised is a bug of Paceline's.
 
-    try:
-        paceline.run_study(study, "runs")
-    except paceline.DataError as error:
-        print(f"mend the data first: {error}")
+    A caller catches the kinds that it can do something about:
+
+        try:
+            paceline.run_study(study, "runs")
+        except paceline.DataError as error:
+            print(f"mend the data first: {error}")
     """
 
 

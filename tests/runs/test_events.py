@@ -165,6 +165,21 @@ def test_a_torn_last_line_is_left_out(log: Path) -> None:
     assert read_events(log) == EVENTS, "only the line's end is missing"
 
 
+def test_all_norms_but_the_last_may_be_left_out(log: Path) -> None:
+    without = trained(3).model_copy(update={"norms": None})
+    write(log, EVENTS[0], trained(1), trained(2), without, EVENTS[-1])
+    whole, lean = read_events(log), read_events(log, last_norms_only=True)
+    kept = [event.norms for event in lean if isinstance(event, TrainEvent)]
+    assert (kept[0], kept[2]) == (None, None)
+    assert kept[1] == trained(2).norms
+    assert [event.figures for event in lean] == [event.figures for event in whole]
+    assert list(map(of_step, lean)) == list(map(of_step, whole))
+
+
+def of_step(event: Event) -> tuple[str, int | None]:
+    return event.event, getattr(event, "step", None)
+
+
 def test_no_file_is_no_events(tmp_path: Path) -> None:
     assert read_events(tmp_path / "nothing.jsonl") == []
 

@@ -120,7 +120,7 @@ class _Tree:
     def __init__(self, where: str) -> None:
         self.fields: Fields = {}
         self._where = where
-        self._given: dict[FieldPath, tuple[str, Any]] = {}
+        self._given: dict[str, dict[FieldPath, tuple[str, Any]]] = {}  # by the outermost field
 
     def put(self, path: FieldPath, value: Any, name: str) -> None:
         """Sets a field, or all fields of a nested mapping; the same value under two names is no conflict."""
@@ -130,14 +130,15 @@ class _Tree:
             for key, inner in value.items():
                 self.put((*path, key), inner, f"{name}.{key}")
             return
-        for other, (other_name, other_value) in self._given.items():
+        given = self._given.setdefault(path[0], {})
+        for other, (other_name, other_value) in given.items():
             overlaps = other[: len(path)] == path[: len(other)]
             if overlaps and not (other == path and other_value == value) and {} not in (value, other_value):
                 raise ConfigError(
                     f"{self._where}: {other_name} is {other_value!r} and {name} is {value!r}, "
                     "but they name the same setting; give one of them"
                 )
-        self._given[path] = (name, value)
+        given[path] = (name, value)
         place = self.fields
         for part in path[:-1]:
             place = place.setdefault(part, {})

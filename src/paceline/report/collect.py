@@ -123,10 +123,10 @@ def collect_study(path: Path, noise: Path | None = None) -> StudyFacts:
         recipes=recipe_groups(begun),
         runs=runs,
         comparison=comparison,
-        caveats=caveats(directories, losses),
+        caveats=comparison.caveats if comparison else caveats(directories, losses),
         tasks=_by_task(comparison, begun, losses) if comparison else {},
         families=families,
-        evaluations=evaluation_statuses(begun),
+        evaluations=comparison.evaluations if comparison else evaluation_statuses(begun),
         hypotheses=judge_hypotheses(record, comparison, families.mtbench),
         success=judge_success(record, _measured(begun, runs, losses, families, comparison))
         if criteria
@@ -138,7 +138,7 @@ def collect_study(path: Path, noise: Path | None = None) -> StudyFacts:
 
 
 def _run(directory: RunDirectory, baseline: Recipe, hypothesis: str) -> RunFacts:
-    recipe, events = directory.recipe(), read_events(directory.events)
+    recipe, events = directory.recipe(), read_events(directory.events, last_norms_only=True)
     findings = (
         log_rules.findings(log_of_events(events, recipe.final_batch_size), directory.name) if events else []
     )

@@ -52,8 +52,8 @@ def curves(recipes: Sequence[RecipeRuns]) -> list[RecipeCurves]:
 
 
 def _logged(run: RunFacts, points: int) -> Columns:
-    kept = thin([[line.loss, line.grad_norm] for line in run.train], points)
-    return {column: [_plain(getattr(run.train[i], column)) for i in kept] for column in _COLUMNS}
+    kept = [run.train[i] for i in thin([[line.loss, line.grad_norm] for line in run.train], points)]
+    return {column: [_plain(getattr(line, column)) for line in kept] for column in _COLUMNS}
 
 
 def _smooth(run: RunFacts) -> Columns:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader
@@ -107,8 +106,8 @@ def _embedded(study: StudyFacts) -> dict[str, Markup]:
     loader = PackageLoader("paceline.report")
     plain = Environment(loader=loader, autoescape=False)  # our own style and script hold no text of others
     data = {
-        "recipes": [asdict(own) for own in curves(of_recipes(study))],
-        "trade": [asdict(one) for one in trade_off(study.comparison)] if study.comparison else [],
+        "recipes": [vars(own) for own in curves(of_recipes(study))],
+        "trade": [vars(one) for one in trade_off(study.comparison)] if study.comparison else [],
     }
     return {
         "data": Markup(json_text(data).replace("<", "\\u003c")),

@@ -148,7 +148,7 @@ class LogBuilder:
         self._seen += 1
         if line.step is None:
             line = replace(line, step=self._seen)
-        if any(value is not None and not math.isfinite(value) for value in (line.loss, line.grad_norm)):
+        if not (math.isfinite(line.loss or 0.0) and math.isfinite(line.grad_norm or 0.0)):
             self.not_finite.append(int(line.step or 0))
         if self._seen % self._stride == 0:
             self._trained.append(line)
