@@ -4,11 +4,12 @@ A/A: 64 runs of one recipe in each of three settings. Pseudo-studies of 5 recipe
 from them, each on its own random half of the held-out examples: every verdict between two of them is wrong.
 A half of few examples differs less from the whole than a sample of endlessly many would: so it is also done
 with as many examples drawn with replacement, of which the held-out ones are exactly the whole.
-A/B: recipes whose true differences are known from 32 seeds each. Studies of 3 of these seeds are drawn,
-shared by all recipes (blocks) or for each recipe apart, with examples drawn with replacement: how often each
-difference is seen, and how often its opposite, against what `paceline plan --detect` promises from the noise
-of all seeds. Recipes of nearly one rate share nearly all of their noise, so what is small with shared seeds
-is a hundred times smaller than with seeds apart.
+A/B: pairs of recipes whose true difference is known from 32 seeds each. For each pair, designs (seeds and
+held-out examples) are taken for which that difference is nearest to 0.5, 1 and 2 times the one that a plan
+from the pair's own noise calls detectable. Studies of such a design are drawn, seeds and examples with
+replacement, seeds shared by both recipes (blocks) or apart: how often the difference is found, and how often
+its opposite, against the power that the plan promises. Recipes of nearly one rate share nearly all of their
+noise, so what is small with shared seeds is much smaller than with seeds apart.
 
 python benchmarks/verdicts.py train --work DIR
 python benchmarks/verdicts.py judge --work DIR --out benchmarks/results/verdicts-cpu.json
@@ -16,10 +17,12 @@ python benchmarks/verdicts.py judge --work DIR --out benchmarks/results/verdicts
 
 import argparse
 import json
+import math
 import platform
 import subprocess
 import sys
 import time
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +31,7 @@ import yaml
 from paceline.comparison.recipes import BASE
 from paceline.runs.losses import ExampleLosses
 from paceline.stats.paired import paired_difference
-from paceline.stats.power import detectable, pilot_of, planned_family, power
+from paceline.stats.power import Pilot, detectable, pilot_of, planned_family, power
 from paceline.stats.recipes import RecipeScores, compare_recipes
 from paceline.version import __version__
 
@@ -49,20 +52,29 @@ AA = {
     "aa-nf4": {"data": {"source": "embedded:rust", **SAMPLE}, "quantize": "nf4"},
 }
 AA_SEEDS = range(1, 65)
-AB = {"lr2.000": 2e-3, "lr2.0025": 2.0025e-3, "lr2.005": 2.005e-3, "lr2.010": 2.01e-3, "lr2.020": 2.02e-3}
-APART = {"lr2.0": 2e-3, "lr2.4": 2.4e-3, "lr3.0": 3e-3, "lr4.5": 4.5e-3}
+AB = {
+    "plain": {},
+    "no-dropout": {"lora_dropout": 0.0},
+    "beta2-0.99": {"adam_beta2": 0.99},
+    "clip-0.5": {"max_grad_norm": 0.5},
+}
+APART = {"lr2.0": {"lr": 2e-3}, "lr2.4": {"lr": 2.4e-3}, "lr3.0": {"lr": 3e-3}}
 AB_SEEDS = range(1, 33)
 RECIPES, SEEDS = 5, 3
+# What A/B designs are chosen from, and how large the true difference is to be, in detectable ones.
+DESIGN_SEEDS, DESIGN_EXAMPLES, WANTED = (3, 4, 5, 6, 8, 12), (50, 100, 200, 400), (0.5, 1.0, 2.0)
+# How near to what is wanted a design has to come.
+NEAR = 1.35
 
 
 def studies() -> dict[str, dict]:
     """Every study that is trained, as YAML has it."""
     seeds = [{"name": f"s{seed}", "seed": seed} for seed in AA_SEEDS]
     made = {name: {"study": name, "recipe": {**COMMON, **own}, "runs": seeds} for name, own in AA.items()}
-    for study, rates in (("ab-rust", AB), ("ab-apart", APART)):
+    for study, recipes in (("ab-shared", AB), ("ab-apart", APART)):
         runs = [
-            {"name": f"{name}-s{seed}", "lr": lr, "seed": seed}
-            for name, lr in rates.items()
+            {"name": f"{name}-s{seed}", **own, "seed": seed}
+            for name, own in recipes.items()
             for seed in AB_SEEDS
         ]
         made[study] = {"study": study, "recipe": {**COMMON, **AA["aa-rust"]}, "runs": runs}
@@ -142,55 +154,85 @@ def aa(trained: Trained, studies: int) -> dict:
 
 
 def ab(trained: Trained, names: list[str], studies: int, *, shared: bool) -> dict:
-    """How often true differences from the first recipe are found, against the power that a plan promises.
+    """How often each pair's true difference is found, against the power that a plan for the pair promises.
 
     Args:
         shared: whether the recipes of a study have the same seeds, which are blocks then.
     """
-    random, seeds = np.random.default_rng(1), len(AB_SEEDS)
-    places = {name: np.arange(seeds) + k * seeds for k, name in enumerate(names)}
-    given = [tuple(seed + (0 if shared else 1000 * k) for seed in AB_SEEDS) for k in range(len(names))]
-    whole = trained.family(places, given, np.arange(len(trained.counts)))
-    pilot, units = pilot_of(whole, BASE), len(trained.counts) // 2
-    true = [whole.means[name] - whole.means[names[0]] for name in names]
-    found, opposite = np.zeros(len(names), dtype=int), np.zeros(len(names), dtype=int)
-    for _ in range(studies):
-        chosen = [np.sort(random.choice(seeds, SEEDS, replace=False)) for _ in names]
-        if shared:
-            chosen = chosen[:1] * len(names)
-        recipes = {name: own[picked] for (name, own), picked in zip(places.items(), chosen, strict=True)}
-        labels = [tuple(own[i] for i in picked) for own, picked in zip(given, chosen, strict=True)]
-        family = trained.family(recipes, labels, trained.drawn(random))
-        for k in range(1, len(names)):
-            verdict = family.between(names[k], names[0]).verdict
-            right = "better" if true[k] < 0 else "worse"
-            found[k] += verdict == right
-            opposite[k] += verdict not in (right, "tie")
-    planned = planned_family(pilot, recipes=len(names), seeds=SEEDS, units=units, shared=shared)
-    smallest = detectable(planned, (0, 1))
+    places = {name: np.arange(len(AB_SEEDS)) + k * len(AB_SEEDS) for k, name in enumerate(names)}
+    random, pairs = np.random.default_rng(1), []
+    for first, second in combinations(names, 2):
+        pair = {name: places[name] for name in (second, first)}
+        labels = [tuple(AB_SEEDS), tuple(AB_SEEDS) if shared else tuple(seed + 1000 for seed in AB_SEEDS)]
+        whole = trained.family(pair, labels, np.arange(len(trained.counts)))
+        pilot, true = pilot_of(whole, BASE), whole.between(second, first).delta
+        for times, (seeds, units) in designs(pilot, abs(true), shared=shared).items():
+            planned = planned_family(pilot, recipes=2, seeds=seeds, units=units, shared=shared)
+            found, opposite = tried(trained, pair, true, seeds, units, studies, random, shared=shared)
+            pairs.append(
+                {
+                    "pair": f"{second} - {first}",
+                    "true_delta": true,
+                    "seeds": seeds,
+                    "examples": units,
+                    "wanted_times_detectable": times,
+                    "times_detectable": abs(true) / detectable(planned, (0, 1)),
+                    "power_promised": power(planned, (0, 1), true),
+                    "power_found": share(found, studies),
+                    "wrong_direction": share(opposite, studies),
+                }
+            )
     return {
-        "recipes": len(names),
-        "seeds_trained": seeds,
-        "seeds_a_study": SEEDS,
+        "seeds_trained": len(AB_SEEDS),
         "seeds_are_shared": shared,
-        "examples_a_study": units,
         "studies": studies,
-        "detectable_with_80_percent_power": smallest,
-        "pairs": {
-            f"{names[k]} - {names[0]}": {
-                "true_delta": true[k],
-                "times_detectable": abs(true[k]) / smallest,
-                "power_promised": power(planned, (0, k), true[k]),
-                "power_found": share(int(found[k]), studies),
-                "wrong_direction": share(int(opposite[k]), studies),
-            }
-            for k in range(1, len(names))
-        },
+        "detectable_with": "80% power",
+        "pairs": pairs,
     }
 
 
-def runs_of(rates: dict[str, float]) -> list[str]:
-    return [f"{name}-s{seed}" for name in rates for seed in AB_SEEDS]
+def designs(pilot: Pilot, true: float, *, shared: bool) -> dict[float, tuple[int, int]]:
+    """{times the detectable difference: seeds and examples with which the true one is about that}."""
+    times = {
+        (seeds, units): true
+        / detectable(planned_family(pilot, recipes=2, seeds=seeds, units=units, shared=shared), (0, 1))
+        for seeds in DESIGN_SEEDS
+        for units in DESIGN_EXAMPLES
+    }
+    nearest = {wanted: min(times, key=lambda d: abs(math.log(times[d] / wanted))) for wanted in WANTED}
+    return {wanted: d for wanted, d in nearest.items() if abs(math.log(times[d] / wanted)) < math.log(NEAR)}
+
+
+def tried(
+    trained: Trained,
+    pair: dict[str, np.ndarray],
+    true: float,
+    seeds: int,
+    units: int,
+    studies: int,
+    random: np.random.Generator,
+    *,
+    shared: bool,
+) -> tuple[int, int]:
+    """In how many drawn studies the first recipe is found to differ as it does, or the other way."""
+    first, second = pair
+    right, found, opposite = "better" if true < 0 else "worse", 0, 0
+    for _ in range(studies):
+        chosen = [random.integers(len(AB_SEEDS), size=seeds) for _ in pair]
+        if shared:
+            chosen[1] = chosen[0]
+        recipes = {name: own[picked] for (name, own), picked in zip(pair.items(), chosen, strict=True)}
+        # A seed that is drawn twice counts as two: labels are places in the study.
+        labels = [tuple(range(seeds)), tuple(np.arange(seeds) + (0 if shared else seeds))]
+        examples = random.integers(len(trained.counts), size=units)
+        verdict = trained.family(recipes, labels, examples).between(first, second).verdict
+        found += verdict == right
+        opposite += verdict not in (right, "tie")
+    return found, opposite
+
+
+def runs_of(recipes: dict[str, dict]) -> list[str]:
+    return [f"{name}-s{seed}" for name in recipes for seed in AB_SEEDS]
 
 
 def before(trained: Trained, runs: np.ndarray, examples: np.ndarray) -> bool:
@@ -218,8 +260,8 @@ def judge(work: Path, out: Path, studies: int) -> None:
         "paceline": __version__,
         "aa": {name: aa(Trained(work, name, [f"s{seed}" for seed in AA_SEEDS]), studies) for name in AA},
         "ab": {
-            study: ab(Trained(work, study, runs_of(rates)), list(rates), studies, shared=shared)
-            for study, rates, shared in (("ab-rust", AB, True), ("ab-apart", APART, False))
+            study: ab(Trained(work, study, runs_of(recipes)), list(recipes), studies, shared=shared)
+            for study, recipes, shared in (("ab-shared", AB, True), ("ab-apart", APART, False))
         },
     }
     out.write_text(json.dumps(result, indent=1) + "\n")
