@@ -1,5 +1,7 @@
 """What it would take to know: the first replicates, or so many seeds, with their cost in time."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -52,18 +54,37 @@ def test_a_difference_far_below_the_noise_is_out_of_reach() -> None:
     assert "even 20 seeds each would not be enough" in _sentence(family, 3)
 
 
-def test_a_number_from_unlike_noise_says_so() -> None:
-    """One of two recipes is a hundred times as noisy as the other."""
-    random = np.random.default_rng(4)
-    unit = random.normal(2, 0.3, 200)
+def _unlike(random: np.random.Generator, seeds: int, delta: float) -> RecipeFamily:
+    """Of three recipes one has hardly any noise; the other two differ by `delta`."""
+    unit = np.random.default_rng(4).normal(2, 0.3, 200)
+    kinds = {"high": (0.0, 0.1), "low": (delta, 0.1), "quiet": (-0.5, 0.001)}
     scores = [
-        RecipeScores(name=name, seeds=tuple(range(5)), totals=unit + random.normal(0, spread, (5, 1)))
-        for name, spread in (("low", 0.001), ("high", 0.1))
+        RecipeScores(
+            name=name, seeds=tuple(range(seeds)), totals=shift + unit + random.normal(0, spread, (seeds, 1))
+        )
+        for name, (shift, spread) in kinds.items()
     ]
     scores.append(RecipeScores(name="base", seeds=(), totals=unit[None] + 1))
-    family = compare_recipes(scores, np.ones(200), better="lower")
+    return compare_recipes(scores, np.ones(200), better="lower")
+
+
+def test_where_noise_is_unlike_the_pair_s_own_says_how_many_seeds() -> None:
+    """The pooled noise would call for fewer seeds than the tie has; so many as are named find it."""
+    family = _unlike(np.random.default_rng(5), 5, 0.07)
+    difference = family.between("low", "high")
     assert family.welch
-    assert "by the noise of all recipes together, which is unlike here" in _sentence(family, 5)
+    assert difference.verdict == "tie"
+    replicates = dict.fromkeys(("low", "high", "quiet"), 5)
+    said = needed_to_know(family, ("low", "high"), replicates=replicates, base="base", seconds_per_run=600.0)
+    seeds = int(re.findall(r"(\d+) seeds each would find it", said)[0])
+    assert seeds > 5
+    # so large an error as the tie has, in other studies
+    random, scale = np.random.default_rng(6), difference.seed_error / np.sqrt(2 * 0.1**2 / 5)
+    found = [
+        _unlike(random, seeds, abs(difference.delta) / scale).between("low", "high").verdict != "tie"
+        for _ in range(300)
+    ]
+    assert 0.7 < np.mean(found) < 0.97
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(40, "40 seconds"), (720, "12 minutes"), (12600, "3.5 hours")])

@@ -1,9 +1,10 @@
 """What it would take to know which of two recipes is better, and what that costs."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from paceline.stats.power import MAX_SEEDS, POWER, pilot_of, seeds_needed, units_needed
-from paceline.stats.recipes import RecipeFamily
+from paceline.stats.power import MAX_SEEDS, POWER, Pilot, pilot_of, seeds_needed, units_needed
+from paceline.stats.recipes import RecipeDifference, RecipeFamily
 
 
 def needed_to_know(
@@ -32,25 +33,28 @@ def needed_to_know(
     difference = family.between(*pair)
     if difference.delta == 0:
         return f"{pair[0]} and {pair[1]} do not differ: no number of seeds would tell them apart."
-    seeds = seeds_needed(
-        pilot_of(family, base),
-        recipes=recipes,
-        units=family.units,
-        delta=difference.delta,
-        power=power,
-    )
+    pilot = pilot_of(family, base)
+    if family.welch:  # each pair is judged by its own noise then
+        pilot = _of_pair(pilot, difference, min(replicates[name] for name in pair))
+    seeds = seeds_needed(pilot, recipes=recipes, units=family.units, delta=difference.delta, power=power)
     examples = units_needed(difference, family.units, power)
     more = f"about {examples:,.0f} held-out examples" if family.units < examples < 1e6 else ""
     what = f"Were the difference of {pair[0]} and {pair[1]} really {abs(difference.delta):.4f}"
-    pooled = "; by the noise of all recipes together, which is unlike here" * family.welch
     if seeds is None:
         others = f"; {more} would be" if more else ""
         found = f"even {MAX_SEEDS} seeds each would not be enough to find it with {power:.0%} power"
-        return f"{what}, {found}{others}{pooled}."
+        return f"{what}, {found}{others}."
     runs = seeds * recipes - trained
     cost = f" ({_cost(runs, seconds_per_run)})" if runs > 0 else ""
     others = f", or these seeds with {more}" if more else ""
-    return f"{what}, {seeds} seeds each would find it with {power:.0%} power{cost}{others}{pooled}."
+    return f"{what}, {seeds} seeds each would find it with {power:.0%} power{cost}{others}."
+
+
+def _of_pair(pilot: Pilot, difference: RecipeDifference, seeds: int) -> Pilot:
+    """A pilot whose noise over seeds is what this pair's difference has, measured with so many seeds each."""
+    variance = difference.seed_error**2 * seeds / 2
+    own = replace(pilot.own, variance=variance, rest=min(pilot.own.rest, variance * pilot.own.units))
+    return replace(pilot, noise=own, own=own)
 
 
 def _cost(runs: int, seconds_per_run: float) -> str:

@@ -39,12 +39,14 @@ class Pilot:
         own: the same without what a seed does to every recipe that is trained with it.
         units: variance per unit of a difference between two recipes.
         base_units: the same of a recipe and the bare base.
+        welch: whether recipes' noise is too unlike to be pooled: each pair will be judged by its own.
     """
 
     noise: SeedNoise
     own: SeedNoise
     units: float
     base_units: float
+    welch: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,7 @@ def pilot_of(family: RecipeFamily, base: str) -> Pilot:
         own=family.own_noise or family.noise,
         units=median(d.unit_error**2 * family.units for d in between or of_base),
         base_units=median(d.unit_error**2 * family.units for d in of_base or between),
+        welch=family.welch,
     )
 
 
@@ -88,16 +91,18 @@ def planned_family(pilot: Pilot, *, recipes: int, seeds: int, units: int, shared
     Args:
         shared: whether all recipes have the same seeds.
     """
-    noise = replace(pilot.noise.on(units), freedom=recipes * (seeds - 1))
+    noise = replace(pilot.noise.on(units), freedom=(1 if pilot.welch else recipes) * (seeds - 1))
     base, between = pilot.base_units / units, pilot.units / units
     covariance = np.zeros((recipes + 1, recipes + 1))
     covariance[:recipes, :recipes] = max(0.0, base - between / 2) + np.eye(recipes) * between / 2
     shares = np.asarray([1 / seeds] * recipes + [0.0])
-    variance: PooledSeeds | BlockedSeeds = PooledSeeds(noise=[noise] * (recipes + 1), shares=shares)
+    variance: PooledSeeds | BlockedSeeds = PooledSeeds(
+        noise=[noise] * (recipes + 1), shares=shares, welch=pilot.welch
+    )
     if shared and are_blocks(recipes, seeds):
         own = replace(pilot.own.on(units), freedom=(recipes - 1) * (seeds - 1))
         figures = _figures(recipes, seeds, own.variance, noise.variance)
-        variance = BlockedSeeds(means=figures, noise=own, base=recipes)
+        variance = BlockedSeeds(means=figures, noise=own, base=recipes, welch=pilot.welch)
     return Family(recipes=recipes + 1, seeds=variance, unit_covariance=covariance, unit_freedom=units - 1)
 
 
