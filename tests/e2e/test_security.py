@@ -76,6 +76,10 @@ CLAIMS: dict[str, list[str]] = {
     "neither unpickles nor calls `torch.load`, and never passes `trust_remote_code`": [
         f"{HERE}::test_no_line_unpickles_or_trusts_remote_code"
     ],
+    "adapters and checkpoints are safetensors": [
+        "faults/test_hostile_weights.py::test_an_adapter_of_a_stranger_is_refused_in_a_line",
+        "faults/test_hostile_checkpoint.py::test_a_checkpoint_of_a_stranger_is_refused_in_a_line",
+    ],
     "are written into no run directory": [
         "export/test_push.py::test_the_token_is_in_no_file_and_without_one_nothing_is_asked",
         "evaluate/mtbench/judges/test_openai_api.py::test_a_refused_key_is_one_line_and_never_shown",

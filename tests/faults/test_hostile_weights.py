@@ -59,6 +59,12 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "giant header": lambda content: joined(
         parts(content)[0] | {"__metadata__": {"x": "y" * 101_000_000}}, parts(content)[1]
     ),
+    "header of 17 MB": lambda content: joined(
+        parts(content)[0] | {"__metadata__": {"x": "y" * 17_000_000}}, parts(content)[1]
+    ),
+    "keys twice": lambda content: joined(
+        json.dumps(header := parts(content)[0]).encode()[:-1] + b"," + json.dumps(header).encode()[1:], b""
+    ),
     "no object": lambda content: joined([1, 2], b""),
     "deep header": lambda content: joined(b"[" * 100_000, b""),
     "not UTF-8": lambda content: joined(b"\xff" * 64, b""),

@@ -1,5 +1,6 @@
 """Files and folders are there whole or not at all."""
 
+import ast
 import json
 import math
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import paceline
 from paceline.runs.files import finite_or_null, json_text, read_json, whole_folder, write_json, write_whole
 
 
@@ -93,3 +95,13 @@ def test_what_is_written_is_json_whatever_the_numbers_are(content: object) -> No
         json.dumps(finite_or_null(content))
     )
     assert json_text([math.inf, -math.inf, math.nan, 1.5]) == "[null, null, null, 1.5]"
+
+
+def test_no_command_or_result_writes_json_of_its_own() -> None:
+    """Else a number that is not finite would be printed as one."""
+    source = Path(paceline.__file__).parent
+    for package in ("cli", "api", "report", "comparison", "stats"):
+        for file in (source / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.Attribute) and node.attr in ("dumps", "dump"):
+                    assert not (isinstance(node.value, ast.Name) and node.value.id == "json"), file

@@ -7,8 +7,6 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
 from paceline.config.fields import Fields
 from paceline.config.recipe import Recipe
 from paceline.data.chat import load_chat
@@ -25,6 +23,7 @@ from paceline.evaluate.generate import Request
 from paceline.model.base import base_path, default_device
 from paceline.model.digest import base_digest
 from paceline.model.quantization import BaseFormat
+from paceline.model.stored_tensors import open_tensors
 from paceline.runs.digests import path_digest, value_digest
 from paceline.runs.files import JsonObject
 
@@ -76,7 +75,7 @@ class VLLMGenerator:
 
 def _outside_layers(folder: Path) -> list[str]:
     """The modules of an adapter that are in no layer: embeddings and output projection."""
-    with safe_open(folder / "adapter_model.safetensors", "pt") as stored:
+    with open_tensors(folder / "adapter_model.safetensors") as stored:
         keys = [key.removeprefix("base_model.model.") for key in stored.keys()]  # noqa: SIM118
     names = {key.split(".lora_")[0].split(".token_adapter")[0].removesuffix(".weight") for key in keys}
     return sorted(name for name in names if not any(part.isdigit() for part in name.split(".")))

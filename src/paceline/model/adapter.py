@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -17,6 +16,7 @@ from paceline.model.dora import direction_norm
 from paceline.model.initialization import initial_embedding, initial_weights, takes_from_base
 from paceline.model.lora_weights import EMBEDDING, HEAD, LinearGroup, LoRAWeights
 from paceline.model.peft_config import write_peft_config
+from paceline.model.stored_tensors import open_tensors
 from paceline.model.targets import Target
 from paceline.model.token_rows import TokenRows, end_weight
 from paceline.runs.manifest import refuse_damaged
@@ -241,19 +241,15 @@ class Adapter:
                 f"{folder}: no adapter_model.safetensors there; expected an adapter in PEFT's format"
             )
         expected = dict(self._stored_shapes())
-        try:
-            with safe_open(path, "pt") as stored:
-                ends = dict(self._stored_ends())
-                if odd := sorted(set(expected).symmetric_difference(set(stored.keys()) - set(ends))):
-                    raise ModelError(f"{path}: does not fit this base and recipe; differing tensor: {odd[0]}")
-                for key, shape in expected.items():
-                    _check_stored(path, key, stored.get_slice(key), shape)
-                for key, weight in ends.items():
-                    if key in stored.keys():  # noqa: SIM118 - not a dict
-                        _check_base(path, key, stored.get_tensor(key), weight)
-                self._copy(stored)
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"{path}: cannot be read as a safetensors file ({error})") from error
+        with open_tensors(path) as stored:
+            ends, keys = dict(self._stored_ends()), set(stored.keys())
+            if odd := sorted(set(expected).symmetric_difference(keys - set(ends))):
+                raise ModelError(f"{path}: does not fit this base and recipe; differing tensor: {odd[0]}")
+            for key, shape in expected.items():
+                _check_stored(path, key, stored.get_slice(key), shape)
+            for key in keys & set(ends):
+                _check_base(path, key, stored.get_tensor(key), ends[key])
+            self._copy(stored)
         if not bool(torch.isfinite(self.parameters).all()):
             raise ModelError(f"{path}: holds values that are not finite")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
 from transformers.utils.hub import cached_file
 
 from paceline.errors import ModelError
+from paceline.model.stored_tensors import open_tensors
 from paceline.runs.files import read_json
 
 # What transformers looks for, in its order: one file, or the index of several.
@@ -56,17 +56,15 @@ def refuse_odd_weights(folder: Path) -> None:
     Raises:
         ModelError: with the file and the tensor; a file that cannot be read.
     """
-    files = [file for file in weight_files(folder) if file.suffix == ".safetensors"]
-    if "quantization_config" in read_json(folder / "config.json"):
-        return
-    for file in files:
-        try:
-            with safe_open(file, "pt") as stored:
-                weights = [key for key in stored.keys() if key.endswith(".weight")]  # noqa: SIM118 - no dict
-                types = {key: stored.get_slice(key).get_dtype() for key in weights}
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"{file}: cannot be read as a safetensors file ({error})") from error
-        if odd := [key for key, kind in types.items() if not kind.startswith(("F", "BF"))]:
+    quantized = "quantization_config" in read_json(folder / "config.json")
+    for file in weight_files(folder):
+        if file.suffix != ".safetensors":
+            continue
+        with open_tensors(file) as stored:
+            weights = [key for key in stored.keys() if key.endswith(".weight")]  # noqa: SIM118 - no dict
+            types = {key: stored.get_slice(key).get_dtype() for key in weights}
+        odd = [key for key, kind in types.items() if not kind.startswith(("F", "BF"))]
+        if odd and not quantized:
             raise ModelError(f"{file}: the tensor {odd[0]} holds {types[odd[0]]}, not floating-point numbers")
 
 

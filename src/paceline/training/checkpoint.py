@@ -5,14 +5,16 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from pydantic import TypeAdapter, ValidationError
+from safetensors.torch import save_file
 
 from paceline.config.load import dump_recipe
 from paceline.config.recipe import Recipe
 from paceline.data.chat import load_chat
 from paceline.data.templates import TEMPLATE, read_template
-from paceline.errors import DataError
+from paceline.errors import DataError, ModelError, RunError
 from paceline.model.adapter import Adapter
+from paceline.model.stored_tensors import open_tensors
 from paceline.runs.files import read_json, whole_folder, write_json
 from paceline.runs.inputs import Inputs, write_inputs
 from paceline.runs.manifest import write_manifest
@@ -20,6 +22,7 @@ from paceline.training.optimizer import moments, restore
 
 # Of what a checkpoint holds; another one where this version could not read it.
 FORMAT = 2
+_DELETE = "delete this checkpoint to go on from the one before"
 
 
 @dataclass
@@ -46,10 +49,25 @@ class Progress:
     evaluation_due: bool = False
 
     def restore(self, folder: Path) -> None:
-        """Takes over what a checkpoint had counted."""
-        stored = read_json(folder / "progress.json")
+        """Takes over what a checkpoint had counted.
+
+        Raises:
+            RunError: counts that are none, with the file and the field.
+        """
+        path = folder / "progress.json"
+        try:
+            stored = read_json(path)
+            read = _PROGRESS.validate_python({name: stored[name] for name in asdict(self)})
+        except ValidationError as error:
+            fault = error.errors()[0]
+            raise RunError(f"{path}: {fault['loc'][0]}: {fault['msg']}; {_DELETE}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise RunError(f"{path}: not what a run had counted ({error}); {_DELETE}") from error
         for field in fields(self):
-            setattr(self, field.name, stored[field.name])
+            setattr(self, field.name, getattr(read, field.name))
+
+
+_PROGRESS = TypeAdapter(Progress)
 
 
 def save_checkpoint(
@@ -75,9 +93,20 @@ def save_checkpoint(
 def load_checkpoint(
     folder: Path, adapter: Adapter, optimizer: torch.optim.Optimizer, progress: Progress
 ) -> None:
-    """Restores adapter, optimizer and progress in place."""
+    """Restores adapter, optimizer and progress in place.
+
+    Raises:
+        ModelError: tensors that cannot be read, or are not this adapter's.
+        RunError: the files are not what they were written as, or counts that are none.
+    """
     adapter.load(folder)
-    restore(optimizer, load_file(folder / "optimizer.safetensors"))
+    path = folder / "optimizer.safetensors"
+    with open_tensors(path) as stored:
+        tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 - no dict
+    try:
+        restore(optimizer, tensors)
+    except ValueError as error:
+        raise ModelError(f"{path}: {error}; {_DELETE}") from error
     progress.restore(folder)
 
 

@@ -61,16 +61,38 @@ def moments(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Puts back what `moments` gave."""
+    """Puts back what `moments` gave.
+
+    Raises:
+        ValueError: moments of another shape or type than the weights', which a kernel would read beyond.
+    """
     for prefix, parameter in _named(optimizer) if tensors else ():
+        own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        _check_moments(optimizer, parameter, own)
         # bitsandbytes counts its steps in a plain int
         optimizer.state[parameter] = {
-            name.removeprefix(prefix): int(value)
+            name: int(value)
             if value.dtype == torch.int64
             else value.to(parameter.device)  # the fused kernel reads the step where the weights are
-            for name, value in tensors.items()
-            if name.startswith(prefix)
+            for name, value in own.items()
         }
+
+
+def _check_moments(
+    optimizer: torch.optim.Optimizer, parameter: torch.nn.Parameter, own: dict[str, Tensor]
+) -> None:
+    fused = isinstance(optimizer, torch.optim.AdamW)
+    names = {"step", "exp_avg", "exp_avg_sq"} if fused else {"step", "state1", "state2"}
+    if missing := names - set(own):
+        raise ValueError(f"no moments of this optimizer ({min(missing)} is missing)")
+    for name in names - {"step"}:
+        if own[name].shape != parameter.shape or (fused and own[name].dtype != parameter.dtype):
+            raise ValueError(
+                f"{name} is {tuple(own[name].shape)} of {own[name].dtype}, the weights are "
+                f"{tuple(parameter.shape)} of {parameter.dtype}"
+            )
+    if own["step"].numel() != 1:
+        raise ValueError(f"step is {tuple(own['step'].shape)}, not one number")
 
 
 def _named(optimizer: torch.optim.Optimizer) -> list[tuple[str, torch.nn.Parameter]]:
