@@ -30,6 +30,7 @@ def board(
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listening.bind(("127.0.0.1", port))
+            listening.listen()  # who opens the address at once waits a moment
         except OSError as error:
             raise ConfigError(
                 f"--port {port}: cannot be listened on ({error.strerror}); choose another"
