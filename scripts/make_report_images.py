@@ -47,7 +47,7 @@ def shoot(driver: webdriver.Chrome, width: int, scheme: str, first: str, last: s
         "Emulation.setDeviceMetricsOverride",
         {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500},
     )
-    driver.execute_script("charts.forEach((chart) => draw(chart))")
+    driver.execute_script("if (typeof charts !== 'undefined') charts.forEach((chart) => draw(chart))")
     time.sleep(0.5)
     top, bottom = driver.execute_script(
         "return [document.querySelector(arguments[0]).getBoundingClientRect().top + scrollY,"

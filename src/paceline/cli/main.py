@@ -5,6 +5,7 @@ import sys
 import typer
 
 from paceline.cli import (
+    board,
     compare,
     data,
     doctor,
@@ -50,6 +51,7 @@ app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.command("fetch-metrics")(metrics.fetch_metrics)
 app.command("watch")(report.watch)
+app.command("board")(board.board)
 app.command("merge")(export.merge)
 app.command("push")(export.push)
 app.command("pull")(export.pull)

@@ -91,6 +91,8 @@ class InterruptStop(Callback):
         else:
             self._say(f"{signal.Signals(signum).name}: saving after this step, then stopping")
 
+    _ask.saves_first = True  # type: ignore[attr-defined]  # the run's lock says so
+
 
 def _leave_terminal() -> None:
     """Writes nothing more to a terminal that is gone: every line would fail."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader
+from jinja2 import BaseLoader, ChoiceLoader, Environment, PackageLoader
 from markupsafe import Markup
 
 from paceline.report.by_recipe import of_recipes
@@ -28,8 +28,18 @@ from paceline.runs.files import json_text, write_whole
 
 def write_report(study: StudyFacts, folder: Path, price: float | None = None) -> tuple[Path, Path]:
     """Writes both files into `folder` and returns their paths; `price` is what an hour of training costs."""
+    content = page_content(study, price)
+    markdown, page = folder / "report.md", folder / "report.html"
+    write_whole(markdown, markdown_environment().get_template("report.md.jinja").render(content))
+    html = html_environment().get_template("report.html.jinja")
+    write_whole(page, html.render(content, **_embedded(study)))
+    return markdown, page
+
+
+def page_content(study: StudyFacts, price: float | None = None) -> dict[str, object]:
+    """What the report's templates show, beside what the page carries."""
     graded, comparison, published = mtbench_rows(study), study.comparison, published_table(study.published)
-    content = {
+    return {
         "study": study,
         "comparison": comparison,
         "conclusions": conclusions(study),
@@ -61,11 +71,13 @@ def write_report(study: StudyFacts, folder: Path, price: float | None = None) ->
         "seconds": sum(run.status.seconds for run in study.runs),
         "tokens": sum(run.status.tokens for run in study.runs),
     }
-    markdown, page = folder / "report.md", folder / "report.html"
-    write_whole(markdown, markdown_environment().get_template("report.md.jinja").render(content))
-    html = _environment(is_html=True).get_template("report.html.jinja")
-    write_whole(page, html.render(content, **_embedded(study)))
-    return markdown, page
+
+
+def html_environment(*others: BaseLoader) -> Environment:
+    """Templates for pages, all text in them escaped; those of `others` come first."""
+    environment = _environment(is_html=True)
+    environment.loader = ChoiceLoader([*others, PackageLoader("paceline.report")])
+    return environment
 
 
 def markdown_environment() -> Environment:
@@ -105,16 +117,21 @@ def _embedded(study: StudyFacts) -> dict[str, Markup]:
 
     loader = PackageLoader("paceline.report")
     plain = Environment(loader=loader, autoescape=False)  # our own style and script hold no text of others
-    data = {
-        "recipes": [vars(own) for own in curves(of_recipes(study))],
-        "trade": [vars(one) for one in trade_off(study.comparison)] if study.comparison else [],
-    }
     return {
-        "data": Markup(json_text(data).replace("<", "\\u003c")),
+        "data": plot_data(study),
         "plotly": Markup(get_plotlyjs().replace("</script", "<\\/script")),
         "style": Markup(plain.get_template("report.css").render()),
         "script": Markup(plain.get_template("report.js").render()),
     }
+
+
+def plot_data(study: StudyFacts) -> Markup:
+    """What the script draws, as JSON that can stand in a page."""
+    data = {
+        "recipes": [vars(own) for own in curves(of_recipes(study))],
+        "trade": [vars(one) for one in trade_off(study.comparison)] if study.comparison else [],
+    }
+    return Markup(json_text(data).replace("<", "\\u003c"))
 
 
 def _cell(value: object) -> str:

@@ -29,7 +29,7 @@ SHOWN_FINDINGS = 5
 _BARS = "▁▂▃▄▅▆▇█"
 _STATE_STYLE = {"running": "cyan", "finished": "green", "failed": "red", "stopped": "yellow"}
 _SEVERITY_STYLE = {"error": "red", "warning": "yellow", "note": "dim"}
-_COLUMNS: tuple[tuple[str, JustifyMethod], ...] = (
+COLUMNS: tuple[tuple[str, JustifyMethod], ...] = (
     ("run", "left"),
     ("state", "left"),
     ("step", "right"),
@@ -43,7 +43,7 @@ _COLUMNS: tuple[tuple[str, JustifyMethod], ...] = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Run:
+class RunProgress:
     """A run as its files show it now."""
 
     name: str
@@ -56,7 +56,7 @@ class _Run:
     findings: list[FindingEvent]
 
     @classmethod
-    def read(cls, directory: RunDirectory) -> _Run:
+    def read(cls, directory: RunDirectory) -> RunProgress:
         events = read_events(directory.events)
         status = directory.status()
         state = status.state
@@ -90,15 +90,15 @@ class _Run:
 def render(path: Path) -> tuple[Group, bool]:
     """The table of a study's runs, what ended some early, their worst findings; whether all are over."""
     recipes = {
-        group.name: [_Run.read(directory) for directory in group.directories]
+        group.name: [RunProgress.read(directory) for directory in group.directories]
         for group in recipe_groups(run_directories([path]))
     }
     runs = [run for replicates in recipes.values() for run in replicates]
     table = Table(box=box.SIMPLE_HEAD)
-    for heading, justify in _COLUMNS:
+    for heading, justify in COLUMNS:
         table.add_column(heading, justify=justify)
     for name, replicates in recipes.items():
-        table.add_row(*(_row(replicates[0]) if len(replicates) == 1 else _summary(name, replicates)))
+        table.add_row(*(row(replicates[0]) if len(replicates) == 1 else _summary(name, replicates)))
     endings = [Text(f"{run.name}: {run.ending}", "yellow") for run in runs if run.ending]
     return Group(table, *endings, *_finding_lines(runs)), all(run.over for run in runs)
 
@@ -115,7 +115,8 @@ def sparkline(values: list[float], width: int = 24) -> str:
     return "".join(_BARS[round((mean - low) * scale)] for mean in means)
 
 
-def _row(run: _Run) -> list[str | Text]:
+def row(run: RunProgress) -> list[str | Text]:
+    """The cells of one run, under COLUMNS."""
     losses, evals = _finite(run.train), _finite(run.evals)
     last = run.train[-1] if run.train else None
     rate = f"{last.tokens / last.seconds:,.0f}" if last and last.seconds else ""
@@ -134,12 +135,12 @@ def _row(run: _Run) -> list[str | Text]:
     ]
 
 
-def _summary(name: str, runs: Sequence[_Run]) -> list[str | Text]:
+def _summary(name: str, runs: Sequence[RunProgress]) -> list[str | Text]:
     """One row for a recipe's replicates: states counted, losses averaged, the time that is left added up.
 
     The curve is that of the replicate that is furthest; `last` and `eval` are means ± standard deviation.
     """
-    rows = [_row(run) for run in runs]
+    rows = [row(run) for run in runs]
     furthest = max(range(len(runs)), key=lambda place: runs[place].train[-1].step if runs[place].train else 0)
     states = Counter("silent" if run.silent else run.state for run in runs)
     lasts = [losses[-1] for run in runs if (losses := _finite(run.train))]
@@ -187,7 +188,7 @@ def _count(findings: Sequence[FindingEvent]) -> Text:
     return Text(", ").join(parts)
 
 
-def _finding_lines(runs: Sequence[_Run]) -> list[Text]:
+def _finding_lines(runs: Sequence[RunProgress]) -> list[Text]:
     """The worst findings of all runs, the latest of each run first, and how many more there are."""
     findings = [(run.name, finding) for run in runs for finding in reversed(run.findings)]
     findings.sort(key=lambda pair: SEVERITIES.index(pair[1].severity))

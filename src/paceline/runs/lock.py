@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import socket
 import time
 from collections.abc import Iterable, Iterator
@@ -22,11 +23,13 @@ class Holder(Record):
     """The process that holds a directory.
 
     `started` is when it began, in seconds since 1970: a pid that is used again is another process's.
+    `saves_on_sigterm`: it answers the signal by a save and an orderly end.
     """
 
     host: str
     pid: int
     started: float
+    saves_on_sigterm: bool = False
 
     @property
     def lives(self) -> bool:
@@ -112,6 +115,11 @@ def _lock(handle: int) -> bool:
     return True
 
 
+def holder_of(folder: Path) -> Holder | None:
+    """The process that a run directory's lock names, whether it lives or not; None: there is no lock."""
+    return _holder(folder / FILE)
+
+
 def _holder(path: Path) -> Holder | None:
     try:
         return read_record(path, Holder)
@@ -144,7 +152,10 @@ def _refusal(folder: Path, holder: Holder | None) -> str:
 
 
 def _ourselves() -> Holder:
-    return Holder(host=socket.gethostname(), pid=os.getpid(), started=_started(os.getpid()))
+    saves = getattr(signal.getsignal(signal.SIGTERM), "saves_first", False)
+    return Holder(
+        host=socket.gethostname(), pid=os.getpid(), started=_started(os.getpid()), saves_on_sigterm=saves
+    )
 
 
 def _started(pid: int) -> float:

@@ -1,0 +1,143 @@
+"""The board's pages: what is looked at by GET, what changes or spends something by POST."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from paceline.board.gate import Gate
+from paceline.board.live import Live
+from paceline.board.pages import asset, templates
+from paceline.board.stop import stop
+from paceline.errors import PacelineError
+from paceline.evaluate.serving.body import RequestError
+from paceline.evaluate.serving.guard import Guard, Limits, read_raw
+from paceline.report.export import page_content, plot_data
+from paceline.runs.files import json_text
+
+# Seconds between two looks at the folder, and after which a quiet stream shows that it lives.
+LOOK, QUIET = 1.0, 15.0
+STREAMS = 32
+LIMITS = Limits(body_bytes=2**20)
+
+
+class Board:
+    """What the pages share.
+
+    Args:
+        path: a study's folder, or a run directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.live = Live(path, templates())
+        self.streams = 0
+
+    async def overview(self, request: Request) -> Response:
+        return self.page("overview", "/", content={"parts": await run_in_threadpool(self.live.parts)})
+
+    async def results(self, request: Request) -> Response:
+        """The whole report, its scripts as files."""
+        facts = await run_in_threadpool(self.live.facts)
+        if facts is None:
+            return self.message("Results", "No run has begun.")
+        content = await run_in_threadpool(page_content, facts)
+        return self.page("results", "/results", content={**content, "data": plot_data(facts)})
+
+    async def stream(self, request: Request) -> Response:
+        """Server-sent events: {id: HTML} of the parts that have changed."""
+        if self.streams >= STREAMS:
+            raise HTTPException(429, f"{STREAMS} pages follow this study already; close one")
+        return StreamingResponse(self._events(), media_type="text/event-stream")
+
+    async def _events(self) -> AsyncIterator[str]:
+        sent: dict[str, str] = {}
+        quiet = 0.0
+        self.streams += 1
+        try:
+            while True:
+                parts = await run_in_threadpool(self.live.parts)
+                new = {name: html for name, html in parts.items() if sent.get(name) != html}
+                sent |= new
+                if new:
+                    yield f"data: {json_text(new)}\n\n"
+                elif (quiet := quiet + LOOK) >= QUIET:
+                    yield ": quiet\n\n"
+                quiet = 0.0 if new or quiet >= QUIET else quiet
+                await asyncio.sleep(LOOK)
+        finally:
+            self.streams -= 1
+
+    async def stop(self, request: Request) -> Response:
+        run = (await fields(request)).get("run", "")
+        trainer = await run_in_threadpool(stop, self.live.directories(), run)
+        said = (
+            f"pid {trainer.holder.pid} was told to save after its step and stop, with "
+            f"{', '.join(trainer.runs)}. The command that started it goes on from there."
+        )
+        return self.message("Stopping", said)
+
+    def page(self, name: str, current: str, content: Mapping[str, object], status: int = 200) -> Response:
+        shown = {**content, "current": current, "board": self.path.resolve().name}
+        return HTMLResponse(templates().get_template(f"{name}.html.jinja").render(shown), status)
+
+    def message(self, title: str, said: str, status: int = 200) -> Response:
+        return self.page("message", "", {"title": title, "said": said}, status)
+
+    async def refused(self, request: Request, error: Exception) -> Response:
+        """An error as a page: one line, and the status that fits it."""
+        status = 409
+        if isinstance(error, HTTPException):
+            status, said = error.status_code, error.detail
+        else:
+            said = str(error)
+        status = error.status if isinstance(error, RequestError) else status
+        return self.message("Not done", said, status)
+
+
+async def fields(request: Request) -> dict[str, str]:
+    """The fields of a form.
+
+    Raises:
+        RequestError: too large, too slow, or no form.
+    """
+    raw = await read_raw(request, LIMITS)
+    try:
+        return dict(parse_qsl(raw.decode(), keep_blank_values=True, max_num_fields=100))
+    except ValueError as error:
+        raise RequestError("the body is no form in UTF-8") from error
+
+
+async def static(request: Request) -> Response:
+    try:
+        content, media_type = asset(request.path_params["name"])
+    except KeyError as error:
+        raise HTTPException(404, "no such file") from error
+    return Response(content, media_type=media_type, headers={"Cache-Control": "private, max-age=600"})
+
+
+def make_app(path: Path, token: str) -> Starlette:
+    """The web application of one study, for whoever has the token, on this machine alone."""
+    board = Board(path)
+    routes = [
+        Route("/", board.overview),
+        Route("/results", board.results),
+        Route("/live", board.stream),
+        Route("/stop", board.stop, methods=["POST"]),
+        Route("/static/{name}", static),
+    ]
+    return Starlette(
+        routes=routes,
+        exception_handlers={HTTPException: board.refused, PacelineError: board.refused},
+        middleware=[Middleware(Guard, key=None, limits=LIMITS), Middleware(Gate, token=token)],
+    )

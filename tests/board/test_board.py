@@ -1,0 +1,93 @@
+"""What the board shows and whom it answers."""
+
+import json
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from starlette.testclient import TestClient
+
+from board.conftest import EVIL, HOST, TOKEN, served
+from paceline.board.app import LIMITS, make_app
+from paceline.report.collect import collect_study
+
+
+def test_nobody_without_the_token_sees_or_does_anything(boarded: Path) -> None:
+    with TestClient(make_app(boarded, TOKEN), base_url=HOST) as client:
+        for method, path in [
+            ("GET", "/"),
+            ("GET", "/?token=no"),
+            ("GET", "/live"),
+            ("GET", "/static/board.js"),
+        ]:
+            assert client.request(method, path).status_code == 403
+        assert client.post("/stop", data={"run": "plain"}, headers={"Origin": HOST}).status_code == 403
+        cookie = client.get(f"/?token={TOKEN}").headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=strict" in cookie
+        assert client.get("/").status_code == 200
+
+
+def test_only_the_boards_own_pages_on_this_machine_may_change_anything(ask: Any) -> None:
+    assert ask("POST", "/stop", {"run": "plain"}, Origin="http://127.0.0.1:9000").status_code == 403
+    assert ask("POST", "/stop", {"run": "plain"}, Origin="https://evil.example").status_code == 403
+    assert ask("GET", "/", Host="evil.example").status_code == 403
+    assert ask("GET", "/stop").status_code == 405
+    assert ask("POST", "/stop", {"run": "x" * LIMITS.body_bytes}).status_code == 413
+    refused = ask("POST", "/stop", {"run": EVIL})
+    assert refused.status_code == 409
+    assert "no process trains this run now" in refused.text
+    assert EVIL not in refused.text
+
+
+def test_pages_allow_no_script_but_the_boards_files(ask: Any) -> None:
+    for path in ("/", "/results"):
+        page = ask("GET", path)
+        assert "script-src 'self';" in page.headers["content-security-policy"]
+        scripts = [tag.split(">")[0] for tag in page.text.split("<script")[1:]]
+        assert all("src=" in tag or 'type="application/json"' in tag for tag in scripts), scripts
+        assert page.headers["cache-control"] == "no-store"
+    assert ask("GET", "/static/..%2fapp.py").status_code == 404
+
+
+def test_the_overview_says_what_the_runs_files_and_the_report_say(ask: Any, boarded: Path) -> None:
+    page = ask("GET", "/").text
+    comparison = collect_study(boarded).comparison
+    assert comparison
+    assert comparison.conclusion().split(";")[0].split("'")[0][:30] in page
+    for row in comparison.rows:
+        assert row.name in page
+    assert page.count("state-finished") == 2
+    assert "All runs are over." in page
+    assert "perplexity" in ask("GET", "/results").text
+
+
+def test_the_stream_tells_what_changes(boarded: Path, tmp_path: Path) -> None:
+    """A finding that is written to a log arrives at who follows, and nothing else is sent again."""
+    import shutil
+
+    from paceline.runs.events import FindingEvent
+
+    folder = tmp_path / "study"
+    shutil.copytree(boarded, folder)
+    status = folder / "plain" / "status.json"
+    status.write_text('{"state": "running"}')
+    with served(folder) as address:
+        opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        opener.open(f"{address}/?token={TOKEN}")
+        with opener.open(f"{address}/live", timeout=20) as stream:
+            parts = next_event(stream)
+            assert {"runs", "findings", "answer", "trainers"} <= set(parts)
+            assert "state-running" in parts["runs"]
+            found = FindingEvent(step=3, rule="a-rule", severity="warning", message=f"odd {EVIL}")
+            with (folder / "plain" / "events.jsonl").open("a") as log:
+                log.write(found.model_dump_json() + "\n")
+            parts = next_event(stream)
+    assert "odd &lt;script&gt;" in parts["findings"]
+    assert "answer" not in parts
+
+
+def next_event(stream: Any) -> Any:
+    while not (line := stream.readline().decode()).startswith("data: "):
+        assert line
+    return json.loads(line.removeprefix("data: "))
