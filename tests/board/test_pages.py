@@ -9,7 +9,7 @@ import pytest
 
 from board.conftest import TOKEN, served
 
-PAGES = ("/", "/results")
+PAGES = ("/", "/results", "/study")
 
 
 @pytest.fixture(scope="module")

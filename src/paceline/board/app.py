@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from paceline.board.editing import answer, study_text
 from paceline.board.gate import Gate
 from paceline.board.live import Live
 from paceline.board.pages import asset, templates
@@ -42,6 +43,7 @@ class Board:
         self.path = path
         self.live = Live(path, templates())
         self.streams = 0
+        self.busy = asyncio.Lock()
 
     async def overview(self, request: Request) -> Response:
         return self.page("overview", "/", content={"parts": await run_in_threadpool(self.live.parts)})
@@ -86,6 +88,24 @@ class Board:
             f"{', '.join(trainer.runs)}. The command that started it goes on from there."
         )
         return self.message("Stopping", said)
+
+    async def edit(self, request: Request) -> Response:
+        text = await run_in_threadpool(study_text, self.path, self.live.directories())
+        return self.page("study", "/study", {"text": text})
+
+    async def ask(self, request: Request) -> Response:
+        """One question at a time: each loads a base."""
+        given = await fields(request)
+        text, question = given.get("text", ""), given.get("question", "")
+        shown: dict[str, object] = {"text": text, "question": question}
+        if self.busy.locked():
+            raise HTTPException(409, "another question is being answered; ask again when it is done")
+        async with self.busy:
+            try:
+                said, (names, rows) = await run_in_threadpool(answer, text, question, self.path)
+            except PacelineError as error:
+                return self.page("study", "/study", {**shown, "said": str(error), "is_refused": True}, 422)
+        return self.page("study", "/study", {**shown, "said": said, "names": names, "rows": rows})
 
     def page(self, name: str, current: str, content: Mapping[str, object], status: int = 200) -> Response:
         shown = {**content, "current": current, "board": self.path.resolve().name}
@@ -134,6 +154,8 @@ def make_app(path: Path, token: str) -> Starlette:
         Route("/results", board.results),
         Route("/live", board.stream),
         Route("/stop", board.stop, methods=["POST"]),
+        Route("/study", board.edit),
+        Route("/study", board.ask, methods=["POST"]),
         Route("/static/{name}", static),
     ]
     return Starlette(
