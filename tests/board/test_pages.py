@@ -9,7 +9,7 @@ import pytest
 
 from board.conftest import TOKEN, served
 
-PAGES = ("/", "/results", "/study")
+PAGES = ("/", "/results", "/study", "/data", "/playground")
 
 
 @pytest.fixture(scope="module")

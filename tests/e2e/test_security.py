@@ -72,7 +72,7 @@ CLAIMS: dict[str, list[str]] = {
         "faults/test_odd_requests.py::test_one_that_fails_in_the_batch_fails_alone",
     ],
     "have a tool called": ["evaluate/test_serve_fields.py::test_calls_of_an_answer_are_openais"],
-    "read the study's folder as pages": [
+    "read the study's folder and its runs' data as pages": [
         "board/test_board.py::test_nobody_without_the_token_sees_or_does_anything",
         "board/test_stop.py::test_a_training_run_saves_stops_and_can_go_on",
     ],

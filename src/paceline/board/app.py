@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -16,15 +17,18 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from paceline.board.editing import answer, study_text
+from paceline.board.examples import browse
 from paceline.board.gate import Gate
 from paceline.board.live import Live
 from paceline.board.pages import asset, templates
+from paceline.board.playground import Playground
 from paceline.board.stop import stop
 from paceline.errors import PacelineError
 from paceline.evaluate.serving.body import RequestError
 from paceline.evaluate.serving.guard import Guard, Limits, read_raw
 from paceline.report.export import page_content, plot_data
 from paceline.runs.files import json_text
+from paceline.stats.votes import votes_needed
 
 # Seconds between two looks at the folder, and after which a quiet stream shows that it lives.
 LOOK, QUIET = 1.0, 15.0
@@ -44,6 +48,7 @@ class Board:
         self.live = Live(path, templates())
         self.streams = 0
         self.busy = asyncio.Lock()
+        self.playground = Playground(path)
 
     async def overview(self, request: Request) -> Response:
         return self.page("overview", "/", content={"parts": await run_in_threadpool(self.live.parts)})
@@ -94,18 +99,66 @@ class Board:
         return self.page("study", "/study", {"text": text})
 
     async def ask(self, request: Request) -> Response:
-        """One question at a time: each loads a base."""
         given = await fields(request)
         text, question = given.get("text", ""), given.get("question", "")
         shown: dict[str, object] = {"text": text, "question": question}
-        if self.busy.locked():
-            raise HTTPException(409, "another question is being answered; ask again when it is done")
-        async with self.busy:
+        async with self.alone():
             try:
                 said, (names, rows) = await run_in_threadpool(answer, text, question, self.path)
             except PacelineError as error:
                 return self.page("study", "/study", {**shown, "said": str(error), "is_refused": True}, 422)
         return self.page("study", "/study", {**shown, "said": said, "names": names, "rows": rows})
+
+    async def data(self, request: Request) -> Response:
+        directories = {one.name: one for one in self.live.directories() if one.recipe_file.is_file()}
+        asked = request.query_params
+        run, search, start = (
+            asked.get("run") or next(iter(directories), ""),
+            asked.get("search", ""),
+            asked.get("start", "1"),
+        )
+        if run not in directories or not start.isdecimal() or len(start) > 12:
+            raise HTTPException(404, "no run of this name has begun, or the number of an example is none")
+        async with self.alone():
+            shelf = await run_in_threadpool(browse, directories[run], int(start), search[:200])
+        onward = urlencode({"run": run, "search": search, "start": shelf.following})
+        shown = {"runs": list(directories), "run": run, "search": search, "start": start}
+        return self.page("data", "/data", {**shown, "shelf": shelf, "onward": onward})
+
+    async def play(self, request: Request) -> Response:
+        return self.playing({})
+
+    async def ask_all(self, request: Request) -> Response:
+        prompt = (await fields(request)).get("prompt", "")
+        async with self.alone():
+            await run_in_threadpool(self.playground.load)
+            number, answers = await self.playground.ask(prompt)
+        return self.playing({"prompt": prompt, "round": number, "answers": answers})
+
+    async def vote(self, request: Request) -> Response:
+        given = await fields(request)
+        vote = self.playground.vote(given.get("round", ""), given.get("choice", ""))
+        answers = list(vote.answers.values())
+        shown = {
+            "prompt": vote.prompt,
+            "answers": answers,
+            "names": list(vote.answers),
+            "chosen": vote.chosen,
+        }
+        return self.playing(shown)
+
+    def playing(self, shown: Mapping[str, object]) -> Response:
+        tally = self.playground.tally()
+        needed = votes_needed(max(1, len(tally)))
+        return self.page("playground", "/playground", {**shown, "tally": tally, "needed": needed})
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """One question that computes at a time: each loads a base, or data."""
+        if self.busy.locked():
+            raise HTTPException(409, "another question is being answered; ask again when it is done")
+        async with self.busy:
+            yield
 
     def page(self, name: str, current: str, content: Mapping[str, object], status: int = 200) -> Response:
         shown = {**content, "current": current, "board": self.path.resolve().name}
@@ -154,12 +207,23 @@ def make_app(path: Path, token: str) -> Starlette:
         Route("/results", board.results),
         Route("/live", board.stream),
         Route("/stop", board.stop, methods=["POST"]),
+        Route("/data", board.data),
+        Route("/playground", board.play),
+        Route("/playground", board.ask_all, methods=["POST"]),
+        Route("/playground/vote", board.vote, methods=["POST"]),
         Route("/study", board.edit),
         Route("/study", board.ask, methods=["POST"]),
         Route("/static/{name}", static),
     ]
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        board.playground.stop()
+
     return Starlette(
         routes=routes,
+        lifespan=lifespan,
         exception_handlers={HTTPException: board.refused, PacelineError: board.refused},
         middleware=[Middleware(Guard, key=None, limits=LIMITS), Middleware(Gate, token=token)],
     )

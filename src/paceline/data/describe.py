@@ -96,7 +96,7 @@ def describe(
             "max": int(lengths.max()),
         },
         fits={limit: float((lengths <= limit).mean()) for limit in LIMITS},
-        examples={kind: _supervised_runs(seen, chat, place) for kind, place in shown.items()},
+        examples={kind: supervised_spans(seen, chat, place) for kind, place in shown.items()},
         bad_rows=count_kinds(dataset.bad),
         first_bad=f"{dataset.bad[0].where}: {dataset.bad[0].reason}" if dataset.bad else None,
         bad_rows_file=str(listed) if (listed := write_bad_rows(dataset)) else None,
@@ -133,7 +133,7 @@ def _packed(plain: TokenDataset, packed: TokenDataset, parts: Split) -> dict[str
     }
 
 
-def _supervised_runs(dataset: TokenDataset, chat: Chat, example: int) -> list[tuple[str, bool]]:
+def supervised_spans(dataset: TokenDataset, chat: Chat, example: int) -> list[tuple[str, bool]]:
     """Neighbouring tokens that are all supervised, or all not, as texts."""
     ids, mask = dataset.example(example)
     tokens = zip(ids.tolist(), mask.tolist(), strict=True)

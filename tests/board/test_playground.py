@@ -1,0 +1,54 @@
+"""Answers without names until a vote is given, which is kept; examples with what is learned of them."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from board.conftest import EVIL, HOST
+from paceline.board import examples
+
+
+def test_blind_answers_get_their_names_with_the_vote(ask: Any, boarded: Path) -> None:
+    asked = ask("POST", "/playground", {"prompt": f"What is 2 plus 2? {EVIL}"})
+    assert asked.status_code == 200, asked.text[-500:]
+    assert EVIL not in asked.text
+    assert re.findall(r"<h3>(.*?)</h3>", asked.text) == ["Answer 1", "Answer 2", "Answer 3"]
+    (number,) = re.findall(r'name="round" value="([^"]+)"', asked.text)
+    assert ask("POST", "/playground/vote", {"round": number, "choice": "7"}).status_code == 400
+    assert (
+        ask("POST", "/playground/vote", {"round": number, "choice": "1"}, Origin=HOST + "0").status_code
+        == 403
+    )
+    revealed = ask("POST", "/playground/vote", {"round": number, "choice": "1"}).text
+    names = re.findall(r"<h3>(.*?)</h3>", revealed)
+    assert sorted(name.removesuffix(" (your vote)") for name in names) == ["base", "faster", "plain"]
+    assert names[1].endswith(" (your vote)")
+    assert ask("POST", "/playground/vote", {"round": number, "choice": "1"}).status_code == 409
+    (line,) = (boarded / "votes.jsonl").read_text().splitlines()
+    kept = json.loads(line)
+    assert kept["chosen"] == names[1].removesuffix(" (your vote)")
+    assert list(kept["answers"]) == [name.removesuffix(" (your vote)") for name in names]
+    assert "vote" in ask("GET", "/playground").text.split("<h2>Votes</h2>")[1]
+
+
+def test_a_prompt_without_end_and_an_empty_one_are_refused(ask: Any) -> None:
+    for prompt in ("", "x" * 20_001):
+        assert ask("POST", "/playground", {"prompt": prompt}).status_code == 400
+
+
+def test_examples_are_marked_searched_and_paged(ask: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(examples, "SHOWN", 3)
+    page = ask("GET", "/data").text
+    assert re.findall(r">Example ([\d,]+) of", page) == ["1", "2", "3"]
+    marked = re.findall(r"<mark>(.*?)</mark>", page.split("<h2")[1], re.S)
+    assert len(marked) == 1
+    assert marked[0] in ask("GET", "/data?start=1").text
+    onward = re.findall(r'href="/data\?([^"]+)"', page)[0].replace("&amp;", "&")
+    assert re.findall(r">Example ([\d,]+) of", ask("GET", f"/data?{onward}").text)[0] == "4"
+    answer = re.sub("<.*?>", "", marked[0]).split("&lt;")[0].strip()
+    found = ask("GET", f"/data?search={answer}").text
+    assert all(answer in shown for shown in re.findall(r'<pre class="answer".*?</pre>', found, re.S))
+    assert "None of the examples" in ask("GET", "/data?search=no+such+text+anywhere").text
+    for wrong in ("start=0", "start=99999999", "start=x", "run=nobody", "run=../../etc"):
+        assert ask("GET", f"/data?{wrong}").status_code in (404, 409), wrong
