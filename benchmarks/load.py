@@ -156,7 +156,7 @@ def load_of_ray(scratch: Path, every: float) -> dict:
     """A study whose worker is killed every so many seconds; the command is given again until it ends well."""
     runs = [{"name": f"r{i}", "lora_r": 2 + i, "seed": i, "lora_dropout": 0.1 * (i % 2)} for i in range(6)]
     data = write_rows(scratch / "few.jsonl", 400)
-    recipe = {**COMMON, "data": data, "max_steps": 300, "save_steps": 10, "logging_steps": 50}
+    recipe = {**COMMON, "data": data, "max_steps": 800, "save_steps": 10, "logging_steps": 50}
     file = scratch / "killed.yaml"
     file.write_text(yaml.safe_dump({"study": "killed", "recipe": recipe, "runs": runs}))
     alone = watched([*PACELINE, "study", "run", str(file), "--runs", str(scratch / "alone"), "--no-check"])
@@ -200,7 +200,7 @@ def main() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     report: dict = json.loads(args.out.read_text()) if args.out and args.out.is_file() else {}
     beside = f"load average {os.getloadavg()[0]:.0f} as it began"  # seconds mean little on a busy machine
-    report["machine"] = f"{platform.machine()}, {os.cpu_count()} cores, {beside}"
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, {beside}"
     with tempfile.TemporaryDirectory() as scratch:
         os.environ["HF_HOME"] = scratch
         for part in args.parts:
@@ -210,6 +210,7 @@ def main() -> None:
                 report["rows"] = [load_of_rows(Path(scratch), n) for n in (args.rows // 20, args.rows)]
             else:
                 report["ray"] = load_of_ray(Path(scratch), args.every)
+            report.setdefault("machine", {})[part] = machine
             if args.out:
                 args.out.write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))
