@@ -79,10 +79,10 @@ def test_sigterm_finishes_answers_refuses_others_and_ends(
     rest = answer.read()
     assert rest.rstrip().endswith(b"data: [DONE]")
     assert json.loads(rest.split(b"data: ")[-2].split(b"\n")[0]).get("choices") is not None
+    with pytest.raises(ConnectionRefusedError):  # while the client that never reads is waited for
+        socket.create_connection(("127.0.0.1", port), timeout=1)
     process.join(PATIENCE)
     assert process.exitcode is not None, "it waits for a client that never reads"
-    with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port), timeout=1)
     assert "Traceback" not in errors.read_text()
     assert process.exitcode == -signal.SIGTERM  # 143 in a shell
     with pytest.raises(http.client.IncompleteRead):
