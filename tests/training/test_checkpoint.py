@@ -1,5 +1,6 @@
 """Checkpoints: what a run is, put away and taken up again bit for bit."""
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -80,3 +81,17 @@ def test_a_checkpoint_that_breaks_off_is_none(
 
 def test_progress_starts_from_nothing() -> None:
     assert {value for value in asdict(Progress()).values() if value is not None} == {0}
+
+
+def test_counts_that_are_no_numbers_are_taken_up_as_they_were(
+    loaded_base: Base, recipe: MakeRecipe, tmp_path: Path
+) -> None:
+    """A run whose loss was not finite goes on as if it had not been stopped."""
+    made = recipe()
+    adapter = random_adapter(loaded_base, made)
+    optimizer = with_optimizer(adapter, made)
+    written = Progress(window_loss=math.nan, best_loss=math.inf, patience_loss=-math.inf)
+    save_checkpoint(tmp_path / "step-1", made, adapter, optimizer, written, some_inputs(), b"")
+    read = Progress()
+    load_checkpoint(tmp_path / "step-1", adapter, optimizer, read)
+    assert repr(read) == repr(written)

@@ -1,5 +1,6 @@
 """Checkpoints: an adapter, its moments, what the run had counted and logged so far, recipe and inputs."""
 
+import math
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -70,6 +71,11 @@ class Progress:
 _PROGRESS = TypeAdapter(Progress)
 
 
+def _exact(value: object) -> object:
+    """A number that JSON has not by its name, so that a run whose loss is none goes on as it would have."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def save_checkpoint(
     folder: Path,
     recipe: Recipe,
@@ -83,7 +89,7 @@ def save_checkpoint(
     with whole_folder(folder) as scratch:
         adapter.save(scratch, recipe)
         save_file(moments(optimizer), scratch / "optimizer.safetensors")
-        write_json(scratch / "progress.json", asdict(progress))
+        write_json(scratch / "progress.json", {k: _exact(v) for k, v in asdict(progress).items()})
         write_inputs(scratch, inputs)
         (scratch / "recipe.yaml").write_text(dump_recipe(recipe))
         (scratch / "events.jsonl").write_bytes(log)
