@@ -11,8 +11,8 @@ from paceline.errors import PacelineError
 from paceline.evaluate.mtbench.protocol import load_templates
 from paceline.evaluate.mtbench.questions import load_questions
 from paceline.export.tokenizer import _name_class
-from paceline.model.digest import _weight_files
 from paceline.model.peft_config import read_peft_config
+from paceline.model.weight_files import weight_files
 from paceline.report.metrics import fetch
 from paceline.runs.manifest import read_sealed
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.fast
 
 READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "adapter": ("adapter_config.json", lambda file: read_peft_config(file.parent)),
-    "base": ("model.safetensors.index.json", lambda file: _weight_files(file.parent)),
+    "base": ("model.safetensors.index.json", lambda file: weight_files(file.parent)),
     "log": ("trainer_state.json", read_log),
     "metrics": ("trainer_state.json", lambda file: fetch(str(file), "runs")),
     "prompts": ("judge_prompts.jsonl", lambda file: load_templates(str(file))),

@@ -28,11 +28,13 @@ class Place:
 
     def start(self, **how: Any) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "paceline", "train", "--base", self._base, "--data", "d.jsonl"]
-        command += ["--max-steps", "160", "--batch-size", "2", "--grad-accum", "1", "--save-steps", "4"]
+        command += ["--max-steps", "40", "--batch-size", "2", "--grad-accum", "1", "--save-steps", "4"]
         command += ["--logging-steps", "1", "--lora-r", "4", "--run-name", "a", "--no-check"]
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **how}
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(command, cwd=self.folder, env=environment, **streams)
+        return subprocess.Popen(
+            command, cwd=self.folder, env=environment, preexec_fn=_hang_up_counts, **streams
+        )
 
     def finish(self, **how: Any) -> tuple[int, str]:
         process = self.start(**how)
@@ -46,6 +48,11 @@ class Place:
 
     def is_finished(self) -> bool:
         return RunDirectory(self.run).status().state == "finished"
+
+
+def _hang_up_counts() -> None:
+    """Tests that were started by nohup would hand on that SIGHUP is ignored."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture
