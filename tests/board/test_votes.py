@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from paceline.board.votes import Vote, tally
-from paceline.stats.votes import preference, votes_needed
+from paceline.stats.votes import preference, votes_needed, votes_verdict
 
 
 @pytest.mark.parametrize(("wins", "losses", "comparisons"), [(0, 1, 1), (7, 3, 1), (19, 2, 3), (30, 30, 2)])
@@ -14,12 +14,13 @@ def test_interval_and_p_are_scipys(wins: int, losses: int, comparisons: int) -> 
     bounds = test.proportion_ci(1 - 0.05 / comparisons, "exact")
     found = preference(wins, losses, comparisons)
     assert (found.p, found.share.low, found.share.high) == (test.pvalue, bounds.low, bounds.high)
+    assert found.verdict == votes_verdict(wins, losses, comparisons)
 
 
 def test_looking_after_every_vote_finds_a_difference_between_equals_in_one_of_twenty_at_most() -> None:
     votes = np.random.default_rng(0).integers(0, 2, (400, 100))
     wins = votes.cumsum(1)
-    verdicts = {(w, n - w): preference(w, n - w).verdict for n in range(1, 101) for w in range(n + 1)}
+    verdicts = {(w, n - w): votes_verdict(w, n - w) for n in range(1, 101) for w in range(n + 1)}
     wrong = sum(any(verdicts[int(w), n - int(w)] != "tie" for n, w in enumerate(row, 1)) for row in wins)
     assert wrong <= 20
 
@@ -27,7 +28,7 @@ def test_looking_after_every_vote_finds_a_difference_between_equals_in_one_of_tw
 def test_the_votes_needed_find_three_in_four_with_four_in_five() -> None:
     count = votes_needed()
     drawn = np.random.default_rng(1).binomial(count, 0.75, 2000)
-    verdicts = {int(wins): preference(int(wins), count - int(wins)).verdict for wins in set(drawn)}
+    verdicts = {int(wins): votes_verdict(int(wins), count - int(wins)) for wins in set(drawn)}
     assert np.mean([verdicts[int(wins)] == "better" for wins in drawn]) >= 0.77
     assert votes_needed(5) > count
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from math import lgamma, log
 
 from paceline.stats.intervals import Interval
@@ -43,13 +44,19 @@ def preference(wins: int, losses: int, comparisons: int = 1) -> Preference:
         )
     test = stats.binomtest(wins, count)
     bounds = test.proportion_ci(1 - 0.05 / comparisons, "exact")
-    said = "better" if wins > losses else "worse"
     return Preference(
         share=Interval(value=wins / count, low=float(bounds.low), high=float(bounds.high), n=count),
         p=float(test.pvalue),
-        verdict=said if log_evidence(wins, losses) >= log(comparisons / 0.05) else "tie",
+        verdict=votes_verdict(wins, losses, comparisons),
         needed=needed,
     )
+
+
+def votes_verdict(wins: int, losses: int, comparisons: int = 1) -> str:
+    """better, worse or tie, as `preference` says it."""
+    if log_evidence(wins, losses) < log(comparisons / 0.05):
+        return "tie"
+    return "better" if wins > losses else "worse"
 
 
 def log_evidence(wins: int, losses: int) -> float:
@@ -57,6 +64,7 @@ def log_evidence(wins: int, losses: int) -> float:
     return lgamma(wins + 1) + lgamma(losses + 1) - lgamma(wins + losses + 2) + (wins + losses) * log(2)
 
 
+@cache
 def votes_needed(comparisons: int = 1) -> int:
     """The fewest votes of which the verdict finds a share of ASSUMED_SHARE with POWER."""
     from scipy import stats
@@ -65,7 +73,7 @@ def votes_needed(comparisons: int = 1) -> int:
         wins = [
             wins
             for wins in range(count // 2 + 1, count + 1)
-            if log_evidence(wins, count - wins) >= log(comparisons / 0.05)
+            if votes_verdict(wins, count - wins, comparisons) == "better"
         ]
         if wins and stats.binom.sf(wins[0] - 1, count, ASSUMED_SHARE) >= POWER:
             return count
