@@ -169,13 +169,9 @@ class Board:
 
     async def refused(self, request: Request, error: Exception) -> Response:
         """An error as a page: one line, and the status that fits it."""
-        status = 409
         if isinstance(error, HTTPException):
-            status, said = error.status_code, error.detail
-        else:
-            said = str(error)
-        status = error.status if isinstance(error, RequestError) else status
-        return self.message("Not done", said, status)
+            return self.message("Not done", error.detail, error.status_code)
+        return self.message("Not done", str(error), error.status if isinstance(error, RequestError) else 409)
 
 
 async def fields(request: Request) -> dict[str, str]:

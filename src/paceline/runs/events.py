@@ -199,22 +199,11 @@ class FailedEvent(_Event):
     reason: str
 
 
-Event = (
-    StartEvent | ExtendEvent | TrainEvent | EvalEvent | ScoreEvent | FindingEvent | StopEvent | FailedEvent
-)
+_NotTrained = StartEvent | ExtendEvent | EvalEvent | ScoreEvent | FindingEvent | StopEvent | FailedEvent
+Event = _NotTrained | TrainEvent
 _EVENT: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 _EVENT_WITHOUT_NORMS: TypeAdapter[Event] = TypeAdapter(
-    Annotated[
-        StartEvent
-        | ExtendEvent
-        | _WithoutNorms
-        | EvalEvent
-        | ScoreEvent
-        | FindingEvent
-        | StopEvent
-        | FailedEvent,
-        Field(discriminator="event"),
-    ]
+    Annotated[_NotTrained | _WithoutNorms, Field(discriminator="event")]
 )
 Kind = TypeVar("Kind", bound=_Event)
 
