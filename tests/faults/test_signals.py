@@ -30,11 +30,9 @@ class Place:
         command = [sys.executable, "-m", "paceline", "train", "--base", self._base, "--data", "d.jsonl"]
         command += ["--max-steps", "40", "--batch-size", "2", "--grad-accum", "1", "--save-steps", "4"]
         command += ["--logging-steps", "1", "--lora-r", "4", "--run-name", "a", "--no-check"]
-        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **how}
+        how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "preexec_fn": _hang_up_counts, **how}
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(
-            command, cwd=self.folder, env=environment, preexec_fn=_hang_up_counts, **streams
-        )
+        return subprocess.Popen(command, cwd=self.folder, env=environment, text=True, **how)
 
     def finish(self, **how: Any) -> tuple[int, str]:
         process = self.start(**how)
