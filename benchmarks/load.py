@@ -120,7 +120,8 @@ def load_of_rows(scratch: Path, count: int) -> dict:
 
 
 DRIVER = """
-import json, sys, threading, time
+import sys, time
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
@@ -129,25 +130,17 @@ file, shared, every = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 10**8})
 nodes = [cluster.add_node(num_cpus=1, object_store_memory=10**8) for _ in range(2)]
 ray.init(address=cluster.address, log_to_driver=False, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}})
-kills, done = 0, threading.Event()
-
-def kill():
-    global kills
-    while not any(Path(shared).glob("*/*/checkpoints/step-*")):
+kills = 0
+with ThreadPoolExecutor() as pool:  # only a main thread may start nodes
+    study = pool.submit(launch, file, shared, None, 2, print)
+    while not study.done() and not any(Path(shared).glob("*/*/checkpoints/step-*")):
         time.sleep(0.05)
-    while not done.wait(every):
+    while not wait([study], timeout=every).done:
         cluster.remove_node(nodes.pop(0), allow_graceful=False)
         nodes.append(cluster.add_node(num_cpus=1, object_store_memory=10**8))
         kills += 1
-
-killer = threading.Thread(target=kill)
-killer.start()
-try:
-    launch(file, shared, None, 2, print)
-finally:
-    done.set()
-    killer.join()
 print("kills", kills)
+study.result()
 """
 RAY_QUIET = {"RAY_worker_niceness": "0", "RAY_DEDUP_LOGS": "0", "RAY_USAGE_STATS_ENABLED": "0"}
 
@@ -156,7 +149,7 @@ def load_of_ray(scratch: Path, every: float) -> dict:
     """A study whose worker is killed every so many seconds; the command is given again until it ends well."""
     runs = [{"name": f"r{i}", "lora_r": 2 + i, "seed": i, "lora_dropout": 0.1 * (i % 2)} for i in range(6)]
     data = write_rows(scratch / "few.jsonl", 400)
-    recipe = {**COMMON, "data": data, "max_steps": 800, "save_steps": 10, "logging_steps": 50}
+    recipe = {**COMMON, "data": data, "max_steps": 2000, "save_steps": 10, "logging_steps": 50}
     file = scratch / "killed.yaml"
     file.write_text(yaml.safe_dump({"study": "killed", "recipe": recipe, "runs": runs}))
     alone = watched([*PACELINE, "study", "run", str(file), "--runs", str(scratch / "alone"), "--no-check"])

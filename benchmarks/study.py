@@ -91,7 +91,7 @@ MAX_LENGTH = 1024
 # -----------------------------
 
 
-def prepare(folder: Path, rows: int, shape: dict[str, int]) -> dict[str, int]:
+def prepare(folder: Path, count: int, shape: dict[str, int]) -> dict[str, int]:
     """Writes the model, the rows (300 to 520 tokens each) and the same rows tokenized for TRL."""
     import numpy as np
     import torch
@@ -115,11 +115,12 @@ def prepare(folder: Path, rows: int, shape: dict[str, int]) -> dict[str, int]:
     tokenizer.save_pretrained(folder / "base")
 
     whole = load_tokens(Data(source="embedded:rust"), Chat(tokenizer))
-    fitting = [i for i in range(len(whole)) if 300 <= whole.lengths[i] <= 520][: rows + 2]
+    fitting = [i for i in range(len(whole)) if 300 <= whole.lengths[i] <= 520][: count + 2]
     decoded = [whole.table[i]["row"] for i in fitting]
-    from paceline.data.sources import load_rows
+    from paceline.data.sources import Source, load_rows
 
-    load_rows(Data(source="embedded:rust")).select(decoded).to_parquet(str(folder / "rows.parquet"))
+    rows = load_rows(Source("embedded:rust")).select(np.array(decoded))
+    rows.table.to_parquet(str(folder / "rows.parquet"))
     dataset = load_tokens(Data(source=str(folder / "rows.parquet")), Chat(tokenizer))
     train = split(dataset, 1.5 / len(dataset), MAX_LENGTH).train
     pairs = [dataset.example(i) for i in train]

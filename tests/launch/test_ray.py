@@ -42,7 +42,8 @@ runs:
 """
 
 DRIVER = """
-import os, sys
+import sys, time
+from concurrent.futures import ThreadPoolExecutor
 import ray
 from ray.cluster_utils import Cluster
 from pathlib import Path
@@ -51,18 +52,14 @@ environment = {"OMP_NUM_THREADS": "1"}
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 10**8})
 nodes = [cluster.add_node(num_cpus=1, object_store_memory=10**8) for _ in range(2)]
 ray.init(address=cluster.address, log_to_driver=False, runtime_env={"env_vars": environment})
-import threading, time
-
-def kill():
-    study = Path(sys.argv[2]) / "six"
-    while not any(study.glob("*/checkpoints/step-*")):
+with ThreadPoolExecutor() as pool:  # only a main thread may start nodes
+    study = pool.submit(launch, Path(sys.argv[1]), sys.argv[2], None, 2, print)
+    while not study.done() and not any((Path(sys.argv[2]) / "six").glob("*/checkpoints/step-*")):
         time.sleep(0.05)
     cluster.remove_node(nodes[0], allow_graceful=False)
     print("killed", flush=True)
     cluster.add_node(num_cpus=1, object_store_memory=10**8)
-
-threading.Thread(target=kill).start()
-print(launch(Path(sys.argv[1]), sys.argv[2], None, 2, print), flush=True)
+    print(study.result(), flush=True)
 """
 
 
