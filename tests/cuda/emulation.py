@@ -150,6 +150,9 @@ class DeviceTensor(torch.Tensor):
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return f"DeviceTensor({self.host})"
 
+    def untyped_storage(self) -> Any:
+        return self.host.untyped_storage()
+
     def tolist(self) -> Any:
         _note("waits", "tolist")
         return self.host.tolist()

@@ -12,8 +12,6 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-# Written and not yet shown to hold: the emulation or the check may be what is wrong.
-OPEN = ("planner_says", "make_gpu")
 
 
 @pytest.mark.slow
@@ -26,8 +24,6 @@ def test_the_cuda_path_runs_on_an_emulated_device() -> None:
             str(HERE / "emulation.py"),
             "-p",
             "no:cacheprovider",
-            "-k",
-            " and ".join(f"not {name}" for name in OPEN),
             *checks,
         ],
         env=environment | {"OMP_NUM_THREADS": "1"},

@@ -128,6 +128,10 @@ class Recipe(Strict):
     gradient_checkpointing: bool = Field(
         False, description="recompute layers in the backward pass: less memory, same result"
     )
+    share_prefixes: bool = Field(
+        False,
+        description="what a micro-batch's examples begin with alike is computed once, dropout included (CPU)",
+    )
 
     lora_r: int = Field(16, gt=0, le=MAX_RANK, description="rank of the adapter")
     lora_alpha: int = Field(

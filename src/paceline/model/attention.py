@@ -40,9 +40,11 @@ def packed_attention(
         return cached_attention(cache, layer, query, key, value, scaling, sliding_window), None
     if query.is_cuda and query.dtype != torch.float32 and is_ampere(query.device):
         return _varlen(batch, query, key, value, scaling, sliding_window), None
+    if batch.shared is not None:
+        query, key, value = (batch.shared.spread(rows) for rows in (query, key, value))
     sequences = zip(*(whole.split(batch.lengths, 2) for whole in (query, key, value)), strict=True)
     attended = [_one_sequence(q, k, v, scaling, sliding_window) for q, k, v in sequences]
-    return torch.cat(attended, dim=1), None
+    return torch.cat(batch.shared.own(attended) if batch.shared else attended, dim=1), None
 
 
 def _one_sequence(

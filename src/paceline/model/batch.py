@@ -15,6 +15,7 @@ from paceline.model.adapter import Adapter
 from paceline.model.generation_cache import CacheLayout
 from paceline.model.lora_weights import LinearGroup
 from paceline.model.memory import upload
+from paceline.model.shared_prefixes import Prefix, SharedRows
 
 # A CPU's GEMM gives a row the same bits whatever rows stand beside it only from 16 rows up; shorter batches
 # are
@@ -61,7 +62,8 @@ class PackedBatch:
     """Tokens of many sequences.
 
     Shapes: `input_ids`, `positions` and `labels` are (1, T). A label is the id of the next token, or -100
-    where it is not supervised. `lengths` are the lengths of the sequences, in order; they sum to T.
+    where it is not supervised. `lengths` are the lengths of the sequences, in order; they sum to T, unless
+    sequences share rows: then `shared` says which.
     `boundaries` (sequences + 1,) int32 are their cumulative sums, where the CUDA attention kernel reads them.
     `supervised` are each segment's supervised positions inside it, (n,). `row_numbers` (T,) number the rows
     of each run's step, for dropout on a GPU; None elsewhere. All positions are below `reach`.
@@ -78,6 +80,7 @@ class PackedBatch:
     chosen: tuple[Tensor, list[Segment]]
     row_numbers: Tensor | None = None
     generation: Generation | None = None
+    shared: SharedRows | None = None
 
     @cached_property
     def loss_rows(self) -> LossRows:
@@ -109,19 +112,25 @@ def pack_sequences(
     device: torch.device,
     starts: Sequence[int] | None = None,
     generation: Generation | None = None,
+    prefixes: Sequence[Prefix] | None = None,
 ) -> PackedBatch:
     """Lays (input ids, labels) of sequences end to end and fills up to `MIN_TOKENS`.
 
     Args:
         starts: the position of each sequence's first token; None: 0 for all.
+        prefixes: what each sequence shares with those before it, which gets no rows again; None: nothing.
     """
     lengths = [len(ids) for ids, _ in sequences]
-    starts = list(starts or [0] * len(lengths))
-    missing = MIN_TOKENS - sum(lengths)
+    skipped = [prefix.length for prefix in prefixes] if prefixes else [0] * len(lengths)
+    sequences = [(ids[n:], labels[n:]) for (ids, labels), n in zip(sequences, skipped, strict=True)]
+    starts = [start + n for start, n in zip(starts or [0] * len(lengths), skipped, strict=True)]
+    missing = MIN_TOKENS - sum(len(ids) for ids, _ in sequences)
     if missing > 0:
         filler = torch.zeros(missing, dtype=torch.int64), torch.full((missing,), -100)
         sequences, lengths, starts = [*sequences, filler], [*lengths, missing], [*starts, 0]
-    positions = [torch.arange(start, start + length) for start, length in zip(starts, lengths, strict=True)]
+        prefixes = [*prefixes, Prefix(0, [])] if prefixes else None
+    own = [len(ids) for ids, _ in sequences]
+    positions = [torch.arange(start, start + length) for start, length in zip(starts, own, strict=True)]
     labels = torch.cat([labels for _, labels in sequences])
     supervised = [(labels[s.start : s.stop] >= 0).nonzero()[:, 0] for s in segments]
     rows, chosen = _choose_rows(labels, segments)
@@ -144,11 +153,12 @@ def pack_sequences(
         lengths=lengths,
         segments=segments,
         boundaries=boundaries.to(torch.int32),
-        reach=max(start + length for start, length in zip(starts, lengths, strict=True)),
+        reach=max(start + length for start, length in zip(starts, own, strict=True)),
         supervised=supervised,
         chosen=(rows, chosen),
         row_numbers=numbers if len(numbers) else None,
         generation=generation,
+        shared=SharedRows.of(prefixes, own) if prefixes else None,
     )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from paceline.data.tokens import TokenDataset
 from paceline.model.adapter import Adapter
 from paceline.model.batch import PackedBatch, Segment, pack_sequences
+from paceline.model.shared_prefixes import Prefix, find_prefixes
 
 MICRO_BATCH_TOKENS = 2048
 
@@ -39,9 +40,13 @@ class TokenSequence:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Sequences that stay together in one segment of a packed batch."""
+    """Sequences that stay together in one segment of a packed batch.
+
+    `share_prefixes`: what they begin with alike has its rows once.
+    """
 
     sequences: list[TokenSequence]
+    share_prefixes: bool = False
 
     @property
     def tokens(self) -> int:
@@ -50,6 +55,12 @@ class MicroBatch:
     @property
     def supervised(self) -> int:
         return sum(sequence.supervised for sequence in self.sequences)
+
+    def prefixes(self) -> list[Prefix]:
+        """What each sequence shares with those before it."""
+        if not self.share_prefixes:
+            return [Prefix(0, [])] * len(self.sequences)
+        return find_prefixes([(sequence.inputs, sequence.labels) for sequence in self.sequences])
 
     def weights(self, tail: int | None = None) -> Tensor | None:
         """Of its supervised positions, or each sequence's last `tail`: (n,) float64; None: rows have none."""
@@ -75,7 +86,10 @@ def make_sequence(dataset: TokenDataset, example: int, max_length: int) -> Token
 
 
 def make_micro_batches(
-    dataset: TokenDataset, examples: Iterable[int] | NDArray[np.int64], max_length: int
+    dataset: TokenDataset,
+    examples: Iterable[int] | NDArray[np.int64],
+    max_length: int,
+    share_prefixes: bool = False,
 ) -> Iterator[MicroBatch]:
     """The micro-batches of an effective batch, in order.
 
@@ -88,12 +102,12 @@ def make_micro_batches(
         if sequence.supervised == 0:
             continue
         if held and size + len(sequence.inputs) > MICRO_BATCH_TOKENS:
-            yield MicroBatch(held)
+            yield MicroBatch(held, share_prefixes)
             held, size = [], 0
         held.append(sequence)
         size += len(sequence.inputs)
     if held:
-        yield MicroBatch(held)
+        yield MicroBatch(held, share_prefixes)
 
 
 def pack_micro_batches(
@@ -103,9 +117,13 @@ def pack_micro_batches(
 
     A key of None: no dropout.
     """
-    sequences, segments, start = [], [], 0
+    sequences, segments, prefixes, start = [], [], [], 0
     for micro_batch, adapter, dropout_key, first_row in items:
         sequences += [(sequence.inputs, sequence.labels) for sequence in micro_batch.sequences]
-        segments.append(Segment(start, start + micro_batch.tokens, adapter, dropout_key, first_row))
-        start += micro_batch.tokens
-    return pack_sequences(sequences, segments, device)
+        shared = micro_batch.prefixes()
+        prefixes += [prefix.shifted(start) for prefix in shared]
+        stop = start + micro_batch.tokens - sum(prefix.length for prefix in shared)
+        segments.append(Segment(start, stop, adapter, dropout_key, first_row))
+        start = stop
+    sharing = any(prefix.length for prefix in prefixes)
+    return pack_sequences(sequences, segments, device, prefixes=prefixes if sharing else None)

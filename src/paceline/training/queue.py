@@ -23,8 +23,8 @@ class MicroBatchQueue:
         """Cuts the effective batch of a step (from 0) and takes this process's share, in neighbours."""
         self.step = step
         examples = self._prepared.split.train[self._order(step)]
-        max_length = self._prepared.recipe.max_length
-        self.all = list(make_micro_batches(self._prepared.dataset, examples, max_length))
+        recipe, dataset = self._prepared.recipe, self._prepared.dataset
+        self.all = list(make_micro_batches(dataset, examples, recipe.max_length, recipe.share_prefixes))
         count = -(-len(self.all) // self._distributed.size)
         self._own = list(enumerate(self.all))[self._distributed.rank * count :][:count]
         if self._distributed.sharded:

@@ -9,7 +9,7 @@ from pathlib import Path
 from paceline.config.recipe import Recipe
 from paceline.config.study import Run, Study
 from paceline.errors import PacelineError, TrainingError
-from paceline.model.base import Base, load_base, read_config
+from paceline.model.base import Base, default_device, load_base, read_config
 from paceline.model.quantization import BaseFormat, require_bitsandbytes
 from paceline.model.sharding import shard
 from paceline.runs.directory import RunDirectory, State, check_room, run_bytes
@@ -262,6 +262,9 @@ def _refuse_missing(runs: Sequence[Run]) -> None:
     BaseFormat.of(recipe).require()
     if any(run.recipe.optim == "adamw8bit" for run in runs):
         require_bitsandbytes("optim: adamw8bit")
+    sharing = [run.name for run in runs if run.recipe.share_prefixes]
+    if sharing and default_device().type != "cpu":
+        raise TrainingError(f"{sharing[0]}: share_prefixes works on a CPU only; leave it out")
 
 
 def _load(recipe: Recipe, options: TrainingOptions) -> Base:

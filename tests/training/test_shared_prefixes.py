@@ -1,0 +1,113 @@
+"""What examples begin with alike is computed once: the same losses and gradients from fewer rows."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from helpers import plain_model, random_adapter
+from paceline.config.study import Run, Study
+from paceline.errors import TrainingError
+from paceline.model.adapter import Adapter
+from paceline.model.base import Base
+from paceline.model.shared_prefixes import SharedRows, find_prefixes
+from paceline.training.micro_batches import MicroBatch, TokenSequence, pack_micro_batches
+from paceline.training.objective import Objective
+from paceline.training.prepare import Prepared
+from paceline.training.step import StepItem, forward_backward
+from paceline.training.study import train_study
+
+
+def sequence(tokens: list[int], supervised: int) -> TokenSequence:
+    """An example whose last so many positions are supervised."""
+    labels = [-100] * (len(tokens) - supervised) + [(t * 7 + 3) % 200 for t in tokens[-supervised:]]
+    return TokenSequence(0, torch.tensor(tokens), torch.tensor(labels), supervised)
+
+
+SYSTEM, ASK = list(range(40, 75)), [3, 1, 4, 1, 5, 9]
+# a prompt with its question, the same question, the same system prompt, nothing, all alike, half an answer
+EXAMPLES = [
+    sequence([*SYSTEM, *ASK, 10, 11, 12], 4),
+    sequence([*SYSTEM, *ASK, 90, 91], 3),
+    sequence([*SYSTEM, 80, 81, 82, 83], 2),
+    sequence([7, 8, 9, 10, 11], 2),
+    sequence([*SYSTEM, *ASK, 10, 11, 12], 4),
+    sequence([*SYSTEM, *ASK, 90, 70], 1),
+]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.lists(st.integers(0, 2), min_size=1, max_size=9), st.integers(1, 9)),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_rows_make_up_every_example(drawn: list[tuple[list[int], int]]) -> None:
+    examples = [sequence(tokens, min(supervised, len(tokens))) for tokens, supervised in drawn]
+    prefixes = find_prefixes([(one.inputs, one.labels) for one in examples])
+    pairs = list(zip(examples, prefixes, strict=True))
+    own = [one.inputs[prefix.length :] for one, prefix in pairs]
+    rows = torch.cat(own)
+    shared = SharedRows.of(prefixes, [len(part) for part in own])
+    spread = shared.spread(rows[None, None, :, None])[0, 0, :, 0]
+    assert spread.tolist() == [token for one in examples for token in one.inputs.tolist()]
+    contexts = set()  # rows are as few as there are beginnings without a loss, and each token after one
+    for number, one in enumerate(examples):
+        free = len(one.inputs) - one.supervised
+        contexts |= {tuple(one.inputs[: i + 1].tolist()) for i in range(free)}
+        contexts |= {(number, "own", i) for i in range(free, len(one.inputs))}
+    assert len(rows) == len(contexts)
+
+
+@pytest.mark.parametrize("field", [{}, {"use_dora": True}, {"target_modules": ["q_proj", "embed_tokens"]}])
+def test_losses_and_gradients_are_those_of_whole_examples(
+    prepared: Prepared, loaded_base: Base, field: dict[str, object]
+) -> None:
+    """Against autograd through a whole model whose weights are W + s B A, example by example."""
+    recipe = prepared.recipe.model_copy(update=field)
+    adapter = random_adapter(loaded_base, recipe)
+    micro_batch = MicroBatch(EXAMPLES, share_prefixes=True)
+    batch = pack_micro_batches([(micro_batch, adapter, None, 0)], loaded_base.device)
+    assert batch.input_ids.shape[1] == 44 + 3 + 4 + 5 + 4 + 3  # of 218
+    gradients, values = {}, []
+    for one in (micro_batch, MicroBatch(EXAMPLES)):
+        adapter = random_adapter(loaded_base, recipe)
+        loss = Objective(recipe, prepared.dataset).begin(0, [one])
+        forward_backward(loaded_base, [StepItem(micro_batch=one, adapter=adapter, loss=loss)])
+        loss.take(loss.counted(loaded_base.device).tolist())
+        gradients[one.share_prefixes] = adapter.gradients
+        values.append((loss.value, loss.correct))
+    assert values[0] == pytest.approx(values[1], rel=1e-6)
+    torch.testing.assert_close(gradients[True], gradients[False], atol=1e-6, rtol=1e-4)
+    if not field:
+        assert values[0][0] == pytest.approx(
+            _plain_loss(recipe.base, random_adapter(loaded_base, recipe)), rel=1e-6
+        )
+
+
+def _plain_loss(base: str, adapter: Adapter) -> float:
+    model = plain_model(base)
+    weights = {
+        f"{name}.weight": model.get_submodule(name).weight + adapter.scales[name] * b @ a
+        for name, (a, b) in adapter.matrices.items()
+    }
+    logits: list[Tensor] = [
+        torch.func.functional_call(model, weights, (one.inputs[None],)).logits[0] for one in EXAMPLES
+    ]
+    labels = torch.cat([one.labels for one in EXAMPLES])
+    return F.cross_entropy(torch.cat(logits), labels, ignore_index=-100).item()
+
+
+def test_a_gpu_refuses_them(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    monkeypatch.setattr("paceline.training.study.default_device", lambda: torch.device("cuda"))
+    recipe = prepared.recipe.model_copy(update={"share_prefixes": True})
+    folder = tmp_path_factory.mktemp("gpu")
+    with pytest.raises(TrainingError, match=r"a: share_prefixes works on a CPU only"):
+        train_study(Study(name="s", runs=[Run(name="a", recipe=recipe)]), folder)
+    assert list(folder.iterdir()) == []
