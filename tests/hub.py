@@ -205,6 +205,9 @@ def commit(h: Any, body: Any, name: Any, *_: Any) -> None:
 
 def resolve(h: Any, body: Any, name: Any, _: Any, file: Any) -> None:
     files = h.server.repositories[name]["files"]
+    if file not in files:
+        h.send(404, {"error": "Entry not found"}, {"X-Error-Code": "EntryNotFound"})
+        return
     data = files[file]
     h.send(
         200,

@@ -91,3 +91,15 @@ def next_event(stream: Any) -> Any:
     while not (line := stream.readline().decode()).startswith("data: "):
         assert line
     return json.loads(line.removeprefix("data: "))
+
+
+def test_no_address_leads_out_of_the_folder(ask: Any, boarded: Path) -> None:
+    (boarded.parent / "outside.yaml").write_text("study: outside-of-the-folder\n")
+    outside = ("..", "../..", "../outside.yaml", str(boarded.parent / "outside.yaml"), "/etc/passwd")
+    for way in outside:
+        quoted = way.replace("/", "%2f")
+        for path in (f"/static/{quoted}", f"/static/{way}", f"/data?run={quoted}", f"/results?run={quoted}"):
+            answer = ask("GET", path)
+            assert answer.status_code < 500, path
+            assert "outside-of-the-folder" not in answer.text, path
+            assert "root:" not in answer.text, path

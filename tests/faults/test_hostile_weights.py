@@ -8,14 +8,19 @@ import struct
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM
 
 from helpers import CPU, MakeBase, MakeRecipe
-from paceline.errors import PacelineError
+from hub_fixtures import hub, quick
+from paceline.errors import ModelError, PacelineError
 from paceline.model.base import Base, load_base
+
+__all__ = ["hub", "quick"]
 
 Header = dict[str, dict[str, object]]
 
@@ -115,6 +120,28 @@ def test_a_base_of_a_stranger_is_refused_in_a_line(damage: str, tiny_base: MakeB
         load_base(str(tmp_path / "base"), CPU)
     assert "\n" not in str(refused.value)
     assert str(tmp_path / "base") in str(refused.value)
+
+
+@pytest.mark.parametrize("damage", ["header of 17 MB", "enormous shape", "integers", "index", "none"])
+def test_a_base_of_the_hub_is_checked_before_it_is_loaded(
+    damage: str, tiny_base: MakeBase, quick: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {file.name: file.read_bytes() for file in Path(tiny_base()).iterdir() if file.is_file()}
+    weights = files.pop("model.safetensors")
+    if damage == "index":
+        index = {"metadata": {}, "weight_map": {"model.norm.weight": "../../outside.safetensors"}}
+        files["model.safetensors.index.json"] = json.dumps(index).encode()
+    else:
+        files["model.safetensors"] = DAMAGES.get(damage, bytes)(weights)
+    quick.repositories["some/base"] = {"private": False, "files": files}
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    if damage == "none":
+        assert load_base("some/base", CPU).name == "some/base"
+        return
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", pytest.fail)
+    with pytest.raises(ModelError, match=r"model\.safetensors") as refused:
+        load_base("some/base", CPU)
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

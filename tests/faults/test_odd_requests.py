@@ -20,8 +20,9 @@ from paceline.config.load import make_recipe
 from paceline.data.chat import load_chat
 from paceline.evaluate import generate
 from paceline.evaluate.adapters import AdapterSet
-from paceline.evaluate.serving import protocol
+from paceline.evaluate.serving import app, engine, protocol
 from paceline.evaluate.serving.app import make_app
+from paceline.evaluate.serving.body import read_body
 from paceline.evaluate.serving.guard import Limits
 from paceline.model.base import load_base
 
@@ -313,3 +314,38 @@ def test_headers_and_bodies_that_do_not_come_end_the_connection(
     thread.join()
     assert replies[0] == b""
     assert replies[1].startswith(b"HTTP/1.1 408")
+
+
+def test_what_is_under_way_as_the_server_ends_gets_an_error(
+    adapter_set: AdapterSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer's stream ends with an event, a plain one and what is still read with 503."""
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slow(raw: bytes) -> Any:
+        if b"slowly" in raw:
+            reading.set()
+            go_on.wait(60)
+        return read_body(raw)
+
+    monkeypatch.setattr(app, "read_body", slow)
+    served = make_app(adapter_set)
+    long = {**GOOD, "max_tokens": 1500, "temperature": 1.0}
+    with TestClient(served, base_url="http://127.0.0.1") as client, ThreadPoolExecutor(3) as pool:
+        monkeypatch.setattr(engine.Engine, "_advance", lambda *_: time.sleep(0.01))  # they never end
+        answers = [
+            pool.submit(client.post, CHAT, json={**long, "stream": stream}) for stream in (True, False)
+        ]
+        under_way = served.state.under_way.requests
+        while sum("asked" in scope for scope in under_way.values()) < 2:
+            time.sleep(0.01)
+        slowly = [{"role": "user", "content": "slowly"}]
+        answers.append(pool.submit(client.post, CHAT, json={**long, "messages": slowly}))
+        assert reading.wait(60)
+        assert client.portal is not None
+        client.portal.call(served.state.under_way.end)
+        stream, *plain = [answer.result(60) for answer in answers]
+        go_on.set()
+    error = {"message": "the server ends", "type": "server_error", "param": None, "code": None}
+    assert json.loads(stream.text.rstrip().split("data: ")[-1]) == {"error": error}
+    assert [(reply.status_code, reply.json()) for reply in plain] == [(503, {"error": error})] * 2

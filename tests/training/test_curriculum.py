@@ -42,8 +42,8 @@ def test_by_phase_means_in_the_order_of_the_recipe(prepared: Prepared) -> None:
     key = order_key(with_order(prepared, order="phases", phases=phases), not_asked)
     assert key is not None
     expected = {"other": 0, "all": 1}
-    tasks = prepared.dataset.tasks
-    assert key.tolist() == [expected.get(tasks[i], 2) for i in prepared.split.train]
+    tasks = prepared.dataset.tasks(prepared.split.train)
+    assert key.tolist() == [expected.get(task, 2) for task in tasks]
 
 
 def test_by_the_bases_loss_means_by_its_mean(prepared: Prepared, loaded_base: Base) -> None:

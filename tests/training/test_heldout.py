@@ -58,7 +58,7 @@ def test_rows_say_which_example_they_are(prepared: Prepared, loaded_base: Base) 
     examples = prepared.split.eval[::-1]
     losses = held_out_losses(loaded_base, None, prepared.dataset, examples, 128)
     assert losses.row.tolist() == prepared.dataset.column("row")[examples].tolist()
-    assert losses.task == [prepared.dataset.tasks[i] for i in examples]
+    assert losses.task == prepared.dataset.tasks(examples)
     assert set(losses.source) == {f"{prepared.recipe.data.source}:train"}
 
 

@@ -25,7 +25,7 @@ from paceline.board.playground import Playground
 from paceline.board.stop import stop
 from paceline.errors import PacelineError
 from paceline.evaluate.serving.body import RequestError
-from paceline.evaluate.serving.guard import Guard, Limits, read_raw
+from paceline.evaluate.serving.guard import Guard, Limits, UnderWay, read_raw
 from paceline.report.export import page_content, plot_data
 from paceline.runs.files import json_text
 from paceline.stats.votes import votes_needed
@@ -221,5 +221,8 @@ def make_app(path: Path, token: str) -> Starlette:
         routes=routes,
         lifespan=lifespan,
         exception_handlers={HTTPException: board.refused, PacelineError: board.refused},
-        middleware=[Middleware(Guard, key=None, limits=LIMITS), Middleware(Gate, token=token)],
+        middleware=[
+            Middleware(Guard, key=None, limits=LIMITS, under_way=UnderWay()),
+            Middleware(Gate, token=token),
+        ],
     )

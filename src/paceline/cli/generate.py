@@ -131,6 +131,7 @@ def serve(
 
     Each is a model under its name, the bare base is `base`.
     """
+    import contextlib
     import sys
 
     from paceline.errors import ConfigError, MissingExtra
@@ -141,7 +142,7 @@ def serve(
 
         from paceline.evaluate.serving.app import make_app
         from paceline.evaluate.serving.guard import is_loopback
-        from paceline.evaluate.serving.protocol import PatientProtocol
+        from paceline.evaluate.serving.protocol import READER_SECONDS, PatientProtocol, PatientServer
     except ImportError as error:
         raise MissingExtra("`paceline serve`", "a web server", "serve") from error
     if api_key is not None and not (
@@ -154,11 +155,16 @@ def serve(
         )
     adapter_set = load_adapters(runs, with_base=True)
     print(f"models: {', '.join(adapter_set.adapters)}; base_url http://{host}:{port}/v1", file=sys.stderr)
-    uvicorn.run(
+    config = uvicorn.Config(
         make_app(adapter_set, api_key),
         host=host,
         port=port,
         log_level="warning",
         http=PatientProtocol,
-        timeout_graceful_shutdown=8,  # seconds for answers under way, so that SIGTERM ends all within 10
+        timeout_graceful_shutdown=READER_SECONDS,
     )
+    server = PatientServer(config)
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C ends it as SIGTERM does
+        server.run()
+    if not server.started:
+        sys.exit(3)

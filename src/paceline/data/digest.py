@@ -22,15 +22,15 @@ def rows_digest(dataset: TokenDataset, examples: NDArray[np.int64]) -> str:
         lengths.append(pc.list_value_length(ids).to_numpy())
         content.update(_bytes(pc.list_flatten(ids), np.int32))
         content.update(_bytes(pc.list_flatten(batch.column("mask")), np.uint8))
-    content.update(np.concatenate(lengths).astype(np.int64).tobytes())
-    content.update(dataset.column("row")[examples].astype(np.int64).tobytes())
+    content.update(np.concatenate(lengths).astype(np.int64).data)
+    content.update(dataset.column("row")[examples].astype(np.int64, copy=False).data)
     if dataset.weights is not None:
-        content.update(dataset.weights[examples].tobytes())
+        content.update(dataset.weights[examples].data)
     content.update(b"[[")
-    tasks = dataset.tasks
     for start in range(0, len(examples), _BATCH):  # pairs of millions at once would take gigabytes
         batch = examples[start : start + _BATCH]
-        named = [[dataset.sources[dataset.parts[i]], tasks[i]] for i in batch]
+        sources = [dataset.sources[part] for part in dataset.parts[batch]]
+        named = list(zip(sources, dataset.tasks(batch), strict=True))
         content.update((", " * (start > 0) + json.dumps(named)[1:-1]).encode())
     content.update(f"], {json.dumps(dataset.loss_on)}]".encode())
     return content.hexdigest()[:DIGITS]

@@ -33,14 +33,13 @@ def split(dataset: TokenDataset, eval_ratio: float, max_length: int) -> Split:
     Raises:
         DataError: one side would be empty.
     """
-    _, first, copy_of = np.unique(dataset.column("group"), return_index=True, return_inverse=True)
-    part = dataset.parts[first]
-    in_order = np.lexsort((first, part))
-    rank = np.empty(len(first), dtype=np.int64)
-    starts = np.searchsorted(part[in_order], part[in_order])
-    rank[in_order] = np.arange(len(first)) - starts
-    number = rank[copy_of]
-    held_out = np.floor((number + 1) * eval_ratio + 1e-9) > np.floor(number * eval_ratio + 1e-9)
+    held_out = np.zeros(len(dataset), dtype=bool)
+    order, starts = _copies(dataset.column("group"))
+    first = order[starts]
+    for part in np.flatnonzero(np.bincount(dataset.parts)):
+        mine = np.sort(first[dataset.parts[first] == part])
+        held_out[mine] = np.diff(np.floor(np.arange(len(mine) + 1) * eval_ratio + 1e-9)) > 0
+    held_out[order] = np.repeat(held_out[first], np.diff(starts, append=len(order)))
     if held_out.all() or not held_out.any():
         raise DataError(
             f"{len(dataset)} rows with {len(first)} distinct examples cannot be split "
@@ -54,3 +53,13 @@ def split(dataset: TokenDataset, eval_ratio: float, max_length: int) -> Split:
             "raise it with --max-length"
         )
     return parts
+
+
+def _copies(group: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(examples with copies side by side, the first one first (examples,); where others begin in that order).
+
+    np.unique with its inverse says the same in twice the memory.
+    """
+    order = np.argsort(group, kind="stable")
+    ordered = group[order]
+    return order, np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))

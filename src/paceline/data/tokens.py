@@ -109,9 +109,8 @@ class TokenDataset:
 
     def examples(self, indices: NDArray[np.int64]) -> list[tuple[NDArray[np.int32], NDArray[np.uint8]]]:
         """The same of many examples, read at once."""
-        ids, masks = (
-            self.table.data.column(name).take(pa.array(indices)).to_numpy() for name in ("input_ids", "mask")
-        )
+        rows = self.table.with_format("arrow")[indices]  # Arrow's own `take` copies the whole column first
+        ids, masks = (rows.column(name).to_numpy() for name in ("input_ids", "mask"))
         if self.loss_on != "assistant":
             masks = map(np.ones_like, masks)
         return list(zip(ids, masks, strict=True))
@@ -144,10 +143,19 @@ class TokenDataset:
         """What an example's supervised tokens count in a run's loss (examples,); None: all the same."""
         return self.column("weight") if self.weighted else None
 
-    @property
-    def tasks(self) -> list[str]:
-        """Name of each example's task."""
-        return [str(task) for task in self.column("task")]
+    def tasks(self, indices: NDArray[np.int64]) -> list[str]:
+        """Names of the tasks of some examples."""
+        codes, names = self._tasks
+        return [names[code] for code in codes[indices].tolist()]
+
+    @cached_property
+    def _tasks(self) -> tuple[NDArray[np.int32], list[str]]:
+        """(place of each example's task among the names (examples,), the names)."""
+        column = self.table.data.column("task")
+        encoded = pc.dictionary_encode(column, null_encoding="encode").unify_dictionaries()
+        names = encoded.chunk(0).dictionary.to_pylist()
+        codes = np.concatenate([chunk.indices.to_numpy() for chunk in encoded.chunks])
+        return codes, [str(name) for name in names]
 
 
 @dataclass(frozen=True)

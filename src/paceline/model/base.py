@@ -30,7 +30,7 @@ from paceline.model.probe import plain_logits, probe, refuse_unknown_layers
 from paceline.model.quantization import UNQUANTIZED, BaseFormat, dense_weight, is_quantized
 from paceline.model.targets import Target, find_targets
 from paceline.model.token_rows import find_token_rows
-from paceline.model.weight_files import base_folder, refuse_odd_weights
+from paceline.model.weight_files import fetch_weights, refuse_odd_weights
 
 
 @dataclass
@@ -180,22 +180,20 @@ def load_base(name: str, device: torch.device | None = None, base_format: BaseFo
     """
     device, path = device or default_device(), base_path(name)
     read_config(name)
-    if is_local := Path(path).is_dir():
-        refuse_odd_weights(Path(path))
+    folder = fetch_weights(path)
+    refuse_odd_weights(folder)
     keep_freed_memory() if device.type == "cpu" else grow_segments()
     logging.getLogger("transformers").setLevel(logging.ERROR)
     disable_progress_bar()
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            path,
+            folder,
             dtype=base_format.weights_dtype(device),
             device_map={"": device},
             quantization_config=base_format.configuration(device),
         )
     except Exception as error:  # what a damaged file makes transformers raise is of many kinds
         raise ModelError(f"base {name!r}: its weights cannot be loaded: {_reason(error)}") from error
-    if not is_local:  # they are here only now
-        refuse_odd_weights(base_folder(path))
     tokens = base_format.new_tokens
     new_ids = token_ids(load_tokenizer(name, tokens), tokens) if tokens else []
     add_token_rows(model, new_ids)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transformers.utils.hub import cached_file
+from transformers.utils.hub import cached_file, cached_files
 
 from paceline.errors import ModelError
 from paceline.model.stored_tensors import open_tensors
@@ -17,6 +17,7 @@ _WEIGHTS = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
+_MISSING_IS_FINE = {"_raise_exceptions_for_missing_entries": False}
 
 
 def base_folder(path: str) -> Path:
@@ -31,6 +32,32 @@ def base_folder(path: str) -> Path:
         return Path(str(cached_file(path, "config.json", local_files_only=True))).parent
     except OSError as error:
         raise ModelError(f"base {path!r}: its files are not on this machine") from error
+
+
+def fetch_weights(path: str) -> Path:
+    """The folder of a base whose weights are on this machine, after a download if need be.
+
+    Nothing of them is read, so that they can be checked first. All files are of one revision.
+
+    Raises:
+        ModelError: neither here nor on the hub; an index that is none or names files elsewhere.
+    """
+    if Path(path).is_dir():
+        return Path(path)
+    try:
+        # what transformers reads beside the weights, so that the folder is whole
+        folder = Path(str(cached_file(path, "config.json"))).parent
+        cached_files(path, ["generation_config.json"], revision=folder.name, **_MISSING_IS_FINE)
+        for name in _WEIGHTS:
+            file = cached_files(path, [name], revision=folder.name, **_MISSING_IS_FINE)
+            if file and name.endswith(".json"):
+                cached_files(path, _shards(folder / name), revision=folder.name)
+            if file:
+                break
+    except OSError as error:
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ModelError(f"base {path!r}: its weights cannot be loaded: {reason}") from error
+    return folder
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -16,8 +16,7 @@ def order_key(prepared: Prepared, base_losses: Callable[[], ExampleLosses]) -> N
     """What `order` sorts the training examples by: their phase, length, or mean loss under the bare base."""
     dataset, train = prepared.dataset, prepared.split.train
     if prepared.recipe.order == "phases":
-        tasks = dataset.tasks
-        return phase_numbers([tasks[i] for i in train], prepared.recipe.phases)
+        return phase_numbers(dataset.tasks(train), prepared.recipe.phases)
     if prepared.recipe.order == "length":
         return np.minimum(dataset.lengths[train], prepared.recipe.max_length)
     if prepared.recipe.order == "base-loss":

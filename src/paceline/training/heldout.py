@@ -64,13 +64,13 @@ def held_out_losses(
         np.add.reduceat(np.asarray(column), starts) for column in zip(*rows, strict=True)
     )
     windows = np.diff(starts, append=len(kept))
-    kept, tasks = [kept[start] for start in starts], dataset.tasks
+    kept = [kept[start] for start in starts]
     sources = [dataset.sources[part] for part in dataset.parts[kept]]
     cut = f", in windows of {max_length}"  # other windows have other contexts: those losses do not compare
     return ExampleLosses(
         source=[source + cut if many > 1 else source for source, many in zip(sources, windows, strict=True)],
         row=dataset.column("row")[kept],
-        task=[tasks[example] for example in kept],
+        task=dataset.tasks(np.asarray(kept)),
         tokens=tokens,
         loss=loss,
         correct=correct,

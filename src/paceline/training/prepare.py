@@ -155,8 +155,7 @@ class Preparer:
         if recipe.data.resample is not None:
             dataset, parts = self._resample(recipe, dataset, parts, held_out)
         if recipe.train_tasks is not None:
-            tasks = dataset.tasks
-            chosen = choose_tasks([tasks[i] for i in parts.train], recipe.train_tasks, recipe.phases)
+            chosen = choose_tasks(dataset.tasks(parts.train), recipe.train_tasks, recipe.phases)
             parts = Split(parts.train[chosen], parts.eval)
         for side, name in ((parts.train, "train"), (parts.eval, "hold out")):
             if not len(side):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from paceline.data import notes
 from paceline.doctor.finding import Finding
 
@@ -23,7 +25,7 @@ def template_removes_text(subject: Preflight) -> Finding | None:
     removed = dataset.column("removed")
     said = _about(subject, notes.PROMPT_SHORT, notes.NAME_NOT_WRITTEN)
     if removed.any():
-        share = float((removed > 0).sum() / len(set(dataset.column("row").tolist())))
+        share = float((removed > 0).sum() / len(np.unique(dataset.column("row"))))
         said.insert(
             0,
             f"the template removes {removed.sum():,} characters of the assistant's text "

@@ -169,8 +169,7 @@ def one_task_rules(subject: Preflight) -> Finding | None:
     Try: a mixture with ratios, or train_tasks.
     Source: the mean over tokens hides the small tasks; the table by task shows them.
     """
-    tasks = subject.prepared.dataset.tasks
-    counts = Counter(tasks[i] for i in subject.prepared.split.train[:20_000])
+    counts = Counter(subject.prepared.dataset.tasks(subject.prepared.split.train[:20_000]))
     task, most = counts.most_common(1)[0]
     share = most / counts.total()
     if len(counts) < 3 or share <= 0.9:

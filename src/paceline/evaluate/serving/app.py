@@ -20,7 +20,7 @@ from paceline.evaluate.adapters import AdapterSet
 from paceline.evaluate.serving.body import RequestError, read_body
 from paceline.evaluate.serving.engine import Engine
 from paceline.evaluate.serving.grammar import Grammars
-from paceline.evaluate.serving.guard import CHAT, Guard, Limits, read_raw, refusal
+from paceline.evaluate.serving.guard import CHAT, Guard, Limits, UnderWay, read_raw, refusal
 from paceline.evaluate.serving.reader import Reader
 from paceline.evaluate.serving.reply import Reply
 
@@ -28,7 +28,8 @@ from paceline.evaluate.serving.reply import Reply
 def make_app(adapter_set: AdapterSet, key: str | None = None, limits: Limits | None = None) -> Starlette:
     """The web application: /v1/models, /v1/chat/completions, /health.
 
-    With a key, all but /health ask for it; without one, only this machine is answered.
+    With a key, all but /health ask for it; without one, only this machine is answered. Its `state.under_way`
+    ends what is under way.
     """
     engine, limits = Engine(adapter_set), limits or Limits()
     reader, grammars = Reader(adapter_set), Grammars(adapter_set)
@@ -80,12 +81,15 @@ def make_app(adapter_set: AdapterSet, key: str | None = None, limits: Limits | N
         Route("/health", health),
         Route(CHAT, chat, methods=["POST"]),
     ]
-    return Starlette(
+    under_way = UnderWay()
+    app = Starlette(
         routes=routes,
         lifespan=lifespan,
         exception_handlers={HTTPException: _no_such_route},
-        middleware=[Middleware(Guard, key=key, limits=limits)],
+        middleware=[Middleware(Guard, key=key, limits=limits, under_way=under_way)],
     )
+    app.state.under_way = under_way
+    return app
 
 
 async def _no_such_route(request: HTTPRequest, error: Exception) -> Response:

@@ -17,7 +17,7 @@ from paceline.evaluate.serving.tool_calls import OPEN, read_answer
 
 @dataclass(frozen=True)
 class Piece:
-    """What is new of one of a request's answers; at its end with a finish reason, or `error` or `refused`."""
+    """What is new of one of a request's answers; at its end a finish reason, `error`, `refused` or `ends`."""
 
     index: int
     text: str
@@ -48,6 +48,11 @@ class Asked:
         if not self.loop.is_closed():
             piece = Piece(self.index, text, finish, chosen, calls or [])
             self.loop.call_soon_threadsafe(self.pieces.put_nowait, piece)
+
+    def end(self, why: str) -> None:
+        """Ends all answers of its request, for the server ends; from the event loop."""
+        self.gone = True
+        self.pieces.put_nowait(Piece(self.index, why, "ends"))
 
     def again(self) -> Asked:
         """The same from its first token, with a prefill of its own; what was said is not said twice."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import ipaddress
+from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -15,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from paceline.evaluate.serving.body import RequestError
 
+ENDS = "the server ends"
 CHAT = "/v1/chat/completions"
 
 
@@ -27,6 +30,32 @@ class Limits:
     requests: int = 256
 
 
+class UnderWay:
+    """The requests that are read, in line or answered, so that they can be told that the server ends."""
+
+    def __init__(self) -> None:
+        self.requests: dict[asyncio.Task[None], Scope] = {}
+        self.ended = False
+
+    @contextlib.contextmanager
+    def holding(self, task: asyncio.Task[None], scope: Scope) -> Iterator[None]:
+        """Counts a request among them for the block."""
+        self.requests[task] = scope
+        try:
+            yield
+        finally:
+            del self.requests[task]
+
+    def end(self) -> None:
+        """Ends all with an error: an answer under way by its last piece, what is still read by 503."""
+        self.ended = True
+        for task, scope in self.requests.items():
+            if asked := scope.get("asked"):
+                asked[0].end(ENDS)  # its twins share its pieces
+            else:
+                task.cancel()
+
+
 class Guard:
     """Refuses strangers, and requests beyond those that may be under way at once.
 
@@ -34,8 +63,8 @@ class Guard:
     rebinding) or comes from another site is refused.
     """
 
-    def __init__(self, app: ASGIApp, key: str | None, limits: Limits) -> None:
-        self.app, self.key, self.limits = app, key, limits
+    def __init__(self, app: ASGIApp, key: str | None, limits: Limits, under_way: UnderWay) -> None:
+        self.app, self.key, self.limits, self.held = app, key, limits, under_way
         self.under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,9 +75,17 @@ class Guard:
         if scope["path"] != CHAT:
             return await self.app(scope, receive, send)
         scope["guard"], scope["places"] = self, 0
+        task = asyncio.current_task()
+        assert task is not None
         try:
             self.take_places(scope, 1)
-            await self.app(scope, receive, send)
+            with self.held.holding(task, scope):
+                await self.app(scope, receive, send)
+        except asyncio.CancelledError:
+            if not self.held.ended or "asked" in scope:
+                raise
+            task.uncancel()
+            await refusal(ENDS, 503)(scope, receive, send)
         except RequestError as error:
             await refusal(str(error), error.status, error.param, error.code)(scope, receive, send)
         finally:
@@ -125,7 +162,7 @@ def refusal(message: str, status: int, param: str | None = None, code: str | Non
     """An error in OpenAI's form."""
     kind = "server_error" if status >= 500 else "invalid_request_error"
     # what was not read of a body must not be taken for the next request
-    headers = {"Connection": "close"} if status in (408, 413) else {}
+    headers = {"Connection": "close"} if status in (408, 413, 503) else {}
     if status == 429:
         headers["Retry-After"] = "5"
     return JSONResponse(

@@ -1,13 +1,29 @@
-"""uvicorn's protocol with an end to its patience: headers that do not come close the connection."""
+"""uvicorn with an end to its patience: for headers that do not come, and for answers after a signal."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEADER_SECONDS = 10.0
+# After SIGTERM: until answers under way end with an error, and until those whose reader does not read are cut
+# off, so that all ends within ten.
+ANSWER_SECONDS, READER_SECONDS = 8, 9
+
+
+class PatientServer(uvicorn.Server):
+    """Told to end, it finishes answers under way; those that take too long end with an error."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Nothing is accepted any more; what is under way may go on for a while."""
+        under_way = self.config.app.state.under_way  # type: ignore[union-attr]
+        timer = asyncio.get_running_loop().call_later(ANSWER_SECONDS, under_way.end)
+        await super().shutdown(sockets)
+        timer.cancel()
 
 
 class PatientProtocol(H11Protocol):

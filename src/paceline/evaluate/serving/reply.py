@@ -16,6 +16,9 @@ from paceline.evaluate.serving.token_bytes import TokenBytes
 from paceline.evaluate.serving.tool_calls import to_openai
 from paceline.runs.files import JsonObject
 
+# HTTP's status of a request that has no answer, by how its last piece ends.
+_STATUS = {"error": 500, "refused": 400, "ends": 503}
+
 
 class Reply:
     """The answers to one request.
@@ -42,7 +45,7 @@ class Reply:
             hung_up.cancel()
         if isinstance(answers, Piece):
             error = _error(answers)
-            return refusal(error["message"], 500 if answers.finish == "error" else 400, error["param"])
+            return refusal(error["message"], _STATUS[answers.finish or "error"], error["param"])
         choices = [self._choice(pieces) for pieces in answers]
         whole = {**self._head, "object": "chat.completion", "choices": choices, "usage": self._usage()}
         return JSONResponse(whole)
@@ -54,7 +57,7 @@ class Reply:
         under_way = len(self._asked)
         while under_way:
             piece = await self._asked[0].pieces.get()
-            if piece.finish in ("error", "refused"):
+            if piece.finish in _STATUS:
                 yield _data({"error": _error(piece)})
                 return
             if piece.text or piece.chosen:
@@ -74,7 +77,7 @@ class Reply:
         under_way = len(answers)
         while under_way:
             piece = await self._asked[0].pieces.get()
-            if piece.finish in ("error", "refused"):
+            if piece.finish in _STATUS:
                 return piece
             answers[piece.index].append(piece)
             under_way -= bool(piece.finish)
@@ -119,7 +122,7 @@ def _data(content: JsonObject) -> str:
 
 
 def _error(piece: Piece) -> JsonObject:
-    if piece.finish == "error":
+    if piece.finish != "refused":
         return {"message": piece.text, "type": "server_error", "param": None, "code": None}
     kind = "invalid_request_error"
     return {"message": piece.text, "type": kind, "param": "response_format", "code": "invalid_value"}

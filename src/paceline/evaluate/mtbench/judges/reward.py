@@ -13,6 +13,7 @@ from paceline.config.evaluation import MTBench
 from paceline.errors import EvaluationError
 from paceline.evaluate.adapters import AdapterSet
 from paceline.evaluate.mtbench.judges.judge import Grade, GradingCase, judge_model
+from paceline.model.weight_files import fetch_weights, refuse_odd_weights
 
 MAX_TOKENS = 4096
 
@@ -46,7 +47,9 @@ class RewardJudge:
 
         model = judge_model(settings)
         try:
-            loaded = AutoModelForSequenceClassification.from_pretrained(model)
+            folder = fetch_weights(model)
+            refuse_odd_weights(folder)
+            loaded = AutoModelForSequenceClassification.from_pretrained(folder)
             tokenizer = AutoTokenizer.from_pretrained(model)
         except (OSError, ValueError) as error:
             raise _not_loaded(model, error) from error
