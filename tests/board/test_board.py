@@ -1,6 +1,8 @@
 """What the board shows and whom it answers."""
 
 import json
+import re
+import shutil
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -8,8 +10,15 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from board.conftest import EVIL, HOST, TOKEN, served
+from helpers import MakeBase
 from paceline.board.app import LIMITS, make_app
+from paceline.board.live import Live
+from paceline.board.pages import templates
+from paceline.config.load import make_recipe
+from paceline.config.replicates import Seeds, replicates
+from paceline.config.study import Run, Study
 from paceline.report.collect import collect_study
+from paceline.training.study import train_study
 
 
 def test_nobody_without_the_token_sees_or_does_anything(boarded: Path) -> None:
@@ -57,15 +66,33 @@ def test_the_overview_says_what_the_runs_files_and_the_report_say(ask: Any, boar
     assert comparison.conclusion().split(";")[0].split("'")[0][:30] in page
     for row in comparison.rows:
         assert row.name in page
-    assert page.count("state-finished") == 2
+    assert page.count('class="state-over"') == 2
     assert "All runs are over." in page
     assert "perplexity" in ask("GET", "/results").text
 
 
+def test_replicates_of_a_recipe_are_one_row_of_the_overview(
+    tiny_base: MakeBase, sums: str, tmp_path: Path
+) -> None:
+    """It stands out by the one that failed, whose name the list below has."""
+    folder = tmp_path / "study"
+    common = {"base": tiny_base(), "data": sums, "max_length": 128, "max_steps": 1}
+    faster = Run(name="faster", recipe=make_recipe({**common, "lr": 1e-2}, "faster"))
+    plain = Run(name="plain", recipe=make_recipe({**common, "seed": 1}, "plain"))
+    train_study(Study(name="study", runs=[faster, *replicates(plain, Seeds(count=2))]), folder)
+    (folder / "plain-seed2" / "status.json").write_text('{"state": "failed"}')
+    live = Live(folder, templates())
+    shown = live.parts()["runs"]
+    assert re.findall(r'<tr class="state-(\w+)"><td data-label="run">([^<]+)', shown) == [
+        ("over", "faster"),
+        ("failed", "plain × 2"),
+    ]
+    assert "1 finished, 1 failed" in shown
+    assert "plain-seed2: failed" in live.parts()["findings"]
+
+
 def test_the_stream_tells_what_changes(boarded: Path, tmp_path: Path) -> None:
     """A finding that is written to a log arrives at who follows, and nothing else is sent again."""
-    import shutil
-
     from paceline.runs.events import FindingEvent
 
     folder = tmp_path / "study"
@@ -78,7 +105,7 @@ def test_the_stream_tells_what_changes(boarded: Path, tmp_path: Path) -> None:
         with opener.open(f"{address}/live", timeout=20) as stream:
             parts = next_event(stream)
             assert {"runs", "findings", "answer", "trainers"} <= set(parts)
-            assert "state-running" in parts["runs"]
+            assert 'class="state-running"' in parts["runs"]
             found = FindingEvent(step=3, rule="a-rule", severity="warning", message=f"odd {EVIL}")
             with (folder / "plain" / "events.jsonl").open("a") as log:
                 log.write(found.model_dump_json() + "\n")

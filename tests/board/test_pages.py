@@ -5,9 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import axe_core_python
+import psutil
 import pytest
+from selenium.webdriver import ActionChains, Keys
+from selenium.webdriver.support.wait import WebDriverWait
 
 from board.conftest import TOKEN, served
+from paceline.board import playground
+from paceline.runs.lock import hold, holder_of
 
 PAGES = ("/", "/results", "/study", "/data", "/playground")
 
@@ -46,3 +51,70 @@ def test_pages_are_accessible_and_whole(site: Any, path: str) -> None:
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert browser.execute_script("return window.evil") is None
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_the_keyboard_alone_asks_votes_reads_data_and_stops(
+    boarded: Path, browser: Any, monkeypatch: Any
+) -> None:
+    """Tab and Enter reach everything, and what has the focus shows it."""
+    monkeypatch.setattr(playground, "MOST_TOKENS", 4)
+    with hold(boarded / "plain"), served(boarded) as address:
+        holder = holder_of(boarded / "plain")
+        assert holder
+        (boarded / "plain" / ".lock").write_text(
+            holder.model_copy(update={"saves_on_sigterm": True}).to_json()
+        )
+        stopped: list[str] = []
+        monkeypatch.setattr(psutil.Process, "send_signal", lambda self, number: stopped.append(number.name))
+        browser.get(f"{address}/?token={TOKEN}")
+        wait(browser, "location.search === '' && document.querySelector('h1')")
+        tab_to(browser, "textContent === 'playground'")
+        press(browser, Keys.ENTER)
+        wait(browser, "document.querySelector('textarea')")
+        tab_to(browser, "name === 'prompt'")
+        press(browser, "What is 2 plus 2?")
+        tab_to(browser, "textContent === 'Ask all'")
+        press(browser, Keys.ENTER)
+        wait(browser, "document.querySelector('button[name=choice]')")
+        assert browser.execute_script("return document.activeElement.textContent") == "Ask all"
+        tab_to(browser, "textContent === 'None is better'")
+        press(browser, Keys.ENTER)
+        wait(browser, "!document.querySelector('button[name=choice]') && document.querySelector('h3')")
+        assert "faster" in browser.execute_script("return document.getElementById('answers').textContent")
+        tab_to(browser, "textContent === 'data'")
+        press(browser, Keys.ENTER)
+        wait(browser, "document.querySelector('mark')")
+        tab_to(browser, "name === 'search'")
+        press(browser, "no such text anywhere" + Keys.ENTER)
+        wait(browser, "document.body.textContent.includes('None of the examples')")
+        tab_to(browser, "textContent === 'overview'")
+        press(browser, Keys.ENTER)
+        wait(browser, "document.querySelector('.trainer button')")
+        tab_to(browser, "textContent === 'Save and stop'")
+        press(browser, Keys.ENTER)
+        wait(browser, "document.querySelector('h1')?.textContent === 'Stopping'")
+        assert stopped == ["SIGTERM"]
+        browser.get("about:blank")
+
+
+def press(browser: Any, keys: str) -> None:
+    ActionChains(browser).send_keys(keys).perform()
+
+
+def wait(browser: Any, condition: str) -> None:
+    WebDriverWait(browser, 30, 0.05).until(lambda driver: driver.execute_script(f"return {condition}"))
+
+
+def tab_to(browser: Any, condition: str) -> None:
+    """Presses Tab until the focused element fits; each on the way shows its focus."""
+    for _ in range(60):
+        press(browser, Keys.TAB)
+        fits, shows = browser.execute_script(
+            "const at = document.activeElement, own = getComputedStyle(at);"
+            f"return [at.{condition}, at === document.body || (own.outlineStyle !== 'none' && "
+            "parseFloat(own.outlineWidth) >= 1)]"
+        )
+        assert shows, browser.execute_script("return document.activeElement.outerHTML")
+        if fits:
+            return
+    raise AssertionError(f"no element that Tab reaches has {condition}")

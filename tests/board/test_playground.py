@@ -1,12 +1,13 @@
 """Answers without names until a vote is given, which is kept; examples with what is learned of them."""
 
+import html
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 from board.conftest import EVIL, HOST
-from paceline.board import examples
+from paceline.board import examples, playground
 
 
 def test_blind_answers_get_their_names_with_the_vote(ask: Any, boarded: Path) -> None:
@@ -30,6 +31,35 @@ def test_blind_answers_get_their_names_with_the_vote(ask: Any, boarded: Path) ->
     assert kept["chosen"] == names[1].removesuffix(" (your vote)")
     assert list(kept["answers"]) == [name.removesuffix(" (your vote)") for name in names]
     assert "vote" in ask("GET", "/playground").text.split("<h2>Votes</h2>")[1]
+
+
+def test_answers_come_piece_by_piece_without_names_and_can_be_voted_on(ask: Any, monkeypatch: Any) -> None:
+    """Put together, the pieces are the answers of the plain form; the columns take turns."""
+    monkeypatch.setattr(playground, "MOST_TOKENS", 12)
+    asked = ask("POST", "/playground/stream", {"prompt": "What is 3 plus 4?"})
+    first, *said, last = [json.loads(line) for line in asked.text.splitlines()]
+    assert re.findall(r"<pre[^>]*>(.*?)</pre>", first["parts"]["answers"]) == ["", "", ""]
+    assert 'name="choice"' not in first["parts"]["answers"]
+    assert "faster" not in first["parts"]["answers"] + last["parts"]["answers"]
+    assert len(said) > 3
+    assert {piece["column"] for piece in said[:4]} == {0, 1, 2}
+    told = ["".join(piece["text"] for piece in said if piece["column"] == column) for column in range(3)]
+    assert told == answers_in(last["parts"]["answers"])
+    plain = ask("POST", "/playground", {"prompt": "What is 3 plus 4?"}).text
+    assert sorted(told) == sorted(answers_in(plain))
+    (number,) = re.findall(r'name="round" value="([^"]+)"', last["parts"]["answers"])
+    assert ask("POST", "/playground/vote", {"round": number, "choice": "0"}).status_code == 200
+
+
+def test_a_stream_says_what_went_wrong(ask: Any) -> None:
+    (line,) = ask("POST", "/playground/stream", {"prompt": ""}).text.splitlines()
+    assert "between 1 and 20,000" in json.loads(line)["error"]
+
+
+def answers_in(page: str) -> list[str]:
+    return [
+        html.unescape(answer) for answer in re.findall(r'<pre class="answer"[^>]*>(.*?)</pre>', page, re.S)
+    ]
 
 
 def test_a_prompt_without_end_and_an_empty_one_are_refused(ask: Any) -> None:

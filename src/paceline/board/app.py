@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
 
@@ -21,7 +21,7 @@ from paceline.board.examples import browse
 from paceline.board.gate import Gate
 from paceline.board.live import Live
 from paceline.board.pages import asset, templates
-from paceline.board.playground import Playground
+from paceline.board.playground import Playground, Round
 from paceline.board.stop import stop
 from paceline.errors import PacelineError
 from paceline.evaluate.serving.body import RequestError
@@ -129,11 +129,43 @@ class Board:
         return self.playing({})
 
     async def ask_all(self, request: Request) -> Response:
+        """A round as one page, for browsers without scripts."""
         prompt = (await fields(request)).get("prompt", "")
         async with self.alone():
-            await run_in_threadpool(self.playground.load)
-            number, answers = await self.playground.ask(prompt)
-        return self.playing({"prompt": prompt, "round": number, "answers": answers})
+            round = await self.begun(prompt)
+            async for _ in round.pieces():
+                pass
+        number = self.playground.keep(round)
+        return self.playing({"prompt": prompt, "round": number, "answers": round.answers})
+
+    async def say_all(self, request: Request) -> Response:
+        """A round as it is answered, a JSON object a line."""
+        prompt = (await fields(request)).get("prompt", "")
+        return StreamingResponse(self._said(prompt), media_type="application/x-ndjson")
+
+    async def _said(self, prompt: str) -> AsyncIterator[str]:
+        """First {"parts": {id: HTML of empty columns}}, then {"column": from 0, "text": what is new of it}.
+
+        Last {"parts": {id: HTML with all answers and the buttons to vote}}, or {"error": what went wrong}.
+        """
+        try:
+            async with self.alone():
+                round = await self.begun(prompt)
+                yield json_text({"parts": self.parts({"answers": round.answers})}) + "\n"
+                async with aclosing(round.pieces()) as pieces:
+                    async for column, text in pieces:
+                        yield json_text({"column": column, "text": text}) + "\n"
+            shown = {"round": self.playground.keep(round), "answers": round.answers}
+            yield json_text({"parts": self.parts(shown)}) + "\n"
+        except HTTPException as error:
+            yield json_text({"error": error.detail}) + "\n"
+        except PacelineError as error:
+            yield json_text({"error": str(error)}) + "\n"
+
+    async def begun(self, prompt: str) -> Round:
+        """A round that is being answered, its adapters loaded when there was none before."""
+        await run_in_threadpool(self.playground.load)
+        return self.playground.ask(prompt)
 
     async def vote(self, request: Request) -> Response:
         given = await fields(request)
@@ -148,9 +180,16 @@ class Board:
         return self.playing(shown)
 
     def playing(self, shown: Mapping[str, object]) -> Response:
+        return self.page("playground", "/playground", {**shown, "parts": self.parts(shown)})
+
+    def parts(self, shown: Mapping[str, object]) -> dict[str, str]:
+        """{id: the HTML within it} of the playground."""
         tally = self.playground.tally()
-        needed = votes_needed(max(1, len(tally)))
-        return self.page("playground", "/playground", {**shown, "tally": tally, "needed": needed})
+        content = {**shown, "tally": tally, "needed": votes_needed(max(1, len(tally)))}
+        return {
+            name: templates().get_template(f"part-{name}.html.jinja").render(content)
+            for name in ("answers", "votes")
+        }
 
     @asynccontextmanager
     async def alone(self) -> AsyncIterator[None]:
@@ -206,6 +245,7 @@ def make_app(path: Path, token: str) -> Starlette:
         Route("/data", board.data),
         Route("/playground", board.play),
         Route("/playground", board.ask_all, methods=["POST"]),
+        Route("/playground/stream", board.say_all, methods=["POST"]),
         Route("/playground/vote", board.vote, methods=["POST"]),
         Route("/study", board.edit),
         Route("/study", board.ask, methods=["POST"]),

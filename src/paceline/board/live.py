@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jinja2 import Environment
@@ -17,7 +17,7 @@ from paceline.report.collect import StudyFacts, collect_study
 from paceline.report.export import page_content
 from paceline.report.watch import COLUMNS, SILENT_SECONDS, RunProgress, row
 from paceline.runs.directory import RunDirectory
-from paceline.runs.study import run_directories
+from paceline.runs.study import recipe_groups, run_directories
 
 # Findings that the page lists; their number is said of all.
 _FINDINGS = 50
@@ -58,7 +58,11 @@ class Live:
     def _read(self) -> dict[str, str]:
         try:
             directories = self.directories()
-            runs = [self._progress(directory) for directory in directories]
+            recipes = {
+                group.name: [self._progress(directory) for directory in group.directories]
+                for group in recipe_groups(directories)
+            }
+            runs = [run for replicates in recipes.values() for run in replicates]
             facts = self._collected()
             findings = [(run.name, finding) for run in runs for finding in reversed(run.findings)]
             findings.sort(key=lambda pair: SEVERITIES.index(pair[1].severity))
@@ -66,7 +70,10 @@ class Live:
         except (PacelineError, OSError) as error:
             return {"problem": self._render("problem", error=str(error))}
         headings = [name for name, _ in COLUMNS]
-        rows = [[str(cell) for cell in row(run)] for run in runs]
+        rows = [
+            (_state(replicates), [str(cell) for cell in row(name, replicates)])
+            for name, replicates in recipes.items()
+        ]
         endings = [f"{run.name}: {run.ending}" for run in runs if run.ending]
         content = page_content(facts) if facts else {}
         return {
@@ -98,6 +105,14 @@ class Live:
             begun = any(directory.recipe_file.is_file() for directory in self.directories())
             self._facts = seen, collect_study(self.path) if begun else None
         return self._facts[1]
+
+
+def _state(replicates: Sequence[RunProgress]) -> str:
+    """What a recipe's row stands out by: a replicate that failed, one that trains, else that all are over."""
+    states = [run.state for run in replicates]
+    if "failed" in states or "running" in states:
+        return "failed" if "failed" in states else "running"
+    return "over" if all(run.over for run in replicates) else ""
 
 
 def _is_silent(log: Path) -> bool:

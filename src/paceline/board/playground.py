@@ -5,17 +5,51 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from paceline.board.votes import Vote, append_vote, read_votes, tally
 from paceline.evaluate.adapters import load_adapters
 from paceline.evaluate.serving.body import Body, RequestError
-from paceline.evaluate.serving.engine import Asked, Engine
+from paceline.evaluate.serving.engine import Asked, Engine, Piece
 from paceline.evaluate.serving.reader import Reader
 
 KEPT_ROUNDS = 50
 LONGEST_PROMPT, MOST_TOKENS = 20_000, 256
+
+
+class Round:
+    """One prompt's answers under way, a column each; `answers` is what has been said so far."""
+
+    def __init__(self, engine: Engine, prompt: str, order: list[str], asked: list[Asked]) -> None:
+        self.engine, self.prompt, self.order = engine, prompt, order
+        self.answers = [""] * len(asked)
+        self._asked = asked
+
+    async def pieces(self) -> AsyncGenerator[tuple[int, str]]:
+        """(column, what is new of it), until all have ended; who looks away ends them.
+
+        Raises:
+            RequestError: an answer failed.
+        """
+        shared = asyncio.Queue[Piece]()
+        for column, one in enumerate(self._asked):
+            one.pieces, one.index = shared, column
+        for one in self._asked:
+            self.engine.ask([one])
+        left = len(self._asked)
+        try:
+            while left:
+                piece = await shared.get()
+                if piece.finish in ("error", "refused"):
+                    raise RequestError(piece.text, status=500)
+                self.answers[piece.index] += piece.text
+                left -= piece.finish is not None
+                yield piece.index, piece.text
+        finally:
+            for one in self._asked:
+                one.gone = True
 
 
 @dataclass
@@ -46,11 +80,11 @@ class Playground:
         if self._engine is not None:
             self._engine.stop()
 
-    async def ask(self, prompt: str) -> tuple[str, list[str]]:
-        """The round's number to vote with, and the greedy answers in an order that nobody knows.
+    def ask(self, prompt: str) -> Round:
+        """A round on its way, its columns in an order that nobody knows.
 
         Raises:
-            RequestError: a prompt that cannot be asked, or an answer that failed.
+            RequestError: a prompt that cannot be asked.
         """
         assert self._engine is not None
         if not 0 < len(prompt) <= LONGEST_PROMPT:
@@ -63,23 +97,20 @@ class Playground:
             asked += reader.read(
                 Body(model=name, messages=turns, temperature=0, max_tokens=MOST_TOKENS), None, loop
             )
-        for one in asked:
-            self._engine.ask([one])
-        try:
-            answers = [await _whole(one) for one in asked]
-        finally:
-            for one in asked:
-                one.gone = True
+        return Round(self._engine, prompt, order, asked)
+
+    def keep(self, round: Round) -> str:
+        """Keeps a round that was answered; the number to vote with."""
         number = secrets.token_urlsafe(12)
         self._rounds[number] = Vote(
-            prompt=prompt,
-            answers=dict(zip(order, answers, strict=True)),
+            prompt=round.prompt,
+            answers=dict(zip(round.order, round.answers, strict=True)),
             identities=self._identities,
             chosen=None,
         )
         while len(self._rounds) > KEPT_ROUNDS:
             self._rounds.pop(next(iter(self._rounds)))
-        return number, answers
+        return number
 
     def vote(self, number: str, choice: str) -> Vote:
         """Records a vote for a column, counted from 0, or for `none` of them; says who answered what.
@@ -107,14 +138,3 @@ class Playground:
             else f"{name}: no vote yet that chose it or the base"
             for name, (wins, losses, test) in tally(read_votes(self.folder), self._identities).items()
         ]
-
-
-async def _whole(asked: Asked) -> str:
-    text = ""
-    while True:
-        piece = await asked.pieces.get()
-        if piece.finish in ("error", "refused"):
-            raise RequestError(piece.text, status=500)
-        text += piece.text
-        if piece.finish:
-            return text

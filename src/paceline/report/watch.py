@@ -98,7 +98,7 @@ def render(path: Path) -> tuple[Group, bool]:
     for heading, justify in COLUMNS:
         table.add_column(heading, justify=justify)
     for name, replicates in recipes.items():
-        table.add_row(*(row(replicates[0]) if len(replicates) == 1 else _summary(name, replicates)))
+        table.add_row(*row(name, replicates))
     endings = [Text(f"{run.name}: {run.ending}", "yellow") for run in runs if run.ending]
     return Group(table, *endings, *_finding_lines(runs)), all(run.over for run in runs)
 
@@ -115,8 +115,12 @@ def sparkline(values: list[float], width: int = 24) -> str:
     return "".join(_BARS[round((mean - low) * scale)] for mean in means)
 
 
-def row(run: RunProgress) -> list[str | Text]:
-    """The cells of one run, under COLUMNS."""
+def row(name: str, replicates: Sequence[RunProgress]) -> list[str | Text]:
+    """The cells of one recipe, under COLUMNS: of its only run, or of its replicates together."""
+    return _alone(replicates[0]) if len(replicates) == 1 else _summary(name, replicates)
+
+
+def _alone(run: RunProgress) -> list[str | Text]:
     losses, evals = _finite(run.train), _finite(run.evals)
     last = run.train[-1] if run.train else None
     rate = f"{last.tokens / last.seconds:,.0f}" if last and last.seconds else ""
@@ -140,7 +144,7 @@ def _summary(name: str, runs: Sequence[RunProgress]) -> list[str | Text]:
 
     The curve is that of the replicate that is furthest; `last` and `eval` are means ± standard deviation.
     """
-    rows = [row(run) for run in runs]
+    rows = [_alone(run) for run in runs]
     furthest = max(range(len(runs)), key=lambda place: runs[place].train[-1].step if runs[place].train else 0)
     states = Counter("silent" if run.silent else run.state for run in runs)
     lasts = [losses[-1] for run in runs if (losses := _finite(run.train))]

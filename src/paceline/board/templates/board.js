@@ -27,7 +27,37 @@ if (connection || changed) {
   source.addEventListener("error", () => { if (connection) connection.textContent = "The board has ended, or cannot be reached; the page tries again."; });
 }
 
-document.querySelectorAll("form[data-long]").forEach((form) => form.addEventListener("submit", (event) => {
-  form.setAttribute("aria-busy", "true");
-  form.querySelector("[role=status]").textContent = "Working…";
-}));
+const working = (form, text) => {
+  form.setAttribute("aria-busy", String(text === "Working…"));
+  form.querySelector("[role=status]").textContent = text;
+};
+document.querySelectorAll("form[data-long]").forEach((form) => form.addEventListener("submit", () => working(form, "Working…")));
+
+// The playground's answers as they are given: a JSON object a line. Without this script the form gives them in one page.
+const answered = (told) => {
+  if (told.error) throw new Error(told.error);
+  if (told.parts) Object.entries(told.parts).forEach(([id, html]) => put(id, html));
+  else document.querySelectorAll("#answers pre")[told.column].append(told.text); // a model's text is text
+};
+
+async function follow(form) {
+  const response = await fetch("/playground/stream", { method: "POST", body: new URLSearchParams(new FormData(form)) });
+  if (!response.ok) throw new Error(`the board refused this (${response.status})`);
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let rest = "", part = await reader.read(); !part.done; part = await reader.read()) {
+    const lines = (rest + part.value).split("\n");
+    rest = lines.pop();
+    lines.forEach((line) => answered(JSON.parse(line)));
+  }
+}
+
+const asking = document.getElementById("ask");
+asking?.addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (asking.dataset.asked) return;
+  asking.dataset.asked = "yes";
+  follow(asking)
+    .then(() => working(asking, "All have answered: vote below."))
+    .catch((error) => working(asking, `Not done: ${error instanceof TypeError ? "the board has ended, or cannot be reached" : error.message}`))
+    .finally(() => delete asking.dataset.asked);
+});
