@@ -1,4 +1,4 @@
-"""Makes the pictures of the board in docs/images: on a wide screen in the light, on a phone in the dark.
+"""Makes the pictures of the board in docs/images: two pages on a wide screen and a phone, light and dark.
 
 python scripts/make_board_images.py runs/demo
 """
@@ -12,8 +12,21 @@ import time
 from pathlib import Path
 
 from make_report_images import IMAGES, LARGEST, browser, shoot
+from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.support.wait import WebDriverWait
 
-SHOTS = [("board-light", 1400, "light"), ("board-phone-dark", 360, "dark")]
+WIDTHS = {"": 1400, "-phone": 360}
+SHOTS = [(f"{width}-{scheme}", WIDTHS[width], scheme) for width in WIDTHS for scheme in ("light", "dark")]
+PROMPT = "Ada has 4 apples and finds 3 more. How many apples does she have?"
+
+
+def shoot_all(driver: WebDriver, page: str) -> None:
+    for name, width, scheme in SHOTS:
+        file = IMAGES / f"{page}{name}.webp"
+        shoot(driver, width, scheme, "header", "main").save(file, quality=80)
+        print(f"{file}: {file.stat().st_size / 1000:.0f} kB")
+        if file.stat().st_size > LARGEST:
+            raise SystemExit(f"{file} is larger than {LARGEST / 1000:.0f} kB")
 
 
 def main() -> None:
@@ -30,14 +43,15 @@ def main() -> None:
         try:
             address = re.sub(r"\s", "", board.stdout.readline())
             driver.get(address)
-            for name, width, scheme in SHOTS:
-                driver.get(address.partition("?")[0])
-                time.sleep(1.5)
-                file = IMAGES / f"{name}.webp"
-                shoot(driver, width, scheme, "header", "main").save(file, quality=80)
-                print(f"{file}: {file.stat().st_size / 1000:.0f} kB")
-                if file.stat().st_size > LARGEST:
-                    raise SystemExit(f"{file} is larger than {LARGEST / 1000:.0f} kB")
+            root = address.partition("?")[0]
+            driver.get(root)
+            time.sleep(1.5)
+            shoot_all(driver, "board")
+            driver.get(f"{root}playground")
+            driver.find_element("name", "prompt").send_keys(PROMPT)
+            driver.find_element("css selector", "#ask button").click()
+            WebDriverWait(driver, 300).until(lambda one: one.find_elements("name", "choice"))
+            shoot_all(driver, "board-playground")
         finally:
             driver.quit()
             board.terminate()

@@ -5,7 +5,8 @@
 set -euo pipefail
 
 wheel=$(realpath "$1")
-extras=${2:+[$2]}
+extras=$(tr ',' '\n' <<<"${2:-}" | grep -vx 'wandb\|mlflow' | paste -sd ,) || true
+trackers=$(tr ',' '\n' <<<"${2:-}" | grep -x 'wandb\|mlflow' | paste -sd ,) || true
 constraints=$(realpath requirements.lock)
 begin=$(realpath scripts/begin_environment.sh)
 folder=$(mktemp -d)
@@ -22,9 +23,8 @@ part() { # NAME COMMAND...
 "${PYTHON:-python3}" -m venv bare
 part begin "$begin" bare/bin/python
 # where the constraints have hashes, pip wants the wheel's own too
-requirement="paceline$extras @ file://$wheel#sha256=$(sha256sum "$wheel" | cut -d ' ' -f 1)"
+requirement="paceline${extras:+[$extras]} @ file://$wheel#sha256=$(sha256sum "$wheel" | cut -d ' ' -f 1)"
 part install bare/bin/python -m pip install --disable-pip-version-check -c "$constraints" "$requirement"
-
 bare/bin/python - <<'ROWS'
 import json
 import random
@@ -52,6 +52,20 @@ part report test -s runs/try-own/report.html
 part evaluate run evaluate runs/try-own/baseline
 part fetch-metrics run fetch-metrics runs/try-own -o metrics.csv
 echo "from rows to report: $((SECONDS - began)) s, ${offline[*]:-with HF_HUB_OFFLINE=1}"
+
+# the lock holds nothing of these two, and mlflow wants other versions: they come last, with what fits them, on this torch
+bare/bin/python -m pip freeze | grep '^torch==' >torch.txt
+if [ -n "$trackers" ]; then
+  bare/bin/python - "$trackers" >trackers.txt <<'NEEDS'
+import sys
+from importlib.metadata import requires
+
+for need in requires("paceline"):
+    if any(f'extra == "{extra}"' in need.replace("'", '"') for extra in sys.argv[1].split(",")):
+        print(need.partition(";")[0])
+NEEDS
+  part trackers bare/bin/python -m pip install --disable-pip-version-check -c torch.txt -r trackers.txt
+fi
 
 # what each extra brings can be imported
 declare -A brings=([quant]=bitsandbytes [judge]=openai [serve]=starlette [ray]=ray [track]=trackio [wandb]=wandb [mlflow]=mlflow)
