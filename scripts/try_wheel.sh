@@ -3,6 +3,7 @@
 # study with its report, with no network where that can be shut off. Prints how long each part took.
 # Usage: scripts/try_wheel.sh WHEEL [EXTRA,...]; PYTHON names the interpreter.
 set -euo pipefail
+unset PYTHONPATH  # what lies there would count as installed
 
 wheel=$(realpath "$1")
 extras=$(tr ',' '\n' <<<"${2:-}" | grep -vx 'wandb\|mlflow' | paste -sd ,) || true
