@@ -25,7 +25,7 @@ check: $(VENV)/.developed
 	$(BIN)/codespell
 
 gpu: $(VENV)/.developed
-	$(BIN)/python benchmarks/gpu.py
+	$(BIN)/paceline bench --out benchmarks/results
 
 docs: $(VENV)/.developed
 	$(BIN)/mkdocs build

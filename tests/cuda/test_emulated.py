@@ -4,12 +4,15 @@ In a process of its own: torch must be told of the device before it is imported.
 """
 
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from paceline.cli.main import app
+from paceline.errors import ConfigError
 
 HERE = Path(__file__).parent
 
@@ -35,11 +38,8 @@ def test_the_cuda_path_runs_on_an_emulated_device() -> None:
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-4000:]
 
 
-def test_make_gpu_says_that_there_is_no_gpu(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(sys, "argv", ["gpu.py"])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(HERE.parents[1] / "benchmarks" / "gpu.py"), run_name="__main__")
-    assert ended.value.code == 2
-    assert capsys.readouterr().err == "no CUDA device on this machine: the benchmark needs one\n"
+def test_bench_says_that_there_is_no_gpu(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["bench", "--out", str(tmp_path / "results")])
+    assert isinstance(done.exception, ConfigError)
+    assert str(done.exception) == "no CUDA device on this machine: the benchmark needs one"
+    assert not list(tmp_path.iterdir())

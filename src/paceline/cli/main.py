@@ -5,6 +5,7 @@ import sys
 import typer
 
 from paceline.cli import (
+    bench,
     board,
     compare,
     data,
@@ -52,6 +53,7 @@ app.command("report")(report.report)
 app.command("fetch-metrics")(metrics.fetch_metrics)
 app.command("watch")(report.watch)
 app.command("board")(board.board)
+app.command("bench")(bench.bench)
 app.command("merge")(export.merge)
 app.command("push")(export.push)
 app.command("pull")(export.pull)

@@ -1,4 +1,4 @@
-"""Whether ticks on a GPU give what they give on a CPU, and where their time goes. Part of `gpu.py`."""
+"""Whether ticks on a GPU give what they give on a CPU, and where their time goes."""
 
 from __future__ import annotations
 

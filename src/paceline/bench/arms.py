@@ -1,4 +1,4 @@
-"""One arm of `gpu.py`: ARM SHAPE SECONDS; its last line is tokens a second."""
+"""One contender: `python -m paceline.bench.arms ARM SHAPE SECONDS`; its last line is tokens a second."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ LENGTH, TOKENS = 400, 16000
 
 def paceline(shape: str, seconds: float, runs: int) -> float:
     """Ticks of 16,000 tokens, shared by all runs; half as many while memory does not do."""
-    from gpu_checks import SHAPES, Trainee, make_model, sequences, take_steps
-
+    from paceline.bench.checks import SHAPES, Trainee, make_model, sequences, take_steps
     from paceline.model.base import wrap_model
     from paceline.model.memory import unless_out_of_memory
     from paceline.training.micro_batches import MicroBatch
@@ -56,10 +55,11 @@ def timed(tick: Callable[[], Any], seconds: float) -> float:
 def trl(shape: str, seconds: float, **options: Any) -> float:
     """SFTTrainer with PEFT over the same rows, warmed up by two steps."""
     from datasets import Dataset
-    from gpu_checks import SHAPES, make_model, sequences
     from peft import LoraConfig
     from transformers import PreTrainedTokenizerFast, TrainerCallback
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig, SFTTrainer  # type: ignore[attr-defined]
+
+    from paceline.bench.checks import SHAPES, make_model, sequences
 
     model = make_model(shape, torch.device("cuda"), torch.bfloat16)
     rows = sequences(2000, LENGTH, SHAPES[shape]["vocab_size"], 0)
@@ -70,7 +70,7 @@ def trl(shape: str, seconds: float, **options: Any) -> float:
         }
     )
 
-    class Watch(TrainerCallback):
+    class Watch(TrainerCallback):  # type: ignore[misc]
         began, steps = 0.0, 0
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -1,0 +1,1 @@
+"""Whether training on this machine's GPU is right, and how fast it is beside others."""
