@@ -80,10 +80,13 @@ class Counts:
     """What a program asked of the device. `waits` and `uploads` are by kind and the line that caused them.
 
     `waits` are what `torch.cuda.set_sync_debug_mode` calls synchronizing: blocking copies among them.
+    `kernels` are the launches, each with its op's name, the bytes that it reads and writes, and its FLOPs if
+    it is a product or attention (others have none to speak of).
     """
 
     launches: int = 0
     by_op: Counter[str] = field(default_factory=Counter)
+    kernels: list[tuple[str, int, int]] = field(default_factory=list)
     waits: Counter[str] = field(default_factory=Counter)
     uploads: Counter[str] = field(default_factory=Counter)
 
@@ -197,7 +200,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             return copied
     elif here and there:
         _check_mixed(name, here, there)
-    _count(func, name, args)
+    launched = _count(func, name, args)
     if _is_device(own_kwargs.get("device")):
         own_kwargs = {**own_kwargs, "device": torch.device("cpu")}
     kernel = {
@@ -207,6 +210,8 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     out = kernel(*own_args, **own_kwargs)
     if name == "_local_scalar_dense":
         return out
+    if launched:
+        _measure(name, own_args, own_kwargs, out)
     if torch.Tag.inplace_view in func.tags:  # gives the tensor itself another shape, too
         with no_dispatch():
             before = torch._C._meta_in_tls_dispatch_include()
@@ -268,7 +273,8 @@ def _check_mixed(name: str, here: list[Tensor], there: list[Tensor]) -> None:
         raise RuntimeError(f"{name}: tensors on several devices, {shapes}, at {line()}")
 
 
-def _count(func: Any, name: str, args: Any) -> None:
+def _count(func: Any, name: str, args: Any) -> bool:
+    """Notes what the op asks for; whether it launches a kernel."""
     boolean = name in _INDEXED and any(
         t is not None and t.dtype in (torch.bool, torch.uint8) for t in args[1]
     )
@@ -276,8 +282,30 @@ def _count(func: Any, name: str, args: Any) -> None:
         _note("waits", name)
     returned = [one.alias_info for one in func._schema.returns]
     view = any(alias is not None and not alias.is_write for alias in returned)
-    if not view and name not in _NO_KERNEL and name != "_local_scalar_dense":
+    view = view or torch.Tag.inplace_view in func.tags
+    launched = not view and name not in _NO_KERNEL and name != "_local_scalar_dense"
+    if launched:
         _launched(name)
+    return launched
+
+
+def _measure(name: str, args: Any, kwargs: Any, out: Any) -> None:
+    """Notes the bytes of an op's operands and results, each once, and its FLOPs."""
+    if not _counting:
+        return
+    read, written = _tensors(args, kwargs), _tensors((out,), {})
+    moved = sum(t.numel() * t.element_size() for t in [*{id(t): t for t in read}.values(), *written])
+    flops = 0
+    if name in ("mm", "addmm", "addmm_", "bmm"):
+        left, right = read[-2:] if name != "mm" or len(read) == 2 else read[:2]
+        flops = 2 * left.numel() * right.shape[-1]
+    elif name.startswith("_varlen_attn"):
+        query = read[1] if "backward" in name else read[0]
+        bounds = next(t for t in read if t.dtype == torch.int32)
+        pairs = int((bounds.diff().long() ** 2).sum()) // 2
+        flops = int(4 * pairs * query.shape[1] * query.shape[2] * (2.5 if "backward" in name else 1))
+    for counts in _counting:
+        counts.kernels.append((name, moved, flops))
 
 
 _pinned: set[int] = set()

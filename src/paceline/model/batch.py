@@ -66,7 +66,8 @@ class PackedBatch:
     sequences share rows: then `shared` says which.
     `boundaries` (sequences + 1,) int32 are their cumulative sums, where the CUDA attention kernel reads them.
     `supervised` are each segment's supervised positions inside it, (n,). `row_numbers` (T,) number the rows
-    of each run's step, for dropout on a GPU; None elsewhere. All positions are below `reach`.
+    of each run's step, for dropout on a GPU; None elsewhere. All positions are below `reach`. `casts` holds
+    adapters' flat parameters in the base's type, while the batch lasts.
     """
 
     input_ids: Tensor
@@ -81,6 +82,7 @@ class PackedBatch:
     row_numbers: Tensor | None = None
     generation: Generation | None = None
     shared: SharedRows | None = None
+    casts: dict[int, Tensor] = field(default_factory=dict)
 
     @cached_property
     def loss_rows(self) -> LossRows:
@@ -92,6 +94,15 @@ class PackedBatch:
     def dropout_rows(self, segment: Segment) -> Tensor | None:
         """The numbers of a segment's rows, where dropout needs them."""
         return None if self.row_numbers is None else self.row_numbers[segment.start : segment.stop]
+
+    def cast(self, adapter: Adapter, views: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
+        """Views into an adapter's parameters in another type; all parameters are cast at once, one time."""
+        if dtype == adapter.parameters.dtype:
+            return list(views)
+        if id(adapter) not in self.casts:
+            self.casts[id(adapter)] = adapter.parameters.to(dtype)
+        flat = self.casts[id(adapter)]
+        return [flat.as_strided(view.size(), view.stride(), view.storage_offset()) for view in views]
 
     def supervised_rows(self, segment: Segment) -> Tensor:
         """A segment's supervised positions inside it, (n,)."""

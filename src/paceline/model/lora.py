@@ -26,9 +26,14 @@ from paceline.model.quantization import base_product, dense_weight, input_gradie
 
 @dataclass(frozen=True)
 class _Saved:
-    """What the backward pass needs of one segment, beside the tensors that autograd keeps."""
+    """What the backward pass needs of one segment, beside the tensors that autograd keeps.
+
+    `a` and `b` are the weights' own in the base's type.
+    """
 
     weights: LoRAWeights
+    a: Tensor
+    b: list[Tensor]
     rows: slice
     kept: float
     norms: list[Tensor]
@@ -68,12 +73,13 @@ class GroupLinear(torch.autograd.Function):
             rows = slice(segment.start, segment.stop)
             kept, keep = _dropout(batch, segment, group, x)
             inputs = _masked(flat[rows], keep)
-            low = inputs @ _as(weights.a, x).t()
-            own = _Saved(weights, rows, kept, [])
+            a, *bs = batch.cast(segment.adapter, [weights.a, *weights.b], x.dtype)
+            low = inputs @ a.t()
+            own = _Saved(weights, a, bs, rows, kept, [])
             directions: list[Tensor] = []
             for target, linear in enumerate(weights.targets):
                 out, columns = outs[linear][rows], weights.columns(target)
-                b = _as(weights.b[target], x)
+                b = bs[target]
                 if weights.magnitude:
                     module = group.linears[linear]
                     own.norms.append(direction_norm(weights, target, module))
@@ -134,16 +140,16 @@ def _backward_segment(
             if masked is not None:
                 masked.addmm_(scaled - grad, dense_weight(group.linears[linear], flat.dtype))
             grad = scaled
-        torch.mm(grad, _as(weights.b[target], flat), out=dlow[:, columns])
+        torch.mm(grad, saved.b[target], out=dlow[:, columns])
         _accumulate(weights.b_grad[target], grad.t(), low[:, columns], saved.scale(target))
         dlow[:, columns].mul_(saved.scale(target))
     _accumulate(weights.a_grad, dlow.t(), _masked(flat[rows], keep), 1.0)
     if dx is None:
         return
     if keep is None:
-        dx[rows].addmm_(dlow, _as(weights.a, flat))
+        dx[rows].addmm_(dlow, saved.a)
     else:
-        dx[rows].addcmul_(dlow @ _as(weights.a, flat), _factor(keep, flat))
+        dx[rows].addcmul_(dlow @ saved.a, _factor(keep, flat))
     if masked is not None:
         dx[rows].add_(masked if keep is None else _masked(masked, keep) / saved.kept)
     if weights.start is not None:
