@@ -48,6 +48,7 @@ def _tell_torch() -> None:
 _tell_torch()
 
 import flash  # noqa: E402
+import rms_norm  # noqa: E402
 import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.utils._mode_utils import no_dispatch  # noqa: E402
@@ -206,6 +207,8 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     kernel = {
         "_varlen_attn": flash.forward,
         "_varlen_attn_backward": flash.backward,
+        "_fused_rms_norm": rms_norm.forward,
+        "_fused_rms_norm_backward": rms_norm.backward,
     }.get(name, _wide_product if func is torch.ops.aten.mm.dtype else func)
     out = kernel(*own_args, **own_kwargs)
     if name == "_local_scalar_dense":
