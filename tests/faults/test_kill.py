@@ -107,7 +107,6 @@ def test_killed_at_five_random_moments(study_file: Any, whole: Any, tmp_path: Pa
 def test_interrupted_saves_says_how_to_go_on_and_goes_on(study_file: Any, whole: Any, tmp_path: Path) -> None:
     process = start(study_file, tmp_path / "stopped")
     wait_for_training(tmp_path / "stopped", process)
-    time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors.decode()
