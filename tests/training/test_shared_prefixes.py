@@ -102,6 +102,24 @@ def _plain_loss(base: str, adapter: Adapter) -> float:
     return F.cross_entropy(torch.cat(logits), labels, ignore_index=-100).item()
 
 
+def test_neighbours_change_no_bit(prepared: Prepared, loaded_base: Base) -> None:
+    recipe = prepared.recipe.model_copy(update={"lora_dropout": 0.1})
+    found = []
+    for before, behind in ((0, 0), (1, 0), (2, 1)):
+        adapter, items = random_adapter(loaded_base, recipe), []
+        for number in range(before + 1 + behind):
+            mine = number == before
+            one = MicroBatch(EXAMPLES if mine else EXAMPLES[number:4], share_prefixes=mine or number == 0)
+            loss = Objective(recipe, prepared.dataset).begin(0, [one])
+            own = adapter if mine else random_adapter(loaded_base, recipe)
+            items.append(StepItem(micro_batch=one, adapter=own, loss=loss, dropout_key=(0, 0, 7 * mine, 2)))
+        forward_backward(loaded_base, items)
+        found.append(adapter.gradients)
+    assert found[0].any()
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
 def test_a_gpu_refuses_them(
     prepared: Prepared, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
