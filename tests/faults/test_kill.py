@@ -57,7 +57,13 @@ def whole(study_file: Any) -> Any:
 def start(study_file: Any, runs: Any) -> Any:
     command = [sys.executable, "-m", "paceline", "study", "run", str(study_file), "--runs", str(runs)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, env=environment, preexec_fn=_ctrl_c_counts)
+
+
+def _ctrl_c_counts() -> None:
+    """Tests that a shell runs in the background would hand on that SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finish(study_file: Any, runs: Any) -> None:
