@@ -199,7 +199,8 @@ def _time_micro_batches(
     order = DataOrder(recipe, plan)
     first = np.concatenate([order(step) for step in range(min(4, plan.total_steps))])
     examples = prepared.split.train[first]
-    micro_batches = list(make_micro_batches(prepared.dataset, examples, recipe.max_length))[:2]
+    cut = make_micro_batches(prepared.dataset, examples, recipe.max_length, recipe.share_prefixes)
+    micro_batches = list(cut)[:2]
     step = recipe.kl.start_step + recipe.kl.warmup_steps if recipe.kl else 0
     seconds, saved = 0.0, 0
     for micro_batch in micro_batches:  # the last one counts: the first warms up
