@@ -23,7 +23,7 @@ from paceline.model.lora_weights import LinearGroup
 from paceline.model.new_tokens import add_token_rows
 from paceline.model.targets import find_targets
 from paceline.model.token_rows import find_token_rows
-from paceline.model.weight_files import fetch_weights, refuse_odd_weights
+from paceline.model.weight_files import fetch_weights
 from paceline.runs.files import whole_folder
 
 # Largest difference of a logit, as a share of the largest logit: W + BA is rounded once more to the type,
@@ -86,7 +86,6 @@ def merge(run: Path, out: Path, dtype: str = "bfloat16") -> MergeResult:
 
 def _load_base(name: str, dtype: str) -> PreTrainedModel:
     folder = fetch_weights(base_path(name))
-    refuse_odd_weights(folder)
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
     except (OSError, ValueError) as error:

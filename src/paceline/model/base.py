@@ -30,7 +30,7 @@ from paceline.model.probe import plain_logits, probe, refuse_unknown_layers
 from paceline.model.quantization import UNQUANTIZED, BaseFormat, dense_weight, is_quantized
 from paceline.model.targets import Target, find_targets
 from paceline.model.token_rows import find_token_rows
-from paceline.model.weight_files import fetch_weights, refuse_odd_weights
+from paceline.model.weight_files import fetch_weights
 
 
 @dataclass
@@ -181,7 +181,6 @@ def load_base(name: str, device: torch.device | None = None, base_format: BaseFo
     device, path = device or default_device(), base_path(name)
     read_config(name)
     folder = fetch_weights(path)
-    refuse_odd_weights(folder)
     keep_freed_memory() if device.type == "cpu" else grow_segments()
     logging.getLogger("transformers").setLevel(logging.ERROR)
     disable_progress_bar()

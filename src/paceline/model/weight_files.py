@@ -35,13 +35,20 @@ def base_folder(path: str) -> Path:
 
 
 def fetch_weights(path: str) -> Path:
-    """The folder of a base whose weights are on this machine, after a download if need be.
+    """The folder of a base whose weights are on this machine and checked, after a download if need be.
 
-    Nothing of them is read, so that they can be checked first. All files are of one revision.
+    All files are of one revision; no weight is loaded.
 
     Raises:
-        ModelError: neither here nor on the hub; an index that is none or names files elsewhere.
+        ModelError: neither here nor on the hub; an index that is none or names files elsewhere; a tensor
+            that holds no floating-point numbers, or a file that cannot be read.
     """
+    folder = _download(path)
+    _refuse_odd_weights(folder)
+    return folder
+
+
+def _download(path: str) -> Path:
     if Path(path).is_dir():
         return Path(path)
     try:
@@ -75,7 +82,7 @@ def weight_files(folder: Path) -> list[Path]:
     raise ModelError(f"{folder}: no weights there (no {_WEIGHTS[0]})")
 
 
-def refuse_odd_weights(folder: Path) -> None:
+def _refuse_odd_weights(folder: Path) -> None:
     """Refuses weights that are no floating-point numbers, which would be read as if they were.
 
     A base that was quantized when it was saved stores other types; its loader knows them.

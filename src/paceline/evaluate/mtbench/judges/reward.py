@@ -13,7 +13,7 @@ from paceline.config.evaluation import MTBench
 from paceline.errors import EvaluationError
 from paceline.evaluate.adapters import AdapterSet
 from paceline.evaluate.mtbench.judges.judge import Grade, GradingCase, judge_model
-from paceline.model.weight_files import fetch_weights, refuse_odd_weights
+from paceline.model.weight_files import fetch_weights
 
 MAX_TOKENS = 4096
 
@@ -48,7 +48,6 @@ class RewardJudge:
         model = judge_model(settings)
         try:
             folder = fetch_weights(model)
-            refuse_odd_weights(folder)
             loaded = AutoModelForSequenceClassification.from_pretrained(folder)
             tokenizer = AutoTokenizer.from_pretrained(model)
         except (OSError, ValueError) as error:
