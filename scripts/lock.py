@@ -13,7 +13,7 @@ from wanted import wanted
 # The release that is tested. A newer one may pull a build for another device, gigabytes larger.
 TORCH = "2.13.0"
 EXTRAS = ("quant", "judge", "serve", "ray", "track", "figures")
-INSTALLERS = ["pip", "setuptools", "pip-tools"]
+INSTALLERS = ["pip", "setuptools", "setuptools-scm", "pip-tools"]
 PLACE = ("3.11", "Linux", "x86_64")
 HEADER = """\
 # What CI installs: the versions that are tested, and the hashes of all files that the index has of them.
