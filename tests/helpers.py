@@ -13,7 +13,8 @@ from paceline.config.recipe import Recipe
 from paceline.config.study import Study
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base
-from paceline.model.batch import Segment, pack_sequences, use_batch
+from paceline.model.batch import pack_sequences, use_batch
+from paceline.model.segment import Segment
 from paceline.runs.inputs import Inputs
 from paceline.training.callbacks import Callback, CohortView
 

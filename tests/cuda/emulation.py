@@ -48,6 +48,7 @@ def _tell_torch() -> None:
 _tell_torch()
 
 import flash  # noqa: E402
+import fused  # noqa: E402
 import rms_norm  # noqa: E402
 import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
@@ -93,6 +94,8 @@ class Counts:
 
 
 _counting: list[Counts] = []
+# Whether a fused function's plain form is under way: on a GPU it is one kernel.
+_inside_kernel = [False]
 # What `torch.cuda.set_sync_debug_mode` was last given.
 _alarm = ["default"]
 
@@ -116,6 +119,8 @@ def _note(kind: str, what: str) -> None:
 
 
 def _launched(name: str) -> None:
+    if _inside_kernel[-1]:
+        return
     for counts in _counting:
         counts.launches += 1
         counts.by_op[name] += 1
@@ -123,7 +128,7 @@ def _launched(name: str) -> None:
 
 def line() -> str:
     """The innermost line of Paceline under way, or of whatever else stands outside torch and this file."""
-    own = ("emulation.py", "flash.py")
+    own = ("emulation.py", "flash.py", "launch.py")
     frames = [f for f in traceback.extract_stack() if not f.filename.endswith(own)]
     frames = [f for f in frames if "/torch/" not in f.filename]
     ours = [frame for frame in frames if "/paceline/" in frame.filename] or frames[-1:]
@@ -156,6 +161,9 @@ class DeviceTensor(torch.Tensor):
 
     def untyped_storage(self) -> Any:
         return self.host.untyped_storage()
+
+    def data_ptr(self) -> int:
+        return self.host.data_ptr()
 
     def tolist(self) -> Any:
         _note("waits", "tolist")
@@ -307,8 +315,26 @@ def _measure(name: str, args: Any, kwargs: Any, out: Any) -> None:
         bounds = next(t for t in read if t.dtype == torch.int32)
         pairs = int((bounds.diff().long() ** 2).sum()) // 2
         flops = int(4 * pairs * query.shape[1] * query.shape[2] * (2.5 if "backward" in name else 1))
-    for counts in _counting:
+    _note_kernel(name, moved, flops)
+
+
+def _note_kernel(name: str, moved: int, flops: int) -> None:
+    for counts in [] if _inside_kernel[-1] else _counting:
         counts.kernels.append((name, moved, flops))
+
+
+def run_fused(module: str, plain: Any, args: tuple[Any, ...]) -> Any:
+    """Runs a fused function in its plain form, and counts what its kernels ask for."""
+    name = plain.__name__
+    _inside_kernel.append(True)
+    try:
+        out = plain(*args)
+    finally:
+        _inside_kernel.pop()
+    for kernel, moved, flops in fused.kernels(name, args, out):
+        _launched(kernel)
+        _note_kernel(kernel, moved, flops)
+    return out
 
 
 _pinned: set[int] = set()
@@ -390,6 +416,7 @@ def emulated_cuda() -> Iterator[Card]:
         for name, function in functions.items():
             stack.enter_context(mock.patch.object(torch.cuda, name, function))
         stack.enter_context(mock.patch.object(torch, "tensor", tensor))
+        stack.enter_context(mock.patch("paceline.kernels.launch.run", run_fused))
         stack.enter_context(mock.patch.object(torch.Tensor, "pin_memory", _pin))
         stack.enter_context(_loading())
         stack.enter_context(_Factories())  # type: ignore[no-untyped-call]

@@ -8,7 +8,8 @@ from transformers import AutoModelForCausalLM, MistralConfig
 from helpers import CPU, packed_logits, plain_attention, random_sequences
 from paceline.model.attention import packed_attention
 from paceline.model.base import wrap_model
-from paceline.model.batch import Segment, pack_sequences, use_batch
+from paceline.model.batch import pack_sequences, use_batch
+from paceline.model.segment import Segment
 
 LENGTHS = (1, 40, 9)
 

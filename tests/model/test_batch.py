@@ -11,12 +11,12 @@ from helpers import CPU, random_sequences
 from paceline.model.batch import (
     MIN_TOKENS,
     PackedBatch,
-    Segment,
     current_batch,
     current_context,
     pack_sequences,
     use_batch,
 )
+from paceline.model.segment import Segment
 
 
 def packed(lengths: Sequence[int], supervised: float = 0.5) -> PackedBatch:

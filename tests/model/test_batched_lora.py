@@ -10,10 +10,11 @@ from torch import Tensor
 from helpers import MakeBase, MakeRecipe, random_adapter
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base, load_base
-from paceline.model.batch import Segment, pack_sequences
+from paceline.model.batch import pack_sequences
 from paceline.model.batched_lora import MAX_GEMM_RANK, BatchedLoRA
 from paceline.model.lora import GroupLinear
 from paceline.model.quantization import base_product
+from paceline.model.segment import Segment
 
 
 @pytest.fixture(scope="module")

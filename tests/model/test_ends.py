@@ -19,10 +19,11 @@ from paceline.evaluate.generate import Generator, Request, Sampling
 from paceline.export import merge as merging
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base, load_base
-from paceline.model.batch import Segment, pack_sequences, use_batch
+from paceline.model.batch import pack_sequences, use_batch
 from paceline.model.dropout import keep_mask
 from paceline.model.lora_weights import HEAD
 from paceline.model.loss import SoftTarget, TokenLosses, segment_losses
+from paceline.model.segment import Segment
 from paceline.runs.events import EvalEvent, of_kind, read_events
 from paceline.training.study import train_study
 

@@ -14,8 +14,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from helpers import MakeRecipe, random_adapter
 from paceline.errors import ModelError
 from paceline.model.base import Base, wrap_model
-from paceline.model.batch import Segment, pack_sequences, use_batch
+from paceline.model.batch import pack_sequences, use_batch
 from paceline.model.loss import segment_losses
+from paceline.model.segment import Segment
 
 DOCS = Path(__file__).parents[2] / "docs" / "models.md"
 _LLAMA = {

@@ -9,8 +9,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from helpers import CPU, MakeBase, plain_model, random_sequences
 from paceline.model.base import Base
-from paceline.model.batch import MIN_TOKENS, Segment, pack_sequences, use_batch
+from paceline.model.batch import MIN_TOKENS, pack_sequences, use_batch
 from paceline.model.last_layer import last_layer_forwards
+from paceline.model.segment import Segment
 
 LENGTHS = (50, 70)
 

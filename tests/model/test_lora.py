@@ -19,11 +19,12 @@ from helpers import (
 )
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base
-from paceline.model.batch import PackedBatch, Segment, pack_sequences, use_batch
+from paceline.model.batch import PackedBatch, pack_sequences, use_batch
 from paceline.model.dropout import keep_mask
 from paceline.model.lora import GroupLinear
 from paceline.model.lora_weights import LinearGroup
 from paceline.model.loss import segment_losses
+from paceline.model.segment import Segment
 from paceline.model.targets import Target
 
 LENGTHS = (40, 57, 33)

@@ -6,8 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from helpers import CPU
-from paceline.model.batch import PackedBatch, Segment, pack_sequences
+from paceline.model.batch import PackedBatch, pack_sequences
 from paceline.model.loss import SoftTarget, chunk_rows, segment_losses
+from paceline.model.segment import Segment
 
 
 def labelled(labels: Tensor, segment: Segment) -> PackedBatch:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from helpers import CPU, MakeBase, packed_logits, plain_model
 from paceline.errors import ModelError
 from paceline.model.base import Base, wrap_model
-from paceline.model.batch import PackedBatch, Segment, current_context, pack_sequences, use_batch
+from paceline.model.batch import PackedBatch, current_context, pack_sequences, use_batch
+from paceline.model.segment import Segment
 
 IDS = torch.arange(10, 60)
 

@@ -12,7 +12,7 @@ from paceline.config.objective import Quantize
 from paceline.errors import MissingExtra, PacelineError
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base, load_base
-from paceline.model.batch import Segment, pack_sequences, use_batch
+from paceline.model.batch import pack_sequences, use_batch
 from paceline.model.loss import segment_losses
 from paceline.model.quantization import (
     UNQUANTIZED,
@@ -24,6 +24,7 @@ from paceline.model.quantization import (
     is_quantized,
     require_bitsandbytes,
 )
+from paceline.model.segment import Segment
 from paceline.runs.events import TrainEvent, of_kind, read_events
 from paceline.training.study import train_study
 

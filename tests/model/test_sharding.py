@@ -12,8 +12,9 @@ from transformers import GPTJConfig, GPTJForCausalLM
 from helpers import MakeBase, random_sequences
 from paceline.errors import ModelError
 from paceline.model.base import load_base, wrap_model
-from paceline.model.batch import Segment, pack_sequences, use_batch
+from paceline.model.batch import pack_sequences, use_batch
 from paceline.model.quantization import BaseFormat
+from paceline.model.segment import Segment
 from paceline.model.sharding import shard
 
 

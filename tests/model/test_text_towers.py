@@ -10,7 +10,8 @@ from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
 from paceline.config.load import make_recipe
 from paceline.model.base import load_base
-from paceline.model.batch import Segment, pack_sequences, use_batch
+from paceline.model.batch import pack_sequences, use_batch
+from paceline.model.segment import Segment
 
 TEXT = {
     "hidden_size": 64,

@@ -19,11 +19,12 @@ from paceline.evaluate.generate import Generator, Request, Sampling
 from paceline.export import merge as merging
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base, load_base
-from paceline.model.batch import Segment, pack_sequences, use_batch
+from paceline.model.batch import pack_sequences, use_batch
 from paceline.model.lora_weights import HEAD
 from paceline.model.loss import SoftTarget, TokenLosses, segment_losses
 from paceline.model.peft_config import read_peft_config
 from paceline.model.quantization import BaseFormat
+from paceline.model.segment import Segment
 from paceline.training.optimizer import make_optimizer, set_rate
 from paceline.training.study import TrainingOptions, train_study
 

@@ -14,10 +14,11 @@ from helpers import MakeBase, MakeRecipe, packed_logits, plain_model, random_seq
 from paceline.config.recipe import Recipe
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base, load_base
-from paceline.model.batch import Segment, pack_sequences, use_batch
+from paceline.model.batch import pack_sequences, use_batch
 from paceline.model.loss import segment_losses
 from paceline.model.peft_config import read_peft_config
 from paceline.model.quantization import BaseFormat
+from paceline.model.segment import Segment
 from paceline.training.optimizer import make_optimizer, set_rate
 
 LENGTHS = (40, 57)

@@ -13,8 +13,9 @@ from trl import SFTConfig, SFTTrainer
 
 from helpers import MakeBase, MakeRecipe, MakeStudy
 from paceline.model.base import load_base
-from paceline.model.batch import Segment, pack_sequences, use_batch
+from paceline.model.batch import pack_sequences, use_batch
 from paceline.model.quantization import BaseFormat
+from paceline.model.segment import Segment
 from paceline.runs.events import TrainEvent, of_kind, read_events
 from paceline.training.order import epoch_order
 from paceline.training.prepare import Preparer

@@ -20,11 +20,12 @@ from paceline.errors import EvaluationError
 from paceline.evaluate.draw import Draw, choose_tokens
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base
-from paceline.model.batch import MIN_TOKENS, Generation, PackedBatch, Segment, pack_sequences, use_batch
+from paceline.model.batch import MIN_TOKENS, Generation, PackedBatch, pack_sequences, use_batch
 from paceline.model.batched_lora import BatchedLoRA
 from paceline.model.ends import change_logits
 from paceline.model.generation_cache import CachePool, SequenceCache
 from paceline.model.memory import free_bytes, unless_out_of_memory, upload
+from paceline.model.segment import Segment
 
 
 @dataclass(frozen=True)

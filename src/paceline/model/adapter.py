@@ -85,6 +85,11 @@ class Adapter:
         """The full names of the linears that the adapter changes."""
         return list(self.matrices)
 
+    @property
+    def plain(self) -> bool:
+        """Whether it is a product of A and B alone: no DoRA, and nothing that is subtracted."""
+        return not self._dora and not takes_from_base(self._start)
+
     def _add_group(self, group: LinearGroup, targets: list[int], sizes: list[Target]) -> None:
         linears = [group.linears[target] for target in targets]
         names = [group.names[target] for target in targets]

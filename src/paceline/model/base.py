@@ -21,13 +21,14 @@ from paceline.data.chat import load_tokenizer, token_ids
 from paceline.errors import ModelError
 from paceline.model.adapter import Adapter, adapter_size
 from paceline.model.allocator import grow_segments, keep_freed_memory
-from paceline.model.batch import PackedBatch, Segment, pack_sequences, use_batch
+from paceline.model.batch import PackedBatch, pack_sequences, use_batch
 from paceline.model.ends import find_ends, has_tied_ends
 from paceline.model.lora_weights import LinearGroup
 from paceline.model.new_tokens import add_token_rows
 from paceline.model.patches import Patches
 from paceline.model.probe import plain_logits, probe, refuse_unknown_layers
 from paceline.model.quantization import UNQUANTIZED, BaseFormat, dense_weight, is_quantized
+from paceline.model.segment import Segment
 from paceline.model.targets import Target, find_targets
 from paceline.model.token_rows import find_token_rows
 from paceline.model.weight_files import fetch_weights

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -13,29 +12,16 @@ from torch import Tensor
 
 from paceline.model.adapter import Adapter
 from paceline.model.generation_cache import CacheLayout
+from paceline.model.grouped_lora import GroupedLoRA, GroupedTables
 from paceline.model.lora_weights import LinearGroup
 from paceline.model.memory import upload
+from paceline.model.segment import Segment
 from paceline.model.shared_prefixes import Prefix, SharedRows
 
 # A CPU's GEMM gives a row the same bits whatever rows stand beside it only from 16 rows up; shorter batches
 # are
 # filled up to this.
 MIN_TOKENS = 32
-
-
-@dataclass(frozen=True)
-class Segment:
-    """The tokens `start:stop` of a packed batch: consecutive sequences of one run.
-
-    `adapter` is None for tokens that see the bare base. `dropout_key` makes the dropout masks; None while
-    evaluating. `first_row` is the number that the first of them has among the tokens of its run's step.
-    """
-
-    start: int
-    stop: int
-    adapter: Adapter | None
-    dropout_key: tuple[int, ...] | None = None
-    first_row: int = 0
 
 
 class LoRAApplier(Protocol):
@@ -66,8 +52,9 @@ class PackedBatch:
     sequences share rows: then `shared` says which.
     `boundaries` (sequences + 1,) int32 are their cumulative sums, where the CUDA attention kernel reads them.
     `supervised` are each segment's supervised positions inside it, (n,). `row_numbers` (T,) number the rows
-    of each run's step, for dropout on a GPU; None elsewhere. All positions are below `reach`. `casts` holds
-    adapters' flat parameters in the base's type, while the batch lasts.
+    of each run's step, for dropout on a GPU; None elsewhere. `grouped` is what a GPU's LoRA kernels serve.
+    All positions are below `reach`. `casts` holds adapters' flat parameters in the base's type, while the
+    batch lasts. `chosen` are the rows that a loss can read; None in the batch that they make.
     """
 
     input_ids: Tensor
@@ -78,18 +65,18 @@ class PackedBatch:
     boundaries: Tensor
     reach: int
     supervised: list[Tensor]
-    chosen: tuple[Tensor, list[Segment]]
+    chosen: LossRows | None = None
     row_numbers: Tensor | None = None
+    grouped: GroupedLoRA | None = None
     generation: Generation | None = None
     shared: SharedRows | None = None
     casts: dict[int, Tensor] = field(default_factory=dict)
 
-    @cached_property
+    @property
     def loss_rows(self) -> LossRows:
         """The rows that a loss can read, and the batch that they make for layers that work row by row."""
-        rows, segments = self.chosen
-        numbers = None if self.row_numbers is None else self.row_numbers.index_select(0, rows)
-        return LossRows(rows, replace(self, segments=segments, row_numbers=numbers))
+        assert self.chosen is not None
+        return self.chosen
 
     def dropout_rows(self, segment: Segment) -> Tensor | None:
         """The numbers of a segment's rows, where dropout needs them."""
@@ -145,19 +132,29 @@ def pack_sequences(
     labels = torch.cat([labels for _, labels in sequences])
     supervised = [(labels[s.start : s.stop] >= 0).nonzero()[:, 0] for s in segments]
     rows, chosen = _choose_rows(labels, segments)
-    ids, places, labels, boundaries, rows, numbers, *supervised = _upload_together(
+    on_gpu = device.type == "cuda"
+    numbers = _number_rows(segments, len(labels)) if on_gpu else labels[:0]
+    tables = [GroupedTables(own if on_gpu and generation is None else []) for own in (segments, chosen)]
+    ids, places, labels, boundaries, rows, *rest = _upload_together(
         [
             torch.cat([ids for ids, _ in sequences]),
             torch.cat(positions),
             labels,
             torch.tensor([0, *lengths]).cumsum(0),
             rows,
-            _number_rows(segments, len(labels)) if device.type == "cuda" else labels[:0],
+            numbers,
+            numbers[rows] if on_gpu else numbers,
             *supervised,
+            *tables[0].tensors,
+            *tables[1].tensors,
         ],
         device,
     )
-    return PackedBatch(
+    every, some, *rest = rest
+    supervised, rest = rest[: len(segments)], rest[len(segments) :]
+    first = tables[0].on_device(rest[: len(tables[0].tensors)], every) if on_gpu else None
+    second = tables[1].on_device(rest[len(tables[0].tensors) :], some) if on_gpu else None
+    batch = PackedBatch(
         input_ids=ids[None],
         positions=places[None],
         labels=labels[None],
@@ -166,11 +163,13 @@ def pack_sequences(
         boundaries=boundaries.to(torch.int32),
         reach=max(start + length for start, length in zip(starts, own, strict=True)),
         supervised=supervised,
-        chosen=(rows, chosen),
-        row_numbers=numbers if len(numbers) else None,
+        row_numbers=every if on_gpu else None,
+        grouped=first,
         generation=generation,
         shared=SharedRows.of(prefixes, own) if prefixes else None,
     )
+    shorter = replace(batch, segments=chosen, row_numbers=some if on_gpu else None, grouped=second)
+    return replace(batch, chosen=LossRows(rows, shorter))
 
 
 def _choose_rows(labels: Tensor, segments: Sequence[Segment]) -> tuple[Tensor, list[Segment]]:

@@ -10,10 +10,11 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from paceline.model.adapter import Adapter
-from paceline.model.batch import MIN_TOKENS, Segment
+from paceline.model.batch import MIN_TOKENS
 from paceline.model.dora import direction_norm, without_bias
 from paceline.model.lora_weights import LinearGroup
 from paceline.model.memory import upload
+from paceline.model.segment import Segment
 
 # Adapters of one product have at most this many ranks together: a CPU's GEMM then sums over them in one go
 # (some do up to 256, some fewer), so other adapters' zeros change no bit.

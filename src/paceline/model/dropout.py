@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from paceline.model.philox import keep_rows
+from paceline.kernels.philox import keep_rows
 
 
 def keep_mask(
@@ -28,12 +28,13 @@ def keep_mask(
     """
     if numbers is not None:
         *seeds, stream = key
-        return keep_rows(numbers, columns, _seed(tuple(seeds)), stream, p)
+        return keep_rows(numbers, columns, seed_of(tuple(seeds)), stream, p)
     draws = np.random.SFC64(np.random.SeedSequence(key)).random_raw(-(-rows * columns // 4))
     kept = draws.view(np.uint16)[: rows * columns] >= np.uint16(round(p * 65536))
     return torch.from_numpy(kept).view(rows, columns)
 
 
 @lru_cache(maxsize=256)
-def _seed(key: tuple[int, ...]) -> int:
+def seed_of(key: tuple[int, ...]) -> int:
+    """The seed of a GPU's generator that belongs to a key; below 2**63."""
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1)

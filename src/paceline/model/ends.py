@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from paceline.model.adapter import Adapter
-from paceline.model.batch import MIN_TOKENS, Segment, current_batch
+from paceline.model.batch import MIN_TOKENS, current_batch
 from paceline.model.dropout import keep_mask
 from paceline.model.lora_weights import EMBEDDING, HEAD, LinearGroup, LoRAWeights
 from paceline.model.products import product
 from paceline.model.quantization import is_quantized
+from paceline.model.segment import Segment
 from paceline.model.token_rows import EmbeddingRows, HeadCopy, HeadRows
 
 

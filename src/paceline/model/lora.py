@@ -16,12 +16,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paceline.model.batch import PackedBatch, Segment, current_context
+from paceline.kernels.lora import (
+    GroupedRuns,
+    lora_down,
+    lora_input_gradient,
+    lora_low_gradient,
+    lora_up,
+    lora_weight_gradients,
+)
+from paceline.model.batch import PackedBatch, current_context
 from paceline.model.dora import direction_norm, without_bias
 from paceline.model.dropout import keep_mask
 from paceline.model.lora_weights import LinearGroup, LoRAWeights
 from paceline.model.products import product
 from paceline.model.quantization import base_product, dense_weight, input_gradient
+from paceline.model.segment import Segment
 
 
 @dataclass(frozen=True)
@@ -66,8 +75,11 @@ class GroupLinear(torch.autograd.Function):
             batch.generation.lora.add(group, flat, outs, batch.segments)
             return tuple(_shaped(out, x) for out in outs)
         saved: list[_Saved] = []
-        tensors: list[Tensor | None] = []
+        grouped = batch.grouped.runs.get(group.index) if batch.grouped else None
+        tensors: list[Tensor | None] = [_add_grouped(flat, outs, grouped) if grouped else None]
         for segment in batch.segments:
+            if batch.grouped and segment.start in batch.grouped.starts:
+                continue
             if segment.adapter is None or (weights := segment.adapter.weights.get(group.index)) is None:
                 continue
             rows = slice(segment.start, segment.stop)
@@ -94,22 +106,45 @@ class GroupLinear(torch.autograd.Function):
             saved.append(own)
             tensors += (low, keep, *directions)
         ctx.save_for_backward(flat, *tensors)
-        ctx.group, ctx.saved, ctx.stops = group, saved, stops
+        ctx.group, ctx.saved, ctx.stops, ctx.grouped = group, saved, stops, grouped
         return tuple(_shaped(out, x) for out in outs)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, None, None]:
-        flat, *tensors = ctx.saved_tensors
+        flat, low, *tensors = ctx.saved_tensors
         flats = [grad.reshape(flat.shape[0], -1) for grad in grads]
         dx = None
         if ctx.needs_input_grad[0]:
             dx = input_gradient(flats, ctx.group.linears, ctx.stops)
+        if ctx.grouped:
+            _backward_grouped(flat, low, flats, dx, ctx.grouped)
         rest = iter(tensors)
         for saved in ctx.saved:
-            low, keep = next(rest), next(rest)
+            own, keep = next(rest), next(rest)
             directions = [next(rest) for _ in saved.norms]
-            _backward_segment(ctx.group, saved, low, keep, directions, flat, flats, dx)
+            _backward_segment(ctx.group, saved, own, keep, directions, flat, flats, dx)
         return None if dx is None else dx.view(*grads[0].shape[:-1], -1), None, None, None
+
+
+def _add_grouped(flat: Tensor, outs: list[Tensor], grouped: GroupedRuns) -> Tensor:
+    """Adds the products of the runs that a GPU's kernels serve; returns their low-rank rows."""
+    low = lora_down(flat, grouped)
+    for linear in range(grouped.linears):
+        lora_up(outs[linear], low, grouped, linear)
+    return low
+
+
+def _backward_grouped(
+    flat: Tensor, low: Tensor, grads: list[Tensor], dx: Tensor | None, grouped: GroupedRuns
+) -> None:
+    """Adds the gradients of the runs that a GPU's kernels serve to their adapters' buffers and to dx."""
+    dlow = torch.empty_like(low)
+    grads = [grad.contiguous() for grad in grads[: grouped.linears]]
+    for linear, grad in enumerate(grads):
+        lora_low_gradient(grad, dlow, grouped, linear)
+    lora_weight_gradients(flat, low, dlow, grads, grouped)
+    if dx is not None:
+        lora_input_gradient(dx, dlow, grouped)
 
 
 def _backward_segment(

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from paceline.model.batch import PackedBatch, Segment
+from paceline.model.batch import PackedBatch
 from paceline.model.ends import head_change, head_weight
 from paceline.model.memory import upload
 from paceline.model.products import product
+from paceline.model.segment import Segment
 
 # Elements of one chunk of logits: about what a CPU's caches hold, and little beside a GPU's memory.
 _CHUNK_ELEMENTS = {"cpu": 2**22, "cuda": 2**27}

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from paceline.errors import ModelError
-from paceline.model.batch import Generation, PackedBatch, Segment, pack_sequences, use_batch
+from paceline.model.batch import Generation, PackedBatch, pack_sequences, use_batch
 from paceline.model.generation_cache import CachePool, SequenceCache
 from paceline.model.quantization import is_quantized
+from paceline.model.segment import Segment
 
 # Longer than a CPU's shortest independent product, than usual convolutions and than `_WINDOW`.
 _LENGTHS = (40, 33)

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from paceline.data.tokens import TokenDataset
 from paceline.model.base import Base
-from paceline.model.batch import Segment, pack_sequences, use_batch
+from paceline.model.batch import pack_sequences, use_batch
 from paceline.model.memory import upload
+from paceline.model.segment import Segment
 from paceline.training.micro_batches import MicroBatch, TokenSequence
 
 # Bytes kept for the next run that sees the same example: runs of a cohort meet the same examples within a few

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from paceline.data.tokens import TokenDataset
 from paceline.model.adapter import Adapter
-from paceline.model.batch import PackedBatch, Segment, pack_sequences
+from paceline.model.batch import PackedBatch, pack_sequences
+from paceline.model.segment import Segment
 from paceline.model.shared_prefixes import Prefix, find_prefixes
 
 MICRO_BATCH_TOKENS = 2048

@@ -6,8 +6,8 @@ from emulation import Card, counting
 from flash import ContractError
 from torch.nn.attention.varlen import varlen_attn
 
+from paceline.kernels.philox import keep_rows
 from paceline.model.memory import upload
-from paceline.model.philox import keep_rows
 
 CUDA = torch.device("cuda")
 

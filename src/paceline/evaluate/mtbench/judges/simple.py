@@ -11,7 +11,8 @@ import torch
 from paceline.config.evaluation import MTBench
 from paceline.evaluate.adapters import AdapterSet
 from paceline.evaluate.mtbench.judges.judge import Grade, GradingCase
-from paceline.model.batch import Segment, pack_sequences, use_batch
+from paceline.model.batch import pack_sequences, use_batch
+from paceline.model.segment import Segment
 
 MAX_PROMPT_TOKENS = 4000
 

@@ -1,0 +1,1 @@
+"""Single kernels where torch launches many, each beside plain torch that says what it is."""
