@@ -96,6 +96,8 @@ class Counts:
 _counting: list[Counts] = []
 # Whether a fused function's plain form is under way: on a GPU it is one kernel.
 _inside_kernel = [False]
+# Whether fused functions are counted only, and their results left blank.
+_counts_only = [False]
 # What `torch.cuda.set_sync_debug_mode` was last given.
 _alarm = ["default"]
 
@@ -124,6 +126,16 @@ def _launched(name: str) -> None:
     for counts in _counting:
         counts.launches += 1
         counts.by_op[name] += 1
+
+
+@contextlib.contextmanager
+def without_numbers() -> Iterator[None]:
+    """Fused functions are counted, and their results left blank, where only counts are asked for."""
+    _counts_only.append(True)
+    try:
+        yield
+    finally:
+        _counts_only.pop()
 
 
 def line() -> str:
@@ -328,7 +340,7 @@ def run_fused(module: str, plain: Any, args: tuple[Any, ...]) -> Any:
     name = plain.__name__
     _inside_kernel.append(True)
     try:
-        out = plain(*args)
+        out = fused.blank(name, args) if _counts_only[-1] else plain(*args)
     finally:
         _inside_kernel.pop()
     for kernel, moved, flops in fused.kernels(name, args, out):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
@@ -16,6 +17,23 @@ def kernels(name: str, args: Sequence[Any], out: Any) -> list[Kernel]:
     if name.startswith("lora"):
         return _lora(name, args)
     return [(name, _size(args) + _size(out), 0)]
+
+
+def blank(name: str, args: Sequence[Any]) -> Any:
+    """What a call returns, without its numbers: new tensors are not filled, others stay as they are."""
+    if name == "lora_down":
+        return args[0].new_empty(args[1].low_size)
+    if name == "lora_weight_gradients":
+        return [run.a_grad for run in args[4].runs]
+    if name.startswith("lora"):
+        return args[1] if name == "lora_low_gradient" else args[0]
+    if name == "keep_words":
+        return args[0].new_ones(len(args[0]), args[1], dtype=torch.uint8)
+    if name == "cross_entropy":
+        rows = args[0].new_zeros(len(args[0]))
+        return rows, rows > 0, torch.empty_like(args[0], dtype=args[3])
+    made = [torch.empty_like(tensor) for tensor in args[: 1 if name == "swiglu" else 2]]
+    return made[0] if name == "swiglu" else tuple(made)
 
 
 def _size(values: Any) -> int:

@@ -51,7 +51,7 @@ class PackedBatch:
     where it is not supervised. `lengths` are the lengths of the sequences, in order; they sum to T, unless
     sequences share rows: then `shared` says which.
     `boundaries` (sequences + 1,) int32 are their cumulative sums, where the CUDA attention kernel reads them.
-    `supervised` are each segment's supervised positions inside it, (n,). `row_numbers` (T,) number the rows
+    `supervised` are each segment's supervised rows of the batch, (n,). `row_numbers` (T,) number the rows
     of each run's step, for dropout on a GPU; None elsewhere. `grouped` is what a GPU's LoRA kernels serve.
     All positions are below `reach`. `casts` holds adapters' flat parameters in the base's type, while the
     batch lasts. `chosen` are the rows that a loss can read; None in the batch that they make.
@@ -92,7 +92,7 @@ class PackedBatch:
         return [flat.as_strided(view.size(), view.stride(), view.storage_offset()) for view in views]
 
     def supervised_rows(self, segment: Segment) -> Tensor:
-        """A segment's supervised positions inside it, (n,)."""
+        """The rows of the batch that are a segment's supervised positions, (n,)."""
         return self.supervised[self.segments.index(segment)]
 
 
@@ -130,7 +130,7 @@ def pack_sequences(
     own = [len(ids) for ids, _ in sequences]
     positions = [torch.arange(start, start + length) for start, length in zip(starts, own, strict=True)]
     labels = torch.cat([labels for _, labels in sequences])
-    supervised = [(labels[s.start : s.stop] >= 0).nonzero()[:, 0] for s in segments]
+    supervised = [(labels[s.start : s.stop] >= 0).nonzero()[:, 0] + s.start for s in segments]
     rows, chosen = _choose_rows(labels, segments)
     on_gpu = device.type == "cuda"
     numbers = _number_rows(segments, len(labels)) if on_gpu else labels[:0]

@@ -112,6 +112,12 @@ def embedding_forwards(model: PreTrainedModel) -> Iterator[tuple[nn.Module, Call
         yield module, forward
 
 
+def changes_head(segment: Segment) -> bool:
+    """Whether a segment's adapter has anything on the output projection."""
+    adapter = segment.adapter
+    return adapter is not None and (HEAD in adapter.weights or HEAD in adapter.rows)
+
+
 class HeadLoRA:
     """What a segment's adapter adds to the logits of its supervised rows: s (keep * x) A' B'."""
 

@@ -79,9 +79,8 @@ def segment_losses(
             the output projection, the gradients of what it has there are added to its own.
         scale: of all positions, or of each supervised one, (n,).
     """
-    labels = batch.labels[0, segment.start : segment.stop]
-    positions, numbers = batch.supervised_rows(segment), batch.dropout_rows(segment)
-    rows, labels = hidden[segment.start : segment.stop][positions], labels[positions]
+    positions, numbers = batch.supervised_rows(segment), batch.row_numbers
+    rows, labels = hidden[positions], batch.labels[0][positions]
     losses, corrects, grads = [], [], []
     divergences: dict[str, list[Tensor]] = {target.name: [] for target in soft}
     step = chunk_rows(weight.shape[0], hidden.device)
@@ -109,11 +108,10 @@ def segment_losses(
                 change.backward(slope, slice(start, start + step), grad)
             grads.append(grad)
     if gradient is not None and len(positions):
-        rows_of_gradient = gradient[segment.start : segment.stop]
-        rows_of_gradient.index_copy_(0, positions, torch.cat(grads).to(gradient.dtype))
+        gradient.index_copy_(0, positions, torch.cat(grads).to(gradient.dtype))
     empty = hidden.new_zeros(0, dtype=torch.float32)
     return TokenLosses(
-        positions=positions + segment.start,
+        positions=positions,
         loss=torch.cat([empty, *losses]),
         correct=torch.cat([empty.bool(), *corrects]),
         divergences={name: torch.cat([empty, *chunks]) for name, chunks in divergences.items()},

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from paceline.model import attention
 from paceline.model.ends import embedding_forwards
+from paceline.model.fused_layers import layer_forwards
 from paceline.model.last_layer import last_layer_forwards
 from paceline.model.lora import group_forwards
 from paceline.model.lora_weights import LinearGroup
@@ -39,7 +40,7 @@ class Patches:
         self._model.set_attn_implementation(attention.NAME)
 
     def install(self, groups: Iterable[LinearGroup]) -> None:
-        """Fused norms, one node for each group of linears, and a last layer that skips rows no loss reads.
+        """Fused norms and layers, a node for each group of linears, a last layer without rows no loss reads.
 
         Each replacement is made from the forward that stands before it, so the order is that of this
         function.
@@ -47,6 +48,7 @@ class Patches:
         _replace(norm_forwards(self._model), self._replaced)
         for group in groups:
             _replace(group_forwards(group), self._replaced)
+        _replace(layer_forwards(self._model), self._replaced)
         _replace(last_layer_forwards(self._model), self._replaced)
         _replace(embedding_forwards(self._model), self._replaced)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base
 from paceline.model.batch import use_batch
-from paceline.model.loss import segment_losses
+from paceline.model.pooled_loss import LossPart, batch_losses
 from paceline.training.distributed import DistributedContext
 from paceline.training.micro_batches import MicroBatch, pack_micro_batches
 from paceline.training.objective import StepLoss
@@ -63,7 +63,7 @@ class StepStats:
 def forward_backward(base: Base, items: Sequence[StepItem]) -> None:
     """Adds to every adapter's gradients what its micro-batches give, and to every step's loss their sums.
 
-    The loss is not an autograd graph of its own: `segment_losses` computes d(loss)/d(hidden) chunk by chunk
+    The loss is not an autograd graph of its own: `batch_losses` computes d(loss)/d(hidden) chunk by chunk
     beside the loss, so the logits never exist as a whole, and autograd goes on from the hidden states with
     that gradient. Each run's part is scaled by its own effective batch, so the sum over its micro-batches is
     the gradient of its mean.
@@ -77,18 +77,14 @@ def forward_backward(base: Base, items: Sequence[StepItem]) -> None:
     with use_batch(batch):
         hidden = base.hidden(batch)
         gradient = torch.zeros_like(hidden)
-        for item, segment, soft in zip(items, batch.segments, targets, strict=True):
-            if item.loss is not None:
-                losses = segment_losses(
-                    hidden.detach(),
-                    base.head,
-                    batch,
-                    segment,
-                    gradient,
-                    item.loss.scale(item.micro_batch),
-                    soft,
-                )
-                item.loss.add(losses, item.micro_batch)
+        parts = [
+            (item, item.loss, LossPart(segment, item.loss.scale(item.micro_batch), soft))
+            for item, segment, soft in zip(items, batch.segments, targets, strict=True)
+            if item.loss is not None
+        ]
+        found = batch_losses(hidden.detach(), base.head, batch, [part for *_, part in parts], gradient)
+        for (item, loss, _), losses in zip(parts, found, strict=True):
+            loss.add(losses, item.micro_batch)
         hidden.backward(gradient)
 
 

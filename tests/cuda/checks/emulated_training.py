@@ -118,6 +118,10 @@ def _tick(base: Base, prepared: Prepared, runs: int, cut: int, **fields: Any) ->
     return counts, adapters[0].gradients.cpu()
 
 
+# What a run more launches: the sums of its own losses.
+OF_A_RUN = 12
+
+
 def _copy(base: Base, recipe: Any, seed: int) -> Any:
     adapter = base.new_adapter(recipe)
     values = torch.empty(adapter.parameters.shape)
@@ -133,11 +137,12 @@ def test_a_tick_launches_the_same_however_its_micro_batches_are_cut_and_waits_fo
     cut, other = _tick(base, few, 1, 4)
     assert cut.launches == whole.launches
     assert not whole.waits
-    assert [place.split(" at ")[0] for place in whole.uploads] == ["pinned upload"]
+    # the batch, and the factors of its losses
+    assert [place.split(" at ")[0] for place in whole.uploads.elements()] == 2 * ["pinned upload"]
     assert _apart(other, gradient) < 1e-5  # the masks are the same, too
-    five, _ = _tick(base, few, 5, 4)
-    more = (five.launches - whole.launches) / 4  # of each further run
-    assert more < 0.55 * whole.launches
+    five, alone = _tick(base, few, 5, 4)
+    assert five.launches - whole.launches <= 4 * OF_A_RUN
+    assert _apart(alone, gradient) < 1e-5
 
 
 def _apart(one: Tensor, other: Tensor) -> float:
@@ -151,7 +156,7 @@ def test_gradients_are_the_cpus(card: Card, few: Prepared, tiny_base: MakeBase) 
         base = load_base(tiny_base(), device, BaseFormat(dtype=dtype))
         found.append(_tick(base, few, 2, 4, lora_dropout=0.0)[1])
     emulated, bf16, fp32 = found
-    assert _apart(emulated, bf16) < 0.01
+    assert _apart(emulated, bf16) < 0.05  # fused kernels round less often than a CPU's passes
     assert _apart(emulated, fp32) < 1.1 * _apart(bf16, fp32) < 0.08  # bf16's own error on random weights
 
 

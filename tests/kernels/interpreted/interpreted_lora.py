@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -20,7 +20,7 @@ OUTS = (40, 130)
 
 
 SHAPES = st.tuples(
-    st.sampled_from([1, 33, TILE, 3 * TILE + 5, CHUNK + 70]),  # rows
+    st.sampled_from([1, 33, TILE, 2 * TILE + 5]),  # rows
     st.sampled_from([(4, 4), (0, 16), (3, 0), (70, 140), (16, 8)]),  # ranks
     st.sampled_from([0.0, 0.1]),  # dropout
 )
@@ -82,13 +82,20 @@ def _close(one: Tensor, other: Tensor) -> None:
     )
 
 
-@settings(max_examples=12, deadline=None, phases=[Phase.generate])  # to shrink takes minutes
+@settings(max_examples=10, deadline=None, phases=[Phase.explicit, Phase.generate])  # to shrink takes minutes
 @given(
     shapes=st.lists(SHAPES, min_size=1, max_size=3),
     width=st.sampled_from([16, 72, 100]),
     dtype=st.sampled_from([torch.float32, torch.float16]),
     around=st.tuples(st.integers(0, 5), st.integers(0, 3)),
     seed=st.integers(0, 10_000),
+)
+@example(
+    shapes=[(CHUNK + 70, (3, 2), 0.1), (TILE, (16, 8), 0.0)],
+    width=16,
+    dtype=torch.float32,
+    around=(0, 0),
+    seed=0,
 )
 def test_kernels_compute_what_plain_torch_does(
     shapes: list[tuple[int, tuple[int, int], float]],
@@ -133,13 +140,13 @@ def test_kernels_compute_what_plain_torch_does(
 
 def test_a_runs_bits_do_not_depend_on_its_neighbours() -> None:
     torch.manual_seed(0)
-    x, grad = torch.randn(700, 72), [torch.randn(700, out) for out in OUTS]
-    first, second = _run(0, 300, 72, (16, 8), 0.1), _run(300, 370, 72, (70, 140), 0.1)
-    alone = replace(_copied([second])[0], start=0, stop=370)
+    x, grad = torch.randn(500, 72), [torch.randn(500, out) for out in OUTS]
+    first, second = _run(0, 300, 72, (16, 8), 0.1), _run(300, 170, 72, (70, 140), 0.1)
+    alone = replace(_copied([second])[0], start=0, stop=170)
     found = []
     for runs, begin in (([first, second], 0), ([alone], 300)):
         own = [g[begin:].contiguous() for g in grad]
-        grouped = replace(_grouped(runs, 700 - begin), numbers=torch.arange(700)[begin:])
+        grouped = replace(_grouped(runs, 500 - begin), numbers=torch.arange(500)[begin:])
         low = kernels.lora_down(x[begin:].contiguous(), grouped)
         dlow = torch.empty_like(low)
         for linear, one in enumerate(own):
