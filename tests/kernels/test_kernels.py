@@ -1,4 +1,4 @@
-"""The Triton kernels under Triton's interpreter, in a process of its own: it must be told before its import."""
+"""The Triton kernels under Triton's interpreter, each file in a process: it must be told before its import."""
 
 import os
 import subprocess

@@ -82,7 +82,7 @@ def _close(one: Tensor, other: Tensor) -> None:
     )
 
 
-@settings(max_examples=10, deadline=None, phases=[Phase.explicit, Phase.generate])  # to shrink takes minutes
+@settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.generate])  # to shrink takes minutes
 @given(
     shapes=st.lists(SHAPES, min_size=1, max_size=3),
     width=st.sampled_from([16, 72, 100]),
