@@ -43,7 +43,7 @@ def tick(layers: int, runs: int, tokens: int) -> emulation.Counts:
     shape = checks.SHAPES["0.6B"] | {"num_hidden_layers": layers}
     checks.SHAPES["counted"] = shape
     model = checks.make_model("counted", torch.device("cpu"), torch.bfloat16)
-    with emulation.emulated_cuda(), emulation.without_numbers():
+    with emulation.emulated_cuda():
         base = wrap_model(emulation.to_device(model), "counted")
         trainees = [checks.Trainee(base, seed, lora_dropout=0.05) for seed in range(runs)]
         items = []
@@ -54,7 +54,7 @@ def tick(layers: int, runs: int, tokens: int) -> emulation.Counts:
                 for start in range(0, count, 5)
             ]
             items += trainee.items(parts)[1]
-        with emulation.counting() as counts:
+        with emulation.counting() as counts, emulation.without_numbers():
             forward_backward(base, items)
     return counts
 

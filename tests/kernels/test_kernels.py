@@ -1,4 +1,4 @@
-"""The Triton kernels under Triton's interpreter, each file in a process: it must be told before its import."""
+"""The Triton kernels under Triton's interpreter, in processes that are told so before they import it."""
 
 import os
 import subprocess
