@@ -87,8 +87,7 @@ SHAPES = {
 MAX_LENGTH = 1024
 
 
-# -- what both sides train on --------------------------------------------------------------------------------
-# -----------------------------
+# -- what both sides train on --
 
 
 def prepare(folder: Path, count: int, shape: dict[str, int]) -> dict[str, int]:
@@ -136,8 +135,12 @@ def prepare(folder: Path, count: int, shape: dict[str, int]) -> dict[str, int]:
     }
 
 
-# -- the contenders, each in its own process
-# ----------------------------------------------------------------------------------------------
+# -- the contenders, each in its own process --
+
+
+def recipes(folder: Path) -> dict[str, dict]:
+    """The runs' settings by name, for every contender the same."""
+    return json.loads((folder / "runs.json").read_text())
 
 
 def train_paceline(folder: Path, names: list[str], out: Path, precision: str) -> None:
@@ -152,8 +155,9 @@ def train_paceline(folder: Path, names: list[str], out: Path, precision: str) ->
         "max_length": MAX_LENGTH,
         "dtype": precision,
     }
+    wanted = recipes(folder)
     runs = [
-        Run(name=name, recipe=make_recipe({**common, **RUNS[name], "logging_steps": 1000}, name))
+        Run(name=name, recipe=make_recipe({**common, **wanted[name], "logging_steps": 1000}, name))
         for name in names
     ]
     outcome = train_study(Study(name="benchmark", runs=runs), out)
@@ -172,7 +176,7 @@ def train_trl(folder: Path, names: list[str], out: Path, precision: str, batch: 
     data = load_from_disk(str(folder / "tokens"))
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     for name in names:
-        run = RUNS[name]
+        run = recipes(folder)[name]
         effective = run["batch_size"] * run["grad_accum"]
         device_batch = run["batch_size"] if batch is None else min(batch, effective)
         tuned = (
@@ -212,8 +216,7 @@ def train_trl(folder: Path, names: list[str], out: Path, precision: str, batch: 
         trainer.save_model(str(out / name))
 
 
-# -- measuring -----------------------------------------------------------------------------------------------
-# -----------------------------
+# -- measuring --
 
 
 def launch(
@@ -320,6 +323,7 @@ def measure(folder: Path, args: argparse.Namespace) -> dict:
     shape = SHAPES[args.shape]
     facts = prepare(folder, args.rows, shape)
     (folder / "facts.json").write_text(json.dumps(facts))
+    (folder / "runs.json").write_text(json.dumps(RUNS))
     names = list(RUNS)
     print(f"{facts}", flush=True)
     trial = {

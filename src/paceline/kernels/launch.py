@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import warnings
 from collections.abc import Callable
 from functools import cache, wraps
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, TypeVar
+
+import torch
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -35,8 +41,20 @@ def run(module: str, plain: Callable[..., Any], args: tuple[Any, ...]) -> Any:
 
 @cache
 def _kernels(module: str) -> Any:
-    """The module with the Triton kernels; None without Triton."""
-    try:
-        return import_module(f"paceline.kernels.triton.{module}")
-    except ImportError:
+    """The module with the Triton kernels; None where they cannot be built."""
+    if (reason := _missing()) is not None:
+        warnings.warn(f"training without fused kernels, which takes longer: {reason}", stacklevel=2)
         return None
+    return import_module(f"paceline.kernels.triton.{module}")
+
+
+@cache
+def _missing() -> str | None:
+    """What Triton lacks to build kernels here; None: nothing."""
+    if find_spec("triton") is None:
+        return "Triton is not installed"
+    if torch.cuda.get_device_capability() < (7, 0):
+        return "Triton builds for GPUs of compute capability 7.0 and newer"
+    if not any(map(shutil.which, (os.environ.get("CC") or "gcc", "gcc", "clang"))):
+        return "Triton needs a C compiler; install gcc"
+    return None
