@@ -207,6 +207,35 @@ def test_gpus_before_ampere_train_in_fp32(card: Card, few: Prepared, tiny_base: 
     assert _apart(gradient, on_cpu) < 1e-5
 
 
+def test_runs_of_all_kinds_together_have_the_gradients_of_a_cpu(
+    card: Card, few: Prepared, tiny_base: MakeBase
+) -> None:
+    """In fp32: grouped products for plain runs of any targets, DoRA and PiSSA each by itself beside them."""
+    card.capability = (7, 5)
+    kinds: list[dict[str, Any]] = [
+        {"lora_r": 8},
+        {"lora_r": 3, "target_modules": ["q_proj", "v_proj", "up_proj"]},
+        {"lora_r": 4, "use_dora": True},
+        {"lora_r": 4, "init_lora_weights": "pissa"},
+        {"lora_r": 20, "target_modules": ["down_proj", "lm_head"]},
+    ]
+    found = []
+    for device in (CUDA, CPU):
+        base = load_base(tiny_base(), device, BaseFormat(dtype="float32"))
+        items, adapters = [], []
+        for seed, fields in enumerate(kinds):
+            recipe = few.recipe.model_copy(update={"lora_dropout": 0.0, **fields})
+            (part,) = _micro_batches(few, 4 + seed, 1)
+            loss = Objective(recipe, few.dataset).begin(0, [part])
+            adapters.append(_copy(base, recipe, seed))
+            items.append(StepItem(micro_batch=part, adapter=adapters[-1], loss=loss))
+        forward_backward(base, items)
+        found.append([adapter.gradients.cpu() for adapter in adapters])
+    for emulated, cpu in zip(*found, strict=True):
+        assert float(cpu.norm()) > 0
+        assert _apart(emulated, cpu) < 1e-5
+
+
 def test_the_budget_is_what_memory_holds_and_out_of_memory_frees_it(
     card: Card, recipe: MakeRecipe, study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
