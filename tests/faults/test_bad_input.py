@@ -55,6 +55,19 @@ def train(paceline: Any, tiny_base: MakeBase, tmp_path: Path) -> Any:
     return run
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [("fetch-metrics", ""), ("study", "run", "s.yaml", "--runs", ""), ("compare", "runs", "--runs=")],
+)
+def test_an_empty_argument_is_not_the_folder_that_the_command_runs_in(
+    arguments: tuple[str, ...], paceline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, errors = paceline(*arguments)
+    assert (code, errors.count("\n"), "empty" in errors) == (2, 1, True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_control_characters_of_a_name_reach_no_terminal(paceline: Any) -> None:
     code, errors = paceline("study", "show", "\x1b]8;;http:x\x07\u202e\r.yaml")
     assert code == 2

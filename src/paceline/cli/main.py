@@ -25,7 +25,7 @@ from paceline.cli import (
     validate,
 )
 from paceline.cli.output import OutputError, checked_output
-from paceline.errors import PacelineError, visible
+from paceline.errors import ConfigError, PacelineError, visible
 from paceline.version import __version__
 
 # Exit codes of sysexits.h: a fault of the program's own, and output that could not be written.
@@ -82,6 +82,20 @@ def _dashes(argument: str) -> str:
     return name.replace("_", "-") + equals + value if name.startswith("--") else argument
 
 
+def _refuse_empty(arguments: list[str]) -> None:
+    """Refuses an empty argument: for a path it would be the folder that the command runs in.
+
+    Raises:
+        ConfigError: with what stands before it.
+    """
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        if not argument:
+            where = f"after {before}" if before else "of the command"
+            raise ConfigError(f"an argument {where} is empty ('': an unset variable?); give it a value")
+        if argument.startswith("--") and argument.endswith("="):
+            raise ConfigError(f"{argument[:-1]} is empty (an unset variable?); give it a value")
+
+
 def main() -> None:
     """Runs the command line; docs/reliability.md has the exit codes.
 
@@ -90,6 +104,7 @@ def main() -> None:
     debug = "--debug" in sys.argv
     arguments = [_dashes(argument) for argument in sys.argv[1:] if argument != "--debug"]
     try:
+        _refuse_empty(arguments)
         with checked_output():
             app(arguments)
     except Exception as error:
