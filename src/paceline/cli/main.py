@@ -1,5 +1,6 @@
 """The command line: one thin file a command group. Heavy modules are imported inside the commands."""
 
+import errno
 import sys
 
 import typer
@@ -30,6 +31,8 @@ from paceline.version import __version__
 
 # Exit codes of sysexits.h: a fault of the program's own, and output that could not be written.
 INTERNAL, OUTPUT_LOST = 70, 74
+# What the system does not let this user write or read: nobody's fault in the program.
+REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 app = typer.Typer(
     name="paceline",
@@ -129,6 +132,11 @@ def _explain(error: Exception) -> tuple[str, int]:
         return f"error: {error}", 2
     if isinstance(error, OutputError):
         return f"error: {error}", OUTPUT_LOST
+    if isinstance(error, OSError) and error.errno in REFUSED and error.filename:
+        return (
+            f"error: {error.filename}: {error.strerror}; let this user write there, or choose another place",
+            2,
+        )
     said = " ".join(str(error).split())
     return (
         f"error: {type(error).__name__}: {said}; this is a fault of Paceline's own, and what was saved is "
