@@ -116,6 +116,8 @@ def test_what_cannot_be_planned_is_refused(
     study = _study(tmp_path, base, sums)
     with pytest.raises(ConfigError, match="above 0"):
         detection_plan(study, COST, pilot, delta=0.0, power=0.9)
+    with pytest.raises(ConfigError, match="above 0"):
+        detection_plan(study, COST, pilot, delta=float("nan"), power=0.9)
     with pytest.raises(ConfigError, match="power below 1"):
         detection_plan(study, COST, pilot, delta=0.1, power=1.0)
     with pytest.raises(ConfigError, match="has one recipe"):

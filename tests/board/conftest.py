@@ -26,12 +26,18 @@ EVIL = "<script>window.evil = 1</script>"
 
 @pytest.fixture(scope="session")
 def boarded(tiny_base: MakeBase, sums: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two finished runs; the objective holds markup."""
+    """Two recipes' finished runs, the second with another replicate; the objective holds markup."""
     folder = tmp_path_factory.mktemp("board") / "study"
     common = {"base": tiny_base(), "data": sums, "max_length": 128, "max_steps": 6, "logging_steps": 1}
-    fields = {"plain": {"lr": 1e-3}, "faster": {"lr": 1e-2}}
+    fields = {"plain": {"lr": 1e-3}, "faster": {"lr": 1e-2}, "faster-seed43": {"lr": 1e-2, "seed": 43}}
     runs = [
-        Run(name=n, hypothesis=EVIL, recipe=make_recipe({**common, **own}, n)) for n, own in fields.items()
+        Run(
+            name=name,
+            hypothesis=EVIL,
+            recipe=make_recipe({**common, **own}, name),
+            replicate_of="faster" if "seed" in name else "",
+        )
+        for name, own in fields.items()
     ]
     train_study(Study(name="study", objective=EVIL, runs=runs), folder)
     return folder
@@ -39,8 +45,14 @@ def boarded(tiny_base: MakeBase, sums: str, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture
 def ask(boarded: Path) -> Iterator[Callable[..., Any]]:
+    with asking(boarded) as asked:
+        yield asked
+
+
+@contextmanager
+def asking(folder: Path) -> Iterator[Callable[..., Any]]:
     """Opens the board as the printed address does, then asks it: (method, path, fields) -> the response."""
-    with TestClient(make_app(boarded, TOKEN), base_url=HOST, follow_redirects=False) as client:
+    with TestClient(make_app(folder, TOKEN), base_url=HOST, follow_redirects=False) as client:
         assert client.get(f"/?token={TOKEN}").status_code == 200
 
         def asked(method: str, path: str, data: Any = None, **headers: str) -> Any:

@@ -3,10 +3,11 @@
 import html
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
-from board.conftest import EVIL, HOST
+from board.conftest import EVIL, HOST, asking
 from paceline.board import examples, playground
 
 
@@ -53,6 +54,38 @@ def test_answers_come_piece_by_piece_without_names_and_can_be_voted_on(ask: Any,
 def test_a_stream_says_what_went_wrong(ask: Any) -> None:
     (line,) = ask("POST", "/playground/stream", {"prompt": ""}).text.splitlines()
     assert "between 1 and 20,000" in json.loads(line)["error"]
+
+
+def test_one_adapter_a_recipe_answers_or_those_that_are_chosen(ask: Any, boarded: Path) -> None:
+    assert ticked(ask("GET", "/playground").text) == ["plain", "faster"]
+    assert ticked(ask("GET", "/playground?adapter=faster-seed43").text) == ["faster-seed43"]
+    assert ask("GET", "/playground?adapter=faster-seed44").status_code == 404
+    both = ["faster-seed43", "faster"]
+    asked = ask("POST", "/playground", {"prompt": "What is 5 plus 1?", "adapter": both})
+    assert ticked(asked.text) == ["faster", "faster-seed43"]
+    (number,) = re.findall(r'name="round" value="([^"]+)"', asked.text)
+    revealed = ask("POST", "/playground/vote", {"round": number, "choice": "none"}).text
+    assert sorted(re.findall(r"<h3>(.*?)</h3>", revealed)) == ["base", *sorted(both)]
+    assert ticked(revealed) == ["faster", "faster-seed43"]
+    kept = json.loads((boarded / "votes.jsonl").read_text().splitlines()[-1])
+    assert sorted(kept["identities"]) == sorted(kept["answers"]) == ["base", *sorted(both)]
+
+
+def test_a_run_that_finishes_later_can_be_asked(boarded: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    shutil.copytree(boarded, folder)
+    (folder / "faster" / "adapter").rename(tmp_path / "not yet")
+    with asking(folder) as ask:
+        asked = ask("POST", "/playground", {"prompt": "What is 6 plus 1?"})
+        assert ticked(asked.text) == ["plain", "faster-seed43"], "the first that has finished"
+        assert ask("POST", "/playground", {"prompt": "Again", "adapter": "faster"}).status_code == 404
+        (tmp_path / "not yet").rename(folder / "faster" / "adapter")
+        asked = ask("POST", "/playground", {"prompt": "What is 6 plus 2?", "adapter": "faster"})
+        assert len(answers_in(asked.text)) == 2
+
+
+def ticked(page: str) -> list[str]:
+    return re.findall(r'value="([^"]+)" checked', page)
 
 
 def answers_in(page: str) -> list[str]:

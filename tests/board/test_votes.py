@@ -41,6 +41,7 @@ def test_only_votes_between_the_two_and_on_these_adapters_count() -> None:
         for n, c in enumerate(["a", "b", "base", None])
     ]
     votes.append(Vote(prompt="old", answers=answers, identities={**now, "a": "9"}, chosen="a"))
-    found = tally(votes, now)
+    others = Vote(prompt="without a", answers={"base": "x", "b": "y"}, identities=now, chosen="base")
+    found = tally([*votes, others], now)
     assert found["a"][:2] == (1, 1)
-    assert found["b"][:2] == (0, 0), "it answered as the base did"
+    assert found["b"][:2] == (0, 1), "elsewhere it answered as the base did"

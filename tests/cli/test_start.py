@@ -1,6 +1,7 @@
 """`init` and `try`: what they write for a data set, and what they refuse."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,45 @@ def test_init_asks_on_a_terminal_for_what_no_flag_says(rows: str, monkeypatch: p
     study = load_study(Path("study.yaml"))
     assert study.objective == GOALS["fast"].objective
     assert study.runs[0].recipe.base == "embedded"
+
+
+def test_init_asks_again_after_an_answer_that_cannot_be(rows: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quotes, as a shell would want them, and spaces around are no part of an answer."""
+    monkeypatch.setattr(start, "_on_terminal", lambda: True)
+    answers = ["nowhere.jsonl", "   ", f" '{rows}' ", "./no-base", "embedded ", "qualty", "keep"]
+    command = ["init", "--no-check", "--no-rehearse"]
+    done = CliRunner().invoke(app, command, input="\n".join(answers) + "\n", catch_exceptions=False)
+    said = done.output
+    assert f"data 'nowhere.jsonl': no such file or folder in {Path.cwd()}" in said
+    assert "base './no-base': no such folder" in said
+    assert "no such goal, did you mean 'quality'" in said
+    there = load_study(Path("study.yaml")).runs[0].recipe
+    assert (there.base, there.data.source, bool(there.eval.forgetting)) == ("embedded", rows, True)
+
+
+@pytest.mark.parametrize("answered", ["", "sums.jsonl\n", "sums.jsonl\nembedded\n"])
+def test_init_writes_nothing_where_the_answers_end(
+    rows: str, answered: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "_on_terminal", lambda: True)
+    with pytest.raises(ConfigError, match="not all is answered, so nothing is written"):
+        CliRunner().invoke(app, ["init"], input=answered, catch_exceptions=False)
+    assert not Path("study.yaml").exists()
+
+
+def test_init_refuses_what_would_make_no_study(rows: str) -> None:
+    with pytest.raises(ModelError, match=r"base './nowhere': no such folder"):
+        paceline("init", "--data", rows, "--base", "./nowhere")
+    done = CliRunner().invoke(app, ["init", "--data", rows, "--base", "embedded", "--seeds", "1001"])
+    assert done.exit_code == 2
+    assert not Path("study.yaml").exists()
+
+
+def test_the_command_to_go_on_with_can_be_pasted(rows: str) -> None:
+    out = "моё исследование.yaml"
+    done = paceline("init", "--data", rows, "--base", "embedded", "--no-check", "--no-rehearse", "-o", out)
+    assert shlex.split(done.stdout.splitlines()[-1])[-1] == out
+    assert len(load_study(Path(out)).runs) == 9
 
 
 def test_init_ends_with_1_for_what_the_check_finds_and_says_where_it_could_not_look(

@@ -24,6 +24,12 @@ def test_rates_and_effective_batches_keep_their_ratios() -> None:
     assert small["a"].effective_batch == 2 * small["b"].effective_batch == 16
 
 
+def test_lengths_that_fit_short_rows_do_not_cut_the_samples() -> None:
+    small = rehearsed(a={"max_length": 64}, b={"max_length": 128}, c={"max_length": 2048})
+    assert [small[name].max_length for name in "abc"] == [640, 1280, 4096]
+    assert rehearsed(a={"max_length": 1024})["a"].max_length == 1024
+
+
 def test_everything_it_needs_is_carried_by_the_package() -> None:
     small = rehearsed(
         a={

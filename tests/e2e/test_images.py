@@ -25,6 +25,16 @@ def test_what_a_dockerfile_copies_and_runs_is_there(file: Path) -> None:
     assert extras <= set(re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.M))
 
 
+@pytest.mark.parametrize("file", DOCKERFILES, ids=lambda file: file.name)
+def test_dockerignore_lets_through_what_a_dockerfile_copies(file: Path) -> None:
+    """Everything is ignored but what a line with ! names: a file, or a folder above it."""
+    first, *lines = (ROOT / ".dockerignore").read_text().splitlines()
+    assert first == "*"
+    let_through = {line[1:] for line in lines if line.startswith("!")}
+    copied = [words.split()[:-1] for words in re.findall(r"^COPY (?!--from)(.+)$", file.read_text(), re.M)]
+    assert {source for words in copied for source in words} <= let_through
+
+
 @pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
 def test_what_a_workflow_makes_and_builds_is_there(file: Path) -> None:
     text = file.read_text()

@@ -9,6 +9,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from paceline.config.base_names import base_path
 from paceline.config.load import make_recipe
 from paceline.config.study import Run, Study
 from paceline.data.chat import Chat, load_tokenizer
@@ -17,7 +18,6 @@ from paceline.evaluate.adapters import encode_prompt
 from paceline.export import merge as module
 from paceline.export.gguf import to_gguf
 from paceline.export.merge import TOLERANCE, merge
-from paceline.model.base import base_path
 from paceline.training.study import train_study
 
 

@@ -1,6 +1,8 @@
 """Bad input: one clear line, exit 2, no traceback, nothing half-written."""
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -53,6 +55,35 @@ def train(paceline: Any, tiny_base: MakeBase, tmp_path: Path) -> Any:
         assert said in lines[0]
 
     return run
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("fetch-metrics", ""), ("study", "run", "s.yaml", "--runs", ""), ("compare", "runs", "--runs=")],
+)
+def test_an_empty_argument_is_not_the_folder_that_the_command_runs_in(
+    arguments: tuple[str, ...], paceline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, errors = paceline(*arguments)
+    assert (code, errors.count("\n"), "empty" in errors) == (2, 1, True)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM])
+def test_what_the_system_refuses_is_no_fault_of_the_program(
+    number: int, paceline: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any, **named: Any) -> None:
+        raise OSError(number, os.strerror(number), str(tmp_path / "report.md"))
+
+    monkeypatch.setattr("paceline.api.inspection.write_report", refuse)
+    code, errors = paceline("report", tmp_path)
+    assert code == 2
+    assert errors == (
+        f"error: {tmp_path / 'report.md'}: {os.strerror(number)}; let this user write there, or choose "
+        "another place\n"
+    )
 
 
 def test_control_characters_of_a_name_reach_no_terminal(paceline: Any) -> None:

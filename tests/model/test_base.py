@@ -7,8 +7,10 @@ from transformers import AutoModelForCausalLM
 
 from helpers import MakeBase, MakeRecipe, packed_logits, plain_model, random_sequences
 from paceline import embedded
+from paceline.config.base_names import base_path
+from paceline.data.chat import load_chat
 from paceline.errors import ModelError, PacelineError
-from paceline.model.base import Base, base_path, load_base, read_config
+from paceline.model.base import Base, load_base, read_config
 
 LENGTHS = (40, 57, 33)
 
@@ -94,6 +96,14 @@ def test_an_adapters_size_is_known_before_it_is_made(loaded_base: Base, recipe: 
 def test_embedded_stands_for_the_base_that_the_package_carries() -> None:
     assert base_path("embedded") == str(embedded.BASE)
     assert base_path("owner/name") == "owner/name"
+
+
+@pytest.mark.parametrize("name", ["", "./no", "/no/such", "~/no-such", "embedded ", "мой базис", "a/b/c"])
+def test_what_can_be_no_hub_id_is_a_folder_and_the_hub_is_not_asked(name: str) -> None:
+    with pytest.raises(ModelError, match="no such folder, and no hub id"):
+        load_base(name)
+    with pytest.raises(ModelError, match="no such folder, and no hub id"):
+        load_chat(name)
     assert read_config("embedded").model_type == "qwen3"
 
 

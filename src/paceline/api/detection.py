@@ -93,7 +93,7 @@ def detection_plan(
         ConfigError: a difference or a power that makes no sense; a study of one recipe.
         RunError: the earlier runs have another base or other data, or no recipe with two finished replicates.
     """
-    if delta <= 0 or not 0.05 < power < 1:
+    if not 0 < delta < float("inf") or not 0.05 < power < 1:
         raise ConfigError(f"a difference above 0 and a power below 1 are needed, not {delta:g} and {power:g}")
     made = as_study(study)
     recipes = len(made.recipes)

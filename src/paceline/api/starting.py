@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from paceline.config.base_names import is_hub_id
 from paceline.config.data import Data
 from paceline.config.names import check_name
 from paceline.config.starter import DataFacts, starter_study
@@ -104,7 +105,7 @@ def chat_or_embedded(base: str, template: str | None = None) -> tuple[Chat, str,
     try:
         return load_chat(base, template), base, None
     except PacelineError as error:
-        if base == "embedded" or Path(base).exists():
+        if not is_hub_id(base) or base == "embedded" or Path(base).exists():
             raise
         note = f"the embedded base's tokenizer and chat template stand in for {base}'s: {error}"
         return load_chat("embedded", template), "embedded", note

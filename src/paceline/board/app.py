@@ -10,12 +10,14 @@ from urllib.parse import parse_qsl, urlencode
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import ImmutableMultiDict
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from paceline.board.choice import Choice, choose
 from paceline.board.editing import answer, study_text
 from paceline.board.examples import browse
 from paceline.board.gate import Gate
@@ -24,6 +26,7 @@ from paceline.board.pages import asset, templates
 from paceline.board.playground import Playground, Round
 from paceline.board.stop import stop
 from paceline.errors import PacelineError
+from paceline.evaluate.adapters import BASE
 from paceline.evaluate.serving.body import RequestError
 from paceline.evaluate.serving.guard import Guard, Limits, UnderWay, read_raw
 from paceline.report.export import page_content, plot_data
@@ -33,6 +36,8 @@ from paceline.stats.votes import votes_needed
 # Seconds between two looks at the folder, and after which a quiet stream shows that it lives.
 LOOK, QUIET = 1.0, 15.0
 STREAMS = 32
+# A study's adapters that answer, and the few other fields of a form.
+MOST_FIELDS = 1_000
 LIMITS = Limits(body_bytes=2**20)
 
 
@@ -126,46 +131,52 @@ class Board:
         return self.page("data", "/data", {**shown, "shelf": shelf, "onward": onward})
 
     async def play(self, request: Request) -> Response:
-        return self.playing({})
+        return self.playing({}, await self.choice(request.query_params.getlist("adapter")))
+
+    async def choice(self, names: list[str]) -> Choice:
+        return await run_in_threadpool(choose, self.path, names)
 
     async def ask_all(self, request: Request) -> Response:
         """A round as one page, for browsers without scripts."""
-        prompt = (await fields(request)).get("prompt", "")
+        given = await fields(request)
+        prompt, choice = given.get("prompt", ""), await self.choice(given.getlist("adapter"))
         async with self.alone():
-            round = await self.begun(prompt)
+            round = await self.begun(prompt, choice)
             async for _ in round.pieces():
                 pass
         number = self.playground.keep(round)
-        return self.playing({"prompt": prompt, "round": number, "answers": round.answers})
+        return self.playing({"prompt": prompt, "round": number, "answers": round.answers}, choice)
 
     async def say_all(self, request: Request) -> Response:
         """A round as it is answered, a JSON object a line."""
-        prompt = (await fields(request)).get("prompt", "")
-        return StreamingResponse(self._said(prompt), media_type="application/x-ndjson")
+        given = await fields(request)
+        said = self._said(given.get("prompt", ""), given.getlist("adapter"))
+        return StreamingResponse(said, media_type="application/x-ndjson")
 
-    async def _said(self, prompt: str) -> AsyncIterator[str]:
+    async def _said(self, prompt: str, names: list[str]) -> AsyncIterator[str]:
         """First {"parts": {id: HTML of empty columns}}, then {"column": from 0, "text": what is new of it}.
 
         Last {"parts": {id: HTML with all answers and the buttons to vote}}, or {"error": what went wrong}.
         """
         try:
+            choice = await self.choice(names)
             async with self.alone():
-                round = await self.begun(prompt)
-                yield json_text({"parts": self.parts({"answers": round.answers})}) + "\n"
+                round = await self.begun(prompt, choice)
+                yield json_text({"parts": self.parts({"answers": round.answers}, choice)}) + "\n"
                 async with aclosing(round.pieces()) as pieces:
                     async for column, text in pieces:
                         yield json_text({"column": column, "text": text}) + "\n"
             shown = {"round": self.playground.keep(round), "answers": round.answers}
-            yield json_text({"parts": self.parts(shown)}) + "\n"
+            yield json_text({"parts": self.parts(shown, choice)}) + "\n"
         except HTTPException as error:
             yield json_text({"error": error.detail}) + "\n"
         except PacelineError as error:
             yield json_text({"error": str(error)}) + "\n"
 
-    async def begun(self, prompt: str) -> Round:
-        """A round that is being answered, its adapters loaded when there was none before."""
+    async def begun(self, prompt: str, choice: Choice) -> Round:
+        """A round that is being answered, its adapters loaded when they were not before."""
         await run_in_threadpool(self.playground.load)
-        return self.playground.ask(prompt)
+        return self.playground.ask(prompt, choice.chosen)
 
     async def vote(self, request: Request) -> Response:
         given = await fields(request)
@@ -177,15 +188,16 @@ class Board:
             "names": list(vote.answers),
             "chosen": vote.chosen,
         }
-        return self.playing(shown)
+        return self.playing(shown, await self.choice([name for name in vote.answers if name != BASE]))
 
-    def playing(self, shown: Mapping[str, object]) -> Response:
-        return self.page("playground", "/playground", {**shown, "parts": self.parts(shown)})
+    def playing(self, shown: Mapping[str, object], choice: Choice) -> Response:
+        shown = {**shown, "choice": choice, "parts": self.parts(shown, choice)}
+        return self.page("playground", "/playground", shown)
 
-    def parts(self, shown: Mapping[str, object]) -> dict[str, str]:
+    def parts(self, shown: Mapping[str, object], choice: Choice) -> dict[str, str]:
         """{id: the HTML within it} of the playground."""
-        tally = self.playground.tally()
-        content = {**shown, "tally": tally, "needed": votes_needed(max(1, len(tally)))}
+        needed = votes_needed(self.playground.comparisons)
+        content = {**shown, "tally": self.playground.tally(choice.chosen), "needed": needed}
         return {
             name: templates().get_template(f"part-{name}.html.jinja").render(content)
             for name in ("answers", "votes")
@@ -213,15 +225,15 @@ class Board:
         return self.message("Not done", str(error), error.status if isinstance(error, RequestError) else 409)
 
 
-async def fields(request: Request) -> dict[str, str]:
-    """The fields of a form.
+async def fields(request: Request) -> ImmutableMultiDict[str, str]:
+    """The fields of a form; one may have several values.
 
     Raises:
         RequestError: too large, too slow, or no form.
     """
     raw = await read_raw(request, LIMITS)
     try:
-        return dict(parse_qsl(raw.decode(), keep_blank_values=True, max_num_fields=100))
+        return ImmutableMultiDict(parse_qsl(raw.decode(), keep_blank_values=True, max_num_fields=MOST_FIELDS))
     except ValueError as error:
         raise RequestError("the body is no form in UTF-8") from error
 

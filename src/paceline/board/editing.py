@@ -13,7 +13,7 @@ from paceline.api.findings import change_of
 from paceline.config.load import load_study
 from paceline.config.study import Study
 from paceline.errors import PacelineError
-from paceline.report.format import clock
+from paceline.report.format import SEEN, clock, seen
 from paceline.runs.directory import RunDirectory
 from paceline.runs.study import read_study_record
 
@@ -72,8 +72,8 @@ def _plan(study: Study) -> tuple[str, Table]:
         f"{cohort.base}: {cohort.total / 1e9:.2f} GB of {cohort.available / 1e9:.2f} GB" for cohort in cohorts
     )
     rows = [
-        [run.name, f"{run.steps:,}", f"{run.tokens:,}", f"{run.coverage:.0%}", clock(run.seconds)]
+        [run.name, f"{run.steps:,}", f"{run.tokens:,}", seen(run.coverage), clock(run.seconds)]
         for cohort in cohorts
         for run in cohort.runs
     ]
-    return f"Memory, {memory}.", (["run", "steps", "tokens", "coverage", "time alone"], rows)
+    return f"Memory, {memory}.", (["run", "steps", "tokens", SEEN, "time alone"], rows)

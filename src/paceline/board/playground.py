@@ -1,16 +1,17 @@
-"""One prompt to the base and every adapter at once, in unnamed columns until somebody has voted."""
+"""One prompt to the base and some adapters at once, in unnamed columns until somebody has voted."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import secrets
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from paceline.board.choice import finished_recipes
 from paceline.board.votes import Vote, append_vote, read_votes, tally
-from paceline.evaluate.adapters import load_adapters
+from paceline.evaluate.adapters import BASE, load_adapters
 from paceline.evaluate.serving.body import Body, RequestError
 from paceline.evaluate.serving.engine import Asked, Engine, Piece
 from paceline.evaluate.serving.reader import Reader
@@ -54,34 +55,37 @@ class Round:
 
 @dataclass
 class Playground:
-    """The study's finished adapters over their base, loaded when first asked; one question at a time.
+    """The study's finished adapters over their base, loaded when asked; one question at a time.
 
     A round is kept until it is voted on: its answers by who gave them, in the order of the columns.
     """
 
     folder: Path
     _engine: Engine | None = None
+    _paths: list[Path] = field(default_factory=list)
     _identities: dict[str, str] = field(default_factory=dict)
     _rounds: dict[str, Vote] = field(default_factory=dict)
 
     def load(self) -> None:
-        """Loads what answers, once.
+        """Loads all that may answer, again when another run has finished.
 
         Raises:
             PacelineError: no finished run, or several bases.
         """
-        if self._engine is None:
-            adapter_set = load_adapters([self.folder], with_base=True)
+        paths = [run.path for runs in finished_recipes(self.folder).values() for run in runs]
+        if self._engine is None or self._paths != paths:
+            adapter_set = load_adapters(paths, with_base=True)
+            self.stop()
             self._identities = {name: adapter_set.identity(name) for name in adapter_set.adapters if name}
-            self._engine = Engine(adapter_set)
+            self._engine, self._paths = Engine(adapter_set), paths
             self._engine.start()
 
     def stop(self) -> None:
         if self._engine is not None:
             self._engine.stop()
 
-    def ask(self, prompt: str) -> Round:
-        """A round on its way, its columns in an order that nobody knows.
+    def ask(self, prompt: str, runs: Iterable[str]) -> Round:
+        """A round of the base and some runs on its way, its columns in an order that nobody knows.
 
         Raises:
             RequestError: a prompt that cannot be asked.
@@ -90,7 +94,7 @@ class Playground:
         if not 0 < len(prompt) <= LONGEST_PROMPT:
             raise RequestError(f"a prompt has between 1 and {LONGEST_PROMPT:,} characters")
         reader, loop, asked = Reader(self._engine.adapter_set), asyncio.get_running_loop(), list[Asked]()
-        order = list(self._identities)
+        order = [BASE, *runs]
         random.SystemRandom().shuffle(order)
         for name in order:
             turns = [{"role": "user", "content": prompt}]
@@ -105,7 +109,7 @@ class Playground:
         self._rounds[number] = Vote(
             prompt=round.prompt,
             answers=dict(zip(round.order, round.answers, strict=True)),
-            identities=self._identities,
+            identities={name: self._identities[name] for name in round.order},
             chosen=None,
         )
         while len(self._rounds) > KEPT_ROUNDS:
@@ -129,12 +133,19 @@ class Playground:
         del self._rounds[number]
         return vote
 
-    def tally(self) -> list[str]:
-        """What all votes come to, a line an adapter; of those on the adapters that answer now."""
+    @property
+    def comparisons(self) -> int:
+        """The adapters that may answer: verdicts hold for all of them together, whoever is chosen to."""
+        return max(1, len(self._identities) - 1)
+
+    def tally(self, runs: Iterable[str]) -> list[str]:
+        """What all votes come to, a line an adapter: for `runs`, and for others that have votes."""
+        shown = set(runs)
         return [
             f"{name}: {wins} votes for it, {losses} for the base; preferred in {test.share.value:.0%}, 95% "
             f"from {test.share.low:.0%} to {test.share.high:.0%}, p {test.p:.3g}: {test.verdict}"
             if wins + losses
             else f"{name}: no vote yet that chose it or the base"
             for name, (wins, losses, test) in tally(read_votes(self.folder), self._identities).items()
+            if wins + losses or name in shown
         ]

@@ -37,7 +37,9 @@ def append_vote(folder: Path, vote: Vote) -> None:
 
 
 def read_votes(folder: Path) -> list[Vote]:
-    """The votes of a study, the first of each prompt: the same answers are no new evidence.
+    """The votes of a study, the first of each prompt.
+
+    The same answers are no new evidence, and whoever has voted once knows which is the base's.
 
     Raises:
         RunError: a line that is no vote.
@@ -57,7 +59,8 @@ def read_votes(folder: Path) -> list[Vote]:
 def tally(votes: list[Vote], identities: dict[str, str]) -> dict[str, tuple[int, int, Preference]]:
     """{adapter: votes for it, votes for the base, the test}; of votes on these very adapters alone.
 
-    A vote for a third says nothing of the two, nor does one where both answered the same.
+    A vote says nothing of an adapter that was not asked, nor of one that answered as the base did, nor where
+    a third was chosen.
     """
     adapters = [name for name in identities if name != BASE]
     found = {}
@@ -65,7 +68,8 @@ def tally(votes: list[Vote], identities: dict[str, str]) -> dict[str, tuple[int,
         of_pair = [
             vote.chosen
             for vote in votes
-            if vote.answers.get(name) != vote.answers.get(BASE)
+            if {name, BASE} <= vote.answers.keys()
+            and vote.answers[name] != vote.answers[BASE]
             and all(vote.identities.get(one) == identities[one] for one in (name, BASE))
         ]
         wins, losses = of_pair.count(name), of_pair.count(BASE)

@@ -1,6 +1,7 @@
 """From a finished run to something that others can use: merge, push, pull."""
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -94,7 +95,7 @@ def push_after(run: Path, name: str | None) -> Callable[[], None]:
         try:
             push_run(run, to, log=log)
         except PacelineError as error:
-            raise ConfigError(f"{error}: paceline push {run} --to {to}") from error
+            raise ConfigError(f"{error}: paceline push {shlex.quote(str(run))} --to {to}") from error
         log(f"pushed to {to}")
 
     return finish

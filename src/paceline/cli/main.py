@@ -1,5 +1,6 @@
 """The command line: one thin file a command group. Heavy modules are imported inside the commands."""
 
+import errno
 import sys
 
 import typer
@@ -25,11 +26,13 @@ from paceline.cli import (
     validate,
 )
 from paceline.cli.output import OutputError, checked_output
-from paceline.errors import PacelineError, visible
+from paceline.errors import ConfigError, PacelineError, visible
 from paceline.version import __version__
 
 # Exit codes of sysexits.h: a fault of the program's own, and output that could not be written.
 INTERNAL, OUTPUT_LOST = 70, 74
+# What the system does not let this user write or read: nobody's fault in the program.
+REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 app = typer.Typer(
     name="paceline",
@@ -82,6 +85,20 @@ def _dashes(argument: str) -> str:
     return name.replace("_", "-") + equals + value if name.startswith("--") else argument
 
 
+def _refuse_empty(arguments: list[str]) -> None:
+    """Refuses an empty argument: for a path it would be the folder that the command runs in.
+
+    Raises:
+        ConfigError: with what stands before it.
+    """
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        if not argument:
+            where = f"after {before}" if before else "of the command"
+            raise ConfigError(f"an argument {where} is empty ('': an unset variable?); give it a value")
+        if argument.startswith("--") and argument.endswith("="):
+            raise ConfigError(f"{argument[:-1]} is empty (an unset variable?); give it a value")
+
+
 def main() -> None:
     """Runs the command line; docs/reliability.md has the exit codes.
 
@@ -90,6 +107,7 @@ def main() -> None:
     debug = "--debug" in sys.argv
     arguments = [_dashes(argument) for argument in sys.argv[1:] if argument != "--debug"]
     try:
+        _refuse_empty(arguments)
         with checked_output():
             app(arguments)
     except Exception as error:
@@ -114,6 +132,11 @@ def _explain(error: Exception) -> tuple[str, int]:
         return f"error: {error}", 2
     if isinstance(error, OutputError):
         return f"error: {error}", OUTPUT_LOST
+    if isinstance(error, OSError) and error.errno in REFUSED and error.filename:
+        return (
+            f"error: {error.filename}: {error.strerror}; let this user write there, or choose another place",
+            2,
+        )
     said = " ".join(str(error).split())
     return (
         f"error: {type(error).__name__}: {said}; this is a fault of Paceline's own, and what was saved is "

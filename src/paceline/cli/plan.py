@@ -28,7 +28,7 @@ def plan(
     token_budget: Budget = None,
     as_json: Json = False,
 ) -> None:
-    """Estimate memory, steps, tokens, coverage and time of a study, from its data and a measurement.
+    """Estimate memory, steps, tokens, passes and time of a study, from its data and a measurement.
 
     With --detect, also the cheapest seeds and held-out examples that find a difference.
     """

@@ -1,22 +1,27 @@
 """From a data set to a first study: `init` writes one, `try` trains one and shows its report."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from paceline.cli.asking import ask, known_goal
 from paceline.cli.options import Json, Runs, log
 from paceline.config.data import Data
 from paceline.config.load import make
 from paceline.config.recipe import DEFAULT_BASE
+from paceline.config.replicates import MOST_SEEDS
 from paceline.config.starter import GOALS
-from paceline.errors import ConfigError, PacelineError, nearest
+from paceline.errors import ConfigError, PacelineError
 
 if TYPE_CHECKING:
     from paceline.api.starting import Look
 
 Columns = Annotated[str | None, typer.Option(help="Columns under other names: '{prompt: q, completion: a}'.")]
-SeedCount = Annotated[int, typer.Option("--seeds", min=1, help="How often every recipe is trained.")]
+SeedCount = Annotated[
+    int, typer.Option("--seeds", min=1, max=MOST_SEEDS, help="How often every recipe is trained.")
+]
 
 
 def init(
@@ -44,23 +49,17 @@ def init(
     if out.exists() and not force:
         raise ConfigError(f"{out} is there already; name another with --out, or write over it with --force")
     if _on_terminal():
-        data = data or typer.prompt("Data (a file, a folder or a hub data set id)")
-        base = base or typer.prompt("Base model", default=DEFAULT_BASE)
-        for name, of in GOALS.items() if goal is None else ():
-            print(f"  {name}: {of.objective}")
-        goal = goal or typer.prompt("Goal", default="quality")
+        data, base, goal = ask(data, base, goal)
     if not data:
         raise ConfigError("init: no data is named; give a file, a folder or a hub data set id as --data")
-    base, goal = base or DEFAULT_BASE, goal or "quality"
-    if goal not in GOALS:
-        raise ConfigError(f"--goal {goal}: no such goal{nearest(goal, GOALS)} (known: {', '.join(GOALS)})")
+    base, goal = base or DEFAULT_BASE, known_goal(goal or "quality")
     from paceline.api.starting import look_at, name_of, write_first_study
 
     look = look_at(_data(data, columns), base)
     _say(look)
     write_first_study(out, look, base, goal, seeds, name_of(data))
     print(f"written: {out}")
-    errors = check and _check(out, runs)
+    errors = check and _check(out, runs, base if look.facts.counted_by != base else None)
     if rehearse:
         from paceline.cli.study import rehearse as rehearsal
 
@@ -68,7 +67,7 @@ def init(
         rehearsal(out, runs)
     if errors:
         raise typer.Exit(1)
-    print(f"train it: paceline study run {out}")
+    print(f"train it: paceline study run {shlex.quote(str(out))}")
 
 
 def try_(
@@ -141,17 +140,21 @@ def _say(look: "Look") -> None:
         log(f"data: {note}")
 
 
-def _check(file: Path, runs: Path) -> bool:
-    """Whether the check found an error; a base that is not here is said, and is none."""
+def _check(file: Path, runs: Path, missing: str | None) -> bool:
+    """Whether the check found an error; a base that is not here (`missing`) is said, and is none."""
     from paceline.api import planning
     from paceline.api.loading import as_study
     from paceline.cli.tables import output, print_findings
 
+    later = f"`paceline check {shlex.quote(str(file))}` does it where the base is"
+    if missing:  # the hub was asked already, which takes half a minute where it is out of reach
+        log(f"not checked: {missing} is not here; {later}")
+        return False
     study = as_study(file)
     try:
         findings = planning.check(study, runs / study.name)
     except PacelineError as error:
-        log(f"not checked: {error}; `paceline check {file}` does it where the base is")
+        log(f"not checked: {error}; {later}")
         return False
     print_findings(findings, output())
     return bool(findings.errors)

@@ -36,7 +36,8 @@ def run(
 def show(file: StudyFile, runs: Runs = Path("runs"), seeds: Seeds = None, as_json: Json = False) -> None:
     """Print each recipe as its difference from the baseline, before anything is spent.
 
-    With its effective batch, steps and coverage, and what ended runs early that have been trained.
+    With its effective batch, steps, how often it sees its examples, and what ended runs early that have been
+    trained.
     """
     from dataclasses import asdict
 

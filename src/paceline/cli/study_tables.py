@@ -11,7 +11,7 @@ from rich.table import Table
 
 from paceline.cli.tables import short
 from paceline.config.study import Study, flatten
-from paceline.report.format import clock
+from paceline.report.format import SEEN, clock, seen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,20 +56,20 @@ def print_study(
     baseline = ", ".join(f"{key} {first[key]}" for key in _SHOWN)
     console.print(f"baseline: {baseline}", highlight=False, markup=False)
     table = Table("run", "difference from the baseline", "hypothesis")
-    for heading in ("batch", "steps", "coverage"):
+    for heading in ("batch", "steps", SEEN):
         table.add_column(heading, justify="right")
     for name, runs in study.recipes.items():
         run, length = runs[0], lengths[runs[0].name]
         changes = "\n".join(f"{key}: {old} → {new}" for key, (old, new) in study.differences(run).items())
         steps = "?" if length.steps is None else f"{length.steps:,}"
-        coverage = "?" if length.coverage is None else f"{length.coverage:.0%}"
+        how_often = "?" if length.coverage is None else seen(length.coverage)
         table.add_row(
             escape(times(name, len(runs))),
             escape(changes) or "(baseline)",
             escape(run.hypothesis),
             str(run.recipe.effective_batch),
             steps,
-            coverage,
+            how_often,
         )
     console.print(table)
     if any(len(runs) > 1 for runs in study.recipes.values()):
@@ -88,13 +88,13 @@ def print_estimates(
     """
     for cohort in cohorts:
         table = Table("run", box=box.SIMPLE_HEAD)
-        for heading in ("steps", "tokens", "coverage", "time"):
+        for heading in ("steps", "tokens", SEEN, "time"):
             table.add_column(heading, justify="right")
         counts = Counter(recipe_of[run.name] for run in cohort.runs)
         for name, count in counts.items():
             runs = [run for run in cohort.runs if recipe_of[run.name] == name]
-            coverage = f"{sum(run.coverage for run in runs) / count:.0%}"
-            table.add_row(escape(times(name, count)), *_sums(runs, coverage))
+            how_often = seen(sum(run.coverage for run in runs) / count)
+            table.add_row(escape(times(name, count)), *_sums(runs, how_often))
         table.add_row("all", *_sums(cohort.runs, ""), style="bold")
         console.print(f"[bold]{escape(cohort.base)}[/], {len(cohort.runs)} runs together")
         console.print(table)
@@ -104,6 +104,6 @@ def print_estimates(
         console.print(f"memory, MiB: {parts}; together {whole}{fits}", highlight=False)
 
 
-def _sums(runs: Sequence[RunEstimate], coverage: str) -> list[str]:
+def _sums(runs: Sequence[RunEstimate], how_often: str) -> list[str]:
     steps, tokens = sum(run.steps for run in runs), sum(run.tokens for run in runs)
-    return [f"{steps:,}", short(tokens), coverage, clock(sum(run.seconds for run in runs))]
+    return [f"{steps:,}", short(tokens), how_often, clock(sum(run.seconds for run in runs))]

@@ -12,6 +12,8 @@ RESAMPLED_ROWS = 180
 PASSES = 4000
 EVAL_RATIO = 0.25
 LARGEST_BATCH = 16
+# What nearly all examples of the samples fit, and more than the embedded base needs for any.
+LENGTH, LONGEST = 640, 4096
 STEP_SHARE = 0.02
 # The embedded base is a few hundred times smaller than the real ones and sees a few dozen steps: at their
 # learning rates it would not move.
@@ -23,10 +25,10 @@ def rehearsal(study: Study) -> Study:
     """Swaps in the package's own base and data, with fewer steps, smaller batches and higher rates.
 
     At most 800 rows, of which a quarter is held out. All that tells the runs apart stays: rows, learning
-    rates and effective batches keep their ratios, since one factor holds for the whole study; a number of
-    steps becomes as many passes over the data as in the real run where its number of rows is known; rank,
-    schedule, dropout, mixture, anchor, quantization and the rest are as they are. A teacher is the embedded
-    base itself.
+    rates, effective batches and lengths (raised where they would cut the samples' rows) keep their ratios,
+    since one factor holds for the whole study; a number of steps becomes as many passes over the data as in
+    the real run where its number of rows is known; rank, schedule, dropout, mixture, anchor, quantization and
+    the rest are as they are. A teacher is the embedded base itself.
     """
     lr_factor = min(LR_FACTOR, HIGHEST_LR / max(run.recipe.lr for run in study.runs))
     shrink = max(1, max(run.recipe.effective_batch for run in study.runs) // LARGEST_BATCH)
@@ -34,11 +36,12 @@ def rehearsal(study: Study) -> Study:
     most = max(recipe.data.n or ROWS for recipe in recipes)
     cost = sum(_cost(recipe) * (recipe.data.n or ROWS) / most for recipe in recipes)
     largest = ROWS if all(recipe.data.resample is None for recipe in recipes) else RESAMPLED_ROWS
+    stretch = max(1.0, LENGTH / min(recipe.max_length for recipe in recipes))
     rows = min(largest, PASSES / (1 - EVAL_RATIO) / cost) / most
     runs = [
         run.model_copy(
             update={
-                "recipe": _rehearse(run.recipe, run.name, lr_factor, shrink, rows),
+                "recipe": _rehearse(run.recipe, run.name, lr_factor, shrink, stretch, rows),
                 "written": run.written or run.recipe,
             }
         )
@@ -47,7 +50,9 @@ def rehearsal(study: Study) -> Study:
     return study.model_copy(update={"name": f"rehearsal-{study.name}", "runs": runs})
 
 
-def _rehearse(recipe: Recipe, name: str, lr_factor: float, shrink: int, rows: float) -> Recipe:
+def _rehearse(
+    recipe: Recipe, name: str, lr_factor: float, shrink: int, stretch: float, rows: float
+) -> Recipe:
     fields: Fields = recipe.model_dump(mode="json")
     source = _SAMPLES.get(recipe.data.format, "embedded:rust")
     fields["data"] |= {
@@ -61,6 +66,7 @@ def _rehearse(recipe: Recipe, name: str, lr_factor: float, shrink: int, rows: fl
         fields["data"]["n"] = max(20, round((recipe.data.n or ROWS) * rows))
     fields |= {"base": "embedded", "compute_dtype": "auto"}  # half precision is slow on a CPU
     fields["lr"] = recipe.lr * lr_factor
+    fields["max_length"] = max(recipe.max_length, min(round(recipe.max_length * stretch), LONGEST))
     fields["grad_accum"] = max(1, recipe.grad_accum // shrink)
     share = STEP_SHARE
     if recipe.max_steps:

@@ -8,7 +8,7 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from paceline import embedded
+from paceline.config.base_names import base_path
 from paceline.config.fields import Fields
 from paceline.data.formats import Messages
 from paceline.data.templates import TEMPLATES, read_template
@@ -137,8 +137,9 @@ def load_tokenizer(base: str, new_tokens: Sequence[str] = ()) -> PreTrainedToken
 
     Raises:
         DataError: no tokenizer there, or one that has a new token already.
+        ModelError: no such base.
     """
-    path = str(embedded.BASE) if base == "embedded" else base
+    path = base_path(base)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:

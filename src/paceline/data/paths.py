@@ -52,9 +52,8 @@ def find_files(source: str, path: Path, split: str) -> list[Path]:
         files = _of_split(source, root, _visible(found, root), split)
     kinds = {ending(file) for file in files}
     if len(kinds) > 1 or not kinds <= set(ENDINGS):
-        raise DataError(
-            f"data {source!r}: files of type {', '.join(sorted(kinds))}; expected one of {', '.join(ENDINGS)}"
-        )
+        there = ", ".join(kind or "none" for kind in sorted(kinds))
+        raise DataError(f"data {source!r}: files of type {there}; expected one of {', '.join(ENDINGS)}")
     return files
 
 

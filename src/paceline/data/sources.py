@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from datasets import Dataset
 
 from paceline import embedded
+from paceline.config.base_names import is_hub_id
 from paceline.config.data import Source
 from paceline.data.bad_rows import BadRow, refuse_too_many
 from paceline.data.cache import Batches, cached_table, file_digest
@@ -74,6 +75,8 @@ def check_source(source: Source) -> None:
     Raises:
         DataError: no such file or folder; a field that only a hub data set has.
     """
+    if not source.source.strip():
+        raise DataError(f"data {source.source!r}: no name; give a file, a folder or a hub data set id")
     path = _path(source)
     if path.exists():
         hub_only = {"config": source.config, "revision": source.revision, "stream": source.stream_rows}
@@ -86,8 +89,9 @@ def check_source(source: Source) -> None:
         raise DataError(f"data {source.source!r}: no such sample{nearest(source.source, EMBEDDED)}")
     if is_pattern(source.source):
         find_files(source.source, path, source.split)
-    elif source.source.startswith((".", "/", "~")) or ending(source.source) in ENDINGS:
-        raise DataError(f"data {source.source!r}: no such file or folder")
+    elif not is_hub_id(source.source) or ending(source.source) in ENDINGS:
+        where = "" if path.is_absolute() else f" in {Path.cwd()}, where the command runs"
+        raise DataError(f"data {source.source!r}: no such file or folder{where}")
 
 
 def is_on_hub(source: Source) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
+from paceline.config.base_names import base_path
 from paceline.config.fields import Fields
 from paceline.config.recipe import Recipe
 from paceline.data.chat import load_chat
@@ -20,7 +21,7 @@ from paceline.evaluate.adapters import (
     refuse_other_base,
 )
 from paceline.evaluate.generate import Request
-from paceline.model.base import base_path, default_device
+from paceline.model.base import default_device
 from paceline.model.digest import base_digest
 from paceline.model.quantization import BaseFormat
 from paceline.model.stored_tensors import open_tensors

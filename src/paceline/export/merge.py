@@ -10,6 +10,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from paceline.config.base_names import base_path
 from paceline.config.recipe import Recipe
 from paceline.data.chat import Chat, load_chat, token_ids
 from paceline.data.templates import kept_template
@@ -17,7 +18,6 @@ from paceline.errors import ConfigError, ModelError
 from paceline.evaluate.adapters import adapter_folder, adapter_recipes, encode_prompt, refuse_other_base
 from paceline.evaluate.mtbench.questions import load_questions
 from paceline.model.adapter import Adapter
-from paceline.model.base import base_path
 from paceline.model.ends import find_ends, has_tied_ends
 from paceline.model.lora_weights import LinearGroup
 from paceline.model.new_tokens import add_token_rows

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.utils.logging import disable_progress_bar
 
-from paceline import embedded
+from paceline.config.base_names import base_path
 from paceline.config.recipe import Recipe
 from paceline.data.chat import load_tokenizer, token_ids
 from paceline.errors import ModelError
@@ -126,11 +126,6 @@ class Base:
     @property
     def _all(self) -> list[LinearGroup]:
         return [*self.groups, *self.ends]
-
-
-def base_path(name: str) -> str:
-    """`embedded` stands for the base that the package carries."""
-    return str(embedded.BASE) if name == "embedded" else name
 
 
 def read_config(name: str) -> Any:

@@ -6,8 +6,8 @@ import hashlib
 import json
 from dataclasses import dataclass
 
+from paceline.config.base_names import base_path
 from paceline.model.adapter import Adapter
-from paceline.model.base import base_path
 from paceline.model.weight_files import base_folder, weight_files
 from paceline.runs.digests import DIGITS, file_digest, value_digest
 

@@ -1,11 +1,22 @@
 """Figures as people read them."""
 
+# The heading over what `seen` says.
+SEEN = "examples seen"
+
 
 def clock(seconds: float) -> str:
     """1:02:03 or 2:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def seen(coverage: float) -> str:
+    """How often examples are seen, from passes over them: 42% once, once, 1.8 times."""
+    times = f"{coverage:.1f}".removesuffix(".0")
+    if coverage < 0.995:
+        return f"{coverage:.{0 if coverage >= 0.1 else 1}%} once"
+    return "once" if times == "1" else f"{times} times"
 
 
 def number(value: object) -> str:

@@ -51,7 +51,14 @@ async function follow(form) {
   }
 }
 
-const asking = document.getElementById("ask");
+const asking = document.getElementById("ask"), who = document.getElementById("who");
+// The address names the adapters that were chosen, also on the page that a vote answers with.
+const remember = () => {
+  const names = new FormData(asking).getAll("adapter").map((name) => ["adapter", name]);
+  history.replaceState(null, "", `/playground?${new URLSearchParams(names)}`);
+};
+who?.addEventListener("change", remember);
+if (who?.open) remember();
 asking?.addEventListener("submit", (event) => {
   event.preventDefault();
   if (asking.dataset.asked) return;

@@ -76,6 +76,8 @@ def recognise(columns: Collection[str], name: str, source: str) -> RowFormat:
     Raises:
         DataError: no format fits, or the named one is unknown or lacks a column.
     """
+    if not columns:
+        raise DataError(f"data {source!r}: the rows have no columns")
     if name != "auto":
         row_format = find_format(name)
         if missing := [column for column in row_format.columns if column not in columns]:
