@@ -18,8 +18,7 @@ from paceline.model.memory import upload
 from paceline.model.shared_prefixes import Prefix, SharedRows
 
 # A CPU's GEMM gives a row the same bits whatever rows stand beside it only from 16 rows up; shorter batches
-# are
-# filled up to this.
+# are filled up to this.
 MIN_TOKENS = 32
 
 
@@ -142,16 +141,58 @@ def pack_sequences(
         prefixes = [*prefixes, Prefix(0, [])] if prefixes else None
     own = [len(ids) for ids, _ in sequences]
     positions = [torch.arange(start, start + length) for start, length in zip(starts, own, strict=True)]
-    labels = torch.cat([labels for _, labels in sequences])
+    rows = (
+        torch.cat([ids for ids, _ in sequences]),
+        torch.cat(positions),
+        torch.cat([labels for _, labels in sequences]),
+    )
+    reach = max(start + length for start, length in zip(starts, own, strict=True))
+    shared = SharedRows.of(prefixes, own) if prefixes else None
+    return _assemble(rows, lengths, segments, device, reach, generation, shared)
+
+
+def pack_new_tokens(
+    sequences: Sequence[list[int]],
+    starts: Sequence[int],
+    segments: list[Segment],
+    device: torch.device,
+    generation: Generation,
+) -> PackedBatch:
+    """Lays new tokens of sequences that are being generated end to end; the last row of each is read."""
+    lengths = [len(ids) for ids in sequences]
+    ends = torch.tensor(lengths).cumsum(0) - 1
+    pieces = zip(starts, lengths, strict=True)
+    places = [place for start, length in pieces for place in range(start, start + length)]
+    ids = [token for sequence in sequences for token in sequence]
+    reach = max(places) + 1
+    if (missing := MIN_TOKENS - len(ids)) > 0:
+        ids, places, lengths = [*ids, *[0] * missing], [*places, *range(missing)], [*lengths, missing]
+    labels = torch.full((len(ids),), -100)
+    labels[ends] = 0
+    rows = (*torch.tensor([ids, places]), labels)
+    return _assemble(rows, lengths, segments, device, max(reach, missing), generation, None)
+
+
+def _assemble(
+    rows: Sequence[Tensor],
+    lengths: list[int],
+    segments: list[Segment],
+    device: torch.device,
+    reach: int,
+    generation: Generation | None,
+    shared: SharedRows | None,
+) -> PackedBatch:
+    """The batch of ids, positions and labels, (T,) each, that lie end to end."""
+    ids, positions, labels = rows
     supervised = [(labels[s.start : s.stop] >= 0).nonzero()[:, 0] for s in segments]
-    rows, chosen = _choose_rows(labels, segments)
-    ids, places, labels, boundaries, rows, numbers, *supervised = _upload_together(
+    read, chosen = _choose_rows(labels, segments)
+    ids, positions, labels, boundaries, read, numbers, *supervised = _upload_together(
         [
-            torch.cat([ids for ids, _ in sequences]),
-            torch.cat(positions),
+            ids,
+            positions,
             labels,
             torch.tensor([0, *lengths]).cumsum(0),
-            rows,
+            read,
             _number_rows(segments, len(labels)) if device.type == "cuda" else labels[:0],
             *supervised,
         ],
@@ -159,27 +200,29 @@ def pack_sequences(
     )
     return PackedBatch(
         input_ids=ids[None],
-        positions=places[None],
+        positions=positions[None],
         labels=labels[None],
         lengths=lengths,
         segments=segments,
         boundaries=boundaries.to(torch.int32),
-        reach=max(start + length for start, length in zip(starts, own, strict=True)),
+        reach=reach,
         supervised=supervised,
-        chosen=(rows, chosen),
+        chosen=(read, chosen),
         row_numbers=numbers if len(numbers) else None,
         generation=generation,
-        shared=SharedRows.of(prefixes, own) if prefixes else None,
+        shared=shared,
     )
 
 
-def _choose_rows(labels: Tensor, segments: Sequence[Segment]) -> tuple[Tensor, list[Segment]]:
+def _choose_rows(labels: Tensor, segments: list[Segment]) -> tuple[Tensor, list[Segment]]:
     """Rows that a loss can read (and what fills up), and the segments that count only these.
 
     Never fewer than MIN_TOKENS rows of a segment, by a rule that looks at the segment alone: its bits must
     not depend on the rest.
     """
     supervised = labels >= 0
+    if bool(supervised[: segments[-1].stop].all()):  # as where each sequence has one new token
+        return torch.arange(len(labels)), segments
     chosen = torch.ones_like(supervised)
     shorter, length = [], 0
     for segment in segments:
