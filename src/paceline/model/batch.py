@@ -221,7 +221,8 @@ def _choose_rows(labels: Tensor, segments: list[Segment]) -> tuple[Tensor, list[
     not depend on the rest.
     """
     supervised = labels >= 0
-    if bool(supervised[: segments[-1].stop].all()):  # as where each sequence has one new token
+    stop = segments[-1].stop if segments else 0
+    if bool(supervised[:stop].all()):  # as where each sequence has one new token
         return torch.arange(len(labels)), segments
     chosen = torch.ones_like(supervised)
     shorter, length = [], 0
