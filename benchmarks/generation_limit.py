@@ -54,11 +54,13 @@ def limit(folder: Path, batch: int, adapters: int) -> dict[str, float]:
     return {name: 1000 * seconds for name, seconds in found.items()}
 
 
-def at_best(merged: dict, costs: dict[str, float], batch: int, adapters: int) -> dict[str, float]:
+def at_best(
+    merged: dict, seconds: float, costs: dict[str, float], batch: int, adapters: int
+) -> dict[str, float]:
     """The ratios of speed that no implementation passes whose products are these.
 
     `of_the_products`: five batches one after another against all at once, both with nothing beside products
-    and attention. `to_merged`: what merged weights took here against that for all at once.
+    and attention. `to_merged`: the `seconds` that merged weights took here against that for all at once.
     """
     alone, together = (
         costs[f"products_{rows}_rows"] + costs[f"attention_{rows}_rows"] for rows in (batch, batch * adapters)
@@ -67,5 +69,5 @@ def at_best(merged: dict, costs: dict[str, float], batch: int, adapters: int) ->
     least = ticks * together + merged["prompt_tokens"] * costs["products_a_prompt_token"]
     return {
         "of_the_products": round(adapters * alone / together, 2),
-        "to_merged": round(1000 * merged["seconds"] / least, 2),
+        "to_merged": round(1000 * seconds / least, 2),
     }
