@@ -64,8 +64,8 @@ def _likeliest(logits: Tensor) -> Tensor:
     missing = -logits.shape[1] % _BLOCK
     filled = pad(logits, (0, missing), value=-torch.inf) if missing else logits
     blocks = filled.unflatten(1, (-1, _BLOCK))
-    block = blocks.amax(2).max(1).indices
-    inside = blocks[torch.arange(len(blocks)), block].max(1).indices
+    block: Tensor = blocks.amax(2).max(1).indices
+    inside: Tensor = blocks[torch.arange(len(blocks)), block].max(1).indices
     return block * _BLOCK + inside
 
 
