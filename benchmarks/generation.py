@@ -6,8 +6,9 @@ Both sides answer two turns of the same questions with the same adapters (rank 1
 trained for a few steps, so that they differ) and the same number of conversations of an adapter in a batch.
 transformers gets its better setting: adapters merged into the weights (PEFT's merge_and_unload), prompts
 sorted by length, left padding, SDPA; the unmerged PEFT model is shown beside it. Contenders take turns in one
-process each; loading is not counted, for neither. Tokens are those of the answers, without padding; answers
-are compared.
+process each; loading is not counted, for neither; with one thread a core's own seconds are, so that a busy
+machine does as well. Tokens are those of the answers, without padding; answers
+are compared. `limit` is what products and attention alone leave possible (see `generation_limit`).
 """
 
 import argparse
@@ -19,6 +20,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from generation_limit import at_best, limit
 
 NAMES = ["r1", "r2", "r3", "r4", "r5"]
 SHAPE = {
@@ -91,7 +94,7 @@ def ours(folder: Path, batch: int, tokens: int, limit: int) -> dict:
 
     adapter_set = replace(load_adapters([folder / "runs"]), sequences=batch * len(NAMES))
     with tempfile.TemporaryDirectory() as scratch:
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         said = converse(
             adapter_set,
             questions(limit),
@@ -99,12 +102,13 @@ def ours(folder: Path, batch: int, tokens: int, limit: int) -> dict:
             Sampling(max_new_tokens=tokens),
             False,
         )
-        seconds = time.perf_counter() - began
+        seconds, core_seconds = time.perf_counter() - began, time.process_time() - worked
         count = sum(
             json.loads(line)["tokens"] for line in (Path(scratch) / "answers.jsonl").read_text().splitlines()
         )
     return {
         "seconds": seconds,
+        "core_seconds": core_seconds,
         "tokens": count,
         "answers": {f"{run} {name}": texts for (run, name), texts in said.items()},
     }
@@ -121,7 +125,7 @@ def theirs(folder: Path, batch: int, tokens: int, limit: int, merged: bool) -> d
     adapter_set = load_adapters([folder / "runs" / NAMES[0]])
     tokenizer, stop = adapter_set.chat.tokenizer, sorted(adapter_set.stop_tokens())
     path = embedded.BASE if adapter_set.base.name == "embedded" else adapter_set.base.name
-    seconds, count, answers = 0.0, 0, {}
+    seconds, core_seconds, count, asked_tokens, answers = 0.0, 0.0, 0, 0, {}
     for name in NAMES:
         model = PeftModel.from_pretrained(
             AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32),
@@ -130,7 +134,7 @@ def theirs(folder: Path, batch: int, tokens: int, limit: int, merged: bool) -> d
         model = (model.merge_and_unload() if merged else model).eval()
         asked = questions(limit)
         said = {q.id: [] for q in asked}
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         for turn in range(2):
             prompts = []
             for q in asked:
@@ -140,6 +144,7 @@ def theirs(folder: Path, batch: int, tokens: int, limit: int, merged: bool) -> d
                 prompts.append(
                     (q.id, adapter_set.prompt([*turns, {"role": "user", "content": q.turns[turn]}], False))
                 )
+            asked_tokens += sum(len(ids) for _, ids in prompts)
             prompts.sort(key=lambda item: len(item[1]))
             for start in range(0, len(prompts), batch):
                 part = prompts[start : start + batch]
@@ -160,8 +165,15 @@ def theirs(folder: Path, batch: int, tokens: int, limit: int, merged: bool) -> d
                     count += end
                     said[key].append(adapter_set.text(row[:end]))
         seconds += time.perf_counter() - began
+        core_seconds += time.process_time() - worked
         answers |= {f"{name} {key}": texts for key, texts in said.items()}
-    return {"seconds": seconds, "tokens": count, "answers": answers}
+    return {
+        "seconds": seconds,
+        "core_seconds": core_seconds,
+        "tokens": count,
+        "prompt_tokens": asked_tokens,
+        "answers": answers,
+    }
 
 
 def main() -> None:
@@ -172,11 +184,16 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=96)
     parser.add_argument("--batches", type=int, nargs="+", default=[8, 24])
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of every contender")
+    parser.add_argument("--models", nargs="+", default=["embedded", "30M"])
     parser.add_argument("--out", type=Path)
     parser.add_argument("--contender", nargs=3)
     args = parser.parse_args()
     if args.contender:
         name, folder, batch = args.contender
+        if name == "limit":
+            print(json.dumps(limit(Path(folder), int(batch), len(NAMES))))
+            return
         common = (Path(folder), int(batch), args.tokens, args.questions)
         print(json.dumps(ours(*common) if name == "paceline" else theirs(*common, merged=name == "merged")))
         return
@@ -185,6 +202,7 @@ def main() -> None:
 
     report: dict = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "threads": args.threads,
         "torch": torch.__version__,
         "transformers": transformers.__version__,
         "questions": args.questions,
@@ -192,41 +210,36 @@ def main() -> None:
         "max_new_tokens": args.tokens,
         "models": {},
     }
-    for kind in ("embedded", "30M"):
+    for kind in args.models:
         with tempfile.TemporaryDirectory() as scratch:
             prepare(Path(scratch), kind)
-            report["models"][kind] = {
-                f"batch {batch}": measure(args, scratch, batch) for batch in args.batches
-            }
-        if args.out:
-            args.out.write_text(json.dumps(report, indent=1) + "\n")
+            measured = report["models"].setdefault(kind, {})
+            for batch in args.batches:
+                measured[f"batch {batch}"] = measure(args, scratch, batch)
+                if args.out:
+                    args.out.write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))
+
+
+def contend(args: argparse.Namespace, name: str, folder: str, batch: int) -> dict:
+    """What a contender says, in a process of its own."""
+    command = [sys.executable, __file__, "--contender", name, folder, str(batch)]
+    command += ["--questions", str(args.questions), "--tokens", str(args.tokens)]
+    environment = os.environ | {"OMP_NUM_THREADS": str(args.threads)}
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True, env=environment)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def measure(args: argparse.Namespace, folder: str, batch: int) -> dict:
     found: dict[str, list[dict]] = {"paceline": [], "merged": [], "unmerged": []}
+    limits = []
     for _ in range(args.repeats):
         for name, results in found.items():
-            command = [
-                sys.executable,
-                __file__,
-                "--questions",
-                str(args.questions),
-                "--tokens",
-                str(args.tokens),
-                "--contender",
-                name,
-                folder,
-                str(batch),
-            ]
-            results.append(
-                json.loads(
-                    subprocess.run(
-                        command, stdout=subprocess.PIPE, check=True, text=True
-                    ).stdout.splitlines()[-1]
-                )
-            )
-    best = {name: min(results, key=lambda result: result["seconds"]) for name, results in found.items()}
+            results.append(contend(args, name, folder, batch))
+        limits.append(contend(args, "limit", folder, batch))
+    # threads that wait for each other spend a core's time too
+    clock = "core_seconds" if args.threads == 1 else "seconds"
+    best = {name: min(results, key=lambda result: result[clock]) for name, results in found.items()}
     same = [
         best["paceline"]["answers"][key] == best["unmerged"]["answers"][key]
         for key in best["paceline"]["answers"]
@@ -234,8 +247,9 @@ def measure(args: argparse.Namespace, folder: str, batch: int) -> dict:
     report = {
         name: {
             "seconds": round(r["seconds"], 1),
+            "core_seconds": round(r["core_seconds"], 1),
             "tokens": r["tokens"],
-            "tokens_a_second": round(r["tokens"] / r["seconds"]),
+            "tokens_a_second": round(r["tokens"] / r[clock]),
         }
         for name, r in best.items()
     }
@@ -245,6 +259,9 @@ def measure(args: argparse.Namespace, folder: str, batch: int) -> dict:
     report["ratio_to_unmerged"] = round(
         report["paceline"]["tokens_a_second"] / report["unmerged"]["tokens_a_second"], 2
     )
+    costs = {name: min(turn[name] for turn in limits) for name in limits[0]}
+    report["limit"] = at_best(best["merged"], best["merged"][clock], costs, batch, len(NAMES))
+    report["least_milliseconds"] = {name: float(f"{cost:.3g}") for name, cost in costs.items()}
     report["conversations_equal_to_unmerged"] = f"{sum(same)} of {len(same)}"
     return report
 

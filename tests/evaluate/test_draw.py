@@ -57,6 +57,16 @@ def test_the_kept_set_is_the_smallest_with_the_probability(
         assert kept[0].nonzero()[:, 0].tolist() == expected
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 200), st.integers(0, 999), st.sampled_from([torch.inf, -torch.inf, torch.nan, 2.0]))
+def test_greedy_takes_the_first_of_the_largest(vocabulary: int, seed: int, odd: float) -> None:
+    """Over the borders of blocks, with ties, and where logits are no numbers or none is left."""
+    logits = random_logits(4, vocabulary, seed, 1.0).round()
+    logits[1, torch.randperm(vocabulary, generator=torch.Generator().manual_seed(seed))[:3]] = odd
+    logits[2] = odd
+    assert torch.equal(choose_tokens(logits, [None] * 4), logits.argmax(1))
+
+
 ASKED = st.one_of(
     st.none(),
     st.builds(

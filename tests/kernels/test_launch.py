@@ -15,7 +15,7 @@ def _calls(monkeypatch: pytest.MonkeyPatch, *, cuda: bool, compiler: bool = True
     launch._kernels.cache_clear()
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 0) if new else (6, 1))
     monkeypatch.setattr(launch, "find_spec", lambda name: object())
-    monkeypatch.setattr(launch.shutil, "which", lambda name: name if compiler else None)
+    monkeypatch.setattr("shutil.which", lambda name: name if compiler else None)
     monkeypatch.setattr(
         launch, "import_module", lambda name: SimpleNamespace(double=lambda x: f"{name} {x.n}")
     )

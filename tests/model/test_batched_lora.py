@@ -11,7 +11,7 @@ from helpers import MakeBase, MakeRecipe, random_adapter
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base, load_base
 from paceline.model.batch import pack_sequences
-from paceline.model.batched_lora import MAX_GEMM_RANK, BatchedLoRA
+from paceline.model.batched_lora import MAX_GEMM_RANK, OWN_ROWS, BatchedLoRA
 from paceline.model.lora import GroupLinear
 from paceline.model.quantization import base_product
 from paceline.model.segment import Segment
@@ -73,6 +73,26 @@ def test_the_bits_do_not_depend_on_the_neighbours(
         alone = products(loaded_base, [adapter], x, [Segment(5 * i, 5 * i + 5, adapter)])
         for ours, theirs in zip(together, alone, strict=True):
             assert torch.equal(ours[5 * i : 5 * i + 5], theirs[5 * i : 5 * i + 5])
+
+
+def test_many_rows_of_one_adapter_have_the_bits_that_few_have(
+    loaded_base: Base, adapters: list[Adapter]
+) -> None:
+    """A prompt's rows, multiplied with their adapter's matrices alone, between others with those of all."""
+    x = torch.randn(3 * OWN_ROWS + 14, 64, generator=torch.Generator().manual_seed(1))
+    first, second, third = adapters[0], adapters[2], adapters[1]  # one product has them all
+    start, stop = 7, 7 + 2 * OWN_ROWS
+    segments = [Segment(0, start, first), Segment(start, stop, second), Segment(stop, len(x), third)]
+    together = products(loaded_base, adapters, x, segments)
+    for begin in range(start, stop, 16):
+        few = products(loaded_base, adapters, x, [Segment(begin, begin + 16, second)])
+        for ours, theirs in zip(together, few, strict=True):
+            assert torch.equal(ours[begin : begin + 16], theirs[begin : begin + 16])
+    for segment in (segments[0], segments[2]):
+        alone = products(loaded_base, adapters, x, [segment])
+        for ours, theirs in zip(together, alone, strict=True):
+            own = slice(segment.start, segment.stop)
+            assert torch.equal(ours[own], theirs[own])
 
 
 def test_a_group_that_no_adapter_targets_is_left_alone(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from paceline.model.memory import upload
 
@@ -19,6 +20,8 @@ _UNITS = 2.0**40
 _ELEMENTS = {"cpu": 2**18, "cuda": 2**24}
 # A CPU looks for a nucleus's border among so many tokens first, and rarely beyond.
 _LIKELIEST = 1024
+# Tokens among which a CPU looks for the likeliest one's place.
+_BLOCK = 64
 # Bits of a float that one pass of the search for the border tells apart.
 _DIGIT = 15
 
@@ -37,7 +40,7 @@ def choose_tokens(logits: Tensor, draws: Sequence[Draw | None]) -> Tensor:
 
     Nothing waits for a GPU. Shapes: `logits` (n, vocabulary) in fp32.
     """
-    chosen = logits.max(1).indices  # of equal ones the first, as argmax's, and faster on a CPU
+    chosen = _likeliest(logits)
     size = max(1, _ELEMENTS[logits.device.type] // max(logits.shape[1], 2**_DIGIT))
     for nucleus in (False, True):
         places = [place for place, draw in enumerate(draws) if draw and (draw.top_p < 1) == nucleus]
@@ -51,6 +54,19 @@ def choose_tokens(logits: Tensor, draws: Sequence[Draw | None]) -> Tensor:
             counts = _nucleus(likely, top_p) if nucleus else _units(likely)
             chosen[rows] = _inverse(counts, uniform)
     return chosen
+
+
+def _likeliest(logits: Tensor) -> Tensor:
+    """The id (n,) of each row's largest logit, of equal ones the first, or of the first that is no number."""
+    if logits.device.type != "cpu":
+        return logits.max(1).indices
+    # a CPU finds values faster than places: first the largest of each block, then the block, the place in it
+    missing = -logits.shape[1] % _BLOCK
+    filled = pad(logits, (0, missing), value=-torch.inf) if missing else logits
+    blocks = filled.unflatten(1, (-1, _BLOCK))
+    block: Tensor = blocks.amax(2).max(1).indices
+    inside: Tensor = blocks[torch.arange(len(blocks)), block].max(1).indices
+    return block * _BLOCK + inside
 
 
 def _relative(logits: Tensor, temperature: Tensor) -> Tensor:

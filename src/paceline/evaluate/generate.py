@@ -20,7 +20,7 @@ from paceline.errors import EvaluationError
 from paceline.evaluate.draw import Draw, choose_tokens
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base
-from paceline.model.batch import MIN_TOKENS, Generation, PackedBatch, pack_sequences, use_batch
+from paceline.model.batch import MIN_TOKENS, Generation, PackedBatch, pack_new_tokens, use_batch
 from paceline.model.batched_lora import BatchedLoRA
 from paceline.model.ends import change_logits
 from paceline.model.generation_cache import CachePool, SequenceCache
@@ -226,27 +226,20 @@ class Generator:
 
     def _batch(self, requests: list[Request]) -> tuple[PackedBatch, Tensor]:
         """The packed batch of all new tokens, and the rows of the last ones."""
-        sequences: list[tuple[Tensor, Tensor]] = []
-        starts: list[int] = []
+        new = [request.new_tokens() for request in requests]
         segments: list[Segment] = []
         caches: list[tuple[int, int, SequenceCache]] = []
-        length = 0
-        for request in requests:
-            new = request.new_tokens()
-            labels = torch.full((len(new),), -100)
-            labels[-1] = 0  # the only row that is read
-            sequences.append((torch.tensor(new), labels))
-            starts.append(request._cache.length)
-            caches.append((length, length + len(new), request._cache))
-            start = length
+        stop = 0
+        for request, tokens in zip(requests, new, strict=True):
+            start, stop = stop, stop + len(tokens)
+            caches.append((start, stop, request._cache))
             if segments and segments[-1].adapter is request.adapter:
                 start = segments.pop().start
-            segments.append(Segment(start, length + len(new), request.adapter))
-            length += len(new)
-        device = self.base.device
+            segments.append(Segment(start, stop, request.adapter))
+        device, starts = self.base.device, [request._cache.length for request in requests]
         self._batched_lora.begin_batch()
         generation = Generation(self._pool.assign_buckets(caches, device), self._batched_lora)
-        batch = pack_sequences(sequences, segments, device, starts, generation)
+        batch = pack_new_tokens(new, starts, segments, device, generation)
         return batch, upload(torch.tensor([stop - 1 for _, stop, _ in caches]), device)
 
     def _logits(self, rows: Tensor, requests: list[Request]) -> Tensor:

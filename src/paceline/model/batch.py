@@ -19,8 +19,7 @@ from paceline.model.segment import Segment
 from paceline.model.shared_prefixes import Prefix, SharedRows
 
 # A CPU's GEMM gives a row the same bits whatever rows stand beside it only from 16 rows up; shorter batches
-# are
-# filled up to this.
+# are filled up to this.
 MIN_TOKENS = 32
 
 
@@ -129,21 +128,63 @@ def pack_sequences(
         prefixes = [*prefixes, Prefix(0, [])] if prefixes else None
     own = [len(ids) for ids, _ in sequences]
     positions = [torch.arange(start, start + length) for start, length in zip(starts, own, strict=True)]
-    labels = torch.cat([labels for _, labels in sequences])
+    rows = (
+        torch.cat([ids for ids, _ in sequences]),
+        torch.cat(positions),
+        torch.cat([labels for _, labels in sequences]),
+    )
+    reach = max(start + length for start, length in zip(starts, own, strict=True))
+    shared = SharedRows.of(prefixes, own) if prefixes else None
+    return _assemble(rows, lengths, segments, device, reach, generation, shared)
+
+
+def pack_new_tokens(
+    sequences: Sequence[list[int]],
+    starts: Sequence[int],
+    segments: list[Segment],
+    device: torch.device,
+    generation: Generation,
+) -> PackedBatch:
+    """Lays new tokens of sequences that are being generated end to end; the last row of each is read."""
+    lengths = [len(ids) for ids in sequences]
+    ends = torch.tensor(lengths).cumsum(0) - 1
+    pieces = zip(starts, lengths, strict=True)
+    places = [place for start, length in pieces for place in range(start, start + length)]
+    ids = [token for sequence in sequences for token in sequence]
+    reach = max(places) + 1
+    if (missing := MIN_TOKENS - len(ids)) > 0:
+        ids, places, lengths = [*ids, *[0] * missing], [*places, *range(missing)], [*lengths, missing]
+    labels = torch.full((len(ids),), -100)
+    labels[ends] = 0
+    rows = (*torch.tensor([ids, places]), labels)
+    return _assemble(rows, lengths, segments, device, max(reach, missing), generation, None)
+
+
+def _assemble(
+    rows: Sequence[Tensor],
+    lengths: list[int],
+    segments: list[Segment],
+    device: torch.device,
+    reach: int,
+    generation: Generation | None,
+    shared: SharedRows | None,
+) -> PackedBatch:
+    """The batch of ids, positions and labels, (T,) each, that lie end to end."""
+    ids, positions, labels = rows
     supervised = [(labels[s.start : s.stop] >= 0).nonzero()[:, 0] + s.start for s in segments]
-    rows, chosen = _choose_rows(labels, segments)
+    read, chosen = _choose_rows(labels, segments)
     on_gpu = device.type == "cuda"
     numbers = _number_rows(segments, len(labels)) if on_gpu else labels[:0]
     tables = [GroupedTables(own if on_gpu and generation is None else []) for own in (segments, chosen)]
-    ids, places, labels, boundaries, rows, *rest = _upload_together(
+    ids, positions, labels, boundaries, read, *rest = _upload_together(
         [
-            torch.cat([ids for ids, _ in sequences]),
-            torch.cat(positions),
+            ids,
+            positions,
             labels,
             torch.tensor([0, *lengths]).cumsum(0),
-            rows,
+            read,
             numbers,
-            numbers[rows] if on_gpu else numbers,
+            numbers[read] if on_gpu else numbers,
             *supervised,
             *tables[0].tensors,
             *tables[1].tensors,
@@ -156,29 +197,32 @@ def pack_sequences(
     second = tables[1].on_device(rest[len(tables[0].tensors) :], some) if on_gpu else None
     batch = PackedBatch(
         input_ids=ids[None],
-        positions=places[None],
+        positions=positions[None],
         labels=labels[None],
         lengths=lengths,
         segments=segments,
         boundaries=boundaries.to(torch.int32),
-        reach=max(start + length for start, length in zip(starts, own, strict=True)),
+        reach=reach,
         supervised=supervised,
         row_numbers=every if on_gpu else None,
         grouped=first,
         generation=generation,
-        shared=SharedRows.of(prefixes, own) if prefixes else None,
+        shared=shared,
     )
     shorter = replace(batch, segments=chosen, row_numbers=some if on_gpu else None, grouped=second)
-    return replace(batch, chosen=LossRows(rows, shorter))
+    return replace(batch, chosen=LossRows(read, shorter))
 
 
-def _choose_rows(labels: Tensor, segments: Sequence[Segment]) -> tuple[Tensor, list[Segment]]:
+def _choose_rows(labels: Tensor, segments: list[Segment]) -> tuple[Tensor, list[Segment]]:
     """Rows that a loss can read (and what fills up), and the segments that count only these.
 
     Never fewer than MIN_TOKENS rows of a segment, by a rule that looks at the segment alone: its bits must
     not depend on the rest.
     """
     supervised = labels >= 0
+    stop = segments[-1].stop if segments else 0
+    if bool(supervised[:stop].all()):  # as where each sequence has one new token
+        return torch.arange(len(labels)), segments
     chosen = torch.ones_like(supervised)
     shorter, length = [], 0
     for segment in segments:

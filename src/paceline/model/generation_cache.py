@@ -126,23 +126,34 @@ def _resized(held: KeyValue, capacity: int, size: int) -> KeyValue:
 class BucketRows:
     """A bucket's sequences in a packed batch, in the order of their slots.
 
-    Shapes: `rows` (sequences,) of the batch; `slots` (sequences,), from 0; `mask` (sequences, 1, 1, size),
-    without windows; `lengths` (sequences,) with the new token.
+    Shapes: `mask` (sequences, 1, 1, size), without windows; `lengths` (sequences,) with the new token.
+    `places` (sequences * kv heads,) are the rows of the new token among all of the bucket's, by kv heads.
     """
 
     bucket: LengthBucket
-    rows: Tensor
-    slots: Tensor
     mask: Tensor
     lengths: Tensor
+    places: dict[int, Tensor] = field(default_factory=dict)
+
+    def write(self, stored: Tensor, new: Tensor) -> None:
+        """Puts the new token's keys or values (sequences, kv heads, d) where they belong."""
+        count, kv, width = new.shape
+        if kv not in self.places:
+            heads = torch.arange(count * kv, device=new.device).view(count, kv)
+            self.places[kv] = (heads * self.bucket.size + self.lengths[:, None] - 1).flatten()
+        stored.view(-1, width).index_copy_(0, self.places[kv], new.reshape(-1, width))
 
 
 @dataclass(frozen=True)
 class CacheLayout:
-    """The pasts of a packed batch's sequences; `prompts` are (start, stop, cache) of those with none."""
+    """The pasts of a packed batch's sequences; `prompts` are (start, stop, cache) of those with none.
+
+    `rows` are the others' in the batch, bucket after bucket.
+    """
 
     prompts: list[tuple[int, int, SequenceCache]]
     buckets: list[BucketRows]
+    rows: Tensor
 
 
 class CachePool:
@@ -175,15 +186,15 @@ class CachePool:
         for size in sorted(moving, reverse=True):  # the next bucket's own have left before others come
             self._move(moving[size], size)
         self._trim()
+        held = [cache for bucket in self._buckets.values() for cache in bucket.sequences]
+        both = [[starts[cache] for cache in held], [cache.length + 1 for cache in held]]
+        rows, lengths = upload(torch.tensor(both), device)
+        parts = lengths.split([len(bucket.sequences) for bucket in self._buckets.values()])
         buckets = []
-        for bucket in self._buckets.values():
-            lengths = [cache.length + 1 for cache in bucket.sequences]
-            places = [starts[cache] for cache in bucket.sequences]
-            slots = list(range(len(lengths)))
-            rows, slot, length = upload(torch.tensor([places, slots, lengths]), device)
-            mask = torch.arange(bucket.size, device=device) < length[:, None, None, None]
-            buckets.append(BucketRows(bucket=bucket, rows=rows, slots=slot, mask=mask, lengths=length))
-        return CacheLayout(prompts, buckets)
+        for bucket, part in zip(self._buckets.values(), parts, strict=True):
+            mask = torch.arange(bucket.size, device=device) < part[:, None, None, None]
+            buckets.append(BucketRows(bucket=bucket, mask=mask, lengths=part))
+        return CacheLayout(prompts, buckets, rows)
 
     def release(self, cache: SequenceCache) -> None:
         """Forgets a sequence."""
@@ -242,20 +253,41 @@ def cached_attention(
             q, k, v, mask, is_causal=mask is None, scale=scaling, enable_gqa=heads != kv
         )
         out[start:stop] = attended[0].transpose(0, 1)
-    for group in layout.buckets:
-        rows, lengths, mask = group.rows, group.lengths, group.mask
-        keys, values = group.bucket.layers[layer]
-        count = len(rows)
-        keys[group.slots, :, lengths - 1] = key[0].index_select(1, rows).transpose(0, 1)
-        values[group.slots, :, lengths - 1] = value[0].index_select(1, rows).transpose(0, 1)
-        if window is not None and window < group.bucket.size:
-            positions = torch.arange(group.bucket.size, device=rows.device)
-            mask = mask & (positions >= (lengths - window)[:, None, None, None])
-        # the query heads of a key head are its rows: nothing is repeated
-        queries = query[0].index_select(1, rows).transpose(0, 1).reshape(count, kv, heads // kv, width)
-        attended = F.scaled_dot_product_attention(queries, keys[:count], values[:count], mask, scale=scaling)
-        out.index_copy_(0, rows, attended.reshape(count, heads, width))
+    if layout.buckets:
+        q, k, v = (whole[0].transpose(0, 1).index_select(0, layout.rows) for whole in (query, key, value))
+        attended = _attend_to_buckets(layout.buckets, layer, q, k, v, scaling, window)
+        out.index_copy_(0, layout.rows, attended)
     return out[None]
+
+
+def _attend_to_buckets(
+    buckets: list[BucketRows],
+    layer: int,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scaling: float | None,
+    window: int | None,
+) -> Tensor:
+    """Attention of one new token of each sequence, bucket after bucket.
+
+    Shapes: query (n, heads, d), key and value (n, kv heads, d); returns (n, heads, d).
+    """
+    (count, heads, width), kv = query.shape, key.shape[1]
+    sizes = [len(group.lengths) for group in buckets]
+    # the query heads of a key head are its rows: nothing is repeated
+    queries = query.view(count, kv, heads // kv, width).split(sizes)
+    found = []
+    for group, q, k, v in zip(buckets, queries, key.split(sizes), value.split(sizes), strict=True):
+        keys, values = group.bucket.layers[layer]
+        group.write(keys, k)
+        group.write(values, v)
+        mask = group.mask
+        if window is not None and window < group.bucket.size:
+            positions = torch.arange(group.bucket.size, device=mask.device)
+            mask = mask & (positions >= (group.lengths - window)[:, None, None, None])
+        found.append(F.scaled_dot_product_attention(q, keys[: len(q)], values[: len(q)], mask, scale=scaling))
+    return torch.cat(found).view(count, heads, width)
 
 
 def causal_window(length: int, window: int | None, device: torch.device) -> Tensor | None:

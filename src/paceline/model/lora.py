@@ -24,7 +24,7 @@ from paceline.kernels.lora import (
     lora_up,
     lora_weight_gradients,
 )
-from paceline.model.batch import PackedBatch, current_context
+from paceline.model.batch import LoRAApplier, PackedBatch, current_context
 from paceline.model.dora import direction_norm, without_bias
 from paceline.model.dropout import keep_mask
 from paceline.model.lora_weights import LinearGroup, LoRAWeights
@@ -71,9 +71,6 @@ class GroupLinear(torch.autograd.Function):
         flat = x.view(-1, x.shape[-1])
         stops = [segment.stop for segment in batch.segments]
         outs = [base_product(flat, linear, stops) for linear in group.linears]
-        if batch.generation is not None:
-            batch.generation.lora.add(group, flat, outs, batch.segments)
-            return tuple(_shaped(out, x) for out in outs)
         saved: list[_Saved] = []
         grouped = batch.grouped.runs.get(group.index) if batch.grouped else None
         tensors: list[Tensor | None] = [_add_grouped(flat, outs, grouped) if grouped else None]
@@ -221,7 +218,11 @@ def group_forwards(group: LinearGroup) -> Iterator[tuple[nn.Module, Callable[[Te
         context = current_context()
         if context is None:
             return _own_forward(group.linears[0], x)
-        outs: tuple[Tensor, ...] = GroupLinear.apply(x, grad_sentinel, group, context.batch)  # type: ignore[no-untyped-call]
+        outs: tuple[Tensor, ...]
+        if context.batch.generation is not None:
+            outs = _generate(x, group, context.batch, context.batch.generation.lora)
+        else:
+            outs = GroupLinear.apply(x, grad_sentinel, group, context.batch)  # type: ignore[no-untyped-call]
         context.outputs.update(((group.index, linear), out) for linear, out in enumerate(outs[1:], 1))
         return outs[0]
 
@@ -234,6 +235,14 @@ def group_forwards(group: LinearGroup) -> Iterator[tuple[nn.Module, Callable[[Te
     yield group.linears[0], first
     for linear in range(1, len(group.linears)):
         yield group.linears[linear], partial(later, linear)
+
+
+def _generate(x: Tensor, group: LinearGroup, batch: PackedBatch, lora: LoRAApplier) -> tuple[Tensor, ...]:
+    """What `GroupLinear` computes, for generation: without a node, with the adapters side by side."""
+    flat, stops = x.view(-1, x.shape[-1]), [segment.stop for segment in batch.segments]
+    outs = [base_product(flat, linear, stops) for linear in group.linears]
+    lora.add(group, flat, outs, batch.segments)
+    return tuple(_shaped(out, x) for out in outs)
 
 
 def _shaped(out: Tensor, x: Tensor) -> Tensor:

@@ -17,16 +17,8 @@ class RMSNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        wide = x.float()
-        inverse = (
-            torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
-            .square_()
-            .div_(x.shape[-1])
-            .add_(eps)
-            .rsqrt_()
-        )
+        out, inverse = _forward(x, weight, eps)
         ctx.save_for_backward(x, weight, inverse)
-        out: Tensor = (wide * inverse).to(x.dtype).mul_(weight)
         return out
 
     @staticmethod
@@ -36,6 +28,14 @@ class RMSNorm(torch.autograd.Function):
         # d/dx of x * r(x) with r = inverse: r g - x r^3 (x . g) / n
         dot = torch.linalg.vecdot(wide, scaled).unsqueeze_(-1).mul_(inverse.pow(3)).div_(-x.shape[-1])
         return scaled.mul_(inverse).addcmul_(wide, dot).to(x.dtype), None, None
+
+
+def _forward(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """y, and 1 / sqrt(mean(x^2) + eps)."""
+    wide = x.float()
+    length = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+    inverse = length.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+    return (wide * inverse).to(x.dtype).mul_(weight), inverse
 
 
 @torch.no_grad()
@@ -58,8 +58,10 @@ def norm_forwards(model: nn.Module) -> Iterator[tuple[nn.Module, Callable[[Tenso
 
 
 def _normed(module: nn.Module, eps: float, x: Tensor) -> Tensor:
+    weight: Any = module.weight
     if x.is_cuda:  # one kernel each way, where `RMSNorm` launches fifteen; a CPU's is slower than `RMSNorm`
-        weight: Any = module.weight
         return F.rms_norm(x, (x.shape[-1],), weight, eps)
-    out: Tensor = RMSNorm.apply(x, module.weight, eps)  # type: ignore[no-untyped-call]
+    if not torch.is_grad_enabled():  # a node costs as much as the norm of a few rows
+        return _forward(x, weight, eps)[0]
+    out: Tensor = RMSNorm.apply(x, weight, eps)  # type: ignore[no-untyped-call]
     return out
