@@ -82,13 +82,13 @@ class Counts:
     """What a program asked of the device. `waits` and `uploads` are by kind and the line that caused them.
 
     `waits` are what `torch.cuda.set_sync_debug_mode` calls synchronizing: blocking copies among them.
-    `kernels` are the launches, each with its op's name, the bytes that it reads and writes, and its FLOPs if
-    it is a product or attention (others have none to speak of).
+    `kernels` are the launches, each with its op's name, the bytes that it reads and writes, its FLOPs if it
+    is a product or attention (others have none to speak of), and for how many elements dropout is drawn.
     """
 
     launches: int = 0
     by_op: Counter[str] = field(default_factory=Counter)
-    kernels: list[tuple[str, int, int]] = field(default_factory=list)
+    kernels: list[tuple[str, int, int, int]] = field(default_factory=list)
     waits: Counter[str] = field(default_factory=Counter)
     uploads: Counter[str] = field(default_factory=Counter)
 
@@ -96,7 +96,7 @@ class Counts:
 _counting: list[Counts] = []
 # Whether a fused function's plain form is under way: on a GPU it is one kernel.
 _inside_kernel = [False]
-# Whether fused functions are counted only, and their results left blank.
+# Whether what takes much arithmetic is counted only, and its results left blank.
 _counts_only = [False]
 # What `torch.cuda.set_sync_debug_mode` was last given.
 _alarm = ["default"]
@@ -130,7 +130,7 @@ def _launched(name: str) -> None:
 
 @contextlib.contextmanager
 def without_numbers() -> Iterator[None]:
-    """Fused functions are counted, and their results left blank, where only counts are asked for."""
+    """Products, attention and fused functions are counted, and their results left blank."""
     _counts_only.append(True)
     try:
         yield
@@ -230,7 +230,8 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         "_fused_rms_norm": rms_norm.forward,
         "_fused_rms_norm_backward": rms_norm.backward,
     }.get(name, _wide_product if func is torch.ops.aten.mm.dtype else func)
-    out = kernel(*own_args, **own_kwargs)
+    out = _blank(name, own_args, own_kwargs) if _counts_only[-1] else NotImplemented
+    out = kernel(*own_args, **own_kwargs) if out is NotImplemented else out
     if name == "_local_scalar_dense":
         return out
     if launched:
@@ -246,6 +247,23 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return args[0]
     known = {id(tensor.host): tensor for tensor in here}
     return tree_map(lambda t: _wrapped(t, known), out)
+
+
+def _blank(name: str, args: Any, kwargs: dict[str, Any]) -> Any:
+    """What an op of much arithmetic returns, not filled; NotImplemented for others."""
+    if name in ("mm", "addmm"):
+        left, right = args[-3:-1] if len(args) == 3 and name == "mm" else args[-2:]
+        wide = args[2] if len(args) == 3 and name == "mm" else kwargs.get("out_dtype", left.dtype)
+        return left.new_empty(left.shape[0], right.shape[1], dtype=wide)
+    if name == "addmm_":
+        return args[0]
+    if name == "_varlen_attn":
+        query = args[0]
+        sums = query.new_zeros(query.shape[1], query.shape[0], dtype=torch.float32)
+        return torch.empty_like(query), sums, torch.zeros(2, dtype=torch.uint64)
+    if name == "_varlen_attn_backward":
+        return tuple(torch.empty_like(tensor) for tensor in args[1:4])
+    return NotImplemented
 
 
 def _wide_product(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
@@ -330,9 +348,9 @@ def _measure(name: str, args: Any, kwargs: Any, out: Any) -> None:
     _note_kernel(name, moved, flops)
 
 
-def _note_kernel(name: str, moved: int, flops: int) -> None:
+def _note_kernel(name: str, moved: int, flops: int, draws: int = 0) -> None:
     for counts in [] if _inside_kernel[-1] else _counting:
-        counts.kernels.append((name, moved, flops))
+        counts.kernels.append((name, moved, flops, draws))
 
 
 def run_fused(module: str, plain: Any, args: tuple[Any, ...]) -> Any:
@@ -343,9 +361,9 @@ def run_fused(module: str, plain: Any, args: tuple[Any, ...]) -> Any:
         out = fused.blank(name, args) if _counts_only[-1] else plain(*args)
     finally:
         _inside_kernel.pop()
-    for kernel, moved, flops in fused.kernels(name, args, out):
-        _launched(kernel)
-        _note_kernel(kernel, moved, flops)
+    for kernel in fused.kernels(name, args, out):
+        _launched(kernel[0])
+        _note_kernel(*kernel)
     return out
 
 

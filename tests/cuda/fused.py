@@ -1,4 +1,4 @@
-"""What the kernels behind the engine's fused functions ask of a GPU: (name, bytes, FLOPs) of each launch."""
+"""What the kernels behind the engine's fused functions ask of a GPU, launch by launch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
-Kernel = tuple[str, int, int]
+# Name, bytes, FLOPs, elements that dropout is drawn for.
+Kernel = tuple[str, int, int, int]
 
 
 def kernels(name: str, args: Sequence[Any], out: Any) -> list[Kernel]:
     """The launches of one call: arguments are read once, what comes back is written once."""
     if name.startswith("lora"):
         return _lora(name, args)
-    return [(name, _size(args) + _size(out), 0)]
+    drawn = len(args[0]) * args[1] if name == "keep_words" else 0
+    return [(name, _size(args) + _size(out), 0, drawn)]
 
 
 def blank(name: str, args: Sequence[Any]) -> Any:
@@ -47,16 +49,17 @@ def _lora(name: str, args: Sequence[Any]) -> list[Kernel]:
     a = [run.a for run in grouped.runs]
     width, wide = tensors[0].shape[1], tensors[0].element_size()
     rows = sum(run.stop - run.start for run in grouped.runs)
+    drawn = width * sum(run.stop - run.start for run in grouped.runs if run.threshold)
     if name in ("lora_down", "lora_input_gradient"):
         passes = 1 if name == "lora_down" else 2
         moved = passes * rows * width * wide + grouped.low_size * wide + _size(a)
-        return [(name, moved, 2 * width * grouped.low_size)]
+        return [(name, moved, 2 * width * grouped.low_size, drawn)]
     if name == "lora_weight_gradients":
         moved = (rows * width + grouped.low_size) * wide + _size(a)
-        found = [("lora_a_gradient", moved, 2 * width * grouped.low_size)]
+        found = [("lora_a_gradient", moved, 2 * width * grouped.low_size, drawn)]
         found += [_of_linear("lora_b_gradient", grouped, n, g, 1) for n, g in enumerate(args[3])]
         bs = [b for run in grouped.runs for b in run.b if b is not None]
-        return [*found, ("lora_add", 3 * (_size(a) + _size(bs)), 0)]
+        return [*found, ("lora_add", 3 * (_size(a) + _size(bs)), 0, 0)]
     return [_of_linear(name, grouped, args[3], tensors[0], 2 if name == "lora_up" else 1)]
 
 
@@ -68,4 +71,4 @@ def _of_linear(name: str, grouped: Any, linear: int, rows: Tensor, passes: int) 
             count, low = run.stop - run.start, (run.stop - run.start) * b.shape[1]
             moved += (passes * count * rows.shape[1] + low) * rows.element_size() + _size(b)
             flops += 2 * low * rows.shape[1]
-    return name, moved, flops
+    return name, moved, flops, 0

@@ -18,7 +18,8 @@ _WORD = 0xFFFFFFFF
 def keep_rows(numbers: Tensor, columns: int, seed: int, stream: int, p: float) -> Tensor:
     """A bool tensor (rows, columns), False with probability p.
 
-    Element (i, j) is the (j mod 4)-th word of the counter (j div 4, numbers[i], stream, 0).
+    Element (i, j) is the (j mod 8)-th half of the words of the counter (j div 8, numbers[i], stream, 0), the
+    lower half of a word first.
 
     Args:
         numbers: (rows,) int64, at least 0 and below 2**32.
@@ -28,17 +29,18 @@ def keep_rows(numbers: Tensor, columns: int, seed: int, stream: int, p: float) -
 
 
 def threshold(p: float) -> int:
-    """The words below it, of 32 bits, are what is dropped."""
-    return min(round(p * 2**32), _WORD)
+    """The halves below it, of 16 bits, are what is dropped: p to 1/65,536, as on a CPU."""
+    return min(round(p * 2**16), 2**16 - 1)
 
 
 @fused("philox")
 def keep_words(numbers: Tensor, columns: int, seed: int, stream: int, threshold: int) -> Tensor:
     """`keep_rows` in uint8."""
-    quads = torch.arange(-(-columns // 4), device=numbers.device)
-    counter = [quads.expand(len(numbers), -1), numbers[:, None].expand(-1, len(quads))]
-    words = torch.stack(_philox([*counter, torch.full_like(quads, stream), torch.zeros_like(quads)], seed), 2)
-    return (words.flatten(1)[:, :columns] >= threshold).to(torch.uint8)
+    blocks = torch.arange(-(-columns // 8), device=numbers.device)
+    counter = [blocks.expand(len(numbers), -1), numbers[:, None].expand(-1, len(blocks))]
+    words = _philox([*counter, torch.full_like(blocks, stream), torch.zeros_like(blocks)], seed)
+    halves = torch.stack([half for word in words for half in (word & 0xFFFF, word >> 16)], 2)
+    return (halves.flatten(1)[:, :columns] >= threshold).to(torch.uint8)
 
 
 def _philox(counter: list[Tensor], seed: int) -> list[Tensor]:

@@ -8,14 +8,21 @@ from torch import Tensor
 
 @triton.jit
 def keep(number, begin, width: tl.constexpr, seed, stream, threshold):
-    """Whether elements are kept, (rows, width): of rows `number` from column `begin` on, a multiple of 4."""
-    quad = begin // 4 + tl.arange(0, width // 4)
-    zero = tl.zeros((number.shape[0], width // 4), tl.uint32)
-    first = quad[None, :].to(tl.uint32) + zero
+    """Whether elements are kept, (rows, width): of rows `number` from column `begin` on, a multiple of 8."""
+    block = begin // 8 + tl.arange(0, width // 8)
+    zero = tl.zeros((number.shape[0], width // 8), tl.uint32)
+    first = block[None, :].to(tl.uint32) + zero
     second = number[:, None].to(tl.uint32) + zero
     one, two, three, four = tl.philox(seed, first, second, stream.to(tl.uint32) + zero, zero)
-    words = tl.interleave(tl.interleave(one, three), tl.interleave(two, four))
-    return words >= threshold.to(tl.uint32)
+    lower = _in_turn(one & 0xFFFF, two & 0xFFFF, three & 0xFFFF, four & 0xFFFF)
+    upper = _in_turn(one >> 16, two >> 16, three >> 16, four >> 16)
+    return tl.interleave(lower, upper) >= threshold.to(tl.uint32)
+
+
+@triton.jit
+def _in_turn(one, two, three, four):
+    """Four blocks' columns in turn."""
+    return tl.interleave(tl.interleave(one, three), tl.interleave(two, four))
 
 
 @triton.jit(do_not_specialize=["count", "columns", "seed", "stream", "threshold"])
