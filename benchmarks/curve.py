@@ -69,17 +69,22 @@ def point(model: str, runs: int, batch: int, rows: int, repeats: int, half: bool
         names = [f"seed-{seed}" for seed in range(runs)]
         settings = {name: recipe(seed, batch) for seed, name in enumerate(names)}
         (folder / "runs.json").write_text(json.dumps(settings))
-        jobs = {
-            "paceline float32": (folder, "paceline", names, "float32"),
-            "trl float32": (folder, "trl", names, "float32", 4),
+        jobs: dict[str, list[tuple]] = {
+            "paceline float32": [(folder, "paceline", names, "float32")],
+            "trl float32": [(folder, "trl", names, "float32", 4)],
         }
+        if runs > 1:
+            halves = names[::2], names[1::2]
+            jobs["trl float32, two processes with a thread each"] = [
+                (folder, "trl", part, "float32", 4, 1) for part in halves
+            ]
         if half:
-            jobs["paceline bfloat16"] = (folder, "paceline", names, "bfloat16")
-            jobs["trl autocast"] = (folder, "trl", names, "autocast", 4)
+            jobs["paceline bfloat16"] = [(folder, "paceline", names, "bfloat16")]
+            jobs["trl autocast"] = [(folder, "trl", names, "autocast", 4)]
         seconds: dict[str, float] = {}
         for _ in range(repeats):
-            for name, job in jobs.items():
-                took, _peak = timed(job)
+            for name, processes in jobs.items():
+                took, _peak = timed(*processes)
                 seconds[name] = min(took, seconds.get(name, took))
     ours, theirs = (min(t for n, t in seconds.items() if n.startswith(who)) for who in ("paceline", "trl"))
     return {

@@ -9,7 +9,7 @@ turns, so that a slow minute of the machine hits all. TRL gets tokenized data, f
 and sparse logging, and the per-device batch that was the fastest of 1, 2, 4 and 8 in a trial on the same
 machine, for each of its precisions: weights in fp32, weights in bf16, bf16 autocast over weights in fp32.
 Tokens are counted without padding. `losing` lists TRL's contenders that beat Paceline in fp32, or, of those
-in bf16, Paceline in bf16.
+in bf16, Paceline in bf16. `--wide` leaves bf16 out, for CPUs that have no instructions for it.
 """
 
 import argparse
@@ -294,6 +294,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--skip-defaults", action="store_true")
+    parser.add_argument("--wide", action="store_true")
     parser.add_argument("--worker")
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--names", nargs="+")
@@ -326,12 +327,13 @@ def measure(folder: Path, args: argparse.Namespace) -> dict:
     (folder / "runs.json").write_text(json.dumps(RUNS))
     names = list(RUNS)
     print(f"{facts}", flush=True)
+    mine, peers_in = (("float32",), ("float32",)) if args.wide else (OURS, THEIRS)
     trial = {
         precision: {batch: timed((folder, "trl", ["r16"], precision, batch))[0] for batch in (1, 2, 4, 8)}
-        for precision in THEIRS
+        for precision in peers_in
     }
     print(f"trial of one run, seconds by per-device batch: {trial}", flush=True)
-    jobs = {ours(precision): [(folder, "paceline", names, precision)] for precision in OURS}
+    jobs = {ours(precision): [(folder, "paceline", names, precision)] for precision in mine}
     for precision, times in trial.items():
         best = min(times, key=times.get)
         how = f"TRL tuned, {precision}, batch {best}"
@@ -354,7 +356,7 @@ def measure(folder: Path, args: argparse.Namespace) -> dict:
     fastest = {name: min(values) for name, values in seconds.items()}
     peers = {name: took for name, took in fastest.items() if "tuned" in name}
     wide = {name: took for name, took in peers.items() if "float32" in name}
-    plain, half = (fastest[ours(precision)] for precision in OURS)
+    plain, half = (fastest.get(ours(precision), fastest[ours("float32")]) for precision in OURS)
     return {
         "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
         "versions": versions(),
