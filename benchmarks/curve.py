@@ -4,10 +4,11 @@
 
 Each point is a study of runs of one recipe (rank 16 on all linears, dropout 0.05) whose seeds differ, on rows
 of 300 to 520 tokens, timed as in benchmarks/study.py: processes from their start to the last saved adapter,
-contenders in turns. TRL trains the runs one after another, tuned, with a per-device batch of 4 (which the
-trials of benchmarks/study.py found the fastest, or close to it), in fp32 and under bf16 autocast; Paceline
-in fp32 and in bf16 (`--half`, for CPUs that have instructions for it; without, both are in fp32 alone). A
-ratio is TRL's fastest over Paceline's fastest; `losing` are the points where it is below 1.
+contenders in turns. TRL trains the runs one after another, and in two processes with a thread each, tuned,
+with a per-device batch of 4 (which the trials of benchmarks/study.py found the fastest, or close to it), in
+fp32 and under bf16 autocast; Paceline in fp32 and in bf16 (`--half`, for CPUs that have instructions for it;
+without, both are in fp32 alone). A ratio is TRL's fastest over Paceline's fastest; `losing` are the points
+where it is below 1.
 """
 
 import argparse
