@@ -73,6 +73,7 @@ class GroupLinear(torch.autograd.Function):
         outs = [base_product(flat, linear, stops) for linear in group.linears]
         saved: list[_Saved] = []
         grouped = batch.grouped.runs.get(group.index) if batch.grouped else None
+        flat = flat.contiguous() if grouped else flat
         tensors: list[Tensor | None] = [_add_grouped(flat, outs, grouped) if grouped else None]
         for segment in batch.segments:
             if batch.grouped and segment.start in batch.grouped.starts:
