@@ -1,6 +1,6 @@
 """The kernels of `paceline.kernels.lora`, and their launchers.
 
-Each program reads its run's row of the table. Ranks are cut into blocks of at most 128, filled up with zeros.
+Each program reads its run's row of the table. Ranks are cut into blocks of at most 64, filled up with zeros.
 """
 
 from collections.abc import Sequence
@@ -300,8 +300,8 @@ def lora_input_gradient(dx: Tensor, dlow: Tensor, grouped: GroupedRuns) -> Tenso
 
 
 def _rank_block(ranks: int) -> int:
-    """Ranks of a block: a power of two of at least 16, as tensor cores want, and at most 128."""
-    return min(128, max(16, int(triton.next_power_of_2(ranks))))
+    """Ranks of a block: a power of two of at least 16, as tensor cores want; 128 spill registers."""
+    return min(64, max(16, int(triton.next_power_of_2(ranks))))
 
 
 def _whole_blocks(ranks: int, block: int) -> int:
