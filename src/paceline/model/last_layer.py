@@ -29,7 +29,7 @@ def _on_loss_rows(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Ten
         if batch is None:
             return forward(x)
         kept = batch.loss_rows
-        if len(kept.rows) == x.shape[1]:
+        if batch.generation is not None and len(kept.rows) == x.shape[1]:  # as where all have one new token
             return forward(x)
         with use_batch(kept.batch, within=batch):
             out = forward(x.index_select(1, kept.rows))
