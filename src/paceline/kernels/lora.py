@@ -44,6 +44,11 @@ class RunRows:
         """Each linear's rank; 0 where the adapter does not change it."""
         return [0 if b is None else b.shape[1] for b in self.b]
 
+    @property
+    def size(self) -> int:
+        """Elements of its matrices, and so of their gradients."""
+        return self.a.numel() + sum(b.numel() for b in self.b if b is not None)
+
     def columns(self, linear: int) -> slice:
         """A linear's columns of the low-rank rows."""
         stops = list(accumulate(self.ranks, initial=0))

@@ -26,9 +26,9 @@ def table_rows(runs: Sequence[RunRows]) -> list[list[int]]:
     rows, low, chunk, work = [], 0, 0, 0
     for run in runs:
         count, rank = run.stop - run.start, len(run.a)
-        chunks, size = -(-count // CHUNK), run.a.numel() + sum(b.numel() for b in run.b if b is not None)
+        chunks = -(-count // CHUNK)
         own = [run.start, run.stop, low, rank, run.a.data_ptr(), run.a_grad.data_ptr()]
-        own += [run.seed, run.stream, run.threshold, chunk, chunks, work, size]
+        own += [run.seed, run.stream, run.threshold, chunk, chunks, work, run.size]
         first = accumulate(run.ranks, initial=0)
         for b, b_grad, column, scale in zip(run.b, run.b_grad, first, run.scales, strict=False):
             if b is None or b_grad is None:
@@ -37,7 +37,7 @@ def table_rows(runs: Sequence[RunRows]) -> list[list[int]]:
             behind = int(b_grad.storage_offset() - run.a_grad.storage_offset())
             own += [column, b.shape[1], b.data_ptr(), behind, _bits(scale)]
         rows.append(own)
-        low, chunk, work = low + count * rank, chunk + chunks, work + chunks * size
+        low, chunk, work = low + count * rank, chunk + chunks, work + chunks * run.size
     return rows
 
 

@@ -260,9 +260,7 @@ def lora_weight_gradients(
     x: Tensor, low: Tensor, dlow: Tensor, grads: Sequence[Tensor], grouped: GroupedRuns
 ) -> list[Tensor]:
     """See `paceline.kernels.lora.lora_weight_gradients`."""
-    sizes = [run.a.numel() + sum(b.numel() for b in run.b if b is not None) for run in grouped.runs]
-    chunks = [triton.cdiv(run.stop - run.start, CHUNK) for run in grouped.runs]
-    sums = sum(count * size for count, size in zip(chunks, sizes, strict=True))
+    sums = sum(triton.cdiv(run.stop - run.start, CHUNK) * run.size for run in grouped.runs)
     work = torch.empty(sums, dtype=torch.float32, device=x.device)
     ranks, fields = max(len(run.a) for run in grouped.runs), grouped.table.shape[1]
     block = _rank_block(ranks)
@@ -283,7 +281,9 @@ def lora_weight_gradients(
                 *(grad, low, work, grouped.table, grouped.chunks, _field(linear), grad.shape[1], fields),
                 *(TILE, CHUNK, WIDTH, block, _precision(grad)),
             )
-    add_kernel[(len(grouped.runs), triton.cdiv(max(sizes), 1024))](work, grouped.table, fields, 1024)
+    add_kernel[(len(grouped.runs), triton.cdiv(max(run.size for run in grouped.runs), 1024))](
+        work, grouped.table, fields, 1024
+    )
     return [run.a_grad for run in grouped.runs]
 
 
