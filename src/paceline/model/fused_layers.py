@@ -21,9 +21,14 @@ _ROTARY = "apply_rotary_pos_emb"
 
 
 def layer_forwards(model: nn.Module) -> Iterator[tuple[nn.Module, Callable[..., Any]]]:
-    """A forward for every attention and MLP whose code is that of Llama's; others keep their own."""
+    """A forward for every attention and MLP whose code is that of Llama's; others keep their own.
+
+    So does a module on which another forward than its class's stands already, such as a hook's.
+    """
     for module in model.modules():
         forward = inspect.unwrap(type(module).forward)
+        if "forward" in vars(module) or not isinstance(forward, FunctionType):
+            continue
         if _ROTARY in forward.__code__.co_names and _has_llamas_rotary(forward):
             yield module, partial(_with_fused_rotary(forward), module)
         elif _is_llamas_mlp(module, forward):
