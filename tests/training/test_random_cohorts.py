@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from transformers import Qwen3Config
@@ -74,11 +75,16 @@ def random_cohorts(count: int) -> settings:
 
 
 @random_cohorts(COHORTS)
-@given(runs=RUNS, budget=BUDGETS)
+@given(runs=RUNS, budget=BUDGETS, threads=st.integers(1, 3))
 def test_each_run_of_a_random_cohort_has_the_bits_that_it_has_alone(
-    runs: list[dict[str, Any]], budget: int, tiny_base: MakeBase, sums: str
+    runs: list[dict[str, Any]], budget: int, threads: int, tiny_base: MakeBase, sums: str
 ) -> None:
-    _compare(runs, budget, {"base": tiny_base("qwen3"), "data": sums})
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        _compare(runs, budget, {"base": tiny_base("qwen3"), "data": sums})
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from paceline.model import attention
+from paceline.model.activations import activation_forwards
 from paceline.model.ends import embedding_forwards
 from paceline.model.fused_layers import layer_forwards
 from paceline.model.last_layer import last_layer_forwards
@@ -42,10 +43,13 @@ class Patches:
     def install(self, groups: Iterable[LinearGroup]) -> None:
         """Fused norms and layers, a node for each group of linears, a last layer without rows no loss reads.
 
+        And activations whose bits in a row depend on no other row.
+
         Each replacement is made from the forward that stands before it, so the order is that of this
         function.
         """
         _replace(norm_forwards(self._model), self._replaced)
+        _replace(activation_forwards(self._model), self._replaced)
         for group in groups:
             _replace(group_forwards(group), self._replaced)
         _replace(layer_forwards(self._model), self._replaced)
