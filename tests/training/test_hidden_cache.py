@@ -3,11 +3,13 @@
 import pytest
 import torch
 
-from helpers import plain_model
-from paceline.model.base import Base
+from helpers import CPU, plain_model, random_sequences
+from paceline.model.base import Base, load_base
+from paceline.model.batch import PackedBatch
+from paceline.model.quantization import BaseFormat
 from paceline.training import hidden_cache
 from paceline.training.hidden_cache import HiddenStateCache
-from paceline.training.micro_batches import MicroBatch, make_micro_batches
+from paceline.training.micro_batches import MicroBatch, TokenSequence, make_micro_batches
 from paceline.training.prepare import Prepared
 
 
@@ -42,6 +44,34 @@ def test_runs_that_see_the_same_example_share_its_states(
     _, again = cache.of(prepared.dataset, MicroBatch(micro_batch.sequences[::-1]), None)
     sizes = [sequence.supervised for sequence in micro_batch.sequences]
     assert torch.equal(torch.cat(again.split(sizes[::-1])[::-1]), first)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_else_is_computed_beside_an_example_changes_no_bit(
+    wide_base: str, prepared: Prepared, dtype: str
+) -> None:
+    base = load_base(wide_base, CPU, BaseFormat(dtype=dtype))
+    drawn = enumerate(random_sequences([300, 90, 40, 500, 128, 70], supervised=0.9))
+    sequences = [
+        TokenSequence(number, ids, labels, int((labels >= 0).sum())) for number, (ids, labels) in drawn
+    ]
+    _, together = HiddenStateCache(base).of(prepared.dataset, MicroBatch(sequences), None)
+    alone = [HiddenStateCache(base).of(prepared.dataset, MicroBatch([one]), None)[1] for one in sequences]
+    assert torch.equal(together, torch.cat(alone))
+
+
+def test_each_example_is_a_segment_of_its_own(
+    prepared: Prepared, loaded_base: Base, micro_batch: MicroBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some CPUs' bf16 products, which go segment by segment, round a row as its segment's length has it."""
+
+    def lengths(batch: PackedBatch) -> torch.Tensor:
+        sizes = torch.tensor([segment.stop - segment.start for segment in batch.segments])
+        return sizes.repeat_interleave(sizes)[:, None]
+
+    monkeypatch.setattr(loaded_base, "hidden", lengths)
+    _, states = HiddenStateCache(loaded_base).of(prepared.dataset, micro_batch, 1)
+    assert states[:, 0].tolist() == [len(sequence.inputs) for sequence in micro_batch.sequences]
 
 
 def test_another_cut_or_tail_of_an_example_is_another_entry(

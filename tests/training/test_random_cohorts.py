@@ -12,12 +12,10 @@ import pytest
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from transformers import Qwen3Config
 
-from helpers import MakeBase, adapter_bytes, save_random_base
+from helpers import MakeBase, adapter_bytes
 from paceline.config.load import make_recipe
 from paceline.config.study import Run, Study
-from paceline.data.chat import load_tokenizer
 from paceline.training.study import TrainingOptions, train_study
 
 pytestmark = pytest.mark.slow
@@ -85,24 +83,6 @@ def test_each_run_of_a_random_cohort_has_the_bits_that_it_has_alone(
         _compare(runs, budget, {"base": tiny_base("qwen3"), "data": sums})
     finally:
         torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def wide_base(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A layer whose sums are so long that a CPU's bf16 products cut them by how many rows there are."""
-    tokenizer = load_tokenizer("embedded")
-    config = Qwen3Config(
-        vocab_size=len(tokenizer),
-        hidden_size=512,
-        intermediate_size=1536,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=32,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    return save_random_base(config, tokenizer, tmp_path_factory.mktemp("wide"))
 
 
 @random_cohorts(max(COHORTS // 5, 1))

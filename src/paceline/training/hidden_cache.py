@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -60,8 +61,10 @@ class HiddenStateCache:
         self, missing: list[tuple[tuple[int, int, int, int], TokenSequence]], tail: int | None
     ) -> None:
         sequences = [(s.inputs, s.labels) for _, s in missing]
-        total = sum(len(ids) for ids, _ in sequences)
-        batch = pack_sequences(sequences, [Segment(0, total, None)], self.base.device)
+        stops = list(accumulate(len(ids) for ids, _ in sequences))
+        # a segment each: other runs decide which are missing together, and that must change no bit in bf16
+        segments = [Segment(start, stop, None) for start, stop in pairwise([0, *stops])]
+        batch = pack_sequences(sequences, segments, self.base.device)
         with use_batch(batch):
             hidden = self.base.hidden(batch)
         rows, start = [], 0
