@@ -5,7 +5,7 @@ import torch
 
 from helpers import CPU, plain_model, random_sequences
 from paceline.model.base import Base, load_base
-from paceline.model.batch import PackedBatch
+from paceline.model.batch import MIN_TOKENS, PackedBatch
 from paceline.model.quantization import BaseFormat
 from paceline.training import hidden_cache
 from paceline.training.hidden_cache import HiddenStateCache
@@ -60,18 +60,27 @@ def test_what_else_is_computed_beside_an_example_changes_no_bit(
     assert torch.equal(together, torch.cat(alone))
 
 
-def test_each_example_is_a_segment_of_its_own(
+def test_each_example_has_a_forward_of_its_own(
     prepared: Prepared, loaded_base: Base, micro_batch: MicroBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some CPUs' bf16 products, which go segment by segment, round a row as its segment's length has it."""
+    """Rows of some models, and of bf16 on some CPUs, have bits that depend on the rows beside them."""
 
     def lengths(batch: PackedBatch) -> torch.Tensor:
-        sizes = torch.tensor([segment.stop - segment.start for segment in batch.segments])
-        return sizes.repeat_interleave(sizes)[:, None]
+        return torch.full((batch.input_ids.shape[1], 1), sum(batch.lengths))
 
     monkeypatch.setattr(loaded_base, "hidden", lengths)
     _, states = HiddenStateCache(loaded_base).of(prepared.dataset, micro_batch, 1)
-    assert states[:, 0].tolist() == [len(sequence.inputs) for sequence in micro_batch.sequences]
+    expected = [max(len(sequence.inputs), MIN_TOKENS) for sequence in micro_batch.sequences]
+    assert states[:, 0].tolist() == expected
+    assert len(set(expected)) > 1
+
+
+def test_an_example_that_comes_twice_is_counted_once(
+    prepared: Prepared, loaded_base: Base, micro_batch: MicroBatch
+) -> None:
+    cache = HiddenStateCache(loaded_base)
+    cache.of(prepared.dataset, MicroBatch(micro_batch.sequences[:1] * 2), None)
+    assert cache._bytes == sum(kept.nbytes for kept in cache._kept.values())
 
 
 def test_another_cut_or_tail_of_an_example_is_another_entry(

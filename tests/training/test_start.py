@@ -1,5 +1,6 @@
 """Starting runs: what each begins from, and the bare base measured once."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from paceline.runs.events import FailedEvent, StartEvent, read_events
 from paceline.runs.losses import ExampleLosses
 from paceline.training import heldout, start
 from paceline.training.callbacks import Callback, RunView
-from paceline.training.start import find_parent
+from paceline.training.prepare import Prepared
+from paceline.training.start import _same_examples, find_parent
 from paceline.training.study import TrainingOptions, train_study
 
 
@@ -74,6 +76,15 @@ def test_runs_with_the_same_examples_share_the_bases_losses(
     train_study(study(again=runs["same"]), tmp_path / "elsewhere")
     stored = tmp_path / "elsewhere" / "again" / "eval" / "base.parquet"
     assert stored.read_bytes() == same
+
+
+def test_examples_of_the_same_tokens_under_other_marks_are_measured_again(prepared: Prepared) -> None:
+    dataset, mine = prepared.dataset, prepared.split.eval
+    first = dataset.table.map(lambda row: {"mask": [*row["mask"][:-1], 1 - row["mask"][-1]]})
+    same = replace(prepared, dataset=replace(dataset, table=dataset.table.select(range(len(dataset)))))
+    other = replace(prepared, dataset=replace(dataset, table=first.cast(dataset.table.features)))
+    assert _same_examples((prepared, mine), (same, mine))
+    assert not _same_examples((prepared, mine), (other, mine))
 
 
 def test_a_failed_parent_fails_its_child(recipe: MakeRecipe, study: MakeStudy, tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from math import gcd
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from paceline.model.batch import current_batch
 
 # Up to so many elements every activation is computed in one thread; with so many a thread, in all threads.
 ALONE, SHARED = 16384, 32768
-# No CPU takes more elements at a time.
+# A multiple of the elements that any CPU takes at a time.
 VECTOR = 64
 
 _CLASSES = tuple(kind[0] if isinstance(kind, tuple) else kind for kind in ACT2CLS.values())
@@ -39,32 +38,27 @@ def _forward(module: nn.Module, x: Tensor) -> Tensor:
         out: Tensor = type(module).forward(module, rows)
         return out
 
-    return own(x) if x.is_cuda or current_batch() is None else row_by_row(own, x)
+    return own(x) if x.is_cuda or current_batch() is None else by_whole_vectors(own, x)
 
 
-def row_by_row(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """An elementwise function of x (..., columns), whose bits in a row depend on no other row.
+def by_whole_vectors(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """An elementwise function of x, whose bits at an element depend on that element alone.
 
     Its gradients' too: autograd goes through the same pieces.
     """
-    columns = x.shape[-1]
-    rows = x.reshape(-1, columns)
-    together = VECTOR // gcd(columns, VECTOR)  # so many rows are whole vectors
-    count = len(rows)
-    if count % together:
-        rows = pad(rows, (0, 0, 0, -count % together))
-    pieces = _pieces(len(rows), columns, together, torch.get_num_threads())
-    if len(pieces) == 1:
-        return function(x) if len(rows) == count else function(rows)[:count].view(x.shape)
-    return torch.cat([function(piece) for piece in rows.split(pieces)])[:count].view(x.shape)
+    flat = x.reshape(-1)
+    padded = pad(flat, (0, -len(flat) % VECTOR)) if len(flat) % VECTOR else flat
+    pieces = _pieces(len(padded), torch.get_num_threads())
+    outs = [function(piece) for piece in padded.split(pieces)] if len(pieces) > 1 else [function(padded)]
+    out = torch.cat(outs) if len(outs) > 1 else outs[0]
+    return out[: len(flat)].view(x.shape)
 
 
-def _pieces(rows: int, columns: int, together: int, threads: int) -> list[int]:
-    """Numbers of rows that add up to all: of each, every thread's part is whole vectors."""
-    shared = rows // (threads * together) * threads * together
-    if threads == 1 or shared * columns < SHARED * threads:
-        shared = rows if threads == 1 else 0
-    alone = max(ALONE // columns // together, 1) * together
-    rest = rows - shared
-    pieces = [shared, *[alone] * (rest // alone), rest % alone]
-    return [piece for piece in pieces if piece]
+def _pieces(elements: int, threads: int) -> list[int]:
+    """Sizes that add up to all elements; of each, every thread's part is whole vectors."""
+    if threads == 1:
+        return [elements]
+    shared = elements // (threads * VECTOR) * threads * VECTOR
+    shared = shared if shared >= SHARED * threads else 0
+    alone, last = divmod(elements - shared, ALONE)
+    return [piece for piece in (shared, *[ALONE] * alone, last) if piece]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -40,11 +39,13 @@ class HiddenStateCache:
             (id(dataset), sequence.example, len(sequence.inputs), tail or 0)
             for sequence in micro_batch.sequences
         ]
-        missing = [
-            (key, s) for key, s in zip(keys, micro_batch.sequences, strict=True) if key not in self._kept
-        ]
-        if missing:
-            self._compute(missing, tail)
+        pairs = zip(keys, micro_batch.sequences, strict=True)
+        missing = {key: sequence for key, sequence in pairs if key not in self._kept}
+        # On a CPU one by one: other runs decide which are missing, and some models' rows (experts, gates that
+        # are functions, bf16) have bits that depend on the rows beside them.
+        on_cpu = self.base.device.type == "cpu"
+        for part in [{key: missing[key]} for key in missing] if on_cpu else [missing] if missing else []:
+            self._compute(part, tail)
         indices, before = [], 0
         for sequence in micro_batch.sequences:
             count = min(tail or sequence.supervised, sequence.supervised)
@@ -57,22 +58,18 @@ class HiddenStateCache:
         return torch.cat(indices), states
 
     @torch.no_grad()
-    def _compute(
-        self, missing: list[tuple[tuple[int, int, int, int], TokenSequence]], tail: int | None
-    ) -> None:
-        sequences = [(s.inputs, s.labels) for _, s in missing]
-        stops = list(accumulate(len(ids) for ids, _ in sequences))
-        # a segment each: other runs decide which are missing together, and that must change no bit in bf16
-        segments = [Segment(start, stop, None) for start, stop in pairwise([0, *stops])]
-        batch = pack_sequences(sequences, segments, self.base.device)
+    def _compute(self, missing: dict[tuple[int, int, int, int], TokenSequence], tail: int | None) -> None:
+        sequences = [(s.inputs, s.labels) for s in missing.values()]
+        total = sum(len(ids) for ids, _ in sequences)
+        batch = pack_sequences(sequences, [Segment(0, total, None)], self.base.device)
         with use_batch(batch):
             hidden = self.base.hidden(batch)
         rows, start = [], 0
-        for _, sequence in missing:
+        for sequence in missing.values():
             rows.append(start + (sequence.labels >= 0).nonzero()[:, 0][-(tail or 0) :])
             start += len(sequence.inputs)
         marked = upload(torch.cat(rows), hidden.device).split([len(own) for own in rows])
-        for (key, _), own in zip(missing, marked, strict=True):
+        for key, own in zip(missing, marked, strict=True):
             self._kept[key] = states = hidden[own]
             self._bytes += states.nbytes
 

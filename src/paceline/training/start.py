@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paceline.config.study import Run, Study
+from paceline.data.digest import rows_digest
 from paceline.errors import RunError, TrainingError
 from paceline.model.base import Base
 from paceline.model.initialization import takes_from_base
@@ -137,11 +138,5 @@ def _same_examples(one: _Examples, other: _Examples) -> bool:
         return False
     if first.dataset is second.dataset:
         return np.array_equal(mine, theirs)
-    left, right = first.dataset, second.dataset  # one of them has other training examples
-    return (
-        (left.sources, left.loss_on) == (right.sources, right.loss_on)
-        and np.array_equal(left.parts[mine], right.parts[theirs])
-        and all(
-            np.array_equal(left.column(name)[mine], right.column(name)[theirs]) for name in ("row", "digest")
-        )
-    )
+    # one of them has other training examples, or other marks of what is supervised
+    return rows_digest(first.dataset, mine) == rows_digest(second.dataset, theirs)
