@@ -6,7 +6,7 @@ Both in fp32 and in bf16:
 
 Every contender is a process of its own and is timed from its start to its last saved adapter; contenders take
 turns, so that a slow minute of the machine hits all. TRL gets tokenized data, fused AdamW, no checkpointing
-and sparse logging, and the per-device batch that was the fastest of 1, 2, 4 and 8 in a trial on the same
+and sparse logging, and the per-device batch that was the fastest of `--batches` in a trial on the same
 machine, for each of its precisions: weights in fp32, weights in bf16, bf16 autocast over weights in fp32.
 Tokens are counted without padding. `losing` lists TRL's contenders that beat Paceline in fp32, or, of those
 in bf16, Paceline in bf16. `--wide` leaves bf16 out, for CPUs that have no instructions for it.
@@ -293,6 +293,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=48)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--skip-defaults", action="store_true")
     parser.add_argument("--wide", action="store_true")
     parser.add_argument("--worker")
@@ -329,7 +330,7 @@ def measure(folder: Path, args: argparse.Namespace) -> dict:
     print(f"{facts}", flush=True)
     mine, peers_in = (("float32",), ("float32",)) if args.wide else (OURS, THEIRS)
     trial = {
-        precision: {batch: timed((folder, "trl", ["r16"], precision, batch))[0] for batch in (1, 2, 4, 8)}
+        precision: {batch: timed((folder, "trl", ["r16"], precision, batch))[0] for batch in args.batches}
         for precision in peers_in
     }
     print(f"trial of one run, seconds by per-device batch: {trial}", flush=True)
