@@ -6,6 +6,7 @@ Everything is made here or carried by the package: no test needs a network.
 import json
 import os
 import random
+from collections.abc import Iterator
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -18,6 +19,7 @@ if (
     os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", RAYON_NUM_THREADS="1")
 
 import pytest
+import torch
 from transformers import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
 from helpers import MakeBase, MakeRecipe, MakeStudy, save_random_base
@@ -41,6 +43,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(MARKS_OF_FIXTURES[fixture])
         if not any(item.get_closest_marker(name) for name in NOT_FAST):
             item.add_marker(pytest.mark.fast)
+
+
+@pytest.fixture
+def own_threads() -> Iterator[None]:
+    """Gives torch back as many threads as it had before the test."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

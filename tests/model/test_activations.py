@@ -1,7 +1,5 @@
 """An activation gives a row the same bits whatever rows and threads there are beside it."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,12 +13,7 @@ from paceline.model.base import load_base
 from paceline.model.batch import pack_sequences, use_batch
 from paceline.model.segment import Segment
 
-
-@pytest.fixture(autouse=True)
-def _own_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("own_threads")
 
 
 def _with_gradient(function: nn.Module, x: Tensor, slope: Tensor) -> tuple[Tensor, Tensor]:

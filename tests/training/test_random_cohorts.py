@@ -72,17 +72,14 @@ def random_cohorts(count: int) -> settings:
     )
 
 
+@pytest.mark.usefixtures("own_threads")
 @random_cohorts(COHORTS)
 @given(runs=RUNS, budget=BUDGETS, threads=st.integers(1, 3))
 def test_each_run_of_a_random_cohort_has_the_bits_that_it_has_alone(
     runs: list[dict[str, Any]], budget: int, threads: int, tiny_base: MakeBase, sums: str
 ) -> None:
-    before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    try:
-        _compare(runs, budget, {"base": tiny_base("qwen3"), "data": sums})
-    finally:
-        torch.set_num_threads(before)
+    _compare(runs, budget, {"base": tiny_base("qwen3"), "data": sums})
 
 
 @random_cohorts(max(COHORTS // 5, 1))

@@ -43,9 +43,11 @@ class HiddenStateCache:
         missing = {key: sequence for key, sequence in pairs if key not in self._kept}
         # On a CPU one by one: other runs decide which are missing, and some models' rows (experts, gates that
         # are functions, bf16) have bits that depend on the rows beside them.
-        on_cpu = self.base.device.type == "cpu"
-        for part in [{key: missing[key]} for key in missing] if on_cpu else [missing] if missing else []:
-            self._compute(part, tail)
+        if self.base.device.type == "cpu":
+            for key, sequence in missing.items():
+                self._compute({key: sequence}, tail)
+        elif missing:
+            self._compute(missing, tail)
         indices, before = [], 0
         for sequence in micro_batch.sequences:
             count = min(tail or sequence.supervised, sequence.supervised)
