@@ -107,3 +107,61 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert "--shard-base goes with neither a KL anchor" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+# A process of two has no room for two micro-batches at once, and one more has none for held-out examples.
+OUT_OF_MEMORY = """
+import os, sys, torch, paceline
+from paceline.model.base import Base
+
+plain, where = Base.hidden, sys.argv[2]
+
+def limited(self, batch):
+    training = torch.is_grad_enabled()
+    second = os.environ.get("RANK") == "1"
+    if second and training == (where == "training") and batch.input_ids.shape[1] > MOST:
+        raise torch.OutOfMemoryError("no room")
+    return plain(self, batch)
+
+MOST = 2048 if where == "training" else 200
+Base.hidden = limited
+recipe = {
+    "base": "embedded", "data": {"source": "embedded:rust", "n": 60}, "max_length": 512, "batch_size": 8,
+    "grad_accum": 3, "max_steps": 3, "lora_dropout": 0.1, "logging_steps": 1,
+}
+try:
+    paceline.train(paceline.Recipe(**recipe), sys.argv[1], check=False, token_budget=20_000, shard_base=where == "sharded")
+except paceline.PacelineError as error:
+    sys.exit(f"refused: {error}")
+"""
+
+
+def out_of_memory_in_two(
+    folder: Path, where: str, launcher: str = TORCHRUN
+) -> subprocess.CompletedProcess[str]:
+    script = folder / "train.py"
+    script.write_text(OUT_OF_MEMORY)
+    command = [sys.executable, str(script), str(folder / where), where]
+    command = [sys.executable, *launcher.split(), *command] if launcher else command
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+
+
+@pytest.mark.slow
+def test_a_process_that_begins_a_step_again_stays_in_step_with_the_other(tmp_path: Path) -> None:
+    for name, launcher in (("two", TORCHRUN), ("one", "")):
+        (tmp_path / name).mkdir()
+        done = out_of_memory_in_two(tmp_path / name, "training", launcher)
+        assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (
+        load_file(next((tmp_path / name / "training").rglob("adapter/adapter_model.safetensors")))
+        for name in ("one", "two")
+    )
+    assert max(float((two[name] - one[name]).abs().max()) for name in one) <= 1e-6
+
+
+@pytest.mark.slow
+def test_a_process_of_a_sharded_base_that_runs_out_of_memory_ends_the_training(tmp_path: Path) -> None:
+    done = out_of_memory_in_two(tmp_path, "sharded")
+    assert done.returncode != 0
+    assert "refused: out of memory in this process, and with --shard-base no process can go on" in done.stderr

@@ -24,7 +24,7 @@ from paceline.model.batch import MIN_TOKENS, Generation, PackedBatch, pack_new_t
 from paceline.model.batched_lora import BatchedLoRA
 from paceline.model.ends import change_logits
 from paceline.model.generation_cache import CachePool, SequenceCache
-from paceline.model.memory import free_bytes, unless_out_of_memory, upload
+from paceline.model.memory import upload
 from paceline.model.segment import Segment
 
 
@@ -115,7 +115,7 @@ class Generator:
         self.base, self.stop = base, stop
         self._most = sequences or SEQUENCES[base.device.type]
         self._prompt_tokens = PROMPT_TOKENS[base.device.type]
-        self._memory = free_bytes(base.device) * CACHE_SHARE
+        self._memory = base.free_bytes() * CACHE_SHARE
         self._waiting: deque[Request] = deque()
         self._active: list[Request] = []
         self._adapters: dict[Adapter, None] = {}
@@ -162,7 +162,7 @@ class Generator:
             id(adapter): place for place, adapter in enumerate(dict.fromkeys(r.adapter for r in self._active))
         }
         moved = sorted(self._active, key=lambda request: order[id(request.adapter)])
-        chosen = unless_out_of_memory(lambda: self._next_tokens(moved), self.base.device)
+        chosen = self.base.unless_out_of_memory(lambda: self._next_tokens(moved))
         if chosen is None:
             self._halve()
             return []

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
@@ -24,6 +26,7 @@ from paceline.model.allocator import grow_segments, keep_freed_memory
 from paceline.model.batch import PackedBatch, pack_sequences, use_batch
 from paceline.model.ends import find_ends, has_tied_ends
 from paceline.model.lora_weights import LinearGroup
+from paceline.model.memory import free_bytes, unless_out_of_memory
 from paceline.model.new_tokens import add_token_rows
 from paceline.model.patches import Patches
 from paceline.model.probe import plain_logits, probe, refuse_unknown_layers
@@ -33,6 +36,8 @@ from paceline.model.targets import Target, find_targets
 from paceline.model.token_rows import find_token_rows
 from paceline.model.weight_files import fetch_weights
 
+T = TypeVar("T")
+
 
 @dataclass
 class Base:
@@ -41,7 +46,7 @@ class Base:
     `groups` are its linears (the output projection apart) in the order of a forward pass; `head` is the
     output projection (vocabulary, hidden size), with a bias as one more column, filled up with zeros. `scale`
     is the factor of the logits. `longest` is what a sequence may have where rotary frequencies depend on it.
-    `new_ids` are the tokens that were added to it.
+    `new_ids` are the tokens that were added to it. `sharded`: its layers are spread over all processes.
     """
 
     name: str
@@ -53,6 +58,7 @@ class Base:
     scale: float = 1.0
     longest: int | None = None
     new_ids: tuple[int, ...] = ()
+    sharded: bool = False
 
     @cached_property
     def ends(self) -> list[LinearGroup]:
@@ -85,6 +91,27 @@ class Base:
         if (more := self.head.shape[1] - hidden.shape[1]) > 0:
             hidden = pad(pad(hidden, (0, 1), value=1.0), (0, more - 1))
         return hidden
+
+    def unless_out_of_memory(self, work: Callable[[], T]) -> T | None:
+        """What `work` returns; None where the device's memory did not do, which is then free again.
+
+        Raises:
+            ModelError: out of memory with a sharded base: other processes wait in the same forward.
+        """
+        done = unless_out_of_memory(work, self.device)
+        if done is None and self.sharded:
+            raise ModelError(
+                "out of memory in this process, and with --shard-base no process can go on with smaller "
+                "forwards than the others; lower max_length, or spread the base over more GPUs"
+            )
+        return done
+
+    def free_bytes(self) -> int:
+        """The memory of the device that nothing holds; of a sharded base's devices, what each has free."""
+        free = torch.tensor(free_bytes(self.device), device=self.device)
+        if self.sharded:
+            dist.all_reduce(free, dist.ReduceOp.MIN)
+        return int(free)
 
     def checkpoint_layers(self, on: bool) -> None:
         """Recompute each layer in the backward pass in place of keeping its activations.

@@ -25,3 +25,4 @@ def shard(base: Base, size: int) -> None:
     for layer in layers:
         # said for each: FSDP2 takes every layer for a root of its own, and roots stay whole by default
         fully_shard(layer, mesh=mesh, reshard_after_forward=True)
+    base.sharded = True

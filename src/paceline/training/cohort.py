@@ -7,7 +7,6 @@ import torch
 
 from paceline.errors import TrainingError
 from paceline.model.base import Base
-from paceline.model.memory import unless_out_of_memory
 from paceline.training.budget import TokenBudget
 from paceline.training.callbacks import Callback
 from paceline.training.clock import DeviceClock
@@ -40,7 +39,7 @@ class Cohort:
         self._callbacks, self._distributed = callbacks, distributed
         self._budget, self._clock = TokenBudget(base.device, token_budget), DeviceClock(base.device)
         self.stopped = False
-        self._why = ""
+        self._why, self._between_steps = "", True
         base.checkpoint_layers(any(run.recipe.gradient_checkpointing for run in runs))
 
     @property
@@ -71,6 +70,7 @@ class Cohort:
         """Of runs whose micro-batches are all summed; what they came to is read in one go."""
         if runs and self._distributed.any(False):
             raise TrainingError("another process ran out of memory; its own message says where")
+        self._between_steps = bool(runs)
         reduced = [run.reduce() for run in runs]
         read = torch.cat(reduced).cpu().tolist() if reduced else []
         self._clock.settle()
@@ -118,7 +118,7 @@ class Cohort:
             return True
         began = self._clock.now()
         self._budget.begin()
-        if unless_out_of_memory(partial(_forward_backward, self.base, taken), self.base.device) is None:
+        if self.base.unless_out_of_memory(partial(_forward_backward, self.base, taken)) is None:
             self._halve_budget(taken)
             return False
         tokens = sum(item.micro_batch.tokens for _, item in taken)
@@ -130,8 +130,7 @@ class Cohort:
         """The micro-batches stay the same, so the bits do."""
         if len(taken) == 1:
             ((run, item),) = taken
-            if not self._distributed.sharded:
-                self._distributed.any(True)  # the others learn of it at their step's end, and end too
+            self._distributed.any(True)  # the others learn of it at their step's end, and end too
             raise TrainingError(
                 f"out of memory with a single micro-batch of {item.micro_batch.tokens} tokens of run "
                 f"{run.name!r}; lower max_length, or take a smaller base"
@@ -147,8 +146,8 @@ class Cohort:
         self._why = asking[0].stop_reason if asking else "another process asked for it"
         if self._distributed.size == 1:
             self.stopped = wanted
-        elif all(run.queue.fraction == 0 for run in self.active):
-            self.stopped = self._distributed.any(wanted)
+        elif self._between_steps:  # a step that begins again is not asked about twice
+            self.stopped, self._between_steps = self._distributed.any(wanted), False
         return self.stopped
 
 

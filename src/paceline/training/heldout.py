@@ -14,7 +14,6 @@ from paceline.model.adapter import Adapter
 from paceline.model.base import Base
 from paceline.model.batch import use_batch
 from paceline.model.loss import SoftTarget, segment_losses
-from paceline.model.memory import unless_out_of_memory
 from paceline.runs.losses import ExampleLosses
 from paceline.training.hidden_cache import HiddenStateCache
 from paceline.training.micro_batches import MicroBatch, make_micro_batches, pack_micro_batches
@@ -45,8 +44,8 @@ def held_out_losses(
     while waiting:
         group = waiting.popleft()
         micro_batch = MicroBatch([sequence for one in group for sequence in one.sequences])
-        measured = unless_out_of_memory(
-            partial(_measure, base, adapter, dataset, micro_batch, reference), base.device
+        measured = base.unless_out_of_memory(
+            partial(_measure, base, adapter, dataset, micro_batch, reference)
         )
         if measured is not None:
             kept += [sequence.example for sequence in micro_batch.sequences]

@@ -9,7 +9,6 @@ from functools import partial
 from paceline.errors import TrainingError
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base
-from paceline.model.memory import unless_out_of_memory
 from paceline.runs.directory import RunDirectory
 from paceline.runs.events import EvaluationName
 from paceline.runs.losses import ExampleLosses
@@ -102,9 +101,9 @@ class RunEvaluation:
     def benchmark(self, adapter: Adapter | None) -> None:
         """Asks a part of MT-Bench's questions; None: of the bare base."""
         began = time.perf_counter()
-        score = unless_out_of_memory(partial(self._scorer, adapter), self._base.device)
+        score = self._base.unless_out_of_memory(partial(self._scorer, adapter))
         if score is None:  # what training had kept for itself is free now
-            score = unless_out_of_memory(partial(self._scorer, adapter), self._base.device)
+            score = self._base.unless_out_of_memory(partial(self._scorer, adapter))
         if score is None:
             raise TrainingError(
                 "out of memory answering the questions of eval.mtbench.during; lower its max_new_tokens, "
