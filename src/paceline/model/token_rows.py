@@ -34,11 +34,11 @@ class TokenRows:
     weight: Tensor
 
     def find(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """The places in `tokens` (T,) where one of the ids stands, and the row of each."""
+        """Whether each of `tokens` (T,) is one of the ids, and its row; without a wait for the device."""
         if self.ids is None:
-            return torch.arange(len(tokens), device=tokens.device), tokens
-        places, rows = (tokens[:, None] == self.ids).nonzero(as_tuple=True)
-        return places, rows
+            return torch.ones_like(tokens, dtype=torch.bool), tokens
+        same = tokens[:, None] == self.ids
+        return same.any(dim=1), same.byte().argmax(dim=1)
 
     def first(self) -> Tensor:
         """The base's own rows (n, width)."""
@@ -138,12 +138,13 @@ class EmbeddingRows(torch.autograd.Function):
         factor: float,
         padding: int | None,
     ) -> Tensor:
-        result, scale = out.clone(), torch.tensor(factor, dtype=out.dtype, device=out.device)
+        result, scale = out.clone(), torch.full((), factor, dtype=out.dtype, device=out.device)
         ctx.found = []
         for own, rows in slices:
-            places, which = rows.find(ids[0, own])
-            result[0, own].index_copy_(0, places, rows.values[which].to(out.dtype) * scale)
-            ctx.found.append((own, rows, places, which))
+            found, which = rows.find(ids[0, own])
+            values = rows.values[which].to(out.dtype) * scale
+            result[0, own] = torch.where(found[:, None], values, result[0, own])
+            ctx.found.append((own, rows, found, which))
         ctx.save_for_backward(ids)
         ctx.factor, ctx.padding = factor, padding
         return result
@@ -151,11 +152,10 @@ class EmbeddingRows(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, None, None, None]:
         (ids,) = ctx.saved_tensors
-        for own, rows, places, which in ctx.found:
-            part = grad[0, own][places].to(rows.grad.dtype) * ctx.factor
-            if ctx.padding is not None:
-                part.mul_((ids[0, own][places] != ctx.padding)[:, None])
-            rows.grad.index_add_(0, which, part)
+        for own, rows, found, which in ctx.found:
+            part = grad[0, own].to(rows.grad.dtype) * ctx.factor
+            trained = found if ctx.padding is None else found & (ids[0, own] != ctx.padding)
+            rows.grad.index_add_(0, which, part.masked_fill_(~trained[:, None], 0.0))
         return grad if ctx.needs_input_grad[0] else None, None, None, None, None, None
 
 
