@@ -13,10 +13,17 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("capability", [75, 80, 89, 90, 120])
-def test_kernels_build_for_a_gpu(capability: int) -> None:
+@pytest.mark.parametrize(
+    ("capability", "dtype"),
+    [
+        *((75, "float32"), (75, "float16"), (80, "bfloat16"), (80, "float32"), (80, "float16")),
+        *((89, "bfloat16"), (89, "float32"), (90, "bfloat16"), (100, "bfloat16")),
+        *((120, "bfloat16"), (120, "float32")),
+    ],
+)
+def test_kernels_build_for_a_gpu(capability: int, dtype: str) -> None:
     done = subprocess.run(
-        [sys.executable, str(HERE / "build_kernels.py"), str(capability)],
+        [sys.executable, str(HERE / "build_kernels.py"), str(capability), dtype],
         capture_output=True,
         text=True,
         check=False,

@@ -9,13 +9,23 @@ import torch
 from paceline.kernels import launch
 
 
-def _calls(monkeypatch: pytest.MonkeyPatch, *, cuda: bool, compiler: bool = True, new: bool = True) -> Any:
+def _calls(
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    cuda: bool,
+    compiler: bool = True,
+    new: bool = True,
+    cc: str = "",
+    headers: bool = True,
+) -> Any:
     """Calls a fused function with a tensor that says that it is on a GPU, or not."""
     launch._missing.cache_clear()
     launch._kernels.cache_clear()
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 0) if new else (6, 1))
     monkeypatch.setattr(launch, "find_spec", lambda name: object())
-    monkeypatch.setattr("shutil.which", lambda name: name if compiler else None)
+    monkeypatch.setattr("shutil.which", lambda name: name if compiler and name == "gcc" else None)
+    monkeypatch.setenv("CC", cc)
+    monkeypatch.setattr("pathlib.Path.is_file", lambda path: headers)
     monkeypatch.setattr(
         launch, "import_module", lambda name: SimpleNamespace(double=lambda x: f"{name} {x.n}")
     )
@@ -37,10 +47,15 @@ def test_a_gpu_gets_the_kernel_and_a_cpu_plain_torch(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(
     ("machine", "said"),
-    [({"compiler": False}, "Triton needs a C compiler"), ({"new": False}, "compute capability 7.0")],
+    [
+        ({"compiler": False}, "Triton needs a C compiler, and there is no gcc or clang"),
+        ({"cc": "icc"}, "Triton needs a C compiler, and there is no icc"),
+        ({"headers": False}, "Triton needs the headers of Python; install python3-dev"),
+        ({"new": False}, "compute capability 7.5"),
+    ],
 )
 def test_where_kernels_cannot_be_built_that_is_said(
-    monkeypatch: pytest.MonkeyPatch, machine: dict[str, bool], said: str
+    monkeypatch: pytest.MonkeyPatch, machine: dict[str, Any], said: str
 ) -> None:
     with pytest.warns(UserWarning, match=said):
         assert _calls(monkeypatch, cuda=True, **machine) == "plain 3"

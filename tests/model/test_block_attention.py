@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from paceline.model.block_attention import BLOCK, BlockAttention
-from paceline.model.generation_cache import causal_window
+from paceline.model.causal_attention import causal_window
 
 
 def _draw(heads: int, kv_heads: int, length: int, d: int, sharp: float, seed: int) -> list[Tensor]:

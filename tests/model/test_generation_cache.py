@@ -12,13 +12,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from helpers import CPU, plain_attention
+from paceline.model.causal_attention import causal_window
 from paceline.model.generation_cache import (
     BUCKET_STEP,
     CachePool,
     LengthBucket,
     SequenceCache,
     cached_attention,
-    causal_window,
 )
 
 HEADS, KV_HEADS, WIDTH, SCALE = 4, 2, 8, 0.3

@@ -22,13 +22,13 @@ def test_a_model_without_a_list_of_layers_is_refused() -> None:
     config = GPTJConfig(vocab_size=50, n_positions=64, n_embd=16, n_layer=1, n_head=2, rotary_dim=4)
     base = wrap_model(GPTJForCausalLM(config), "gptj")
     with pytest.raises(ModelError, match="base 'gptj': no list of layers to spread"):
-        shard(base, 2)
+        shard(base, 2, base.device)
 
 
 def test_a_quantized_base_is_refused(tiny_base: MakeBase) -> None:
     base = load_base(tiny_base(), base_format=BaseFormat("nf4"))
     with pytest.raises(ModelError, match="is quantized; --shard-base spreads unquantized bases only"):
-        shard(base, 2)
+        shard(base, 2, base.device)
 
 
 @pytest.mark.slow
@@ -59,7 +59,7 @@ def _hold(rank: int, folder: str, scratch: str, told: Any) -> None:
         own = (p.to_local() if hasattr(p, "to_local") else p for p in layers.parameters())
         return float(sum(parameter.numel() for parameter in own) / whole)
 
-    shard(base, 2)
+    shard(base, 2, base.device)
     shares = [share()]
     batch = pack_sequences(random_sequences((40,)), [Segment(0, 40, None)], base.device)
     with use_batch(batch), torch.no_grad():

@@ -130,7 +130,8 @@ recipe = {
     "grad_accum": 3, "max_steps": 3, "lora_dropout": 0.1, "logging_steps": 1,
 }
 try:
-    paceline.train(paceline.Recipe(**recipe), sys.argv[1], check=False, token_budget=20_000, shard_base=where == "sharded")
+    recipe, options = paceline.Recipe(**recipe), {"token_budget": 20_000, "shard_base": where == "sharded"}
+    paceline.train(recipe, sys.argv[1], check=False, **options)
 except paceline.PacelineError as error:
     sys.exit(f"refused: {error}")
 """

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import sysconfig
 import warnings
 from collections.abc import Callable
 from functools import cache, wraps
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -53,8 +55,12 @@ def _missing() -> str | None:
     """What Triton lacks to build kernels here; None: nothing."""
     if find_spec("triton") is None:
         return "Triton is not installed"
-    if torch.cuda.get_device_capability() < (7, 0):
-        return "Triton builds for GPUs of compute capability 7.0 and newer"
-    if not any(map(shutil.which, (os.environ.get("CC") or "gcc", "gcc", "clang"))):
-        return "Triton needs a C compiler; install gcc"
+    if torch.cuda.get_device_capability() < (7, 5):
+        return "the kernels are built for GPUs of compute capability 7.5 and newer"
+    compilers = [os.environ["CC"]] if os.environ.get("CC") else ["gcc", "clang"]
+    if not any(map(shutil.which, compilers)):
+        return f"Triton needs a C compiler, and there is no {' or '.join(compilers)}"
+    scheme = sysconfig.get_default_scheme().replace("posix_local", "posix_prefix")  # as Triton has it
+    if not Path(sysconfig.get_paths(scheme)["include"], "Python.h").is_file():
+        return "Triton needs the headers of Python; install python3-dev"
     return None

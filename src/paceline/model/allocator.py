@@ -21,7 +21,7 @@ def keep_freed_memory() -> None:
 def grow_segments() -> None:
     """Lets torch's CUDA allocator grow its segments: batches of ever other sizes leave no holes then.
 
-    For an allocator that nobody has used or set otherwise.
+    For an allocator that nobody has set otherwise. It reads this once, when the device is first used.
     """
     if not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & set(os.environ):
         os.environ["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"

@@ -3,13 +3,13 @@
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from paceline.model.batch import PackedBatch, current_batch
 from paceline.model.block_attention import BlockAttention
-from paceline.model.generation_cache import cached_attention, causal_window
+from paceline.model.causal_attention import causal_attention
+from paceline.model.generation_cache import cached_attention
 from paceline.model.quantization import is_ampere
 
 NAME = "paceline"
@@ -58,12 +58,7 @@ def _one_sequence(
             attended: Tensor = BlockAttention.apply(query[0], key[0], value[0], scale, window)  # type: ignore[no-untyped-call]
             return attended.transpose(0, 1)[None]
         query, key, value = query.float(), key.float(), value.float()
-    mask = causal_window(length, window, query.device)
-    grouped = query.shape[1] != key.shape[1]
-    out = F.scaled_dot_product_attention(
-        query, key, value, mask, is_causal=mask is None, scale=scaling, enable_gqa=grouped
-    )
-    return out.to(kind).transpose(1, 2)
+    return causal_attention(query, key, value, scaling, window).to(kind).transpose(1, 2)
 
 
 def _varlen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -189,8 +190,12 @@ def _reason(error: Exception) -> str:
 
 
 def default_device() -> torch.device:
-    """Where a base is loaded unless something else is asked for."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """Where a base is loaded unless something else is asked for: this process's own GPU, if it has one."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    grow_segments()
+    # with its number: transformers loads in threads, where another GPU is current
+    return torch.device("cuda", torch.cuda.current_device())
 
 
 def load_base(name: str, device: torch.device | None = None, base_format: BaseFormat = UNQUANTIZED) -> Base:
@@ -204,7 +209,10 @@ def load_base(name: str, device: torch.device | None = None, base_format: BaseFo
     device, path = device or default_device(), base_path(name)
     read_config(name)
     folder = fetch_weights(path)
-    keep_freed_memory() if device.type == "cpu" else grow_segments()
+    if device.type == "cpu":
+        keep_freed_memory()
+    else:
+        gc.collect()  # a base that was let go of holds its memory until then
     logging.getLogger("transformers").setLevel(logging.ERROR)
     disable_progress_bar()
     try:

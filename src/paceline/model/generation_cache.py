@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from paceline.model.causal_attention import causal_attention
 from paceline.model.memory import upload
 
 # Lengths of buckets are multiples of this.
@@ -243,16 +244,12 @@ def cached_attention(
 
     Shapes: query (1, heads, T, d), key and value (1, kv heads, T, d); returns (1, T, heads, d).
     """
-    heads, kv, width = query.shape[1], key.shape[1], query.shape[3]
+    heads, width = query.shape[1], query.shape[3]
     out = query.new_zeros(query.shape[2], heads, width)
     for start, stop, cache in layout.prompts:
         q, k, v = (whole[:, :, start:stop] for whole in (query, key, value))
         cache.prefill[layer] = (k[0], v[0])
-        mask = causal_window(stop - start, window, query.device)
-        attended = F.scaled_dot_product_attention(
-            q, k, v, mask, is_causal=mask is None, scale=scaling, enable_gqa=heads != kv
-        )
-        out[start:stop] = attended[0].transpose(0, 1)
+        out[start:stop] = causal_attention(q, k, v, scaling, window)[0].transpose(0, 1)
     if layout.buckets:
         q, k, v = (whole[0].transpose(0, 1).index_select(0, layout.rows) for whole in (query, key, value))
         attended = _attend_to_buckets(layout.buckets, layer, q, k, v, scaling, window)
@@ -288,10 +285,3 @@ def _attend_to_buckets(
             mask = mask & (positions >= (group.lengths - window)[:, None, None, None])
         found.append(F.scaled_dot_product_attention(q, keys[: len(q)], values[: len(q)], mask, scale=scaling))
     return torch.cat(found).view(count, heads, width)
-
-
-def causal_window(length: int, window: int | None, device: torch.device) -> Tensor | None:
-    """The mask (length, length) of causal attention to the last `window` positions; None: plainly causal."""
-    if window is None or window >= length:
-        return None
-    return torch.ones(length, length, dtype=torch.bool, device=device).tril().triu(1 - window)

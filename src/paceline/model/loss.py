@@ -139,7 +139,10 @@ def _cross_entropy(
         grad = ((logits @ weight) / total).sub_(weight[labels])
     elif want_gradient:
         # the label's part goes in before rounding: of a sure token it cancels nearly all of the sum
-        own = ((chosen - top).exp_() - total).to(weight.dtype)
+        own = (chosen - top).exp_()
+        if weight.dtype == torch.float16:  # which ends at 65,504: a sum over a vocabulary may pass it
+            logits, own, total = logits.div_(total), own / total, torch.ones_like(total)
+        own = (own - total).to(weight.dtype)
         slope = logits.to(weight.dtype).scatter_(1, labels[:, None], own)
         grad = (slope @ weight).to(logits.dtype) / total
     return loss, (best == labels[:, None])[:, 0], grad

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -32,8 +33,20 @@ def unless_out_of_memory(work: Callable[[], T], device: torch.device) -> T | Non
     """
     try:
         return work()
-    except torch.OutOfMemoryError:
-        pass
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
     if device.type == "cuda":
+        gc.collect()
         torch.cuda.empty_cache()
     return None
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch's allocator, cuBLAS or the driver found no memory on the device."""
+    said = str(error)
+    return (
+        isinstance(error, torch.OutOfMemoryError)
+        or ("CUDA" in said and ("out of memory" in said or "ALLOC_FAILED" in said))
+        or "CUBLAS_STATUS_ALLOC_FAILED" in said
+    )

@@ -52,7 +52,7 @@ def norm_forwards(model: nn.Module) -> Iterator[tuple[nn.Module, Callable[[Tenso
             probe = torch.linspace(-2, 3, 4 * weight.numel(), device=weight.device, dtype=weight.dtype).view(
                 4, -1
             )
-            tolerance = 1e-2 if weight.dtype == torch.bfloat16 else 1e-5
+            tolerance = max(1e-5, 2 * torch.finfo(weight.dtype).eps)
             if torch.allclose(module(probe), _normed(module, eps, probe), atol=1e-5, rtol=tolerance):
                 yield module, partial(_normed, module, eps)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -132,6 +132,10 @@ class BaseFormat:
     def weights_dtype(self, device: torch.device) -> torch.dtype:
         """What unquantized weights and activations are in."""
         return default_dtype(device) if self.dtype == "auto" else _torch_dtype(self.dtype)
+
+    def fixed(self, device: torch.device) -> BaseFormat:
+        """The same with the type that a device's base would have, wherever it is loaded."""
+        return replace(self, dtype=str(self.weights_dtype(device)).removeprefix("torch."))
 
     def require(self) -> None:
         """Refuses a quantized base where bitsandbytes is not installed."""

@@ -81,6 +81,8 @@ class Cohort:
         """Clip, step, log, evaluate, then end, save or go on."""
         stats = run.update(reduced)
         if not stats.finite:
+            if run.rescale(stats):
+                return
             run.fail(f"loss {stats.loss}, grad_norm {stats.grad_norm} at step {stats.step}")
             return
         run.record(stats)

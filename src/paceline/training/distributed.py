@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from paceline.errors import PacelineError, TrainingError
+from paceline.model.allocator import grow_segments
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ def init_distributed(shard: bool = False) -> Iterator[DistributedContext]:
         yield SINGLE_PROCESS
         return
     if torch.cuda.is_available():
+        grow_segments()
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:

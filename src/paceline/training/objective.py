@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -41,13 +42,20 @@ class Objective:
         self.reference = reference if recipe.kl else None
         self.teacher = teacher if recipe.distill else None
 
-    def begin(self, step: int, micro_batches: Sequence[MicroBatch], measure: bool = False) -> StepLoss:
+    def begin(
+        self,
+        step: int,
+        micro_batches: Sequence[MicroBatch],
+        measure: bool = False,
+        margin: float | None = None,
+    ) -> StepLoss:
         """The loss of a step (from 0) over its micro-batches.
 
         Args:
             measure: compute the KL even where its weight is 0.
+            margin: of a loss whose gradient passes through fp16; see `StepLoss`.
         """
-        return StepLoss(self, step, micro_batches, measure)
+        return StepLoss(self, step, micro_batches, measure, margin)
 
 
 class StepLoss:
@@ -56,10 +64,19 @@ class StepLoss:
     Each term is a mean over its own positions of the whole effective batch: `positions` counts them by the
     term's name (cross_entropy, kl, distill), `weights` are the terms' factors in the loss. Where rows have
     weights, the means are weighted by them: a position counts as often as its row's weight says.
+
+    The gradient that it gives is `gradient_scale` times its own: 1 but where it passes through fp16. A mean's
+    would round to zero there, so it is made about `margin` times that of the sum, by a power of two (loss
+    scaling, arXiv:1710.03740).
     """
 
     def __init__(
-        self, objective: Objective, step: int, micro_batches: Sequence[MicroBatch], measure: bool
+        self,
+        objective: Objective,
+        step: int,
+        micro_batches: Sequence[MicroBatch],
+        measure: bool,
+        margin: float | None = None,
     ) -> None:
         self._objective = objective
         recipe = objective.recipe
@@ -77,6 +94,10 @@ class StepLoss:
         if recipe.distill and objective.teacher:
             self.weights["distill"] = share
             self.positions["distill"] = _count(sequences)
+        self.gradient_scale = 1.0
+        if margin is not None:
+            positions = max(1.0, self.positions["cross_entropy"])
+            self.gradient_scale = margin * 2.0 ** math.floor(math.log2(positions))
         self.correct = 0
         self._sums = dict.fromkeys(self.weights, 0.0)
         self._counted: list[Tensor] = []
@@ -152,11 +173,14 @@ class StepLoss:
         return sum(factors[name] * value for name, value in terms.items())
 
     def _scale(self, term: str, micro_batch: MicroBatch) -> float | Tensor:
-        """What a term's sum, or each of its positions, is multiplied by in the loss, temperature apart."""
+        """What a term's sum, or each of its positions, is multiplied by in the loss, temperature apart.
+
+        And by `gradient_scale`.
+        """
         weights = micro_batch.weights(self._tails.get(term))
         if weights is None:
-            return self.weights[term] / self.positions[term]
-        return weights / self.positions[term] * self.weights[term]
+            return self.weights[term] / self.positions[term] * self.gradient_scale
+        return weights / self.positions[term] * self.weights[term] * self.gradient_scale
 
 
 def _count(sequences: Sequence[TokenSequence], tail: int | None = None) -> float:

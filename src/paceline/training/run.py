@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -40,6 +42,9 @@ from paceline.training.run_log import RunLog
 from paceline.training.schedule import learning_rate
 from paceline.training.step import StepItem, StepStats, clip_and_step, reduce_gradients
 
+# How many times the gradient of a sum a loss's is in fp16, at first and at the least; powers of two change no
+# digit. Each step begins with the first, so it depends on no step before it.
+FP16_MARGIN, LEAST_MARGIN = 16.0, 2.0**-20
 # Names the dropout masks among the uses of a run's seed.
 _DROPOUT_STREAM = 2
 
@@ -126,14 +131,25 @@ class TrainingRun:
     def begin_step(self) -> None:
         """Takes up the next step's micro-batches."""
         self.queue.begin(self.progress.step)
+        self._margin = FP16_MARGIN if self.base.head.dtype == torch.float16 else None
         self.restart_step()
 
     def restart_step(self) -> None:
         """Forgets what the step under way has summed; its micro-batches come again, in the same order."""
         self.queue.restart()
         logged = self.log.is_due(self.progress.step + 1)
-        self.loss: StepLoss = self._objective.begin(self.progress.step, self.queue.all, measure=logged)
+        self.loss: StepLoss = self._objective.begin(
+            self.progress.step, self.queue.all, measure=logged, margin=self._margin
+        )
         self.adapter.zero_gradients()
+
+    def rescale(self, stats: StepStats) -> bool:
+        """Begins a step again whose gradient passed fp16's range, at half the scale; False: it did not."""
+        if self._margin is None or not math.isfinite(stats.loss) or self._margin < LEAST_MARGIN:
+            return False
+        self._margin /= 2
+        self.restart_step()
+        return True
 
     def take(self) -> StepItem:
         """The next micro-batch, as a part of the step."""

@@ -96,7 +96,8 @@ def merge_neighbours(items: Sequence[StepItem]) -> list[StepItem]:
     merged: list[StepItem] = []
     for item in items:
         key = item.dropout_key and item.dropout_key[:2] + item.dropout_key[3:]
-        item = replace(item, dropout_key=key)
+        plain = MicroBatch(item.micro_batch.sequences)  # without shared prefixes
+        item = replace(item, dropout_key=key, micro_batch=plain)
         last = merged[-1] if merged else None
         if last is not None and item.loss is not None and last.loss is item.loss:
             sequences = [*last.micro_batch.sequences, *item.micro_batch.sequences]
@@ -107,12 +108,14 @@ def merge_neighbours(items: Sequence[StepItem]) -> list[StepItem]:
 
 
 def reduce_gradients(adapter: Adapter, loss: StepLoss, distributed: DistributedContext) -> Tensor:
-    """Sums gradients and losses over all processes.
+    """Sums gradients, at their own scale, and losses over all processes.
 
     Returns:
         What `StepLoss.counted` gives, and then the gradient's norm, in float64 on the device.
     """
     adapter.tie_gradients()
+    if loss.gradient_scale != 1:
+        adapter.gradients.div_(loss.gradient_scale)
     distributed.all_reduce(adapter.gradients)
     counted = loss.counted(adapter.gradients.device)
     distributed.all_reduce(counted)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
 
 from paceline.config.recipe import Recipe
 from paceline.config.study import Run, Study
@@ -242,6 +245,7 @@ class _PendingCohort:
     def unload(self) -> None:
         """Lets go of the base and of the teachers."""
         self._loaded = None
+        gc.collect()  # a patched module is in a cycle with its forward
 
     def _load(self) -> tuple[Base, Teachers]:
         if self._loaded is None:
@@ -271,9 +275,11 @@ def _load(recipe: Recipe, options: TrainingOptions) -> Base:
     base_format = BaseFormat.of(recipe)
     stored = "" if base_format.quantize == "none" else f" as {base_format.quantize}"
     options.log(f"loading the base {recipe.base}{stored}")
-    base = load_base(recipe.base, base_format=base_format)
-    if options.distributed.sharded:
-        shard(base, options.distributed.size)
+    if not options.distributed.sharded:
+        return load_base(recipe.base, base_format=base_format)
+    device = default_device()
+    base = load_base(recipe.base, torch.device("cpu"), base_format.fixed(device))
+    shard(base, options.distributed.size, device)
     return base
 
 

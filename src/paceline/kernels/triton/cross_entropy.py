@@ -6,7 +6,7 @@ import triton.language as tl
 from torch import Tensor
 
 
-@triton.jit
+@triton.jit(do_not_specialize_on_alignment=["labels", "scales"])
 def cross_entropy_kernel(
     logits, labels, scales, loss, correct, slope, VOCABULARY: tl.constexpr, BLOCK: tl.constexpr
 ):

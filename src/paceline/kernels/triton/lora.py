@@ -16,6 +16,9 @@ from paceline.kernels.triton.philox import keep
 
 WIDTH = 64  # columns of a block
 
+# Tables are parts of one upload: where one begins in it must not decide which kernel runs, or is built.
+kernel = triton.jit(do_not_specialize_on_alignment=["table", "tiles", "chunks", "numbers"])
+
 
 @triton.jit
 def _matrix(run, field, dtype: tl.constexpr):
@@ -36,13 +39,20 @@ def _block(pointer, rows, columns, stride, in_rows, in_columns):
 
 
 @triton.jit
+def _dot(left, right, total, PRECISION: tl.constexpr):
+    if PRECISION == "ieee":
+        left, right = left.to(tl.float32), right.to(tl.float32)
+    return tl.dot(left, right, total, input_precision=PRECISION)
+
+
+@triton.jit
 def _kept(run, numbers, rows, inside, begin, WIDTH: tl.constexpr):
     """Dropout's mask for a block."""
     number = tl.load(numbers + rows, mask=inside, other=0)
     return keep(number, begin, WIDTH, tl.load(run + 6), tl.load(run + 7), tl.load(run + 8))
 
 
-@triton.jit
+@kernel
 def down_kernel(
     x, low, table, tiles, numbers, WIDTH: tl.constexpr, FIELDS: tl.constexpr, DROPS: tl.constexpr,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, RANK: tl.constexpr, PRECISION: tl.constexpr,
@@ -61,12 +71,12 @@ def down_kernel(
         if DROPS:
             values = tl.where(_kept(run, numbers, rows, inside, begin, BLOCK), values, 0.0)
         part = _block(a, columns, at, WIDTH, columns < rank, at < WIDTH).to(values.dtype)
-        total = tl.dot(values, tl.trans(part), total, input_precision=PRECISION)
+        total = _dot(values, tl.trans(part), total, PRECISION)
     out = low + tl.load(run + 2) + (rows - tl.load(run))[:, None] * rank + columns[None, :]
     tl.store(out, total.to(low.dtype.element_ty), mask=inside[:, None] & (columns < rank)[None, :])
 
 
-@triton.jit
+@kernel
 def up_kernel(
     out, low, table, tiles, LINEAR: tl.constexpr, WIDTH: tl.constexpr, FIELDS: tl.constexpr,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, RANK: tl.constexpr, RANKS: tl.constexpr, PRECISION: tl.constexpr,
@@ -87,14 +97,14 @@ def up_kernel(
         columns = begin + tl.arange(0, RANK)
         values = _block(own, rows - tl.load(run), columns, tl.load(run + 3), inside, columns < rank)
         part = _block(b, at, columns, rank, at < WIDTH, columns < rank).to(values.dtype)
-        total = tl.dot(values, tl.trans(part), total, input_precision=PRECISION)
+        total = _dot(values, tl.trans(part), total, PRECISION)
     target = out + rows[:, None] * WIDTH + at[None, :]
     within = inside[:, None] & (at < WIDTH)[None, :]
     before = tl.load(target, mask=within, other=0.0).to(tl.float32)
     tl.store(target, (before + total * _scale(linear)).to(out.dtype.element_ty), mask=within)
 
 
-@triton.jit
+@kernel
 def low_gradient_kernel(
     grad, dlow, table, tiles, LINEAR: tl.constexpr, WIDTH: tl.constexpr, FIELDS: tl.constexpr,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, RANK: tl.constexpr, PRECISION: tl.constexpr,
@@ -114,7 +124,7 @@ def low_gradient_kernel(
         at = begin + tl.arange(0, BLOCK)
         values = _block(grad, rows, at, WIDTH, inside, at < WIDTH)
         part = _block(b, at, columns, rank, at < WIDTH, columns < rank).to(values.dtype)
-        total = tl.dot(values, part, total, input_precision=PRECISION)
+        total = _dot(values, part, total, PRECISION)
     own = dlow + tl.load(run + 2) + tl.load(linear)
     out = own + (rows - tl.load(run))[:, None] * tl.load(run + 3) + columns[None, :]
     within = inside[:, None] & (columns < rank)[None, :]
@@ -128,7 +138,7 @@ def _sums(run, work, chunks):
     return work + tl.load(run + 11) + number * tl.load(run + 12)
 
 
-@triton.jit
+@kernel
 def a_gradient_kernel(
     x, dlow, work, table, chunks, numbers, WIDTH: tl.constexpr, FIELDS: tl.constexpr, DROPS: tl.constexpr,
     ROWS: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr, RANK: tl.constexpr, PRECISION: tl.constexpr,
@@ -148,12 +158,12 @@ def a_gradient_kernel(
             values = tl.where(_kept(run, numbers, rows, inside, begin, BLOCK), values, 0.0)
         own = dlow + tl.load(run + 2)
         slope = _block(own, rows - tl.load(run), columns, rank, inside, columns < rank)
-        total = tl.dot(tl.trans(slope), values, total, input_precision=PRECISION)
+        total = _dot(tl.trans(slope), values, total, PRECISION)
     target = _sums(run, work, chunks) + columns[:, None] * WIDTH + at[None, :]
     tl.store(target, total, mask=(columns < rank)[:, None] & (at < WIDTH)[None, :])
 
 
-@triton.jit
+@kernel
 def b_gradient_kernel(
     grad, low, work, table, chunks, LINEAR: tl.constexpr, WIDTH: tl.constexpr, FIELDS: tl.constexpr,
     ROWS: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr, RANK: tl.constexpr, PRECISION: tl.constexpr,
@@ -173,12 +183,12 @@ def b_gradient_kernel(
         values = _block(grad, rows, at, WIDTH, inside, at < WIDTH)
         own = low + tl.load(run + 2) + tl.load(linear)
         rest = _block(own, rows - tl.load(run), columns, tl.load(run + 3), inside, columns < rank)
-        total = tl.dot(tl.trans(values), rest, total, input_precision=PRECISION)
+        total = _dot(tl.trans(values), rest, total, PRECISION)
     target = _sums(run, work, chunks) + tl.load(linear + 3) + at[:, None] * rank + columns[None, :]
     tl.store(target, total * _scale(linear), mask=(at < WIDTH)[:, None] & (columns < rank)[None, :])
 
 
-@triton.jit
+@kernel
 def add_kernel(work, table, FIELDS: tl.constexpr, BLOCK: tl.constexpr):
     """Adds the sums of a run's chunks, in order, to a block of its gradients."""
     run = table + tl.program_id(0) * FIELDS
@@ -192,7 +202,7 @@ def add_kernel(work, table, FIELDS: tl.constexpr, BLOCK: tl.constexpr):
     tl.store(target, total, mask=inside)
 
 
-@triton.jit
+@kernel
 def input_gradient_kernel(
     dx, dlow, table, tiles, numbers, WIDTH: tl.constexpr, FIELDS: tl.constexpr, DROPS: tl.constexpr,
     ROWS: tl.constexpr, BLOCK: tl.constexpr, RANK: tl.constexpr, RANKS: tl.constexpr, PRECISION: tl.constexpr,
@@ -210,7 +220,7 @@ def input_gradient_kernel(
         columns = first + tl.arange(0, RANK)
         slope = _block(own, rows - tl.load(run), columns, rank, inside, columns < rank)
         part = _block(a, columns, at, WIDTH, columns < rank, at < WIDTH).to(slope.dtype)
-        total = tl.dot(slope, part, total, input_precision=PRECISION)
+        total = _dot(slope, part, total, PRECISION)
     if DROPS:
         total = tl.where(_kept(run, numbers, rows, inside, begin, BLOCK), total, 0.0)
     target = dx + rows[:, None] * WIDTH + at[None, :]
@@ -228,6 +238,7 @@ def lora_down(x: Tensor, grouped: GroupedRuns) -> Tensor:
     down_kernel[grid](
         *(x, low, grouped.table, grouped.tiles, grouped.numbers, x.shape[1], grouped.table.shape[1]),
         *(_drops(grouped), TILE, WIDTH, block, _precision(x)),
+        **_options(x),
     )
     return low
 
@@ -240,6 +251,7 @@ def lora_up(out: Tensor, low: Tensor, grouped: GroupedRuns, linear: int) -> Tens
         up_kernel[grid](
             *(out, low, grouped.table, grouped.tiles, _field(linear), out.shape[1], grouped.table.shape[1]),
             *(TILE, WIDTH, block, _whole_blocks(ranks, block), _precision(out)),
+            **_options(out),
         )
     return out
 
@@ -252,6 +264,7 @@ def lora_low_gradient(grad: Tensor, dlow: Tensor, grouped: GroupedRuns, linear: 
         low_gradient_kernel[grid](
             *(grad, dlow, grouped.table, grouped.tiles, _field(linear), grad.shape[1]),
             *(grouped.table.shape[1], TILE, WIDTH, block, _precision(grad)),
+            **_options(grad),
         )
     return dlow
 
@@ -268,6 +281,7 @@ def lora_weight_gradients(
     a_gradient_kernel[grid](
         *(x, dlow, work, grouped.table, grouped.chunks, grouped.numbers, x.shape[1], fields),
         *(_drops(grouped), TILE, CHUNK, WIDTH, block, _precision(x)),
+        **_options(x),
     )
     for linear, grad in enumerate(grads):
         if ranks := _most(grouped, linear):
@@ -280,6 +294,7 @@ def lora_weight_gradients(
             b_gradient_kernel[grid](
                 *(grad, low, work, grouped.table, grouped.chunks, _field(linear), grad.shape[1], fields),
                 *(TILE, CHUNK, WIDTH, block, _precision(grad)),
+                **_options(grad),
             )
     add_kernel[(len(grouped.runs), triton.cdiv(max(run.size for run in grouped.runs), 1024))](
         work, grouped.table, fields, 1024
@@ -295,6 +310,7 @@ def lora_input_gradient(dx: Tensor, dlow: Tensor, grouped: GroupedRuns) -> Tenso
     input_gradient_kernel[grid](
         *(dx, dlow, grouped.table, grouped.tiles, grouped.numbers, dx.shape[1], grouped.table.shape[1]),
         *(_drops(grouped), TILE, WIDTH, block, _whole_blocks(ranks, block), _precision(dx)),
+        **_options(dx),
     )
     return dx
 
@@ -323,6 +339,15 @@ def _drops(grouped: GroupedRuns) -> bool:
     return any(run.threshold for run in grouped.runs)
 
 
+def _options(x: Tensor) -> dict[str, int]:
+    """Blocks of fp32 that are loaded ahead spill registers."""
+    return {} if _precision(x) == "tf32" else {"num_stages": 1}
+
+
 def _precision(x: Tensor) -> str:
-    """Products of fp32 keep all of their digits."""
-    return "ieee" if x.dtype == torch.float32 else "tf32"
+    """Products of fp32 keep all digits; before Ampere halves are multiplied in fp32, without tensor cores."""
+    return "ieee" if x.dtype == torch.float32 or _capability(x) < (8, 0) else "tf32"
+
+
+def _capability(x: Tensor) -> tuple[int, int]:
+    return torch.cuda.get_device_capability(x.device) if x.is_cuda else (8, 0)

@@ -25,7 +25,10 @@ def _in_turn(one, two, three, four):
     return tl.interleave(tl.interleave(one, three), tl.interleave(two, four))
 
 
-@triton.jit(do_not_specialize=["count", "columns", "seed", "stream", "threshold"])
+@triton.jit(
+    do_not_specialize=["count", "columns", "seed", "stream", "threshold"],
+    do_not_specialize_on_alignment=["numbers"],
+)
 def keep_kernel(
     numbers, out, count, columns, seed, stream, threshold, ROWS: tl.constexpr, COLUMNS: tl.constexpr
 ):
