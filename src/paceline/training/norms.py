@@ -3,7 +3,6 @@
 import math
 
 import torch
-from torch import Tensor
 
 from paceline.model.adapter import Adapter
 from paceline.runs.events import AdapterNorms, ModuleNorms
@@ -18,10 +17,10 @@ def adapter_norms(adapter: Adapter, weight_norms: dict[str, float]) -> AdapterNo
     Args:
         weight_norms: the norm of each frozen weight, by the linear's name.
     """
-    squares = torch.stack([_squares(adapter, name) for name in adapter.names]).cpu().double()
+    squares = _squares(adapter)
     kinds: dict[str, list[float]] = {}
     layers: dict[str, list[float]] = {}
-    for name, (a, b, update) in zip(adapter.matrices, squares.tolist(), strict=True):
+    for name, (a, b, update) in zip(adapter.matrices, squares, strict=True):
         weight = weight_norms[name] ** 2
         values = (a, b, max(update, 0.0) * adapter.scales[name] ** 2, weight)
         places = [(kinds, name.rsplit(".", 1)[-1])]
@@ -38,12 +37,30 @@ def adapter_norms(adapter: Adapter, weight_norms: dict[str, float]) -> AdapterNo
     )
 
 
-def _squares(adapter: Adapter, name: str) -> Tensor:
-    """Squared norms of A, of B and of their product, without what the start takes out of the base."""
-    (a, b), (whole_a, whole_b) = adapter.matrices[name], adapter.product(name)
-    grams = whole_a @ whole_a.t(), whole_b.t() @ whole_b
-    own = grams if whole_a is a else (a @ a.t(), b.t() @ b)
-    return torch.stack([own[0].trace(), own[1].trace(), (grams[0] * grams[1]).sum()])
+def _squares(adapter: Adapter) -> list[list[float]]:
+    """Squared norms of each linear's A, B and product, without what the start takes out of the base.
+
+    Linears of one shape together: a GPU's kernels are launched for each shape, not for each linear.
+    """
+    names = list(adapter.matrices)
+    alike: dict[tuple[torch.Size, torch.Size], list[int]] = {}
+    for place, name in enumerate(names):
+        a, b = adapter.matrices[name]
+        alike.setdefault((a.shape, b.shape), []).append(place)
+    found = []
+    for places in alike.values():
+        own = [
+            torch.stack(halves) for halves in zip(*(adapter.matrices[names[p]] for p in places), strict=True)
+        ]
+        whole = [
+            torch.stack(halves) for halves in zip(*(adapter.product(names[p]) for p in places), strict=True)
+        ]
+        gram_a, gram_b = whole[0] @ whole[0].mT, whole[1].mT @ whole[1]
+        norms = [half.square().sum((1, 2)) for half in own]
+        found.append(torch.stack([*norms, (gram_a * gram_b).sum((1, 2))], dim=1))
+    order = [place for places in alike.values() for place in places]
+    read = torch.cat(found).cpu().double().tolist()
+    return [row for _, row in sorted(zip(order, read, strict=True))]
 
 
 def _layer(name: str) -> str:
