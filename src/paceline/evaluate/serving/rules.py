@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from paceline.evaluate.serving.token_bytes import TokenBytes
+from paceline.model.memory import upload
 from paceline.runs.files import JsonObject
 
 LEAST = -9999.0  # what OpenAI writes for a token that cannot be
@@ -70,12 +71,12 @@ class Rules:
         if self.top is not None:
             self._logprobs = logits.double().log_softmax(0)
         if self._counts and (self.presence or self.frequency):
-            tokens = torch.tensor(list(self._counts), device=logits.device)
-            counts = torch.tensor(list(self._counts.values()), dtype=logits.dtype, device=logits.device)
+            tokens = upload(torch.tensor(list(self._counts)), logits.device)
+            counts = upload(torch.tensor(list(self._counts.values()), dtype=logits.dtype), logits.device)
             logits = logits.clone()
             logits[tokens] -= self.presence + self.frequency * counts
         if self._matcher is not None:
-            allowed = torch.from_numpy(self._allowed(len(logits))).to(logits.device)
+            allowed = upload(torch.from_numpy(self._allowed(len(logits))), logits.device)
             logits = logits.masked_fill(~allowed, -torch.inf)
         return logits
 
@@ -86,8 +87,10 @@ class Rules:
         if self.top is not None:
             assert self._logprobs is not None
             values, tokens = self._logprobs.topk(self.top)
-            likeliest = list(zip(tokens.tolist(), values.tolist(), strict=True))
-            self.chosen.append(Chosen(token, float(self._logprobs[token]), likeliest))
+            # read at once: a GPU is waited for once a token, and doubles hold ids exactly
+            own, *rest = torch.cat([self._logprobs[token, None], values, tokens.double()]).tolist()
+            likeliest = list(zip(map(int, rest[self.top :]), rest[: self.top], strict=True))
+            self.chosen.append(Chosen(token, own, likeliest))
 
     def _allowed(self, size: int) -> np.ndarray[Any, np.dtype[np.bool_]]:
         """Which of the vocabulary may come next; all of it once the grammar has failed."""
