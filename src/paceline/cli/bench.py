@@ -7,7 +7,9 @@ import typer
 
 
 def bench(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for gpu-NAME.json.")] = Path("."),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder for gpu-NAME.json and gpu-NAME.md.")
+    ] = Path("."),
     seconds: Annotated[
         float, typer.Option(min=1, max=60, help="Of training that each contender is timed over.")
     ] = 8.0,
