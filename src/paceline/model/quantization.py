@@ -18,7 +18,7 @@ from paceline.errors import MissingExtra
 def default_dtype(device: torch.device) -> torch.dtype:
     """What a base's weights and products are in: bf16 on a GPU that computes in it, else fp32.
 
-    GPUs before Ampere (V100, T4) have no bf16 and no flash attention; fp16 would need its losses scaled.
+    GPUs before Ampere (V100, T4) have no bf16 and no flash attention; fp16 is theirs where it is asked for.
     """
     return torch.bfloat16 if device.type == "cuda" and is_ampere(device) else torch.float32
 

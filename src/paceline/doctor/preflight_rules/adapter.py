@@ -89,18 +89,20 @@ def four_bits_tiny_batch(subject: Preflight) -> Finding | None:
 
 
 def half_precision(subject: Preflight) -> Finding | None:
-    """fp16 products without loss scaling: small gradients round to zero, large activations overflow.
+    """Products in fp16, which ends at 65,504: large activations overflow (gradients are scaled).
 
-    Computed: compute_dtype is float16.
-    Try: bfloat16, which has the range of fp32; float32 on a CPU.
-    Source: arXiv:1710.03740 (mixed precision needs loss scaling in fp16).
+    Computed: dtype, or compute_dtype of a base that is quantized to 4 bits, is float16.
+    Try: bfloat16, which has the range of fp32; float32 on a CPU or a GPU before Ampere.
+    Source: arXiv:1710.03740 (fp16's range).
     """
-    if subject.recipe.compute_dtype != "float16" or subject.recipe.quantize == "none":
+    recipe = subject.recipe
+    field = "dtype" if recipe.dtype == "float16" else "compute_dtype"
+    if getattr(recipe, field) != "float16" or (field == "compute_dtype" and recipe.quantize == "none"):
         return None
     return Finding(
         severity="note",
-        message="4-bit weights are multiplied in float16, without loss scaling",
-        fix={"compute_dtype": "bfloat16" if subject.device.type == "cuda" else "float32"},
+        message="the base is multiplied in float16, whose range large activations may pass",
+        fix={field: "bfloat16" if subject.device.type == "cuda" else "float32"},
     )
 
 
