@@ -108,11 +108,13 @@ class Base:
         return done
 
     def free_bytes(self) -> int:
-        """The memory of the device that nothing holds; of a sharded base's devices, what each has free."""
-        free = torch.tensor(free_bytes(self.device), device=self.device)
-        if self.sharded:
-            dist.all_reduce(free, dist.ReduceOp.MIN)
-        return int(free)
+        """The memory of the device that nothing holds; of a sharded base's, what each of them has."""
+        free = free_bytes(self.device)
+        if not self.sharded:
+            return free
+        least = torch.tensor(free, device=self.device)
+        dist.all_reduce(least, dist.ReduceOp.MIN)
+        return int(least)
 
     def checkpoint_layers(self, on: bool) -> None:
         """Recompute each layer in the backward pass in place of keeping its activations.

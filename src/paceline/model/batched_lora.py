@@ -225,7 +225,7 @@ def _side_by_side(
         b[linear] = slice(start, len(pattern)), torch.cat(matrices, dim=1)
     if (key := tuple(pattern)) not in patterns:
         numbers, scales = zip(*pattern, strict=True)
-        owner = torch.tensor(numbers, device=like.device)
-        patterns[key] = owner, torch.tensor(scales, device=like.device, dtype=like.dtype)
+        owner = upload(torch.tensor(numbers), like.device)
+        patterns[key] = owner, upload(torch.tensor(scales, dtype=like.dtype), like.device)
     owner, scale = patterns[key]
     return _Columns(a=torch.cat([a for a, _, _ in halves.values()]), owner=owner, scale=scale, b=b)

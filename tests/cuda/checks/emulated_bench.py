@@ -26,7 +26,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("capability", [(9, 0), (7, 5)])
 def test_the_checks_of_make_gpu_hold(card: Card, capability: tuple[int, int]) -> None:
     card.capability = capability
-    found = checks.check_device(torch.device("cuda"), 40)
+    found = checks.check_device(torch.device("cuda"), 16)
     assert {name: one for name, one in found.items() if not one["ok"]} == {}
 
 
