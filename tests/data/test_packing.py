@@ -17,7 +17,7 @@ from paceline.data.packing import Tokens, cut_windows, pack, wrapped
 from paceline.data.split import split
 from paceline.data.tokens import TokenDataset, load_tokens
 from paceline.errors import ConfigError, DataError
-from paceline.training.micro_batches import make_micro_batches, make_sequence
+from paceline.training.micro_batches import make_micro_batches, make_sequences
 
 LENGTH = 64
 Texts = list[Tokens]
@@ -83,7 +83,7 @@ def test_held_out_texts_stay_apart_and_lose_nothing(plain: TokenDataset) -> None
     rows = dataset.column("row")
     for text in parts.eval:
         windows = [i for i in packed.eval if rows[i] == plain.column("row")[text]]
-        labels = np.concatenate([make_sequence(dataset, i, LENGTH).labels for i in windows])
+        labels = np.concatenate([own.labels for own in make_sequences(dataset, windows, LENGTH)])
         assert labels.tolist() == plain.example(text)[0][1:].tolist()
     assert set(rows[packed.eval]) == set(plain.column("row")[parts.eval])
     assert not set(rows[packed.train]) & set(rows[packed.eval])

@@ -221,10 +221,12 @@ def answers(path: Path, chat: Chat) -> list[str]:
 
 
 def test_a_changed_file_is_read_anew_and_a_touched_one_is_not(
-    tmp_path: Path, chat: Chat, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, chat: Chat, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     # other tests write to the shared cache meanwhile
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    cache_folder.cache_clear()
+    request.addfinalizer(cache_folder.cache_clear)
     path = tmp_path / "a.jsonl"
     path.write_text('{"prompt": "q", "completion": "aaa"}\n')
     before = path.stat()

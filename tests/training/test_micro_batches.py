@@ -14,7 +14,7 @@ from paceline.training.micro_batches import (
     MICRO_BATCH_TOKENS,
     MicroBatch,
     make_micro_batches,
-    make_sequence,
+    make_sequences,
     pack_micro_batches,
 )
 
@@ -33,6 +33,9 @@ class Examples:
         mask[length - min(supervised, length) :] = 1
         return np.arange(length, dtype=np.int32) + 1000 * index, mask
 
+    def examples(self, indices: Sequence[int]) -> list[tuple[Any, Any]]:
+        return [self.example(index) for index in indices]
+
 
 def cut(sizes: Sequence[tuple[int, int]], max_length: int = 10_000) -> list[MicroBatch]:
     dataset: Any = Examples(sizes)
@@ -49,7 +52,7 @@ def test_whole_sequences_in_order_filled_up_to_the_limit(
 ) -> None:
     found = cut(sizes, max_length)
     dataset: Any = Examples(sizes)
-    kept = [make_sequence(dataset, i, max_length) for i in range(len(sizes))]
+    kept = list(make_sequences(dataset, range(len(sizes)), max_length))
     usable = [sequence.example for sequence in kept if sequence.supervised]
     assert [sequence.example for one in found for sequence in one.sequences] == usable
     for one in found:
@@ -69,7 +72,7 @@ def test_a_sequence_predicts_each_next_token_up_to_the_last_supervised_one(
 ) -> None:
     dataset: Any = Examples([(length, supervised)])
     ids, mask = (half[:max_length] for half in dataset.example(0))
-    sequence = make_sequence(dataset, 0, max_length)
+    (sequence,) = make_sequences(dataset, [0], max_length)
     pairs = [(int(now), int(then)) for now, then, on in zip(ids, ids[1:], mask[1:], strict=False) if on]
     marked = sequence.labels >= 0
     assert list(zip(sequence.inputs[marked].tolist(), sequence.labels[marked].tolist(), strict=True)) == pairs
@@ -83,11 +86,12 @@ def test_a_gap_between_supervised_tokens_is_kept() -> None:
     class Talk:
         weights = None
 
-        def example(self, index: int) -> tuple[Any, Any]:
-            return np.arange(7, dtype=np.int32), np.asarray([0, 1, 0, 0, 1, 0, 0], dtype=np.uint8)
+        def examples(self, indices: Sequence[int]) -> list[tuple[Any, Any]]:
+            mask = np.asarray([0, 1, 0, 0, 1, 0, 0], dtype=np.uint8)
+            return [(np.arange(7, dtype=np.int32), mask) for _ in indices]
 
     talk: Any = Talk()
-    sequence = make_sequence(talk, 0, 100)
+    (sequence,) = make_sequences(talk, [0], 100)
     assert sequence.inputs.tolist() == [0, 1, 2, 3]
     assert sequence.labels.tolist() == [1, -100, -100, 4]
 

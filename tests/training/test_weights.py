@@ -14,7 +14,7 @@ from paceline.data.chat import load_chat
 from paceline.data.describe import describe
 from paceline.errors import DataError, RunError
 from paceline.runs.losses import ExampleLosses
-from paceline.training.micro_batches import make_sequence
+from paceline.training.micro_batches import make_sequences
 from paceline.training.prepare import Preparer
 from paceline.training.study import TrainingOptions, train_study
 
@@ -61,9 +61,10 @@ def test_rows_of_weight_zero_do_not_train_and_are_held_out_all_the_same(
     assert "; rows weigh 0.5 to 3.25; " in prepared.summary()
     assert plain.dataset.weights is None
     assert plain.facts.unused_columns == ["w"]
-    for example in prepared.split.train:
-        assert make_sequence(prepared.dataset, example, 256).weight == some_weights(rows[example])
-        assert make_sequence(plain.dataset, example, 256).weight is None
+    train = prepared.split.train
+    for own in make_sequences(prepared.dataset, train, 256):
+        assert own.weight == some_weights(rows[own.example])
+    assert {own.weight for own in make_sequences(plain.dataset, train, 256)} == {None}
 
 
 def test_weighted_runs_beside_plain_and_packed_ones_end_as_if_alone(

@@ -92,7 +92,7 @@ def _odd(dataset: TokenDataset, rules: Clean, removed: dict[str, int]) -> NDArra
     if rules.max_repetition is not None:
         limit = rules.max_repetition
         flagged["repeats itself"] = np.fromiter(
-            (_repetition(*dataset.example(i)) > limit for i in range(len(dataset))), bool, len(dataset)
+            (_repetition(*one) > limit for one in dataset.examples(range(len(dataset)))), bool, len(dataset)
         )
     odd = np.zeros(len(dataset), dtype=bool)
     for name, flags in flagged.items():
@@ -152,6 +152,6 @@ def _sketches(
     for start in range(0, len(examples), _BATCH):
         batch = examples[start : start + _BATCH]
         yield from RMinHash.from_token_sets(
-            [_grams(dataset.example(i)[0]) for i in batch], PERMUTATIONS, SEED
+            [_grams(ids) for ids, _ in dataset.examples(batch)], PERMUTATIONS, SEED
         )
         on_progress(len(batch))

@@ -39,8 +39,8 @@ def pack(dataset: TokenDataset, parts: Split, max_length: int) -> tuple[TokenDat
     schema = dataset.table.features.arrow_schema
 
     def build() -> Batches:
-        joined = wrapped(map(dataset.example, parts.train), max_length)
-        apart = (cut_windows(dataset.example(text), max_length) for text in parts.eval)
+        joined = wrapped(dataset.examples(parts.train), max_length)
+        apart = (cut_windows(text, max_length) for text in dataset.examples(parts.eval))
         examples = chain(islice(joined, len(blocks)), chain.from_iterable(apart))
         for start in range(0, len(texts), _BATCH):
             some = texts[start : start + _BATCH]

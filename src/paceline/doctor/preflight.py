@@ -85,7 +85,7 @@ class Preflight:
     def sample(self) -> list[tuple[NDArray[np.int32], NDArray[np.uint8]]]:
         """(ids, mask), cut to max_length, of up to 300 training examples."""
         length = self.recipe.max_length
-        examples = map(self.prepared.dataset.example, self.prepared.split.train[:SAMPLE])
+        examples = self.prepared.dataset.examples(self.prepared.split.train[:SAMPLE])
         return [(ids[:length], mask[:length]) for ids, mask in examples]
 
     @cached_property

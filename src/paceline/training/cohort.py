@@ -72,6 +72,8 @@ class Cohort:
             raise TrainingError("another process ran out of memory; its own message says where")
         self._between_steps = bool(runs)
         reduced = [run.reduce() for run in runs]
+        for run in runs:  # while a GPU works
+            run.look_ahead()
         read = torch.cat(reduced).cpu().tolist() if reduced else []
         self._clock.settle()
         for run, own in zip(runs, reduced, strict=True):

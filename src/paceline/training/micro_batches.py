@@ -71,19 +71,21 @@ class MicroBatch:
         return weights.repeat_interleave(torch.tensor([s.positions(tail) for s in self.sequences]))
 
 
-def make_sequence(dataset: TokenDataset, example: int, max_length: int) -> TokenSequence:
-    """One example cut to max_length tokens.
+def make_sequences(
+    dataset: TokenDataset, examples: Iterable[int] | NDArray[np.int64], max_length: int
+) -> Iterator[TokenSequence]:
+    """Examples cut to max_length tokens.
 
-    What follows its last supervised token cannot change a loss: it is left out.
+    What follows an example's last supervised token cannot change a loss: it is left out.
     """
-    ids, mask = dataset.example(example)
-    ids, mask = ids[:max_length], mask[:max_length]
-    marked = np.flatnonzero(mask[1:])
-    end = int(marked[-1]) + 1 if len(marked) else 0
-    inputs = torch.from_numpy(ids[:end].astype(np.int64))
-    labels = torch.from_numpy(np.where(mask[1 : end + 1] == 1, ids[1 : end + 1], -100).astype(np.int64))
-    weight = None if dataset.weights is None else float(dataset.weights[example])
-    return TokenSequence(int(example), inputs, labels, len(marked), weight)
+    named = [int(example) for example in examples]
+    for example, (ids, mask) in zip(named, dataset.examples(named), strict=True):
+        marked = np.flatnonzero(mask[1:max_length])
+        end = int(marked[-1]) + 1 if len(marked) else 0
+        inputs = torch.from_numpy(ids[:end].astype(np.int64))
+        labels = torch.from_numpy(np.where(mask[1 : end + 1] == 1, ids[1 : end + 1], -100).astype(np.int64))
+        weight = None if dataset.weights is None else float(dataset.weights[example])
+        yield TokenSequence(example, inputs, labels, len(marked), weight)
 
 
 def make_micro_batches(
@@ -98,8 +100,7 @@ def make_micro_batches(
     """
     held: list[TokenSequence] = []
     size = 0
-    for example in examples:
-        sequence = make_sequence(dataset, int(example), max_length)
+    for sequence in make_sequences(dataset, examples, max_length):
         if sequence.supervised == 0:
             continue
         if held and size + len(sequence.inputs) > MICRO_BATCH_TOKENS:

@@ -216,8 +216,8 @@ def _unseen_tokens(recipe: Recipe, dataset: TokenDataset, parts: Split, chat: Ch
     if not trained:
         return []
     seen: set[int] = set()
-    for index in parts.train:
-        seen.update(np.unique(dataset.example(index)[0][: recipe.max_length]).tolist())
+    for ids, _ in dataset.examples(parts.train):
+        seen.update(np.unique(ids[: recipe.max_length]).tolist())
     unseen = sorted(trained - seen)
     if not unseen:
         return []

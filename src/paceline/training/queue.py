@@ -16,21 +16,29 @@ class MicroBatchQueue:
         self._prepared, self._order, self._distributed = prepared, order, distributed
         self.step = 0
         self.all: list[MicroBatch] = []
+        self._ahead: tuple[int, list[MicroBatch]] = -1, []
         self._own: list[tuple[int, MicroBatch]] = []
         self._taken = 0
 
     def begin(self, step: int) -> None:
         """Cuts the effective batch of a step (from 0) and takes this process's share, in neighbours."""
-        self.step = step
-        examples = self._prepared.split.train[self._order(step)]
-        recipe, dataset = self._prepared.recipe, self._prepared.dataset
-        self.all = list(make_micro_batches(dataset, examples, recipe.max_length, recipe.share_prefixes))
+        prepared, ahead = self._ahead
+        self.step, self.all = step, ahead if prepared == step else self._cut(step)
         count = -(-len(self.all) // self._distributed.size)
         self._own = list(enumerate(self.all))[self._distributed.rank * count :][:count]
         if self._distributed.sharded:
             # all must run the same number of forwards: who has none left gives one without weight
             self._own += [(-1, self.all[0])] * (count - len(self._own))
         self._taken = 0
+
+    def look_ahead(self, step: int) -> None:
+        """Cuts the batch of a step that may come next."""
+        self._ahead = step, self._cut(step)
+
+    def _cut(self, step: int) -> list[MicroBatch]:
+        examples = self._prepared.split.train[self._order(step)]
+        recipe, dataset = self._prepared.recipe, self._prepared.dataset
+        return list(make_micro_batches(dataset, examples, recipe.max_length, recipe.share_prefixes))
 
     def restart(self) -> None:
         """Puts all of the step's micro-batches back, in the same order."""

@@ -134,6 +134,11 @@ class TrainingRun:
         self._margin = FP16_MARGIN if self.base.head.dtype == torch.float16 else None
         self.restart_step()
 
+    def look_ahead(self) -> None:
+        """Cuts the next step's batch, where there is one."""
+        if self.progress.step + 1 < self.plan.total_steps:
+            self.queue.look_ahead(self.progress.step + 1)
+
     def restart_step(self) -> None:
         """Forgets what the step under way has summed; its micro-batches come again, in the same order."""
         self.queue.restart()
