@@ -69,6 +69,7 @@ class LengthBucket:
             self.layers[layer] = held
             for stored, new in zip(held, pair, strict=True):
                 stored[cache.slot, :, : new.shape[1]] = new
+                stored[cache.slot, :, new.shape[1] :] = 0  # masked positions must hold numbers
 
     def remove(self, cache: SequenceCache) -> None:
         """Takes a sequence out; the last one moves into its slot."""
@@ -116,9 +117,9 @@ def _resized(held: KeyValue, capacity: int, size: int) -> KeyValue:
     grown = []
     for half in held:
         count, heads, length, width = half.shape
-        # zeros: masked positions must hold numbers
-        new = half.new_zeros(capacity, heads, size, width)
-        new[:count, :, :length] = half[:capacity]
+        new, kept = half.new_empty(capacity, heads, size, width), min(count, capacity)
+        new[:kept, :, :length] = half[:kept]
+        new[:kept, :, length:] = 0
         grown.append(new)
     return grown[0], grown[1]
 
