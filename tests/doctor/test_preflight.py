@@ -57,6 +57,7 @@ def talk(rng: Any, count: Any = 120, answer: Any = 40) -> Any:
         ({"batch_size": 32, "grad_accum": 8}, "few-steps", "warning"),
         ({"quantize": "nf4", "batch_size": 1, "grad_accum": 8}, "four-bits-tiny-batch", "warning"),
         ({"quantize": "nf4", "compute_dtype": "float16"}, "half-precision", "note"),
+        ({"dtype": "float16"}, "half-precision", "note"),
         ({"lora_alpha": 1024}, "odd-scale", "warning"),
         ({"target_modules": ["q_proj", "embed_tokens", "lm_head"]}, "adapts-the-ends", "warning"),
         ({"max_length": 300}, "much-is-cut", "warning"),

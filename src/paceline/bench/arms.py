@@ -61,6 +61,8 @@ def _ticks(tick: Callable[[], Any], seconds: float) -> float:
 
 def _meet() -> None:
     """Waits until all processes that are timed at once are warm."""
+    if READY not in os.environ:
+        return
     folder = Path(os.environ[READY])
     (folder / f"{os.getpid()}.ready").touch()
     while len(list(folder.glob("*.ready"))) < int(os.environ[COUNT]):

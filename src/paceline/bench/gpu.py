@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -115,15 +115,25 @@ def shared_gpu() -> Iterator[dict[str, str]]:
     if (daemon := shutil.which("nvidia-cuda-mps-control")) is None:
         yield {}
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         own = {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
-        started = subprocess.run([daemon, "-d"], env={**os.environ, **own}, capture_output=True, check=False)
+        told: dict[str, Any] = {"env": {**os.environ, **own}, "capture_output": True, "timeout": 30}
+        with suppress(subprocess.SubprocessError):
+            subprocess.run([daemon, "-d"], check=True, **told)
         try:
-            yield own if started.returncode == 0 else {}
+            yield own if _computes(told) else {}
         finally:
-            subprocess.run(
-                [daemon], input=b"quit\n", env={**os.environ, **own}, capture_output=True, check=False
-            )
+            with suppress(subprocess.SubprocessError):
+                subprocess.run([daemon], input=b"quit\n", check=False, **told)
+
+
+def _computes(options: dict[str, Any]) -> bool:
+    """Whether a process with these options reaches the GPU: a daemon may start where MPS's server cannot."""
+    command = [sys.executable, "-c", "import torch; torch.ones(1, device='cuda').item()"]
+    try:
+        return subprocess.run(command, check=False, **options).returncode == 0
+    except subprocess.SubprocessError:
+        return False
 
 
 def _run(

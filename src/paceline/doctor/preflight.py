@@ -18,17 +18,18 @@ from paceline.data.chat import Chat
 from paceline.data.clean import clean
 from paceline.data.split import Split
 from paceline.model.base import Base
-from paceline.model.quantization import has_bf16_products
+from paceline.model.quantization import default_dtype, has_bf16_products
 from paceline.runs.directory import run_bytes
 from paceline.runs.losses import ExampleLosses
+from paceline.training.distributed import SINGLE_PROCESS
 from paceline.training.heldout import held_out_losses
 from paceline.training.micro_batches import make_micro_batches
-from paceline.training.objective import Objective
+from paceline.training.objective import Objective, first_margin
 from paceline.training.optimizer import make_optimizer
 from paceline.training.order import DataOrder
 from paceline.training.prepare import Prepared, Preparer
 from paceline.training.schedule import learning_rate
-from paceline.training.step import StepItem, forward_backward
+from paceline.training.step import StepItem, forward_backward, reduce_gradients
 
 # Training examples that the rules look at, and of these the ones that are decoded to text.
 SAMPLE = 300
@@ -75,6 +76,11 @@ class Preflight:
         total = self.prepared.plan.total_steps
         steps = np.unique(np.linspace(0, total - 1, min(total, 2000)).astype(int))
         return np.asarray([rate(int(step)) for step in steps])
+
+    @property
+    def own_dtype(self) -> str:
+        """What a base is in on this device unless something else is asked for."""
+        return str(default_dtype(self.device)).removeprefix("torch.")
 
     @property
     def cpu_has_bf16(self) -> bool:
@@ -173,10 +179,11 @@ def unreached_modules(recipe: Recipe, prepared: Prepared, base: Base) -> list[st
         adapter.zero_gradients()
         examples = prepared.split.train[order(step)[:PROBE_EXAMPLES]]
         micro_batches = list(make_micro_batches(prepared.dataset, examples, recipe.max_length))
-        loss = objective.begin(step, micro_batches)
+        loss = objective.begin(step, micro_batches, margin=first_margin(base))
         for micro_batch in micro_batches:
             forward_backward(base, [StepItem(micro_batch=micro_batch, adapter=adapter, loss=loss)])
         reached |= {name for name in adapter.names if bool(adapter.gradient_of(name)[1].any())}
-        adapter.tie_gradients()
-        optimizer.step()
+        reduce_gradients(adapter, loss, SINGLE_PROCESS)
+        if bool(adapter.gradients.isfinite().all()):  # of fp16 it may not be, until a run lowers its scale
+            optimizer.step()
     return [name for name in adapter.names if name not in reached]

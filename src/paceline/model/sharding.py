@@ -30,4 +30,5 @@ def shard(base: Base, size: int, device: torch.device) -> None:
         # said for each: FSDP2 takes every layer for a root of its own, and roots stay whole by default
         fully_shard(layer, mesh=mesh, reshard_after_forward=True)
     base.model.to(device)
+    base.__dict__.pop("ends", None)  # those known so far hold the embeddings where they were
     base.head, base.device, base.sharded = base.head.to(device), device, True

@@ -72,7 +72,7 @@ def find_token_rows(
         )
     for module in ([embeddings] if tied else [embeddings, head]) if new_ids else []:
         index = _end("new_tokens", module, new_ids, names, base).index
-        found[index] = [*found.get(index, ()), *new_ids]
+        found[index] = list(dict.fromkeys([*found.get(index, ()), *new_ids]))
     copied = recipe.modules_to_save or []
     return found | {_end("modules_to_save", module, [0], names, base).index: None for module in copied}
 

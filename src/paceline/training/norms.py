@@ -56,7 +56,7 @@ def _squares(adapter: Adapter) -> list[list[float]]:
             torch.stack(halves) for halves in zip(*(adapter.product(names[p]) for p in places), strict=True)
         ]
         gram_a, gram_b = whole[0] @ whole[0].mT, whole[1].mT @ whole[1]
-        norms = [half.square().sum((1, 2)) for half in own]
+        norms = [torch.linalg.vector_norm(half, dim=(1, 2)).square() for half in own]
         found.append(torch.stack([*norms, (gram_a * gram_b).sum((1, 2))], dim=1))
     order = [place for places in alike.values() for place in places]
     read = torch.cat(found).cpu().double().tolist()

@@ -11,10 +11,20 @@ from torch import Tensor
 from paceline.config.objective import KL
 from paceline.config.recipe import Recipe
 from paceline.data.tokens import TokenDataset
+from paceline.model.base import Base
 from paceline.model.loss import SoftTarget, TokenLosses
 from paceline.model.memory import upload
 from paceline.training.hidden_cache import HiddenStateCache
 from paceline.training.micro_batches import MicroBatch, TokenSequence
+
+# How many times the gradient of a sum a loss's is in fp16, at first and at the least; powers of two change no
+# digit.
+FP16_MARGIN, LEAST_MARGIN = 16.0, 2.0**-20
+
+
+def first_margin(base: Base) -> float | None:
+    """What a step's gradient begins with where it passes through fp16 (see `StepLoss`); None: it does not."""
+    return FP16_MARGIN if base.head.dtype == torch.float16 else None
 
 
 def kl_weight(kl: KL, step: int) -> float:

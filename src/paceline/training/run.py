@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -32,7 +31,7 @@ from paceline.training.checkpoint import Progress, load_checkpoint, save_adapter
 from paceline.training.distributed import SINGLE_PROCESS, DistributedContext
 from paceline.training.hidden_cache import HiddenStateCache
 from paceline.training.norms import adapter_norms
-from paceline.training.objective import Objective, StepLoss
+from paceline.training.objective import LEAST_MARGIN, Objective, StepLoss, first_margin
 from paceline.training.optimizer import make_optimizer
 from paceline.training.order import DataOrder
 from paceline.training.prepare import Prepared
@@ -42,9 +41,6 @@ from paceline.training.run_log import RunLog
 from paceline.training.schedule import learning_rate
 from paceline.training.step import StepItem, StepStats, clip_and_step, reduce_gradients
 
-# How many times the gradient of a sum a loss's is in fp16, at first and at the least; powers of two change no
-# digit. Each step begins with the first, so it depends on no step before it.
-FP16_MARGIN, LEAST_MARGIN = 16.0, 2.0**-20
 # Names the dropout masks among the uses of a run's seed.
 _DROPOUT_STREAM = 2
 
@@ -131,7 +127,7 @@ class TrainingRun:
     def begin_step(self) -> None:
         """Takes up the next step's micro-batches."""
         self.queue.begin(self.progress.step)
-        self._margin = FP16_MARGIN if self.base.head.dtype == torch.float16 else None
+        self._margin = first_margin(self.base)  # each step's own: it depends on no step before it
         self.restart_step()
 
     def look_ahead(self) -> None:

@@ -19,7 +19,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         return model if device.type == "cpu" else emulation.to_device(model)
 
     monkeypatch.setattr(checks, "make_model", make_model)
-    monkeypatch.setattr(checks, "SHAPES", {"small": checks.SMALL | {"num_hidden_layers": 2}})
+    monkeypatch.setattr(checks, "SHAPES", {"small": checks.SMALL | {"num_hidden_layers": 1}})
 
 
 @pytest.mark.usefixtures("small")

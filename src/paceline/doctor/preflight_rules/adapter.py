@@ -102,7 +102,7 @@ def half_precision(subject: Preflight) -> Finding | None:
     return Finding(
         severity="note",
         message="the base is multiplied in float16, whose range large activations may pass",
-        fix={field: "bfloat16" if subject.device.type == "cuda" else "float32"},
+        fix={field: subject.own_dtype},
     )
 
 
