@@ -1,8 +1,10 @@
 """Norms of an adapter: how far each kind of module and each layer has moved."""
 
 import math
+from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from paceline.model.adapter import Adapter
 from paceline.runs.events import AdapterNorms, ModuleNorms
@@ -49,18 +51,20 @@ def _squares(adapter: Adapter) -> list[list[float]]:
         alike.setdefault((a.shape, b.shape), []).append(place)
     found = []
     for places in alike.values():
-        own = [
-            torch.stack(halves) for halves in zip(*(adapter.matrices[names[p]] for p in places), strict=True)
-        ]
-        whole = [
-            torch.stack(halves) for halves in zip(*(adapter.product(names[p]) for p in places), strict=True)
-        ]
-        gram_a, gram_b = whole[0] @ whole[0].mT, whole[1].mT @ whole[1]
-        norms = [torch.linalg.vector_norm(half, dim=(1, 2)).square() for half in own]
+        own = [adapter.matrices[names[place]] for place in places]
+        whole = [adapter.product(names[place]) for place in places]
+        (a, b), plain = _stacked(own), whole[0][0] is own[0][0]
+        whole_a, whole_b = (a, b) if plain else _stacked(whole)
+        gram_a, gram_b = whole_a @ whole_a.mT, whole_b.mT @ whole_b
+        norms = [torch.linalg.vector_norm(half, dim=(1, 2)).square() for half in (a, b)]
         found.append(torch.stack([*norms, (gram_a * gram_b).sum((1, 2))], dim=1))
     order = [place for places in alike.values() for place in places]
     read = torch.cat(found).cpu().double().tolist()
     return [row for _, row in sorted(zip(order, read, strict=True))]
+
+
+def _stacked(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    return torch.stack([a for a, _ in pairs]), torch.stack([b for _, b in pairs])
 
 
 def _layer(name: str) -> str:
