@@ -149,3 +149,19 @@ def test_a_gpu_whose_check_does_not_run_is_one_line(tmp_path: Path, monkeypatch:
     with pytest.raises(ConfigError, match="check of this machine's GPU does not run: CUDA error: no kernel"):
         gpu.run_benchmark(tmp_path / "out", 8.0, print)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("daemon", "python", "shared"), [("exit 0", 0, True), ("exit 1", 0, False), ("exit 0", 1, False)]
+)
+def test_processes_share_a_gpu_by_mps_only_where_its_daemon_starts_and_computes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, daemon: str, python: int, shared: bool
+) -> None:
+    for name, body in (("nvidia-cuda-mps-control", daemon), ("python", f"exit {python}")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    with gpu.shared_gpu() as environment:
+        assert bool(environment) == shared
+        assert set(environment) <= {"CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"}

@@ -25,11 +25,11 @@ _LORA: dict[str, Any] = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.05}
 
 def paceline(shape: str, seconds: float, runs: int) -> float:
     """Ticks shared by all runs, of the most tokens that memory holds."""
-    from paceline.bench.checks import SHAPES, Trainee, make_model, sequences, take_steps
-    from paceline.model.base import default_device, wrap_model
+    from paceline.bench.checks import SHAPES, Trainee, sequences, take_steps
+    from paceline.model.base import wrap_model
     from paceline.training.micro_batches import MicroBatch
 
-    base = wrap_model(make_model(shape, default_device(), _dtype()), shape)
+    base = wrap_model(_model(shape), shape)
     trainees = [Trainee(base, seed, lora_dropout=0.05) for seed in range(runs)]
 
     def rate(rows: int) -> float:
@@ -74,12 +74,14 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
-def _dtype() -> torch.dtype:
-    """What a base is in: bf16 where the GPU has it."""
+def _model(shape: str) -> Any:
+    """What every contender trains: a random model on the device, in bf16 where the GPU has it."""
+    from paceline.bench.checks import make_model
     from paceline.model.base import default_device
     from paceline.model.quantization import default_dtype
 
-    return default_dtype(default_device())
+    device = default_device()
+    return make_model(shape, device, default_dtype(device))
 
 
 def _in_memory(rate: Callable[[int], float]) -> float:
@@ -107,11 +109,8 @@ def trl(shape: str, seconds: float, way: str = "batch", liger: bool = False) -> 
     from peft import LoraConfig
     from transformers.utils import is_flash_attn_2_available
 
-    from paceline.bench.checks import make_model
-    from paceline.model.base import default_device
-
     def rate(rows: int) -> float:
-        model = make_model(shape, default_device(), _dtype())
+        model = _model(shape)
         if is_flash_attn_2_available():
             model.set_attn_implementation("flash_attention_2")
         lora = LoraConfig(target_modules="all-linear", task_type="CAUSAL_LM", **_LORA)
@@ -122,17 +121,15 @@ def trl(shape: str, seconds: float, way: str = "batch", liger: bool = False) -> 
 
 def unsloth(shape: str, seconds: float) -> float:
     """Unsloth's own loading and adapters, trained by TRL as its documentation does."""
-    from unsloth import FastLanguageModel  # type: ignore[import-not-found]  # isort: skip  # first: it patches
-
-    from paceline.bench.checks import make_model
-    from paceline.model.base import default_device
+    from unsloth import FastLanguageModel  # type: ignore[import-not-found]  # first: it patches
 
     def rate(rows: int) -> float:
         with tempfile.TemporaryDirectory() as folder:
-            make_model(shape, default_device(), _dtype()).save_pretrained(folder)
+            made = _model(shape)
+            made.save_pretrained(folder)
             _tokenizer().save_pretrained(folder)
             model, _ = FastLanguageModel.from_pretrained(
-                folder, max_seq_length=LENGTH, dtype=_dtype(), load_in_4bit=False
+                folder, max_seq_length=LENGTH, dtype=made.dtype, load_in_4bit=False
             )
             kinds = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
             model = FastLanguageModel.get_peft_model(
@@ -184,7 +181,7 @@ def _sft(
         config = SFTConfig(
             output_dir=scratch,
             completion_only_loss=True,
-            bf16=_dtype() == torch.bfloat16,
+            bf16=model.dtype == torch.bfloat16,
             use_cpu=not torch.cuda.is_available(),
             gradient_checkpointing=False,
             max_steps=100000,

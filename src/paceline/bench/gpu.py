@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -118,21 +118,18 @@ def shared_gpu() -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         own = {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
         told: dict[str, Any] = {"env": {**os.environ, **own}, "capture_output": True, "timeout": 30}
-        with suppress(subprocess.SubprocessError):
-            subprocess.run([daemon, "-d"], check=True, **told)
+        # a daemon may start where its server cannot
+        compute = [sys.executable, "-c", "import torch; torch.ones(1, device='cuda').item()"]
         try:
-            yield own if _computes(told) else {}
+            yield own if _succeeds([daemon, "-d"], told) and _succeeds(compute, told) else {}
         finally:
-            with suppress(subprocess.SubprocessError):
-                subprocess.run([daemon], input=b"quit\n", check=False, **told)
+            _succeeds([daemon], told | {"input": b"quit\n"})
 
 
-def _computes(options: dict[str, Any]) -> bool:
-    """Whether a process with these options reaches the GPU: a daemon may start where MPS's server cannot."""
-    command = [sys.executable, "-c", "import torch; torch.ones(1, device='cuda').item()"]
+def _succeeds(command: list[str], options: dict[str, Any]) -> bool:
     try:
         return subprocess.run(command, check=False, **options).returncode == 0
-    except subprocess.SubprocessError:
+    except (OSError, subprocess.SubprocessError):
         return False
 
 

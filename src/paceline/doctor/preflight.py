@@ -18,7 +18,7 @@ from paceline.data.chat import Chat
 from paceline.data.clean import clean
 from paceline.data.split import Split
 from paceline.model.base import Base
-from paceline.model.quantization import default_dtype, has_bf16_products
+from paceline.model.quantization import UNQUANTIZED, has_bf16_products
 from paceline.runs.directory import run_bytes
 from paceline.runs.losses import ExampleLosses
 from paceline.training.distributed import SINGLE_PROCESS
@@ -80,7 +80,7 @@ class Preflight:
     @property
     def own_dtype(self) -> str:
         """What a base is in on this device unless something else is asked for."""
-        return str(default_dtype(self.device)).removeprefix("torch.")
+        return UNQUANTIZED.fixed(self.device).dtype
 
     @property
     def cpu_has_bf16(self) -> bool:

@@ -110,9 +110,7 @@ class VLLMAdapterSet:
                     )
         arguments = EngineArgs(
             model=base_path(first.base),
-            dtype=str(BaseFormat.of(first).weights_dtype(default_device())).removeprefix(
-                "torch."
-            ),  # as load_base has it
+            dtype=BaseFormat.of(first).fixed(default_device()).dtype,  # as load_base has it
             enable_lora=True,
             max_loras=len(recipes)
             + 1,  # one stays empty: vLLM's CPU kernels give rows without an adapter what the last slot holds

@@ -32,8 +32,9 @@ class MicroBatchQueue:
         self._taken = 0
 
     def look_ahead(self, step: int) -> None:
-        """Cuts the batch of a step that may come next."""
-        self._ahead = step, self._cut(step)
+        """Cuts the batch of a step that may come next; once, also where the step under way begins again."""
+        if self._ahead[0] != step:
+            self._ahead = step, self._cut(step)
 
     def _cut(self, step: int) -> list[MicroBatch]:
         examples = self._prepared.split.train[self._order(step)]

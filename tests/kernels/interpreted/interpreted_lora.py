@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 import torch
@@ -87,6 +88,7 @@ def _close(one: Tensor, other: Tensor) -> None:
     shapes=st.lists(SHAPES, min_size=1, max_size=3),
     width=st.sampled_from([16, 72, 100]),
     dtype=st.sampled_from([torch.float32, torch.float16]),
+    capability=st.sampled_from([(7, 5), (8, 0)]),
     around=st.tuples(st.integers(0, 5), st.integers(0, 3)),
     seed=st.integers(0, 10_000),
 )
@@ -94,17 +96,31 @@ def _close(one: Tensor, other: Tensor) -> None:
     shapes=[(CHUNK + 70, (3, 2), 0.1), (TILE, (16, 8), 0.0)],
     width=16,
     dtype=torch.float32,
+    capability=(8, 0),
     around=(0, 0),
     seed=0,
 )
+@example(shapes=[(33, (3, 16), 0.1)], width=72, dtype=torch.float16, capability=(7, 5), around=(1, 1), seed=1)
 def test_kernels_compute_what_plain_torch_does(
+    shapes: list[tuple[int, tuple[int, int], float]],
+    width: int,
+    dtype: torch.dtype,
+    capability: tuple[int, int],
+    around: tuple[int, int],
+    seed: int,
+) -> None:
+    """Runs of any ranks and lengths, with rows before and after them that are nobody's."""
+    with mock.patch.object(kernels, "_capability", return_value=capability):
+        _compare(shapes, width, dtype, around, seed)
+
+
+def _compare(
     shapes: list[tuple[int, tuple[int, int], float]],
     width: int,
     dtype: torch.dtype,
     around: tuple[int, int],
     seed: int,
 ) -> None:
-    """Runs of any ranks and lengths, with rows before and after them that are nobody's."""
     torch.manual_seed(seed)
     runs, start = [], around[0]
     for count, ranks, p in shapes:
