@@ -270,7 +270,7 @@ class Recipe(Strict):
         if self.compute_dtype == "float16" and self.quantize not in FOUR_BIT:
             raise ValueError(
                 "compute_dtype float16 (fp16) is for bases that are quantized to 4 bits; "
-                "others are bfloat16 on a GPU and float32 on a CPU: leave it out"
+                "others are bfloat16 on a GPU and float32 on a CPU: leave it out, or give dtype: float16"
             )
         if self.order == "phases" and not self.phases:
             raise ValueError(
