@@ -73,11 +73,16 @@ def test_recipes(findings_on: Any, fields: Any, rule: Any, severity: Any) -> Non
     assert findings[rule].fix or findings[rule].advice
 
 
-def test_bf16_on_a_cpu_without_it_is_slower(findings_on: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "has_bf16_products", lambda: False)
-    assert findings_on(dtype="bfloat16")["bf16-without-hardware"].fix == {"dtype": "float32"}
-    monkeypatch.setattr(preflight, "has_bf16_products", lambda: True)
-    assert "bf16-without-hardware" not in findings_on(dtype="bfloat16")
+@pytest.mark.parametrize(
+    ("dtype", "has"), [("bfloat16", "has_bf16_products"), ("float16", "has_fp16_products")]
+)
+def test_half_precision_on_a_cpu_without_it_is_slower(
+    findings_on: Any, monkeypatch: pytest.MonkeyPatch, dtype: str, has: str
+) -> None:
+    monkeypatch.setattr(preflight, has, lambda: False)
+    assert findings_on(dtype=dtype)["half-without-hardware"].fix == {"dtype": "float32"}
+    monkeypatch.setattr(preflight, has, lambda: True)
+    assert "half-without-hardware" not in findings_on(dtype=dtype)
 
 
 def test_adapters_on_embeddings_and_head_are_suspects(findings_on: Any) -> None:

@@ -57,6 +57,11 @@ def train(paceline: Any, tiny_base: MakeBase, tmp_path: Path) -> Any:
     return run
 
 
+def test_one_process_spreads_no_base(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    train([GOOD] * 8, "--shard-base", said="--shard-base spreads the base over several processes")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("fetch-metrics", ""), ("study", "run", "s.yaml", "--runs", ""), ("compare", "runs", "--runs=")],

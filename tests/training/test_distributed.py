@@ -35,7 +35,7 @@ def test_a_single_process_waits_for_nobody_and_sums_nothing() -> None:
 
 def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with init_distributed(shard=True) as distributed:
+    with init_distributed() as distributed:
         assert distributed is SINGLE_PROCESS
     assert not torch.distributed.is_initialized()
 

@@ -50,10 +50,21 @@ def test_a_scaled_gradient_is_that_of_fp32_where_a_mean_s_rounds_to_zero(
 
 
 def test_a_step_whose_gradient_overflows_begins_again_at_half_the_scale(
-    recipe: MakeRecipe, study: MakeStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_base: MakeBase,
+    recipe: MakeRecipe,
+    study: MakeStudy,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Really: 2**24 times the sum's gradient is beyond fp16."""
-    fields = {"lora_r": 4, "max_steps": 2, "batch_size": 4, "grad_accum": 1, "max_length": 64}
+    fields = {
+        "base": tiny_base(),
+        "lora_r": 4,
+        "max_steps": 2,
+        "batch_size": 4,
+        "grad_accum": 1,
+        "max_length": 64,
+    }
     train_study(study(half=recipe(**fields, dtype="float16"), full=recipe(**fields)), tmp_path / "plain")
     begun: list[float] = []
     begin = Objective.begin

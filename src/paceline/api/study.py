@@ -20,7 +20,7 @@ from paceline.config.recipe import Recipe
 from paceline.config.study import Study
 from paceline.doctor.check import check_cohort
 from paceline.doctor.live import LiveDoctor
-from paceline.errors import RunError
+from paceline.errors import RunError, TrainingError
 from paceline.evaluate.mtbench.in_training import in_training_score
 from paceline.evaluate.study import check_evaluations, evaluate_study
 from paceline.model.base import Base
@@ -31,7 +31,12 @@ from paceline.runs.evaluations import FailedEvaluation
 from paceline.runs.files import told_when_full
 from paceline.runs.lock import hold_all
 from paceline.training.callbacks import Callback as TrainingCallback
-from paceline.training.distributed import DistributedContext, init_distributed, rank_local_folder
+from paceline.training.distributed import (
+    DistributedContext,
+    init_distributed,
+    rank_local_folder,
+    world_size,
+)
 from paceline.training.prepare import Prepared, Preparer
 from paceline.training.study import TrainingOptions, train_study
 
@@ -73,6 +78,11 @@ def run_study(
         PacelineError: bad input, in one line; nothing has been written then.
     """
     study, folder = as_study(study), Path(folder)
+    if shard_base and world_size() == 1:
+        raise TrainingError(
+            "--shard-base spreads the base over several processes, and there is only this one: "
+            "start them with torchrun (`torchrun --nproc-per-node 4 -m paceline train …`), or leave it out"
+        )
     for run in study.runs:
         check_run_name(run.name)  # a copy of a study may have been given another
     tell_notes(callbacks, study)

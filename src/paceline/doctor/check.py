@@ -35,7 +35,7 @@ def check_study(study: Study, folder: Path, log: Callable[[str], None] = lambda 
         read_config(name)
         base_format.require()
         preparer = Preparer()
-        log(f"reading and tokenizing the data of {len(cohort)} runs")
+        log(f"reading and tokenizing the data of {len(cohort)} run{'s' * (len(cohort) > 1)}")
         runs = {run.name: preparer.prepare(run.recipe) for run in cohort}
         libraries = psutil.Process().memory_info().rss
         log(f"loading the base {name}")

@@ -18,7 +18,7 @@ from paceline.data.chat import Chat
 from paceline.data.clean import clean
 from paceline.data.split import Split
 from paceline.model.base import Base
-from paceline.model.quantization import UNQUANTIZED, has_bf16_products
+from paceline.model.quantization import UNQUANTIZED, has_bf16_products, has_fp16_products
 from paceline.runs.directory import run_bytes
 from paceline.runs.losses import ExampleLosses
 from paceline.training.distributed import SINGLE_PROCESS
@@ -82,10 +82,10 @@ class Preflight:
         """What a base is in on this device unless something else is asked for."""
         return UNQUANTIZED.fixed(self.device).dtype
 
-    @property
-    def cpu_has_bf16(self) -> bool:
-        """Whether this machine's CPU has instructions for bf16."""
-        return has_bf16_products()
+    @staticmethod
+    def cpu_multiplies_in(dtype: str) -> bool:
+        """Whether this machine's CPU has instructions for products in bf16 or fp16."""
+        return has_bf16_products() if dtype == "bfloat16" else has_fp16_products()
 
     @cached_property
     def sample(self) -> list[tuple[NDArray[np.int32], NDArray[np.uint8]]]:

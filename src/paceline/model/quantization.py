@@ -35,6 +35,11 @@ def has_bf16_products() -> bool:
     return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
+def has_fp16_products() -> bool:
+    """Whether this CPU has instructions for fp16 (AVX512-FP16 or AMX-FP16, or Arm's)."""
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_fp16_supported())
+
+
 def is_quantized(module: nn.Module) -> bool:
     """Whether bitsandbytes holds the module's weight."""
     return type(getattr(module, "weight", None)).__name__ in ("Params4bit", "Int8Params")

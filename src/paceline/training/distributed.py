@@ -56,10 +56,15 @@ class DistributedContext:
 SINGLE_PROCESS = DistributedContext()
 
 
+def world_size() -> int:
+    """How many processes torchrun started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @contextmanager
 def init_distributed(shard: bool = False) -> Iterator[DistributedContext]:
     """The world that torchrun's environment describes; alone without it."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = world_size()
     if size == 1:
         yield SINGLE_PROCESS
         return

@@ -39,8 +39,8 @@ from paceline.doctor.preflight_rules.labels import (
     rendered_twice,
 )
 from paceline.doctor.preflight_rules.machine import (
-    bf16_without_hardware,
     disk_too_small,
+    half_without_hardware,
     memory_too_small,
     not_the_same_bits,
 )
@@ -91,7 +91,7 @@ preflight_rules: Rules[Preflight] = Rules(
         mixture_missed,
         answers_apart,
         columns_unused,
-        bf16_without_hardware,
+        half_without_hardware,
         not_the_same_bits,
     ],
     group="paceline.preflight_rules",

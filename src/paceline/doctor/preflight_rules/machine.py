@@ -42,18 +42,23 @@ def not_the_same_bits(subject: Preflight) -> Finding | None:
     return Finding(severity="note", message=message)
 
 
-def bf16_without_hardware(subject: Preflight) -> Finding | None:
-    """bf16 on a CPU that has no instructions for it: slower than fp32.
+def half_without_hardware(subject: Preflight) -> Finding | None:
+    """bf16 or fp16 on a CPU that has no instructions for it: slower than fp32, fp16 twelve times.
 
-    Computed: dtype is bfloat16, the device a CPU without AVX512-BF16 (or Arm's BF16).
+    Computed: dtype, and whether the device is a CPU that multiplies in it (bf16: AVX512-BF16 or Arm's BF16).
     Try: dtype auto, which is fp32 on a CPU.
     Source: torch then converts every product to fp32 and back.
     """
-    if subject.recipe.dtype != "bfloat16" or subject.device.type != "cpu" or subject.cpu_has_bf16:
+    dtype = subject.recipe.dtype
+    if (
+        dtype not in ("bfloat16", "float16")
+        or subject.device.type != "cpu"
+        or subject.cpu_multiplies_in(dtype)
+    ):
         return None
     return Finding(
         severity="warning",
-        message="dtype is bfloat16, but this CPU has no AVX512-BF16: slower than float32",
+        message=f"dtype is {dtype}, for which this CPU has no instructions: slower than float32",
         fix={"dtype": "float32"},
     )
 
