@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import runpy
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -22,23 +23,51 @@ WARM.set_forkserver_preload(
 )
 
 
-def run_warm(*arguments: Any, cwd: Path, stdin: str = "", script: bool = False) -> CompletedProcess[str]:
-    """Runs `paceline ARGUMENTS`, or a Python script, in a folder; its exit code and what it wrote.
+class WarmProcess:
+    """`paceline ARGUMENTS`, or a Python script, under way in a folder; has what its callers need of Popen.
 
     The terminal's width is the caller's COLUMNS: the server that is forked from may have begun with another.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        files = [Path(scratch) / name for name in ("in", "out", "err")]
-        files[0].write_text(stdin)
-        given = [str(argument) for argument in arguments]
-        process = WARM.Process(
-            target=run_main,
-            args=(given, str(cwd), list(map(str, files)), os.environ.get("COLUMNS", ""), script),
+
+    def __init__(self, *arguments: Any, cwd: Path, stdin: str = "", script: bool = False) -> None:
+        self._scratch = tempfile.TemporaryDirectory()
+        self._files = [Path(self._scratch.name) / name for name in ("in", "out", "err")]
+        self._files[0].write_text(stdin)
+        given, files = [str(argument) for argument in arguments], list(map(str, self._files))
+        self._process = WARM.Process(
+            target=run_main, args=(given, str(cwd), files, os.environ.get("COLUMNS", ""), script)
         )
-        process.start()
-        process.join()
-        code = process.exitcode if process.exitcode is not None else -1
-        return CompletedProcess(list(arguments), code, files[1].read_text(), files[2].read_text())
+        self._process.start()
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def send_signal(self, signum: int) -> None:
+        if self.pid is not None and self._process.is_alive():
+            os.kill(self.pid, signum)
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+        """(what it wrote, its errors), once it has ended."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise TimeoutError(f"still running after {timeout} s")
+        return self._files[1].read_text(), self._files[2].read_text()
+
+
+def run_warm(*arguments: Any, cwd: Path, stdin: str = "", script: bool = False) -> CompletedProcess[str]:
+    """Runs `paceline ARGUMENTS`, or a Python script, to its end."""
+    process = WarmProcess(*arguments, cwd=cwd, stdin=stdin, script=script)
+    out, errors = process.communicate()
+    assert process.returncode is not None
+    return CompletedProcess(list(arguments), process.returncode, out, errors)
 
 
 def run_main(
@@ -49,6 +78,8 @@ def run_main(
 
     from paceline.cli.main import main
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background would ignore both
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     torch.set_num_threads(1)  # as a worker of the tests has it: the last bits of sums depend on it
     os.chdir(cwd)
     os.environ["COLUMNS"] = columns

@@ -57,7 +57,7 @@ def talk(rng: Any, count: Any = 120, answer: Any = 40) -> Any:
         ({"batch_size": 32, "grad_accum": 8}, "few-steps", "warning"),
         ({"quantize": "nf4", "batch_size": 1, "grad_accum": 8}, "four-bits-tiny-batch", "warning"),
         ({"quantize": "nf4", "compute_dtype": "float16"}, "half-precision", "note"),
-        ({"dtype": "float16"}, "half-precision", "note"),
+        ({"dtype": "float16", "data": {**RUST, "n": 16, "eval_ratio": 0.2}}, "half-precision", "note"),
         ({"lora_alpha": 1024}, "odd-scale", "warning"),
         ({"target_modules": ["q_proj", "embed_tokens", "lm_head"]}, "adapts-the-ends", "warning"),
         ({"max_length": 300}, "much-is-cut", "warning"),
@@ -79,10 +79,11 @@ def test_recipes(findings_on: Any, fields: Any, rule: Any, severity: Any) -> Non
 def test_half_precision_on_a_cpu_without_it_is_slower(
     findings_on: Any, monkeypatch: pytest.MonkeyPatch, dtype: str, has: str
 ) -> None:
+    small = {"dtype": dtype, "data": {**RUST, "n": 16, "eval_ratio": 0.2}}
     monkeypatch.setattr(preflight, has, lambda: False)
-    assert findings_on(dtype=dtype)["half-without-hardware"].fix == {"dtype": "float32"}
+    assert findings_on(**small)["half-without-hardware"].fix == {"dtype": "float32"}
     monkeypatch.setattr(preflight, has, lambda: True)
-    assert "half-without-hardware" not in findings_on(dtype=dtype)
+    assert "half-without-hardware" not in findings_on(**small)
 
 
 def test_adapters_on_embeddings_and_head_are_suspects(findings_on: Any) -> None:

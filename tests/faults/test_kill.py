@@ -1,10 +1,7 @@
 """Nothing is lost: killed at any instant, the same command ends with the same bits and a whole log."""
 
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ import yaml
 from helpers import MakeBase, adapter_bytes
 from paceline.runs.directory import RunDirectory
 from paceline.runs.events import read_events
+from warm_process import WarmProcess
 
 pytestmark = pytest.mark.slow
 
@@ -54,22 +52,14 @@ def whole(study_file: Any) -> Any:
     return study_file.parent / "whole" / "killed"
 
 
-def start(study_file: Any, runs: Any) -> Any:
-    command = [sys.executable, "-m", "paceline", "study", "run", str(study_file), "--runs", str(runs)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, env=environment, preexec_fn=_ctrl_c_counts)
-
-
-def _ctrl_c_counts() -> None:
-    """Tests that a shell runs in the background would hand on that SIGINT is ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def start(study_file: Path, runs: Path) -> WarmProcess:
+    return WarmProcess("study", "run", study_file, "--runs", runs, cwd=study_file.parent)
 
 
 def finish(study_file: Any, runs: Any) -> None:
     process = start(study_file, runs)
     _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors.decode()
+    assert process.returncode == 0, errors
 
 
 def log(folder: Any) -> Any:
@@ -115,9 +105,9 @@ def test_interrupted_saves_says_how_to_go_on_and_goes_on(study_file: Any, whole:
     wait_for_training(tmp_path / "stopped", process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors.decode()
-    assert "the same command goes on" in errors.decode()
-    assert "Traceback" not in errors.decode()
+    assert process.returncode == 130, errors
+    assert "the same command goes on" in errors
+    assert "Traceback" not in errors
     assert RunDirectory(tmp_path / "stopped" / "killed" / "b").status().state == "stopped"
     finish(study_file, tmp_path / "stopped")
     assert_same(whole, tmp_path / "stopped" / "killed")

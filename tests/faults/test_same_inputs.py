@@ -1,19 +1,16 @@
 """Real processes: killed between two kinds of data, two at once, a longer run after a kill."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from helpers import MakeBase, adapter_bytes
 from paceline.runs.directory import RunDirectory
 from paceline.runs.events import TrainEvent, of_kind, read_events
+from warm_process import WarmProcess
 
 pytestmark = pytest.mark.slow
 
@@ -29,26 +26,25 @@ class Place:
         rows = ({"prompt": f"What is {i}?", "completion": f"{text} {i}."} for i in range(60))
         (self.folder / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
-    def start(self, steps: int = 60, *more: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "paceline", "train", "--base", self._base, "--data", "d.jsonl"]
-        command += ["--max-steps", str(steps), "--batch-size", "2", "--grad-accum", "1", "--lr", "1e-3"]
-        command += ["--lr-scheduler", "constant", "--logging-steps", "1", "--save-steps", "2", "--no-check"]
-        pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        command += ["--run-name", "live", *more]
-        return subprocess.Popen(command, cwd=self.folder, env=environment, **pipes)
+    def start(self, steps: int = 60, *more: str) -> WarmProcess:
+        return WarmProcess(
+            "train", "--base", self._base, "--data", "d.jsonl", "--max-steps", steps, "--batch-size", "2",
+            "--grad-accum", "1", "--lr", "1e-3", "--lr-scheduler", "constant", "--logging-steps", "1",
+            "--save-steps", "2", "--no-check", "--run-name", "live", *more,
+            cwd=self.folder,
+        )  # fmt: skip
 
-    def train(self, steps: int = 60, *more: str) -> tuple[int, str]:
+    def train(self, steps: int = 60, *more: str) -> tuple[int | None, str]:
         process = self.start(steps, *more)
         _, errors = process.communicate(timeout=120)
         assert "Traceback" not in errors
         return process.returncode, errors
 
-    def until_step(self, step: int, process: subprocess.Popen[str]) -> None:
+    def until_step(self, step: int, process: WarmProcess) -> None:
         while process.poll() is None and max(RunDirectory(self.run).all_checkpoints(), default=0) < step:
             time.sleep(0.01)
 
-    def kill_at(self, step: int, process: subprocess.Popen[str]) -> None:
+    def kill_at(self, step: int, process: WarmProcess) -> None:
         self.until_step(step, process)
         assert process.poll() is None, "it ended before it could be killed"
         process.kill()

@@ -14,6 +14,7 @@ import pytest
 
 from helpers import MakeBase
 from paceline.runs.directory import RunDirectory
+from warm_process import WarmProcess
 
 pytestmark = pytest.mark.slow
 
@@ -22,35 +23,39 @@ class Place:
     """A working directory with rows, and the command that trains a run on them."""
 
     def __init__(self, folder: Path, base: str) -> None:
-        self.folder, self.run, self._base = folder, folder / "runs" / "a", base
+        self.folder, self.run = folder, folder / "runs" / "a"
         rows = ({"prompt": f"What is {i}?", "completion": f"It is {i + 1}."} for i in range(40))
         (folder / "d.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
-    def start(self, **how: Any) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "paceline", "train", "--base", self._base, "--data", "d.jsonl"]
-        command += ["--max-steps", "40", "--batch-size", "2", "--grad-accum", "1", "--save-steps", "4"]
-        command += ["--logging-steps", "1", "--lora-r", "4", "--run-name", "a", "--no-check"]
-        how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "preexec_fn": _hang_up_counts, **how}
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(command, cwd=self.folder, env=environment, text=True, **how)
+        self._command = [
+            "train", "--base", base, "--data", "d.jsonl", "--max-steps", "40", "--batch-size", "2",
+            "--grad-accum", "1", "--save-steps", "4", "--logging-steps", "1", "--lora-r", "4",
+            "--run-name", "a", "--no-check",
+        ]  # fmt: skip
+
+    def start(self) -> WarmProcess:
+        return WarmProcess(*self._command, cwd=self.folder)
 
     def finish(self, **how: Any) -> tuple[int, str]:
-        process = self.start(**how)
-        _, errors = process.communicate(timeout=120)
-        return process.returncode, errors or ""
+        """A process of its own, whose output goes where `how` says."""
+        done = subprocess.run(
+            [sys.executable, "-m", "paceline", *self._command],
+            cwd=self.folder,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            text=True,
+            check=False,
+            timeout=120,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how},
+        )
+        return done.returncode, done.stderr or ""
 
-    def until_step(self, step: int, process: subprocess.Popen[str]) -> None:
+    def until_step(self, step: int, process: WarmProcess) -> None:
         while process.poll() is None and max(RunDirectory(self.run).all_checkpoints(), default=0) < step:
             time.sleep(0.01)
         assert process.poll() is None, "it ended before it was asked to"
 
     def is_finished(self) -> bool:
         return RunDirectory(self.run).status().state == "finished"
-
-
-def _hang_up_counts() -> None:
-    """Tests that were started by nohup would hand on that SIGHUP is ignored."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture
@@ -69,8 +74,9 @@ def test_sigterm_and_sighup_save_and_the_run_goes_on(place: Place) -> None:
         assert f"{signum.name}: saving after this step" in errors
         status = RunDirectory(place.run).status()
         assert (status.state, status.step) == ("stopped", max(RunDirectory(place.run).all_checkpoints()))
-    code, errors = place.finish()
-    assert (code, place.is_finished()) == (0, True), errors
+    process = place.start()
+    _, errors = process.communicate(timeout=120)
+    assert (process.returncode, place.is_finished()) == (0, True), errors
 
 
 def test_no_room_is_one_line_and_the_same_command_goes_on(place: Place) -> None:

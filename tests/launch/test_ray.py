@@ -1,4 +1,4 @@
-"""A study over two nodes of a Ray cluster on this machine, one of which dies."""
+"""A study over two nodes of a Ray cluster on this machine, one of which dies; the other takes over."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import pytest
 from paceline.config.load import load_study
 from paceline.launch.ray import GPU_KIND, _where, split_study
 from paceline.training.study import train_study
+from warm_process import run_warm
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +28,7 @@ recipe:
   base: embedded
   data: {source: "embedded:rust", n: 60, eval_ratio: 0.25}
   lr: 1e-3
-  batch_size: 4
+  batch_size: 2
   grad_accum: 1
   max_steps: 20
   save_steps: 2
@@ -49,16 +50,16 @@ from ray.cluster_utils import Cluster
 from pathlib import Path
 from paceline.launch.ray import launch
 environment = {"OMP_NUM_THREADS": "1"}
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 10**8})
-nodes = [cluster.add_node(num_cpus=1, object_store_memory=10**8) for _ in range(2)]
+node = {"num_cpus": 1, "object_store_memory": 10**8}
+cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+mortal = cluster.add_node(**node)
 ray.init(address=cluster.address, log_to_driver=False, runtime_env={"env_vars": environment})
-with ThreadPoolExecutor() as pool:  # only a main thread may start nodes
+with ThreadPoolExecutor() as pool:  # only a main thread may end nodes
     study = pool.submit(launch, Path(sys.argv[1]), sys.argv[2], None, 2, print)
     while not study.done() and not any((Path(sys.argv[2]) / "six").glob("*/checkpoints/step-*")):
         time.sleep(0.05)
-    cluster.remove_node(nodes[0], allow_graceful=False)
+    cluster.remove_node(mortal, allow_graceful=False)
     print("killed", flush=True)
-    cluster.add_node(num_cpus=1, object_store_memory=10**8)
     print(study.result(), flush=True)
 """
 
@@ -89,22 +90,8 @@ def test_a_node_dies_and_the_adapters_are_the_local_ones(tmp_path: Path) -> None
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert "killed" in done.stdout
-    local = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "paceline",
-            "study",
-            "run",
-            str(tmp_path / "six.yaml"),
-            "--runs",
-            str(tmp_path / "local"),
-            "--no-check",
-        ],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
+    local = run_warm(
+        "study", "run", tmp_path / "six.yaml", "--runs", tmp_path / "local", "--no-check", cwd=tmp_path
     )
     assert local.returncode == 0, local.stderr
     for name in "abcdef":

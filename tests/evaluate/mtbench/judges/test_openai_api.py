@@ -1,12 +1,8 @@
 """A judge's server that misbehaves."""
 
-import os
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -19,6 +15,7 @@ from paceline.errors import PacelineError
 from paceline.evaluate.mtbench.judges.keys import may_have_key, name_host
 from paceline.evaluate.mtbench.judges.openai_api import OpenAIJudge
 from paceline.runs.evaluations import FAILED, JudgeUsage
+from warm_process import WarmProcess
 
 
 @pytest.mark.slow
@@ -43,12 +40,13 @@ def test_a_judge_s_faults_lose_and_repeat_nothing(tmp_path: Path, monkeypatch: p
 
 
 GRADER = """
-import sys
+import os, sys
 from pathlib import Path
+os.environ["OPENAI_API_KEY"] = "k"
+sys.path.append(sys.argv[4])
 from judge_server import CASES
 from paceline.evaluate.mtbench.judges.openai_api import OpenAIJudge
 judge = OpenAIJudge("m", sys.argv[1], Path(sys.argv[2]), timeout=1.0)
-print("begun", flush=True)
 grades = judge.grade(CASES, lambda: None)
 Path(sys.argv[3]).write_text("\\n".join(f"{g.rating} {g.reply}" for g in grades))
 """
@@ -58,15 +56,11 @@ Path(sys.argv[3]).write_text("\\n".join(f"{g.rating} {g.reply}" for g in grades)
 def test_killed_at_five_moments_it_goes_on_where_it_was(tmp_path: Path) -> None:
     """SIGKILL while 30% of the requests go wrong: what had been answered is not asked again, and the grades are those of a calm run."""
     server, calm = Server([429, 500, "cut", "malformed"], 0.3), Server([None], 0)
-    tests = str(Path(judge_server.__file__).parent)
-    path = os.pathsep.join([tests, os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "OPENAI_API_KEY": "k", "PYTHONPATH": path}
+    script, tests = tmp_path / "grader.py", Path(judge_server.__file__).parent
+    script.write_text(GRADER)
 
-    def start(url: Any, cache: Any, out: Any) -> Any:
-        command = [sys.executable, "-c", GRADER, url, str(tmp_path / cache), str(tmp_path / out)]
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-        assert process.stdout.readline() == "begun\n"
-        return process
+    def start(url: str, cache: str, out: str) -> WarmProcess:
+        return WarmProcess(script, url, cache, out, tests, cwd=tmp_path, script=True)
 
     rng = random.Random(1)
     for number in range(5):
@@ -76,16 +70,20 @@ def test_killed_at_five_moments_it_goes_on_where_it_was(tmp_path: Path) -> None:
             time.sleep(0.002)
         assert process.poll() is None, f"done before kill {number + 1}"
         process.kill()
-        process.wait()
+        process.communicate()
     kept = len(list((tmp_path / "broken").glob("*.json")))
     before = -1
     while before != (
         before := sum(server.answered.values())
     ):  # the server still answers what the killed process had asked
         time.sleep(0.5)
-    assert start(server.url, "broken", "out").wait() == 0
+    process = start(server.url, "broken", "out")
+    process.communicate()
+    assert process.returncode == 0
     assert sum(server.answered.values()) - before == 160 - kept, "what was kept was asked again"
-    assert start(calm.url, "calm", "expected").wait() == 0
+    process = start(calm.url, "calm", "expected")
+    process.communicate()
+    assert process.returncode == 0
     assert (tmp_path / "out").read_text() == (tmp_path / "expected").read_text()
 
 
