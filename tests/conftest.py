@@ -20,7 +20,7 @@ if (
 
 import pytest
 import torch
-from transformers import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+from transformers import LlamaConfig, MistralConfig, MixtralConfig, Qwen2Config, Qwen3Config
 
 from helpers import MakeBase, MakeRecipe, MakeStudy, save_random_base
 from paceline.config.load import make_recipe
@@ -29,7 +29,13 @@ from paceline.config.study import Run, Study
 from paceline.data.chat import load_tokenizer
 from paceline.model.base import Base, load_base
 
-ARCHITECTURES = {"qwen3": Qwen3Config, "qwen2": Qwen2Config, "llama": LlamaConfig, "mistral": MistralConfig}
+ARCHITECTURES = {
+    "qwen3": Qwen3Config,
+    "qwen2": Qwen2Config,
+    "llama": LlamaConfig,
+    "mistral": MistralConfig,
+    "mixtral": MixtralConfig,
+}
 NOT_FAST = ("slow", "sandbox", "browser", "gpu")
 # What a test has that asks for one of these fixtures: a browser, or a study that was trained and evaluated.
 MARKS_OF_FIXTURES = {"browser": "browser", "studied": "slow"}

@@ -1,5 +1,6 @@
 """Model families: right against transformers and PEFT to 1e-6, or refused in one line; docs/models.md."""
 
+import random
 import re
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from helpers import MakeRecipe, random_adapter
 from paceline.errors import ModelError
+from paceline.model import families
+from paceline.model.adapter import Adapter
 from paceline.model.base import Base, wrap_model
 from paceline.model.batch import pack_sequences, use_batch
 from paceline.model.loss import segment_losses
@@ -86,6 +89,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+ODD_SIZE = {"hidden_size": 64, "intermediate_size": 158, "head_dim": 16}
+ODD_SIZES = {"gptj": {"n_embd": 64, "n_inner": 158}}
+
+
 def _model(family: str, settings: dict[str, Any]) -> Any:
     """A small model of random weights, large enough that no part of it is lost in rounding."""
     torch.manual_seed(0)
@@ -149,6 +156,51 @@ def test_a_family_trains_as_transformers_and_peft_do(family: str, ends: bool, re
     for name, gradient in trained.items():
         assert gradient is not None
         assert float((ours[name] - gradient).norm() / gradient.norm()) < 5e-6, name
+
+
+def test_families_whose_rows_are_their_own_are_those_that_work_and_have_no_experts() -> None:
+    assert set(WORKS) - {"mixtral"} == families._OWN_ROWS
+
+
+@pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")
+@pytest.mark.usefixtures("own_threads")
+@pytest.mark.parametrize("family", sorted(families._OWN_ROWS))
+def test_a_row_has_the_bits_that_it_has_alone(family: str, recipe: MakeRecipe) -> None:
+    """Of sizes that leave activations some elements at each thread's end."""
+    settings, targets = WORKS[family]
+    base = wrap_model(_model(family, {**settings, **ODD_SIZES.get(family, ODD_SIZE)}), family)
+    adapters = [random_adapter(base, recipe(lora_r=4, target_modules=targets), seed) for seed in (0, 1)]
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        for first, second in random_lengths(threads):
+            alone = _first_gradient(base, [(first, adapters[0])])
+            beside = _first_gradient(base, [(first, adapters[0]), (second, adapters[1])])
+            assert torch.equal(alone, beside), (threads, first, second)
+
+
+def random_lengths(seed: int) -> list[tuple[int, int]]:
+    rng = random.Random(seed)
+    return [(rng.randint(17, 90), rng.randint(17, 120)) for _ in range(4)]
+
+
+def _first_gradient(base: Base, runs: list[tuple[int, Adapter]]) -> Tensor:
+    """The gradient of the first adapter, each on a sequence of so many tokens."""
+    draw = torch.Generator().manual_seed(3)
+    segments, sequences, start = [], [], 0
+    for length, adapter in runs:
+        adapter.gradients.zero_()
+        ids = torch.randint(3, 200, (length + 1,), generator=draw)
+        sequences.append((ids[:-1], ids[1:]))
+        segments.append(Segment(start, start + length, adapter))
+        start += length
+    batch = pack_sequences(sequences, segments, base.device)
+    with use_batch(batch):
+        hidden = base.hidden(batch)
+        gradient = torch.zeros_like(hidden)
+        for segment in segments:
+            segment_losses(hidden.detach(), base.head, batch, segment, gradient)
+        hidden.backward(gradient)
+    return runs[0][1].gradients.clone()
 
 
 def _short(name: str) -> str:

@@ -82,6 +82,19 @@ def test_each_run_of_a_random_cohort_has_the_bits_that_it_has_alone(
     _compare(runs, budget, {"base": tiny_base("qwen3"), "data": sums})
 
 
+def test_experts_see_the_rows_of_one_run(tiny_base: MakeBase, sums: str) -> None:
+    """An expert multiplies the rows that chose it, few of them, whose bits depend on how many there are."""
+    common = {
+        "lora_r": 4,
+        "grad_accum": 1,
+        "max_steps": 3,
+        "lr": 1e-2,
+        "target_modules": ["q_proj", "o_proj"],
+    }
+    runs = [{**common, "batch_size": size, "seed": size} for size in (1, 2, 5)]
+    _compare(runs, 4096, {"base": tiny_base("mixtral"), "data": sums})
+
+
 @random_cohorts(max(COHORTS // 5, 1))
 @given(runs=RUNS, budget=BUDGETS)
 def test_in_bf16_too(runs: list[dict[str, Any]], budget: int, wide_base: str, sums: str) -> None:

@@ -26,6 +26,7 @@ from paceline.model.adapter import Adapter, adapter_size
 from paceline.model.allocator import grow_segments, keep_freed_memory
 from paceline.model.batch import PackedBatch, pack_sequences, use_batch
 from paceline.model.ends import find_ends, has_tied_ends
+from paceline.model.families import has_own_rows
 from paceline.model.lora_weights import LinearGroup
 from paceline.model.memory import free_bytes, unless_out_of_memory
 from paceline.model.new_tokens import add_token_rows
@@ -70,6 +71,14 @@ class Base:
     def tied(self) -> bool:
         """Whether embeddings and output projection are one weight."""
         return has_tied_ends(self.model)
+
+    @property
+    def runs_share_forwards(self) -> bool:
+        """Whether several micro-batches in one forward change no bit of each other's, as far as any are kept.
+
+        On a GPU none are: sums there do not repeat to the bit.
+        """
+        return self.device.type != "cpu" or has_own_rows(self.model.config)
 
     def hidden(self, batch: PackedBatch) -> Tensor:
         """Final hidden states (T, columns of `head`) of a packed batch, current until its backward is done.

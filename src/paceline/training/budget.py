@@ -16,9 +16,9 @@ _SHARE = 0.85
 class TokenBudget:
     """Tokens of one forward.
 
-    On a CPU one micro-batch: it fills the cores, and its activations stay near the caches. On a GPU as many
-    as its free memory holds: the first forward has one micro-batch, and what the largest so far took of
-    memory says how many the next may have.
+    On a CPU those of a full micro-batch: they fill the cores, and activations stay near the caches. On a GPU
+    as many as its free memory holds: the first forward has one micro-batch, and what the largest so far took
+    of memory says how many the next may have.
     """
 
     def __init__(self, device: torch.device, given: int | None) -> None:
