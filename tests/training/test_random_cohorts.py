@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from helpers import MakeBase, adapter_bytes
 from paceline.config.load import make_recipe
 from paceline.config.study import Run, Study
+from paceline.training.callbacks import Callback
 from paceline.training.study import TrainingOptions, train_study
 
 pytestmark = pytest.mark.slow
@@ -72,6 +73,16 @@ def random_cohorts(count: int) -> settings:
     )
 
 
+class Heard(Callback):
+    """The messages of a training."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def on_message(self, line: str) -> None:
+        self.lines.append(line)
+
+
 @pytest.mark.usefixtures("own_threads")
 @random_cohorts(COHORTS)
 @given(runs=RUNS, budget=BUDGETS, threads=st.integers(1, 3))
@@ -82,7 +93,7 @@ def test_each_run_of_a_random_cohort_has_the_bits_that_it_has_alone(
     _compare(runs, budget, {"base": tiny_base("qwen3"), "data": sums})
 
 
-def test_experts_see_the_rows_of_one_run(tiny_base: MakeBase, sums: str) -> None:
+def test_experts_see_the_rows_of_one_run(tiny_base: MakeBase, sums: str, tmp_path: Path) -> None:
     """An expert multiplies the rows that chose it, few of them, whose bits depend on how many there are."""
     common = {
         "lora_r": 4,
@@ -92,7 +103,12 @@ def test_experts_see_the_rows_of_one_run(tiny_base: MakeBase, sums: str) -> None
         "target_modules": ["q_proj", "o_proj"],
     }
     runs = [{**common, "batch_size": size, "seed": size} for size in (1, 2, 5)]
-    _compare(runs, 4096, {"base": tiny_base("mixtral"), "data": sums})
+    fields = {"base": tiny_base("mixtral"), "data": sums}
+    _compare(runs, 4096, fields)
+    heard = Heard()
+    one = make_recipe({**fields, **runs[0]}, "test")
+    train_study(_study([one]), tmp_path, TrainingOptions(token_budget=4096, callbacks=[heard]))
+    assert sum("the token budget has no effect" in line for line in heard.lines) == 1
 
 
 @random_cohorts(max(COHORTS // 5, 1))

@@ -74,11 +74,12 @@ class Base:
 
     @property
     def runs_share_forwards(self) -> bool:
-        """Whether several micro-batches in one forward change no bit of each other's, as far as any are kept.
+        """Whether a forward may hold several micro-batches.
 
-        On a GPU none are: sums there do not repeat to the bit.
+        Not of a sharded base, whose forwards all processes do together; nor on a CPU where one's bits may
+        depend on those beside it. (On a GPU sums do not repeat to the bit anyway.)
         """
-        return self.device.type != "cpu" or has_own_rows(self.model.config)
+        return not self.sharded and (self.device.type != "cpu" or has_own_rows(self.model.config))
 
     def hidden(self, batch: PackedBatch) -> Tensor:
         """Final hidden states (T, columns of `head`) of a packed batch, current until its backward is done.

@@ -105,12 +105,11 @@ class Cohort:
 
     def _take_micro_batches(self) -> Taken:
         """Micro-batches up to the token budget, at least one, from the least advanced runs."""
-        shared = self.base.runs_share_forwards and not self._distributed.sharded
         taken: Taken = []
         tokens = 0
         for run in sorted(self.active, key=lambda run: run.done):
             while (micro_batch := run.queue.peek()) is not None:
-                fits = shared and tokens + micro_batch.tokens <= self.token_budget
+                fits = self.base.runs_share_forwards and tokens + micro_batch.tokens <= self.token_budget
                 if taken and not fits:
                     break
                 taken.append((run, run.take()))

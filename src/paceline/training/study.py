@@ -239,6 +239,10 @@ class _PendingCohort:
                 inputs=self._inputs[run.name],
             )
             cohort_runs.append(TrainingRun(base, self._prepared[run.name], directory, around))
+        if options.token_budget and not base.runs_share_forwards:
+            options.log(
+                "the token budget has no effect: each micro-batch of this base has a forward of its own"
+            )
         start = RunStarter(base, self._parents, options.log)
         return Cohort(base, cohort_runs, start, options.callbacks, options.token_budget, options.distributed)
 
