@@ -10,9 +10,9 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from helpers import MakeBase
+from helpers import MakeBase, MakeRecipe, MakeStudy
 from paceline.errors import EvaluationError, PacelineError
-from paceline.evaluate.adapters import load_adapters
+from paceline.evaluate.adapters import load_adapters, sequences_to_repeat
 from paceline.evaluate.answers import Prompt, answer_all, read_prompts, stream
 from paceline.evaluate.generate import Request, Sampling
 from paceline.model.base import load_base
@@ -58,6 +58,33 @@ def answers(
     prompts = [Prompt(str(i), [{"role": "user", "content": text}]) for i, text in enumerate(questions)]
     lines = answer_all(adapter_set, prompts, out, Sampling(**{"max_new_tokens": 24, **sampling}))
     return {(line.run, QUESTIONS.index(questions[int(line.id)])): line.answer for line in lines}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "form", "alone"),
+    [
+        ("qwen3", {}, False),
+        ("qwen3", {"dtype": "bfloat16"}, True),
+        ("qwen3", {"quantize": "int8"}, True),
+        ("mixtral", {}, True),
+    ],
+)
+def test_answers_go_one_by_one_where_neighbours_could_change_them(
+    architecture: str,
+    form: dict[str, str],
+    alone: bool,
+    tiny_base: MakeBase,
+    sums: str,
+    recipe: MakeRecipe,
+    study: MakeStudy,
+    tmp_path: Path,
+) -> None:
+    fields = {"base": tiny_base(architecture), "data": {"source": sums}, "target_modules": ["q_proj"], **form}
+    train_study(study(r=recipe(**fields, max_steps=1, max_length=128)), tmp_path)
+    loaded = load_adapters([tmp_path / "r"], batch_invariant=True)
+    assert loaded.sequences == (1 if alone else None)
+    assert sequences_to_repeat(loaded.base) == (1 if alone else None)
+    assert load_adapters([tmp_path / "r"]).sequences is None
 
 
 def test_greedy_answers_are_transformers_own(trained: Any, tmp_path: Path) -> None:

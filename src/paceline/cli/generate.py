@@ -69,7 +69,8 @@ def generate(
         bool,
         typer.Option(
             "--batch-invariant",
-            help="On a GPU: one prompt at a time, so that nothing depends on neighbours; many times slower.",
+            help="One prompt at a time where an answer could depend on those beside it (a GPU, bf16, fp16, "
+            "quantized bases, mixtures of experts); many times slower.",
         ),
     ] = False,
 ) -> None:

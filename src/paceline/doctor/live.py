@@ -30,7 +30,8 @@ class LiveDoctor(Callback):
     """Reports what the log rules find in each run as it trains; notes are left for later.
 
     Each rule speaks once at each severity. What it says depends on the events alone, so a resumed run,
-    whose past events are shown to it first, gets the same findings as one that was never stopped.
+    whose past events are shown to it first, gets the same findings as one that was never stopped; only
+    `slower-and-slower` reads seconds, which neighbours and the machine have a part in.
     """
 
     def __init__(self) -> None:

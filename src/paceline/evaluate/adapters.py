@@ -7,8 +7,6 @@ from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from paceline.config.fields import Fields
 from paceline.config.load import make_recipe
 from paceline.config.recipe import Recipe
@@ -161,8 +159,16 @@ def load_adapters(paths: list[Path], with_base: bool = False, batch_invariant: b
         adapter = base.new_adapter(recipe)
         adapter.load(adapter_folder(path))
         adapters[path.resolve().name] = adapter
-    alone = batch_invariant and not (base.device.type == "cpu" and base.head.dtype == torch.float32)
+    alone = batch_invariant and not base.repeats_answers
     return AdapterSet(base, chat, adapters, 1 if alone else None)
+
+
+def sequences_to_repeat(base: Base) -> int | None:
+    """How many answers at once keep their bits on a CPU whatever else trains there; None: any number.
+
+    What decides a run's training must not depend on the memory that its neighbours leave.
+    """
+    return None if base.device.type != "cpu" or base.repeats_answers else 1
 
 
 def refuse_other_base(recipes: Mapping[Path, Recipe], chat: Chat) -> None:

@@ -1,8 +1,8 @@
 """Generation for many adapters at once: one flat batch holds the new tokens of every sequence.
 
-Sequences come and go (continuous batching). A prompt enters as a whole, then one token a forward. The greedy
-answer to a prompt has the same bits whatever shares its batch, on a CPU in fp32: attention goes sequence by
-sequence, and products have at least MIN_TOKENS rows (see `model.flat`).
+Sequences come and go (continuous batching). A prompt enters as a whole, then one token a forward. Where
+`Base.repeats_answers`, the greedy answer to a prompt has the same bits whatever shares its batch: attention
+goes sequence by sequence, and products have at least MIN_TOKENS rows (see `model.flat`).
 """
 
 from __future__ import annotations

@@ -73,6 +73,17 @@ class Base:
         return has_tied_ends(self.model)
 
     @property
+    def repeats_answers(self) -> bool:
+        """Whether an answer has the same bits whatever is answered beside it.
+
+        So it is on a CPU in fp32, of families that are known for it: one adapter's sequences are one segment,
+        whose products in half precision, or with weights in int8, depend on how many rows it has.
+        """
+        stored = any(is_quantized(module) for module in self.model.modules())
+        exact = self.device.type == "cpu" and self.head.dtype == torch.float32 and not stored
+        return exact and has_own_rows(self.model.config)
+
+    @property
     def runs_share_forwards(self) -> bool:
         """Whether a forward may hold several micro-batches.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from paceline.config.recipe import Recipe
 from paceline.data.chat import load_chat
-from paceline.evaluate.adapters import AdapterSet
+from paceline.evaluate.adapters import AdapterSet, sequences_to_repeat
 from paceline.evaluate.mtbench.judges.judge import open_judge
 from paceline.evaluate.mtbench.run import run_mtbench
 from paceline.model.adapter import Adapter
@@ -30,7 +30,7 @@ def in_training_score(base: Base, directory: RunDirectory, recipe: Recipe) -> Sc
 
     def score(adapter: Adapter | None) -> float:
         with tempfile.TemporaryDirectory() as scratch:
-            adapter_set = AdapterSet(base, chat, {directory.name: adapter})
+            adapter_set = AdapterSet(base, chat, {directory.name: adapter}, sequences_to_repeat(base))
             summary = run_mtbench(adapter_set, part, judge, Path(scratch))
         return summary.runs[directory.name].average.value
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from paceline.config.evaluation import MTBench
 from paceline.data.chat import load_chat, load_tokenizer
 from paceline.data.formats import Messages
-from paceline.evaluate.adapters import BASE, AdapterSet
+from paceline.evaluate.adapters import BASE, AdapterSet, sequences_to_repeat
 from paceline.evaluate.generate import Request, Sampling
 from paceline.evaluate.mtbench.judges.judge import Grade, GradingCase, Reply, grade_of, judge_model
 from paceline.model.base import load_base
 
 MAX_REPLY_TOKENS = 1024
+# Judges in memory, by name: the runs that train together share theirs.
+_LOADED: WeakValueDictionary[str, AdapterSet] = WeakValueDictionary()
 
 
 @dataclass
@@ -34,7 +37,10 @@ class LocalJudge:
     @classmethod
     def open(cls, settings: MTBench, adapter_set: AdapterSet, cache: Path) -> LocalJudge:
         model = judge_model(settings)
-        judge = AdapterSet(load_base(model), load_chat(model), {BASE: None})
+        if (judge := _LOADED.get(model)) is None:
+            base = load_base(model)
+            judge = AdapterSet(base, load_chat(model), {BASE: None}, sequences_to_repeat(base))
+            _LOADED[model] = judge
         return cls(judge, f"local:{model}")
 
     def grade(self, cases: Sequence[GradingCase], done: Callable[[], None]) -> list[Grade]:
