@@ -1,6 +1,5 @@
 """Model families: right against transformers and PEFT to 1e-6, or refused in one line; docs/models.md."""
 
-import random
 import re
 from pathlib import Path
 from typing import Any
@@ -89,8 +88,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-ODD_SIZE = {"hidden_size": 64, "intermediate_size": 158, "head_dim": 16}
-ODD_SIZES = {"gptj": {"n_embd": 64, "n_inner": 158}}
+SIZE = {"hidden_size": 64, "intermediate_size": 160, "head_dim": 16, "max_position_embeddings": 512}
+SIZES = {"gptj": {"n_embd": 64, "n_inner": 160, "n_positions": 512}}
 
 
 def _model(family: str, settings: dict[str, Any]) -> Any:
@@ -162,35 +161,43 @@ def test_families_whose_rows_are_their_own_are_those_that_work_and_have_no_exper
     assert set(WORKS) - {"mixtral"} == families._OWN_ROWS
 
 
+@pytest.mark.parametrize(
+    ("width", "dtype", "own"), [(160, "float32", True), (158, "float32", False), (176, "bfloat16", False)]
+)
+def test_rows_that_begin_within_a_line_of_memory_are_not_their_own(width: int, dtype: str, own: bool) -> None:
+    settings = {**WORKS["llama"][0], **SIZE, "intermediate_size": width}
+    model = _model("llama", settings).to(getattr(torch, dtype))
+    assert wrap_model(model, "llama").runs_share_forwards is own
+
+
 @pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`:UserWarning")
 @pytest.mark.usefixtures("own_threads")
 @pytest.mark.parametrize("family", sorted(families._OWN_ROWS))
 def test_a_row_has_the_bits_that_it_has_alone(family: str, recipe: MakeRecipe) -> None:
-    """Of sizes that leave activations some elements at each thread's end."""
+    """Between two others, of few rows too, with elements left over at each thread's end."""
     settings, targets = WORKS[family]
-    base = wrap_model(_model(family, {**settings, **ODD_SIZES.get(family, ODD_SIZE)}), family)
+    base = wrap_model(_model(family, {**settings, **SIZES.get(family, SIZE)}), family)
     adapters = [random_adapter(base, recipe(lora_r=4, target_modules=targets), seed) for seed in (0, 1)]
-    for threads in (1, 2, 3):
+    tested, other = adapters
+    for threads, length, before, after in (
+        (1, 90, 37, 120),
+        (1, 5, 61, 3),
+        (2, 301, 19, 433),
+        (3, 75, 301, 222),
+    ):
         torch.set_num_threads(threads)
-        for first, second in random_lengths(threads):
-            alone = _first_gradient(base, [(first, adapters[0])])
-            beside = _first_gradient(base, [(first, adapters[0]), (second, adapters[1])])
-            assert torch.equal(alone, beside), (threads, first, second)
+        alone = _gradient_of(tested, base, [(length, tested)])
+        beside = _gradient_of(tested, base, [(before, other), (length, tested), (after, other)])
+        assert torch.equal(alone, beside), (threads, length, before, after)
 
 
-def random_lengths(seed: int) -> list[tuple[int, int]]:
-    rng = random.Random(seed)
-    return [(rng.randint(17, 90), rng.randint(17, 120)) for _ in range(4)]
-
-
-def _first_gradient(base: Base, runs: list[tuple[int, Adapter]]) -> Tensor:
-    """The gradient of the first adapter, each on a sequence of so many tokens."""
-    draw = torch.Generator().manual_seed(3)
+def _gradient_of(tested: Adapter, base: Base, runs: list[tuple[int, Adapter]]) -> Tensor:
+    """An adapter's gradient; each run has a sequence of so many tokens, two thirds of them supervised."""
     segments, sequences, start = [], [], 0
     for length, adapter in runs:
         adapter.gradients.zero_()
-        ids = torch.randint(3, 200, (length + 1,), generator=draw)
-        sequences.append((ids[:-1], ids[1:]))
+        ids = torch.randint(3, 200, (length + 1,), generator=torch.Generator().manual_seed(length))
+        sequences.append((ids[:-1], torch.cat([torch.full((length // 3,), -100), ids[length // 3 + 1 :]])))
         segments.append(Segment(start, start + length, adapter))
         start += length
     batch = pack_sequences(sequences, segments, base.device)
@@ -200,7 +207,7 @@ def _first_gradient(base: Base, runs: list[tuple[int, Adapter]]) -> Tensor:
         for segment in segments:
             segment_losses(hidden.detach(), base.head, batch, segment, gradient)
         hidden.backward(gradient)
-    return runs[0][1].gradients.clone()
+    return tested.gradients.clone()
 
 
 def _short(name: str) -> str:

@@ -72,7 +72,7 @@ class Base:
         """Whether embeddings and output projection are one weight."""
         return has_tied_ends(self.model)
 
-    @property
+    @cached_property
     def repeats_answers(self) -> bool:
         """Whether an answer has the same bits whatever is answered beside it.
 
@@ -81,7 +81,11 @@ class Base:
         """
         stored = any(is_quantized(module) for module in self.model.modules())
         exact = self.device.type == "cpu" and self.head.dtype == torch.float32 and not stored
-        return exact and has_own_rows(self.model.config)
+        return exact and self._own_rows
+
+    @cached_property
+    def _own_rows(self) -> bool:
+        return has_own_rows(self.model)
 
     @property
     def runs_share_forwards(self) -> bool:
@@ -90,7 +94,7 @@ class Base:
         Not of a sharded base, whose forwards all processes do together; nor on a CPU where one's bits may
         depend on those beside it. (On a GPU sums do not repeat to the bit anyway.)
         """
-        return not self.sharded and (self.device.type != "cpu" or has_own_rows(self.model.config))
+        return not self.sharded and (self.device.type != "cpu" or self._own_rows)
 
     def hidden(self, batch: PackedBatch) -> Tensor:
         """Final hidden states (T, columns of `head`) of a packed batch, current until its backward is done.
