@@ -14,6 +14,7 @@ from paceline.config.study import Study
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base
 from paceline.model.batch import pack_sequences, use_batch
+from paceline.model.loss import segment_losses
 from paceline.model.segment import Segment
 from paceline.runs.inputs import Inputs
 from paceline.training.callbacks import Callback, CohortView
@@ -84,6 +85,25 @@ def random_sequences(
         labels[: int(length * (1 - supervised))] = -100
         found.append((ids[:-1], labels))
     return found
+
+
+def gradient_of(
+    adapter: Adapter, base: Base, runs: Sequence[tuple[tuple[Tensor, Tensor], Adapter]]
+) -> Tensor:
+    """An adapter's gradient from one forward of ((ids, labels), adapter), each a segment of its own."""
+    segments, start = [], 0
+    for (ids, _), own in runs:
+        own.gradients.zero_()
+        segments.append(Segment(start, start + len(ids), own))
+        start += len(ids)
+    batch = pack_sequences([sequence for sequence, _ in runs], segments, base.device)
+    with use_batch(batch):
+        hidden = base.hidden(batch)
+        gradient = torch.zeros_like(hidden)
+        for segment in segments:
+            segment_losses(hidden.detach(), base.head, batch, segment, gradient)
+        hidden.backward(gradient)
+    return adapter.gradients.clone()
 
 
 def plain_model(folder: str, adapter: Adapter | None = None) -> Any:

@@ -11,10 +11,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from helpers import MakeRecipe, random_adapter
+from helpers import MakeRecipe, gradient_of, random_adapter, random_sequences
 from paceline.errors import ModelError
 from paceline.model import families
-from paceline.model.adapter import Adapter
 from paceline.model.base import Base, wrap_model
 from paceline.model.batch import pack_sequences, use_batch
 from paceline.model.loss import segment_losses
@@ -186,28 +185,10 @@ def test_a_row_has_the_bits_that_it_has_alone(family: str, recipe: MakeRecipe) -
         (3, 75, 301, 222),
     ):
         torch.set_num_threads(threads)
-        alone = _gradient_of(tested, base, [(length, tested)])
-        beside = _gradient_of(tested, base, [(before, other), (length, tested), (after, other)])
+        left, own, right = random_sequences((before, length, after), 0.67, vocabulary=200)
+        alone = gradient_of(tested, base, [(own, tested)])
+        beside = gradient_of(tested, base, [(left, other), (own, tested), (right, other)])
         assert torch.equal(alone, beside), (threads, length, before, after)
-
-
-def _gradient_of(tested: Adapter, base: Base, runs: list[tuple[int, Adapter]]) -> Tensor:
-    """An adapter's gradient; each run has a sequence of so many tokens, two thirds of them supervised."""
-    segments, sequences, start = [], [], 0
-    for length, adapter in runs:
-        adapter.gradients.zero_()
-        ids = torch.randint(3, 200, (length + 1,), generator=torch.Generator().manual_seed(length))
-        sequences.append((ids[:-1], torch.cat([torch.full((length // 3,), -100), ids[length // 3 + 1 :]])))
-        segments.append(Segment(start, start + length, adapter))
-        start += length
-    batch = pack_sequences(sequences, segments, base.device)
-    with use_batch(batch):
-        hidden = base.hidden(batch)
-        gradient = torch.zeros_like(hidden)
-        for segment in segments:
-            segment_losses(hidden.detach(), base.head, batch, segment, gradient)
-        hidden.backward(gradient)
-    return tested.gradients.clone()
 
 
 def _short(name: str) -> str:

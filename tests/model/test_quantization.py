@@ -5,15 +5,21 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from helpers import CPU, MakeBase, MakeRecipe, MakeStudy, adapter_bytes, random_adapter, random_sequences
+from helpers import (
+    CPU,
+    MakeBase,
+    MakeRecipe,
+    MakeStudy,
+    adapter_bytes,
+    gradient_of,
+    random_adapter,
+    random_sequences,
+)
 from paceline.config.objective import Quantize
 from paceline.errors import MissingExtra, PacelineError
-from paceline.model.adapter import Adapter
 from paceline.model.base import Base, load_base
-from paceline.model.batch import pack_sequences, use_batch
-from paceline.model.loss import segment_losses
 from paceline.model.quantization import (
     UNQUANTIZED,
     BaseFormat,
@@ -24,7 +30,6 @@ from paceline.model.quantization import (
     is_quantized,
     require_bitsandbytes,
 )
-from paceline.model.segment import Segment
 from paceline.runs.events import TrainEvent, of_kind, read_events
 from paceline.training.study import train_study
 
@@ -171,8 +176,8 @@ def test_in_half_precision_a_run_beside_another_has_the_bits_of_one_alone(
     base = load_base(tiny_base(), CPU, BaseFormat(dtype=dtype))
     one, two = (random_adapter(base, recipe(lora_r=4), seed) for seed in (0, 1))
     first, second = random_sequences((64, 80))
-    alone = _gradient(base, [(first, one)])
-    assert torch.equal(alone, _gradient(base, [(first, one), (second, two)]))
+    alone = gradient_of(one, base, [(first, one)])
+    assert torch.equal(alone, gradient_of(one, base, [(first, one), (second, two)]))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -188,20 +193,3 @@ def test_long_sums_of_half_precision_too(dtype: torch.dtype, count: int) -> None
             assert torch.equal(beside, base_product(rows[:count], linear, [count]))
         beside = input_gradient(grads, linears, [count, 2000])[:count]
         assert torch.equal(beside, input_gradient([grad[:count] for grad in grads], linears, [count]))
-
-
-def _gradient(base: Base, runs: list[tuple[tuple[Tensor, Tensor], Adapter]]) -> Tensor:
-    """The gradient of the first run's adapter."""
-    segments, start = [], 0
-    for (ids, _), adapter in runs:
-        adapter.gradients.zero_()
-        segments.append(Segment(start, start + len(ids), adapter))
-        start += len(ids)
-    batch = pack_sequences([sequence for sequence, _ in runs], segments, CPU)
-    with use_batch(batch):
-        hidden = base.hidden(batch)
-        gradient = torch.zeros_like(hidden)
-        for segment in segments:
-            segment_losses(hidden.detach(), base.head, batch, segment, gradient)
-        hidden.backward(gradient)
-    return runs[0][1].gradients.clone()
