@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
 
 from paceline.doctor.finding import Finding
 from paceline.doctor.log_rules.series import longest_run, rate_times, thin
@@ -49,6 +48,8 @@ def large_gradient(log: Log) -> Finding | None:
     norms = log.grad_norm[np.isfinite(log.grad_norm) & (log.grad_norm > 0)]
     if len(norms) < 5:
         return None
+    from scipy import stats  # half a second of import that reading a study does without
+
     median = float(np.median(norms[len(norms) // 2 :]))
     points = thin(norms)
     growth = float(np.exp(stats.theilslopes(np.log(points)).low_slope * len(points)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
 
 from paceline.doctor.finding import Finding
 from paceline.doctor.log_rules.series import rate_times, thin
@@ -135,6 +134,8 @@ def loss_flat(log: Log) -> Finding | None:
 
 def _without_trend(steps: Array, losses: Array, held_out: Array) -> tuple[bool, float]:
     """Whether training losses are flat, and the share by which they fell."""
+    from scipy import stats  # half a second of import that reading a study does without
+
     slope, _, low, high = stats.theilslopes(thin(losses), thin(steps))
     level = float(np.median(losses[: max(3, len(losses) // 3)])) or 1.0
     fall = -float(slope) * float(np.ptp(steps)) / level
