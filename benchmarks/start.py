@@ -3,8 +3,8 @@
     python benchmarks/start.py --repeats 3 --out benchmarks/results/start-cpu.json
 
 `paceline study run` trains one step on the 27M model of `benchmarks/study.py`; its lines tell when a phase
-ends, the fastest turn of each phase counts. One more turn, not timed, tells whose modules take how much of the
-imports.
+ends, the fastest turn of each phase counts. One more turn, not timed, tells whose modules take how much of
+the imports.
 """
 
 import argparse
