@@ -1,6 +1,8 @@
 """`paceline study show`: a study before it is trained, and what ended its runs early afterwards."""
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -36,3 +38,15 @@ def test_what_ended_a_run_early_is_shown(
     show(tmp_path, monkeypatch, "--json")
     first, second = json.loads(capsys.readouterr().out)["runs"]
     assert (first["ended_early"], second["ended_early"]) == ({}, {"b": "failed after step 2 of 4: loss nan"})
+
+
+@pytest.mark.parametrize(("encoding", "arrow"), [("ascii", "->"), ("cp1252", "->"), ("utf-8", "→")])
+def test_signs_that_a_terminal_has_not_are_printed_as_plain_ones(encoding: str, arrow: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "paceline", "study", "show", "examples/demo.yaml"],
+        capture_output=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+    assert f"lr: 0.002 {arrow} 0.0005" in done.stdout.decode(encoding)

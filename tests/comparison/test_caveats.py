@@ -35,7 +35,7 @@ START = StartEvent(
     steps_per_epoch=112,
 )
 Statuses = dict[str, RunStatus]
-MakeStudy = Callable[[Statuses], Path]
+MakeStudy = Callable[..., Path]
 
 
 def finished(step: int = 112, **fields: Any) -> RunStatus:
@@ -46,13 +46,14 @@ def finished(step: int = 112, **fields: Any) -> RunStatus:
 def folder(tmp_path: Path) -> MakeStudy:
     """Writes a study of runs with some statuses; `a-seed1` is a replicate of `a`."""
 
-    def make(statuses: Statuses) -> Path:
+    def make(statuses: Statuses, settings: dict[str, dict[str, str]] = {}) -> Path:  # noqa: B006 - only read
         entries = [{"name": name, "recipe": name.split("-")[0]} for name in statuses]
         (tmp_path / "study.yaml").write_text(yaml.safe_dump({"study": "s", "runs": entries}))
         for number, (name, status) in enumerate(statuses.items()):
             directory = RunDirectory(tmp_path / name)
             directory.eval.mkdir(parents=True)
-            recipe = make_recipe({"base": "embedded", "data": "rows.jsonl", "seed": number}, "test")
+            own = {"base": "embedded", **settings.get(name, {})}
+            recipe = make_recipe({**own, "data": "rows.jsonl", "seed": number}, "test")
             directory.recipe_file.write_text(dump_recipe(recipe))
             directory.set_status(status)
             log = EventLog(directory.events)
@@ -95,6 +96,17 @@ def test_every_kind_of_caveat(folder: MakeStudy) -> None:
         "Not all were trained for as many steps (a 40 to 112, b 112): "
         "what differs between recipes may be due to that.",
     ]
+
+
+def test_of_two_bases_one_is_shown_and_nothing_is_measured_from_the_other(folder: MakeStudy) -> None:
+    bases = {"b": {"base": "Qwen/Qwen3-4B"}, "c": {"quantize": "nf4"}}
+    path = folder({"a": finished(), "b": finished(), "c": finished()}, bases)
+    assert texts(path) == [
+        "Not all train the base of a (b Qwen/Qwen3-4B, c embedded in nf4): a difference between bases is "
+        "that of base and recipe together, and the bare base shown is a's."
+    ]
+    assert [row.from_base is None for row in compare(path).rows] == [False, True, True]
+    assert collect_study(path).other_bases.keys() == {"b", "c"}
 
 
 def test_a_study_of_which_nothing_finished_says_why(folder: MakeStudy) -> None:

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
+
+# What stands for signs that an output's encoding has not.
+_PLAIN = {
+    "→": "->",
+    "←": "<-",
+    "×": "x",
+    "Δ": "d",
+    "−": "-",
+    "–": "-",
+    "—": "-",
+    "…": "...",
+    "±": "+-",
+    "‖": "||",
+}
 
 
 class OutputError(Exception):
@@ -49,6 +65,8 @@ class _QuietErrors(TextIOWrapper):
 def checked_output() -> Iterator[None]:
     """Notices what cannot be printed, up to the last line; what standard error loses is lost.
 
+    Signs that an output's encoding has not (Windows, `LANG=C`) are printed as plain ones.
+
     Raises:
         OutputError: standard output is closed or full.
     """
@@ -74,10 +92,22 @@ def checked_output() -> Iterator[None]:
         sys.stdout, sys.stderr = before
 
 
+def _plain_signs(error: UnicodeError) -> tuple[str, int]:
+    """Signs that cannot be encoded, as plain ones: `->` for an arrow, `e` for é, else `?`."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    missing = error.object[error.start : error.end]
+    plain = [_PLAIN.get(sign) or unicodedata.normalize("NFKD", sign) for sign in missing]
+    return "".join(text.encode("ascii", "ignore").decode() or "?" for text in plain), error.end
+
+
+codecs.register_error("paceline.plain", _plain_signs)
+
+
 def _wrapped(kind: type[TextIOWrapper], stream: object) -> TextIOWrapper:
     if not isinstance(stream, TextIOWrapper):
         raise TypeError(f"{stream!r} is no stream of the system's")
-    return kind(stream.buffer, stream.encoding, stream.errors, line_buffering=True)
+    return kind(stream.buffer, stream.encoding, "paceline.plain", line_buffering=True)
 
 
 def _discard(stream: object, written: int) -> int:

@@ -1,8 +1,9 @@
 """What a comparison has to say of runs that ended early, failed or are missing, and of unequal lengths."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from paceline.comparison.finished import other_bases
 from paceline.runs.directory import RunDirectory, RunStatus
 from paceline.runs.study import RecipeGroup, recipe_groups
 
@@ -16,7 +17,7 @@ class Caveat:
 
 
 def caveats(directories: Sequence[RunDirectory], finished: Collection[str]) -> list[Caveat]:
-    """How runs ended that did not train to their end, which recipes lack seeds, and unequal lengths.
+    """How runs ended that did not train to their end, which recipes lack seeds, and what is unequal.
 
     Args:
         directories: all runs of the study, finished or not.
@@ -38,6 +39,8 @@ def caveats(directories: Sequence[RunDirectory], finished: Collection[str]) -> l
     steps = {name: sorted(statuses[run].step for run in runs) for name, runs in done.items() if runs}
     if len({count for counts in steps.values() for count in counts}) > 1:
         said.append(_unequal(steps))
+    if bases := other_bases(groups):
+        said.append(_other_bases(bases, groups[0].name))
     return said
 
 
@@ -53,6 +56,15 @@ def _seeds_missing(group: RecipeGroup, done: int, others: Sequence[str]) -> Cave
     if others:
         text += f", and so is every comparison with it ({', '.join(others)})"
     return Caveat(f"{text}.", (group.name, *others))
+
+
+def _other_bases(others: Mapping[str, str], baseline: str) -> Caveat:
+    bases = ", ".join(f"{name} {base}" for name, base in others.items())
+    return Caveat(
+        f"Not all train the base of {baseline} ({bases}): a difference between bases is that of base and "
+        f"recipe together, and the bare base shown is {baseline}'s.",
+        (baseline, *others),
+    )
 
 
 def _unequal(steps: dict[str, list[int]]) -> Caveat:

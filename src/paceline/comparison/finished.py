@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from paceline.config.recipe import Recipe
 from paceline.errors import RunError
 from paceline.runs.directory import RunDirectory
 from paceline.runs.losses import ExampleLosses
@@ -49,6 +50,20 @@ def losses_by_seed(
         group.name: {seed: losses[d.name] for seed, d in zip(group.seeds, group.directories, strict=True)}
         for group in groups
     }
+
+
+def other_bases(groups: Sequence[RecipeGroup]) -> dict[str, str]:
+    """{recipe: its base, in words} of the recipes whose bare base is not the first recipe's.
+
+    A quantized base is another than the same in full precision.
+    """
+    begun = [group for group in groups if group.directories[0].recipe_file.is_file()]
+    bases = {group.name: _base(group.directories[0].recipe()) for group in begun}
+    return {name: base for name, base in bases.items() if base != next(iter(bases.values()))}
+
+
+def _base(recipe: Recipe) -> str:
+    return recipe.base + ("" if recipe.quantize == "none" else f" in {recipe.quantize}")
 
 
 def base_of(groups: Sequence[RecipeGroup]) -> ExampleLosses:

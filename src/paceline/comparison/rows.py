@@ -41,7 +41,7 @@ class Row:
     `planned` counts its replicates, those without a result too. `spread` is the standard deviation of the
     loss over seeds (None: one seed). `kl` is the mean divergence from the base (None: not measured).
     `difference` is from the baseline, None for the baseline itself and for a recipe that shares no held-out
-    example with it; `from_base` is from the bare base.
+    example with it; `from_base` is from the bare base, None where that is not this recipe's.
     """
 
     name: str
@@ -85,10 +85,12 @@ def make_row(
     losses: Mapping[str, ExampleLosses],
     baseline: str,
     measured: LossFamily,
+    has_base: bool,
 ) -> Row:
     """A recipe's row from its finished replicates; `planned` counts all of them.
 
     Every figure is on the examples that the compared recipes share; of a recipe apart, on its own.
+    `has_base`: the bare base among what was measured is this recipe's.
     """
     family = measured.family if group.name not in measured.apart else None
     own_losses = [losses[directory.name] for directory in group.directories]
@@ -114,7 +116,7 @@ def make_row(
         tasks=_mean_figures([summary.tasks for summary in summaries]),
         kl=fmean(kls) if len(kls) == len(summaries) else None,
         difference=family.between(group.name, baseline) if family and group.name != baseline else None,
-        from_base=family.between(group.name, BASE) if family else None,
+        from_base=family.between(group.name, BASE) if family and has_base else None,
     )
 
 

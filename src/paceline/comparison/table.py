@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from paceline.comparison.caveats import Caveat, caveats
-from paceline.comparison.finished import base_of, finished_groups, losses_by_seed, read_losses
+from paceline.comparison.finished import base_of, finished_groups, losses_by_seed, other_bases, read_losses
 from paceline.comparison.needed import needed_to_know
 from paceline.comparison.noise import EarlierNoise, noise_notes
 from paceline.comparison.recipes import BASE, loss_family
@@ -165,7 +165,13 @@ def compare(
     by_seed = losses_by_seed(groups, losses)
     measured = loss_family(by_seed, base, earlier.noise if earlier else None)
     planned = {group.name: len(group.directories) for group in recipe_groups(directories)}
-    rows = [make_row(group, planned[group.name], losses, groups[0].name, measured) for group in groups]
+    elsewhere = other_bases(groups)
+    rows = [
+        make_row(
+            group, planned[group.name], losses, groups[0].name, measured, has_base=group.name not in elsewhere
+        )
+        for group in groups
+    ]
     ranked = [row for row in rows if row.name not in measured.apart]
     leader = min(ranked, key=lambda row: row.eval_loss).name
     family = measured.family

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paceline.comparison.caveats import Caveat, caveats
-from paceline.comparison.finished import finished_groups, losses_by_seed, read_losses
+from paceline.comparison.finished import finished_groups, losses_by_seed, other_bases, read_losses
 from paceline.comparison.noise import noise_for
 from paceline.comparison.recipes import loss_family
 from paceline.comparison.table import Comparison, compare
@@ -76,6 +76,7 @@ class StudyFacts:
     `published` are the published figures beside the measured ones. `recipes` are its runs by recipe, one or
     more replicates each; `caveats` say what the comparison's do, of a study without a finished run too.
     `tasks` holds each recipe's Δ from the baseline by task of the data set, each interval by itself.
+    `other_bases` are the recipes whose base is not the baseline's, with it.
     `evaluations` are all that were asked for, done or not. `samples` are answers of the base and of recipes,
     the lowest loss first; `samples_left_out` counts questions that would be too many for a page.
     """
@@ -89,6 +90,7 @@ class StudyFacts:
     caveats: list[Caveat]
     tasks: dict[str, dict[str, RecipeDifference]]
     families: Families
+    other_bases: dict[str, str]
     evaluations: list[EvaluationStatus]
     hypotheses: list[Judged]
     success: list[Judged]
@@ -126,6 +128,7 @@ def collect_study(path: Path, noise: Path | None = None) -> StudyFacts:
         caveats=comparison.caveats if comparison else caveats(directories, losses),
         tasks=_by_task(comparison, begun, losses) if comparison else {},
         families=families,
+        other_bases=other_bases(recipe_groups(begun)),
         evaluations=comparison.evaluations if comparison else evaluation_statuses(begun),
         hypotheses=judge_hypotheses(record, comparison, families.mtbench),
         success=judge_success(record, _measured(begun, runs, losses, families, comparison))

@@ -70,7 +70,7 @@ class ForgettingRow(RecipeRow):
 
     base: float
     loss: Mean
-    change: Change
+    change: Change | None
     kl: float | None
 
 
@@ -96,7 +96,7 @@ def _scores(run: RunFacts, of: str) -> MTBenchScores | None:
 def _mtbench_row(study: StudyFacts, recipe: RecipeRuns, scores: Sequence[MTBenchScores]) -> MTBenchRow:
     cuts = [own.cut for own in scores if own.cut is not None]
     raws = [own.raw for own in scores if own.raw is not None]
-    change, withheld = _from_base(study.families.mtbench, recipe.name, scores)
+    change, withheld = _from_base(study, study.families.mtbench, recipe.name, scores)
     averages = [interval(own.average) for own in scores]
     return MTBenchRow(
         recipe=recipe.name,
@@ -170,7 +170,7 @@ def _code_row(
     study: StudyFacts, suite: str, tasks: int, recipe: RecipeRuns, scores: Sequence[CodeScores]
 ) -> CodeRow:
     family = study.families.code.get(suite)
-    change, withheld = _from_base(family, recipe.name, scores)
+    change, withheld = _from_base(study, family, recipe.name, scores)
     shares = [interval(own.pass_at_1) for own in scores]
     compiled = [own.compile_rate.value for own in scores if own.compile_rate]
     return CodeRow(
@@ -189,7 +189,7 @@ def _code_row(
 
 def forgetting_rows(study: StudyFacts) -> list[ForgettingRow]:
     """Every recipe whose loss on general rows was measured."""
-    family, rows = study.families.forgetting, []
+    rows = []
     for recipe in having(study, lambda run: run.forgetting):
         own = [run.forgetting for run in recipe.runs if run.forgetting]
         changes = [f"{f.run.loss:.4f} ({f.change.delta:+.4f}, {f.change.verdict})" for f in own]
@@ -201,24 +201,32 @@ def forgetting_rows(study: StudyFacts) -> list[ForgettingRow]:
                 by_seed=recipe.by_seed(changes),
                 base=own[0].base.loss,
                 loss=mean([f.run.loss for f in own], [f"{own[0].run.loss:.4f}"], ".4f"),
-                change=_forgotten(family, recipe.name, own),
+                change=_forgotten(study, recipe.name, own),
                 kl=fmean(kls) if len(kls) == len(own) else None,
             )
         )
     return rows
 
 
-def _forgotten(family: RecipeFamily | None, name: str, own: Sequence[RunForgetting]) -> Change:
-    """The recipe's change over its replicates, or the one run's own."""
+def _forgotten(study: StudyFacts, name: str, own: Sequence[RunForgetting]) -> Change | None:
+    """The recipe's change over its replicates, or the one run's own; None: of another base, over several."""
+    family = study.families.forgetting
+    if len(own) > 1 and name in study.other_bases:
+        return None
     if len(own) > 1 and family and name in family.means and BASE in family.means:
         return family.between(name, BASE)
     return own[0].change
 
 
 def _from_base(
-    family: RecipeFamily | None, name: str, scores: Sequence[MTBenchScores] | Sequence[CodeScores]
+    study: StudyFacts,
+    family: RecipeFamily | None,
+    name: str,
+    scores: Sequence[MTBenchScores] | Sequence[CodeScores],
 ) -> tuple[Change | None, str]:
     """A recipe's change from the base over its replicates, or the one run's own; or why there is none."""
+    if len(scores) > 1 and name in study.other_bases:
+        return None, "no verdict: its base is not the baseline's"
     if len(scores) > 1 and family and name in family.means and BASE in family.means:
         return family.between(name, BASE), ""
     withheld = _withheld(scores)
