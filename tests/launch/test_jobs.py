@@ -149,3 +149,32 @@ def test_what_runs_inside_the_job_trains_reports_and_gives_back(quick: Any, tmp_
     shutil.rmtree(tmp_path / "work")
     assert job.main("someone/paceline-little", tmp_path / "work", every=600) == 0
     assert files["runs/little/one/events.jsonl"] == trained, "what the repository held was trained again"
+
+
+@pytest.mark.slow
+def test_code_that_the_job_cannot_run_is_left_for_the_machine_that_the_runs_come_back_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from paceline.launch.job import train_and_report
+
+    file, runs = tmp_path / "study.yaml", tmp_path / "little"
+    file.write_text(STUDY.replace("max_steps: 1", "max_steps: 1, eval: {code: {suite: rust, n: 1}}"))
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("PATH", str(tmp_path))
+        train_and_report(file, runs)
+    assert "not run in this job: the Rust suite needs rustc" in capsys.readouterr().out
+    assert "rustc" in (runs / "report.md").read_text()
+    (evaluated,) = paceline_package.run_study(file, runs).evaluation_statuses
+    assert evaluated.done
+
+
+def test_what_no_machine_can_evaluate_ends_a_job_before_it_trains(tmp_path: Path) -> None:
+    from paceline.launch.job import train_and_report
+
+    file = tmp_path / "study.yaml"
+    wanted = "eval: {code: {suite: rust, n: 1}, forgetting: {source: nowhere.jsonl, n: 2}}"
+    file.write_text(STUDY.replace("max_steps: 1", f"max_steps: 1, {wanted}"))
+    with pytest.raises(SystemExit) as ended:
+        train_and_report(file, tmp_path / "little")
+    assert ended.value.code == 2
+    assert not (tmp_path / "little").exists()

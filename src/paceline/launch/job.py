@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from paceline.config.load import load_study
+from paceline.config.study import Study
 from paceline.errors import PacelineError
 from paceline.export.hub import pull, upload
 
@@ -33,14 +34,21 @@ def main(repository: str, folder: Path = Path("paceline-job"), every: float = EV
 
 
 def train_and_report(file: Path, runs: Path) -> None:
-    """Runs a study and writes its report; exits with the status that `paceline study run` would give."""
+    """Runs a study and writes its report; exits with the status that `paceline study run` would give.
+
+    Code that this machine cannot run is left to the machine that the runs come back to.
+    """
     from paceline.api.findings import CheckFailed
     from paceline.api.inspection import write_report
     from paceline.api.progress import ProgressBar
     from paceline.api.study import run_study
 
+    study = load_study(file)
     try:
-        result = run_study(file, runs, [ProgressBar()])
+        _check_all_but_code(study)
+        result = run_study(study, runs, [ProgressBar()], evaluate=False)
+        if result.state == "finished":
+            result = run_study(study, runs, [ProgressBar()])
     except PacelineError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1 if isinstance(error, CheckFailed) else 2)
@@ -50,6 +58,28 @@ def train_and_report(file: Path, runs: Path) -> None:
         sys.exit(1)
     for sentence in write_report(runs).conclusions:
         print(f"- {sentence}")
+
+
+def _check_all_but_code(study: Study) -> None:
+    """Refuses what can be evaluated on no machine, and says what cannot on this one.
+
+    Jobs run in images without compilers, in which a sandbox may be forbidden.
+    """
+    from paceline.evaluate.study import check_evaluations
+
+    recipes = [run.recipe for run in study.runs]
+    try:
+        check_evaluations(recipes)
+    except PacelineError as error:
+        without = [
+            recipe.model_copy(update={"eval": recipe.eval.model_copy(update={"code": None})})
+            for recipe in recipes
+        ]
+        check_evaluations(without)
+        print(
+            f"the code that runs write is not run in this job: {error}. `paceline study run` does that, "
+            "with --runs the folder that they come back to"
+        )
 
 
 @contextmanager
