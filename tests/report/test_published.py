@@ -1,6 +1,7 @@
 """Measured figures beside published ones, and never where they are not the same figures."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,9 +12,9 @@ from paceline.cli.tables import print_published
 from paceline.config.load import load_study
 from paceline.config.rehearse import rehearsal
 from paceline.config.study import Study
-from paceline.report.published import Figure, read_published, reasons
+from paceline.report.published import Figure, measured, read_published, reasons
 from paceline.runs.directory import RunDirectory, RunStatus
-from paceline.runs.events import EvalEvent, EventLog
+from paceline.runs.events import EvalEvent, EventLog, StartEvent, TrainEvent
 from paceline.runs.study import write_study_record
 
 STUDY = """
@@ -97,6 +98,63 @@ def test_a_rehearsal_reproduces_nothing(file: Path, tmp_path: Path) -> None:
     text = console.export_text()
     assert text.count("not comparable") == 5, "four figures, and the reason once"
     assert "base embedded instead of Qwen/Qwen3-0.6B" in text
+
+
+def test_a_training_logs_token_accuracy_is_not_the_held_out_one(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    wanted = ["token_accuracy_start", "token_accuracy", "train_token_accuracy_start", "train_token_accuracy"]
+    figures = {"loss": 1.5, "token_accuracy": 0.5, "tokens": 9}
+    events = [
+        TrainEvent(step=1, epoch=0.5, lr=1e-3, grad_norm=1.0, supervised_tokens=5, seconds=1.0, **figures),
+        TrainEvent(
+            step=2,
+            epoch=1.0,
+            lr=1e-3,
+            grad_norm=1.0,
+            supervised_tokens=5,
+            seconds=1.0,
+            **{**figures, "token_accuracy": 0.75},
+        ),
+    ]
+    evals = [
+        EvalEvent(
+            step=0,
+            epoch=0.0,
+            name="base",
+            seconds=1.0,
+            examples=2,
+            perplexity=4.5,
+            **{**figures, "token_accuracy": 0.125},
+        ),
+        EvalEvent(
+            step=2,
+            epoch=1.0,
+            name="final",
+            seconds=1.0,
+            examples=2,
+            perplexity=4.5,
+            **{**figures, "token_accuracy": 0.25},
+        ),
+    ]
+    status = RunStatus(state="finished", step=2, total_steps=2)
+    file.write_text(STUDY)
+    recipe = load_study(file).runs[0].recipe
+    start = StartEvent(
+        examples=2,
+        dropped_no_assistant=0,
+        truncated=0,
+        answers_lost=0,
+        train=2,
+        eval=2,
+        total_steps=2,
+        steps_per_epoch=2,
+        trainable_parameters=640,
+    )
+    run = SimpleNamespace(
+        name="a", recipe=recipe, start=start, train=events, evals=evals, status=status, mtbench=None
+    )
+    assert [measured(run, name) for name in wanted] == [0.125, 0.25, 0.5, 0.75]
+    assert measured(run, "trainable_parameters") == 640
 
 
 @pytest.mark.parametrize(

@@ -66,11 +66,12 @@ def train(log: RunLog, all_stats: Sequence[StepStats]) -> None:
 
 def test_a_line_is_the_mean_loss_since_the_last_one_and_the_last_steps_figures(tmp_path: Path) -> None:
     log = make_log(tmp_path, Progress())
-    log.begin(FACTS)
+    log.begin(FACTS, 640)
     train(log, [stats(step, loss=step) for step in range(1, 6)])
     start, *steps = log.close()
     assert isinstance(start, StartEvent)
     assert (start.total_steps, start.steps_per_epoch, start.train) == (5, 4, 8)
+    assert start.trainable_parameters == 640
     found = of_kind(steps, TrainEvent)
     assert [(e.step, e.loss, e.tokens, e.supervised_tokens, e.epoch) for e in found] == [
         (2, 1.5, 200, 80, 0.5),
@@ -92,7 +93,7 @@ def test_the_terms_of_a_loss_that_has_several_are_logged(tmp_path: Path) -> None
 def test_a_window_goes_on_after_a_checkpoint(tmp_path: Path) -> None:
     progress = Progress()
     log = make_log(tmp_path, progress)
-    log.begin(FACTS)
+    log.begin(FACTS, 640)
     train(log, [stats(1, loss=1.0)])
     progress.events_bytes = log.offset()
     checkpoint = tmp_path / "step-1"

@@ -61,6 +61,7 @@ class Comparison(compare_table.Comparison):
             recipes.append(fields)
         return {
             "base_loss": self.base_loss,
+            "base_token_accuracy": self.base_token_accuracy,
             "recipes": recipes,
             "best": self.best,
             "from_best": {name: _difference(d) for name, d in self.from_best.items()},
@@ -108,7 +109,8 @@ class Comparison(compare_table.Comparison):
             abs(b) for row in self.rows if row.difference for b in (row.difference.low, row.difference.high)
         ]
         largest = max(filter(math.isfinite, bounds), default=0.0)
-        base = ("(base)", f"{self.base_loss:.4f}", *[""] * (len(_HEADINGS) - 2))
+        figures = ("(base)", f"{self.base_loss:.4f}", f"{self.base_token_accuracy:.1%}")
+        base = (*figures, *[""] * (len(_HEADINGS) - len(figures)))
         rows = [base, *(_cells(row, largest, row is self.rows[0]) for row in self.rows)]
         missing = [paragraph(caveat.text) for caveat in self.caveats]
         missing += [paragraph(sentence) for sentence in not_evaluated(self.evaluations)]

@@ -36,7 +36,8 @@ def print_comparison(comparison: Comparison, console: Console, by_seed: bool = F
     for heading in (*headings, "Δ from baseline,\n95% interval", "verdict"):
         # a narrow terminal takes from names and intervals alike, or names would vanish
         table.add_column(heading, justify="right", no_wrap=not heading.startswith("Δ"))
-    table.add_row("(base)", f"{comparison.base_loss:.4f}", style="dim")
+    accuracy = f"{comparison.base_token_accuracy:.1%}"
+    table.add_row("(base)", f"{comparison.base_loss:.4f}", accuracy, style="dim")
     for row in comparison.rows:
         name = f"[bold]{escape(row.name)}[/]" if row.name in comparison.best else escape(row.name)
         table.add_row(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
@@ -10,7 +11,7 @@ from paceline.comparison.caveats import Caveat, caveats
 from paceline.comparison.finished import base_of, finished_groups, losses_by_seed, other_bases, read_losses
 from paceline.comparison.needed import needed_to_know
 from paceline.comparison.noise import EarlierNoise, noise_notes
-from paceline.comparison.recipes import BASE, loss_family
+from paceline.comparison.recipes import BASE, loss_family, only
 from paceline.comparison.rows import Row, make_row
 from paceline.errors import RunError
 from paceline.runs.directory import RunDirectory, RunStatus
@@ -26,7 +27,8 @@ class Comparison:
     """`rows` in the study's order, the baseline first; `best` are the recipes that nothing is better than.
 
     `best[0]` has the lowest loss; `from_best` holds every other recipe's difference from it. All differences,
-    and the ranking, are on the examples that all of these recipes share. `base_loss` is the bare base's;
+    and the ranking, are on the examples that all of these recipes share. `base_loss` is the bare base's,
+    as `base_token_accuracy` is;
     `missing` holds the status of runs with no result; `caveats` say what ended runs early, which recipes lack
     seeds, and which were trained for other numbers of steps; `evaluations` says what was asked of each run
     beside its loss, and whether it was done. `noise` is the seeds' (None: one seed each), `earlier` what
@@ -37,6 +39,7 @@ class Comparison:
     best: list[str]
     from_best: dict[str, RecipeDifference]
     base_loss: float
+    base_token_accuracy: float
     missing: dict[str, RunStatus]
     caveats: list[Caveat]
     evaluations: list[EvaluationStatus]
@@ -45,6 +48,11 @@ class Comparison:
     examples: int
     left_out: int
     family: RecipeFamily | None
+
+    @property
+    def base_perplexity(self) -> float:
+        """e to the bare base's loss."""
+        return math.exp(self.base_loss)
 
     @property
     def welch(self) -> bool:
@@ -182,6 +190,7 @@ def compare(
         best=[leader, *(name for name, d in from_best.items() if d.verdict in ("tie", "differ"))],
         from_best=from_best,
         base_loss=family.means[BASE] if family else base.summary().loss,
+        base_token_accuracy=(only(base, measured.shared) if family else base).summary().token_accuracy,
         missing=missing,
         caveats=caveats(directories, losses),
         evaluations=evaluation_statuses(d for d in directories if d.recipe_file.is_file()),

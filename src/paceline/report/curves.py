@@ -15,7 +15,9 @@ from paceline.report.collect import RunFacts
 # Figures by column: step, tokens, seconds, loss, …
 Columns = dict[str, list[float | None]]
 
-_COLUMNS = ("step", "tokens", "seconds", "loss", "lr", "grad_norm")
+_COLUMNS = ("step", "tokens", "seconds", "loss", "token_accuracy", "lr", "grad_norm")
+# Those that held-out evaluations have too.
+HELD_OUT = ("loss", "token_accuracy")
 # Of one curve, and of all curves of a chart: a browser draws that many in under a second.
 _POINTS, _ALL_POINTS = 400, 8000
 _FEWEST_POINTS, _SMOOTH_POINTS = 40, 150
@@ -57,9 +59,9 @@ def _logged(run: RunFacts, points: int) -> Columns:
 
 
 def _smooth(run: RunFacts) -> Columns:
-    """The log with running means of loss and gradient norm."""
+    """The log with running means of what is noisy."""
     columns: Columns = {column: [getattr(line, column) for line in run.train] for column in _COLUMNS}
-    for column in ("loss", "grad_norm"):
+    for column in ("loss", "token_accuracy", "grad_norm"):
         values = [np.nan if value is None else value for value in columns[column]]
         columns[column] = [_plain(value) for value in smoothed(np.asarray(values, dtype=np.float64)).tolist()]
     return columns
@@ -107,13 +109,14 @@ def smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _eval(run: RunFacts) -> Columns:
     """Evaluations with the tokens and seconds of the last logged step before each."""
-    columns: Columns = {"step": [], "tokens": [], "seconds": [], "loss": []}
+    columns: Columns = {column: [] for column in ("step", "tokens", "seconds", *HELD_OUT)}
     for event in run.evals:
         before = next((line for line in reversed(run.train) if line.step <= event.step), None)
         columns["step"].append(event.step)
         columns["tokens"].append(before.tokens if before else 0)
         columns["seconds"].append(before.seconds if before else 0.0)
-        columns["loss"].append(_plain(event.loss))
+        for column in HELD_OUT:
+            columns[column].append(_plain(getattr(event, column)))
     return columns
 
 

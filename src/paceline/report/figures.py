@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from paceline.errors import MissingExtra
 from paceline.report.by_recipe import of_recipes
 from paceline.report.collect import StudyFacts
-from paceline.report.curves import Columns, RecipeCurves, curves
+from paceline.report.curves import HELD_OUT, Columns, RecipeCurves, curves
 from paceline.report.evaluated import mtbench_rows
 from paceline.report.plots import (
     Forest,
@@ -36,7 +36,12 @@ MARKS, DASHES = "osD^v*XPph", ("-", "--", ":", "-.")
 _VERDICTS = {"better": "#0b5fa5", "worse": "#a8480a", "differ": "#6d3f8f", "tie": "#5a6068"}
 # Inches, and dots an inch of a PNG.
 _WIDTH, _HEIGHT, _DPI = 6.4, 3.6, 200
-_AXES = {"loss": "loss, nats a token", "lr": "learning rate", "grad_norm": "gradient norm"}
+_AXES = {
+    "loss": "loss, nats a token",
+    "token_accuracy": "token accuracy",
+    "lr": "learning rate",
+    "grad_norm": "gradient norm",
+}
 _TRADES = {"seconds": "seconds of training", "tokens": "tokens of training"}
 # Runs whose raw log is drawn, and recipes that a legend has room for.
 _MOST_RAW, _MOST_NAMES = 16, 24
@@ -125,11 +130,11 @@ def _curves(figure: Figure, recipes: Sequence[RecipeCurves], y: str) -> None:
         for run in own.runs if few and y != "lr" else ():
             axes.plot(*_points(run, y), color=colour, linewidth=0.5, alpha=0.25)
         axes.plot(*_points(own.smooth, y), color=colour, linestyle=dash, linewidth=1.5, label=_text(own.name))
-        if y == "loss" and own.eval["step"]:
+        if y in HELD_OUT and own.eval["step"]:
             (held,) = axes.plot(*_points(own.eval, y), color=colour, linestyle=dash, linewidth=0.8)
             held.set(marker=_mark(number), markersize=5)
     axes.set_xlabel("step")
-    axes.set_ylabel(_AXES[y] + (" (marks: held out)" if y == "loss" else ""))
+    axes.set_ylabel(_AXES[y] + (" (marks: held out)" if y in HELD_OUT else ""))
     if y == "grad_norm":
         axes.set_yscale("log")
     _name(figure, axes, len(recipes))

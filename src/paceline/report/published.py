@@ -12,7 +12,7 @@ from paceline.config.recipe import Recipe
 from paceline.config.study import LOGGING
 from paceline.runs.directory import RunDirectory, RunStatus
 from paceline.runs.evaluations import MTBenchSummary, read_mtbench
-from paceline.runs.events import EvalEvent, TrainEvent, of_kind, read_events
+from paceline.runs.events import EvalEvent, StartEvent, TrainEvent, of_kind, read_events, start_of
 from paceline.runs.files import JsonObject
 from paceline.runs.study import StudyRecord, read_study_record
 
@@ -21,8 +21,11 @@ _UNITS = {
     "base_loss": "nats a token",
     "train_loss": "nats a token",
     "train_loss_start": "nats a token",
-    "token_accuracy": "share of tokens",
-    "token_accuracy_start": "share of tokens",
+    "token_accuracy": "share of held-out tokens",
+    "token_accuracy_start": "share of held-out tokens, before training",
+    "train_token_accuracy": "share of the last step's tokens",
+    "train_token_accuracy_start": "share of the first step's tokens",
+    "trainable_parameters": "numbers of the adapter",
     "perplexity": "e to the eval loss",
     "base_perplexity": "e to the base's loss",
     "grad_norm": "before clipping",
@@ -44,6 +47,8 @@ class Trained(Protocol):
     def name(self) -> str: ...
     @property
     def recipe(self) -> Recipe: ...
+    @property
+    def start(self) -> StartEvent | None: ...
     @property
     def train(self) -> Sequence[TrainEvent]: ...
     @property
@@ -131,7 +136,10 @@ def measured(run: Trained, name: str) -> float | None:
         "base_perplexity": before.perplexity if before else None,
         "train_loss": last.loss if last else None,
         "train_loss_start": first.loss if first else None,
-        "token_accuracy_start": first.token_accuracy if first else None,
+        "token_accuracy_start": before.token_accuracy if before else None,
+        "train_token_accuracy_start": first.token_accuracy if first else None,
+        "train_token_accuracy": last.token_accuracy if last else None,
+        "trainable_parameters": run.start.trainable_parameters if run.start else None,
         "grad_norm": last.grad_norm if last else None,
         "steps": run.status.step or None,
         "minutes": run.status.seconds / 60 or None,
@@ -158,6 +166,7 @@ class _Run:
 
     name: str
     recipe: Recipe
+    start: StartEvent | None
     train: list[TrainEvent]
     evals: list[EvalEvent]
     status: RunStatus
@@ -193,6 +202,7 @@ def _read(directory: RunDirectory) -> _Run:
     return _Run(
         name=directory.name,
         recipe=directory.recipe(),
+        start=start_of(events),
         train=of_kind(events, TrainEvent),
         evals=of_kind(events, EvalEvent),
         status=directory.status(),

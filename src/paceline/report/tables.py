@@ -78,7 +78,8 @@ def _results(comparison: Comparison) -> Table:
         "recipe": _AS_IS, "seeds": _AS_IS, "eval loss": _LOSS, "SD over seeds": _LOSS, "perplexity": _SHARE,
         "token accuracy": _SHARE, "steps": _AS_IS, "tokens": _AS_IS, "seconds": ".0f", **_CHANGE,
     }  # fmt: skip
-    base: list[Value] = ["(base)", "", comparison.base_loss, *[None] * 6, *_change(None)]
+    figures = [comparison.base_loss, None, comparison.base_perplexity, comparison.base_token_accuracy]
+    base: list[Value] = ["(base)", "", *figures, *[None] * 3, *_change(None)]
     return Table(
         name="results",
         columns=columns,

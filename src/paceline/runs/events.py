@@ -74,9 +74,10 @@ class DataFacts(BaseModel):
 
 
 class StartEvent(_Event, DataFacts):
-    """The first line of every log."""
+    """The first line of every log; `trainable_parameters` are the adapter's."""
 
     event: Literal["start"] = "start"
+    trainable_parameters: int | None = None
     total_steps: int
     steps_per_epoch: int
 

@@ -110,7 +110,7 @@ class TrainingRun:
                 self.adapter.initialize(self.recipe.seed)
             else:
                 self.adapter.load(parent)
-            self.log.begin(self.prepared.facts)
+            self.log.begin(self.prepared.facts, self.base.adapter_size(self.recipe))
             self.evaluation.begin(base_losses, parent is not None)
         self.directory.set_status(RunStatus(state="running", total_steps=self.total_steps))
         self.state = "running"

@@ -45,11 +45,11 @@ class RunLog:
 
     # -- beginning and ending ------------------------------------------------------------------------------
 
-    def begin(self, facts: DataFacts) -> None:
-        """Starts an empty log."""
+    def begin(self, facts: DataFacts, trainable: int) -> None:
+        """Starts an empty log, of a run with so many trainable parameters."""
         self._file.truncate(0)
         plan = {"total_steps": self._plan.total_steps, "steps_per_epoch": self._plan.steps_per_epoch}
-        self.emit(StartEvent(**plan, **facts.model_dump()))
+        self.emit(StartEvent(trainable_parameters=trainable, **plan, **facts.model_dump()))
 
     def resume(self, checkpoint: Path) -> list[Event]:
         """Cuts the log back to the checkpoint, and returns its events; a damaged one is taken from there."""

@@ -4,7 +4,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const COLOURS = 7, FEW_RUNS = 16;
 const symbols = [["circle", "●"], ["square", "■"], ["diamond", "◆"], ["triangle-up", "▲"], ["triangle-down", "▼"], ["star", "★"], ["x", "✖"], ["cross", "✚"], ["pentagon", "⬟"], ["hexagon", "⬢"]];
 const dashes = ["solid", "dash", "dot", "longdash", "dashdot"];
-const titles = { step: "step", tokens: "tokens", seconds: "seconds", loss: "loss, nats a token", lr: "learning rate", grad_norm: "gradient norm", trade: "held-out loss, nats a token" };
+const titles = { step: "step", tokens: "tokens", seconds: "seconds", loss: "loss, nats a token", token_accuracy: "token accuracy", lr: "learning rate", grad_norm: "gradient norm", trade: "held-out loss, nats a token" };
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const boxes = [...document.querySelectorAll(".legend input")];
 const colour = (number) => style(`--c${number % COLOURS}`);
@@ -22,7 +22,7 @@ function curves(x, y) {
   const marked = (number) => ({ name: `${data.recipes[number].name}, held out`, mode: "lines+markers", line: { color: colour(number), dash: dash(number), width: 1.5 }, marker: { size: 9, color: colour(number), symbol: symbol(number)[0], line: { width: 1, color: style("--ground") } } });
   const few = own.reduce((count, number) => count + data.recipes[number].runs.length, 0) <= FEW_RUNS;
   const raw = y !== "lr" && few ? own.flatMap((number) => data.recipes[number].runs.map((run) => line(number, run, x, y, faint(number)))) : [];
-  const held = y === "loss" ? own.filter((number) => data.recipes[number].eval.step.length).map((number) => line(number, data.recipes[number].eval, x, y, marked(number))) : [];
+  const held = ["loss", "token_accuracy"].includes(y) ? own.filter((number) => data.recipes[number].eval.step.length).map((number) => line(number, data.recipes[number].eval, x, y, marked(number))) : [];
   return [...raw, ...own.map((number) => line(number, data.recipes[number].smooth, x, y)), ...held];
 }
 
