@@ -124,6 +124,29 @@ def test_seeds_go_into_the_study_that_is_sent(quick: Any, tmp_path: Path) -> Non
     assert load_study(sent) == load_study(file, seeds=Seeds(count=2))
 
 
+@pytest.mark.parametrize(
+    ("settings", "server", "told"),
+    [
+        ("", "", False),
+        ("track: trackio,", "", True),
+        ("track: trackio, track_space: me/space,", "", False),
+        ("track: trackio,", "https://server?write_token=secret", False),
+    ],
+)
+def test_a_dashboard_that_would_end_with_the_job_is_told(
+    quick: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str, server: str, told: bool
+) -> None:
+    (tmp_path / "study.yaml").write_text(STUDY.replace("base: embedded,", f"base: embedded, {settings}"))
+    if server:
+        monkeypatch.setenv("TRACKIO_SERVER_URL", server)
+    lines: list[str] = []
+    job = submit(tmp_path / "study.yaml", "cpu-basic", None, "paceline", "1h", lines.append)
+    assert any("set track_space" in line for line in lines) == told
+    asked = quick.jobs[job.id]["asked"]
+    assert asked["secrets"].get("TRACKIO_SERVER_URL", "") == server
+    assert "write_token" not in json.dumps({key: value for key, value in asked.items() if key != "secrets"})
+
+
 def test_local_data_is_refused_before_anything_is_asked(paceline: Any, hub: Any, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"prompt": "x", "completion": "y"}\n')
     (tmp_path / "study.yaml").write_text(STUDY.replace('"embedded:rust"', "rows.jsonl"))

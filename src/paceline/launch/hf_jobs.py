@@ -22,7 +22,7 @@ from paceline.export.hub import account, call_hub, need_token, pull, upload
 from paceline.launch.wheel import write_wheel
 
 # What a job needs of the environment here, sent through the API's own field for secrets.
-_SECRETS = ("OPENAI_API_KEY", "PACELINE_KEY_HOSTS")
+_SECRETS = ("OPENAI_API_KEY", "PACELINE_KEY_HOSTS", "TRACKIO_SERVER_URL")
 # What a study may need beside the package itself.
 _EXTRAS = "quant,judge,track"
 
@@ -61,6 +61,7 @@ def submit(
     """
     study = load_study(file, seeds=seeds)
     _refuse_local(study)
+    _tell_of_trackio(study, log)
     token = need_token()
     api: Any = HfApi(token=token)
     name = repository or f"{account(log)}/paceline-{study.name}"
@@ -119,6 +120,15 @@ def _study_text(file: Path, seeds: Seeds | None) -> str:
     if seeds is None:
         return file.read_text()
     return yaml.safe_dump(with_seeds(read_yaml(file), seeds), sort_keys=False, allow_unicode=True)
+
+
+def _tell_of_trackio(study: Study, log: Callable[[str], None]) -> None:
+    lost = [run.name for run in study.runs if run.recipe.track == "trackio" and not run.recipe.track_space]
+    if lost and "TRACKIO_SERVER_URL" not in os.environ:
+        log(
+            f"Trackio's dashboard of {', '.join(lost)} ends with the job, on whose disk it is; "
+            "set track_space to keep it (the logs themselves come back)"
+        )
 
 
 def _refuse_local(study: Study) -> None:
