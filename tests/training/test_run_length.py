@@ -105,6 +105,27 @@ def test_a_phase_on_the_hub_out_of_reach_is_left_open_and_the_hub_is_asked_once(
     assert asked == ["some/phases"]
 
 
+def test_runs_on_different_rows_of_a_source_out_of_reach_ask_for_it_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def ask(data: Any) -> Any:
+        asked.append(data.source)
+        raise ServiceError("no hub")
+
+    monkeypatch.setattr("paceline.training.run_length.choose_rows", ask)
+    data = {"source": "some/rows"}
+    recipes = [
+        make_recipe({"base": "embedded", "data": {**data, "sample_ratio": share}}, "r")
+        for share in (0.5, 0.25)
+    ]
+    out_of_reach: set[str] = set()
+    assert [run_length(recipe, out_of_reach) for recipe in recipes] == [RunLength()] * 2
+    assert asked == ["some/rows"]
+    assert out_of_reach == {"some/rows"}
+
+
 def test_a_misspelt_phase_is_told(sums: str) -> None:
     with pytest.raises(DataError, match="no task or phase 'understandin', did you mean 'understanding'"):
         length("embedded:rust", train_tasks=["understandin"], phases=PHASES)

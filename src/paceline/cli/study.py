@@ -51,7 +51,8 @@ def show(file: StudyFile, runs: Runs = Path("runs"), seeds: Seeds = None, as_jso
 
     study = load_study(file, seeds=parse_seeds(seeds))
     print_notes(study.notes)
-    lengths = {run.name: run_length(run.recipe) for run in study.runs}
+    out_of_reach: set[str] = set()
+    lengths = {run.name: run_length(run.recipe, out_of_reach) for run in study.runs}
     statuses = {run.name: RunDirectory(runs / study.name / run.name).status() for run in study.runs}
     endings = {name: status.ending for name, status in statuses.items() if status.ending}
     if not as_json:

@@ -27,8 +27,11 @@ class RunLength:
     coverage: float | None = None
 
 
-def run_length(recipe: Recipe) -> RunLength:
+def run_length(recipe: Recipe, out_of_reach: set[str] | None = None) -> RunLength:
     """The length of a recipe's run, as far as it can be told from here: None where the hub cannot be reached.
+
+    Args:
+        out_of_reach: sources that are not asked for again, as a try takes half a minute; filled in here.
 
     Raises:
         DataError: an unknown format; a file, split or subset that is not there.
@@ -38,9 +41,14 @@ def run_length(recipe: Recipe) -> RunLength:
         check_source(source)
     if recipe.data.packing:  # how many examples texts are packed into is known when they are tokenized
         return RunLength(steps=recipe.max_steps)
+    sources = {source.source for source in recipe.data.parts()}
+    if out_of_reach is not None and sources & out_of_reach:
+        return RunLength(steps=recipe.max_steps)
     try:
         train = _training_rows(recipe)
     except ServiceError:
+        if out_of_reach is not None:
+            out_of_reach |= sources
         return RunLength(steps=recipe.max_steps)
     plan = make_step_plan(recipe, train)
     constant = isinstance(recipe.batch_size, int)
