@@ -39,8 +39,9 @@ def caveats(directories: Sequence[RunDirectory], finished: Collection[str]) -> l
     steps = {name: sorted(statuses[run].step for run in runs) for name, runs in done.items() if runs}
     if len({count for counts in steps.values() for count in counts}) > 1:
         said.append(_unequal(steps))
-    if bases := other_bases(groups):
-        said.append(_other_bases(bases, groups[0].name))
+    compared = [group for group in groups if done[group.name]]
+    if bases := other_bases(compared):
+        said.append(_other_bases(bases, compared[0].name))
     return said
 
 

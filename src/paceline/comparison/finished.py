@@ -57,9 +57,12 @@ def other_bases(groups: Sequence[RecipeGroup]) -> dict[str, str]:
 
     A quantized base is another than the same in full precision.
     """
-    begun = [group for group in groups if group.directories[0].recipe_file.is_file()]
-    bases = {group.name: _base(group.directories[0].recipe()) for group in begun}
+    bases = {group.name: _base(_begun(group).recipe()) for group in groups}
     return {name: base for name, base in bases.items() if base != next(iter(bases.values()))}
+
+
+def _begun(group: RecipeGroup) -> RunDirectory:
+    return next(directory for directory in group.directories if directory.recipe_file.is_file())
 
 
 def _base(recipe: Recipe) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
+
+import numpy as np
 
 from paceline.comparison.caveats import Caveat, caveats
 from paceline.comparison.finished import base_of, finished_groups, losses_by_seed, other_bases, read_losses
@@ -52,7 +53,7 @@ class Comparison:
     @property
     def base_perplexity(self) -> float:
         """e to the bare base's loss."""
-        return math.exp(self.base_loss)
+        return float(np.exp(self.base_loss))
 
     @property
     def welch(self) -> bool:
