@@ -14,7 +14,7 @@ from paceline.report.figures import write_figures
 from paceline.report.plots import forest, marks
 from paceline.report.tables import Table, tables
 
-PLOTS = {"forest", "loss-by-seconds", "loss-by-tokens", "curves-loss", "curves-lr", "curves-grad-norm", "tasks", "mtbench-categories"}  # fmt: skip
+PLOTS = {"forest", "loss-by-seconds", "loss-by-tokens", "curves-loss", "curves-token-accuracy", "curves-lr", "curves-grad-norm", "tasks", "mtbench-categories"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
