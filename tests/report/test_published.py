@@ -103,38 +103,15 @@ def test_a_rehearsal_reproduces_nothing(file: Path, tmp_path: Path) -> None:
 def test_a_training_logs_token_accuracy_is_not_the_held_out_one(tmp_path: Path) -> None:
     file = tmp_path / "s.yaml"
     wanted = ["token_accuracy_start", "token_accuracy", "train_token_accuracy_start", "train_token_accuracy"]
-    figures = {"loss": 1.5, "token_accuracy": 0.5, "tokens": 9}
+    logged = {"loss": 1.5, "lr": 1e-3, "grad_norm": 1.0, "tokens": 9, "supervised_tokens": 5, "seconds": 1.0}
     events = [
-        TrainEvent(step=1, epoch=0.5, lr=1e-3, grad_norm=1.0, supervised_tokens=5, seconds=1.0, **figures),
-        TrainEvent(
-            step=2,
-            epoch=1.0,
-            lr=1e-3,
-            grad_norm=1.0,
-            supervised_tokens=5,
-            seconds=1.0,
-            **{**figures, "token_accuracy": 0.75},
-        ),
+        TrainEvent(step=step, epoch=step / 2, token_accuracy=accuracy, **logged)
+        for step, accuracy in ((1, 0.5), (2, 0.75))
     ]
+    held_out = {"examples": 2, "tokens": 9, "loss": 1.5, "perplexity": 4.5, "seconds": 1.0}
     evals = [
-        EvalEvent(
-            step=0,
-            epoch=0.0,
-            name="base",
-            seconds=1.0,
-            examples=2,
-            perplexity=4.5,
-            **{**figures, "token_accuracy": 0.125},
-        ),
-        EvalEvent(
-            step=2,
-            epoch=1.0,
-            name="final",
-            seconds=1.0,
-            examples=2,
-            perplexity=4.5,
-            **{**figures, "token_accuracy": 0.25},
-        ),
+        EvalEvent(step=step, epoch=step / 2, name=name, token_accuracy=accuracy, **held_out)
+        for step, name, accuracy in ((0, "base", 0.125), (2, "final", 0.25))
     ]
     status = RunStatus(state="finished", step=2, total_steps=2)
     file.write_text(STUDY)

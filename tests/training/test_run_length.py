@@ -89,16 +89,22 @@ def test_a_phase_of_a_curriculum_has_the_length_that_it_trains_for(tasks: list[s
     assert run_length(recipe) == RunLength(prepared.facts.train, prepared.plan.total_steps, 1.0)
 
 
-def test_a_phase_on_the_hub_out_of_reach_is_left_open_and_the_hub_is_asked_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    asked = []
+def out_of_reach_of(monkeypatch: pytest.MonkeyPatch, reader: str) -> list[str]:
+    """Lets what reads rows find no hub; the sources that it is asked for."""
+    asked: list[str] = []
 
     def ask(data: Any) -> Any:
         asked.append(data.source)
         raise ServiceError("no hub")
 
-    monkeypatch.setattr("paceline.training.run_length.training_tasks", ask)
+    monkeypatch.setattr(f"paceline.training.run_length.{reader}", ask)
+    return asked
+
+
+def test_a_phase_on_the_hub_out_of_reach_is_left_open_and_the_hub_is_asked_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = out_of_reach_of(monkeypatch, "training_tasks")
     data = {"source": "some/phases", "n": 100}
     phases = [["generation"], ["annotation"]]
     assert [length(data, train_tasks=phase, max_steps=3) for phase in phases] == [RunLength(steps=3)] * 2
@@ -108,13 +114,7 @@ def test_a_phase_on_the_hub_out_of_reach_is_left_open_and_the_hub_is_asked_once(
 def test_runs_on_different_rows_of_a_source_out_of_reach_ask_for_it_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked = []
-
-    def ask(data: Any) -> Any:
-        asked.append(data.source)
-        raise ServiceError("no hub")
-
-    monkeypatch.setattr("paceline.training.run_length.choose_rows", ask)
+    asked = out_of_reach_of(monkeypatch, "choose_rows")
     data = {"source": "some/rows"}
     recipes = [
         make_recipe({"base": "embedded", "data": {**data, "sample_ratio": share}}, "r")
