@@ -4,6 +4,8 @@ tests/faults/test_hostile_programs.py has those that take memory.
 """
 
 import os
+import pty
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -175,6 +177,36 @@ def test_what_pries_finds_nothing(box: Any, name: str, monkeypatch: pytest.Monke
         name in ("environment", "other processes", "ptrace", "mounts", "kills the host") or result.status != 0
     )
     assert not Path("/usr/paceline-was-here").exists()
+
+
+IN_A_TERMINAL = """
+from paceline.evaluate.sandbox.sandbox import open_sandbox
+code = "open('/dev/tty', 'w').write('rea' + 'ched')"
+print("status", open_sandbox().run(["/usr/bin/python3", "-c", code], {}).status)
+"""
+
+
+def test_no_program_writes_to_our_terminal() -> None:
+    process, terminal = pty.fork()
+    if process == 0:
+        os.execv(sys.executable, [sys.executable, "-c", IN_A_TERMINAL])
+    shown = b""
+    try:
+        while piece := os.read(terminal, 4096):
+            shown += piece
+    except OSError:  # it has ended
+        pass
+    os.close(terminal)
+    os.waitpid(process, 0)
+    assert b"status 0" in shown
+    assert b"reached" not in shown
+
+
+def test_no_program_has_a_share_of_the_cores_beside_ours(box: Any) -> None:
+    """A session's share (autogroup) would keep what watches a program from running, whatever its priority."""
+    share = Path("/proc/self/autogroup")
+    inside = python(box, "import os; p = '/proc/self/autogroup'; os.path.exists(p) and print(open(p).read())")
+    assert inside.output.strip() == (share.read_text().strip() if share.exists() else "")
 
 
 def test_without_bubblewrap_it_refuses_unless_accepted(monkeypatch: pytest.MonkeyPatch) -> None:

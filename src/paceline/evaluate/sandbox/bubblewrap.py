@@ -19,7 +19,6 @@ _ISOLATION = [
     "--unshare-all",
     "--unshare-user",
     "--die-with-parent",
-    "--new-session",
     "--clearenv",
     "--hostname",
     "sandbox",
@@ -27,7 +26,8 @@ _ISOLATION = [
 _SYSTEM = ["--proc", "/proc", "--ro-bind", "/usr", "/usr"]
 _LIBRARIES = ["--ro-bind", "/usr/lib", "/usr/lib", "--ro-bind-try", "/usr/lib64", "/usr/lib64"]
 # /dev/full reads as zeros too, but cannot be mapped; shared maps of /dev/zero are memory that nobody counts.
-_DEVICES = ["--dev", "/dev", "--dev-bind", "/dev/full", "/dev/zero"]
+# /dev/tty would be our terminal: a program is in our session (see watch).
+_DEVICES = ["--dev", "/dev", "--dev-bind", "/dev/full", "/dev/zero", "--dev-bind", "/dev/null", "/dev/tty"]
 _FOLDERS = ("/work", "/tmp", "/dev/shm")
 _ENVIRONMENT = {"PATH": "/usr/bin:/bin", "HOME": "/work", "LANG": "C.UTF-8"}
 COPY_FIRST = ["/bin/sh", "-c", 'cp -r /given/. /work/ && exec "$@"', "sh"]

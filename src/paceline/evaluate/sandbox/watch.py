@@ -26,7 +26,7 @@ _FILLED = 4 * 2**30
 _ADDRESS_SPACE = 4
 _OPEN_FILES = 256
 # The watcher comes first where there are more programs than cores.
-_NICE = 10
+_NICE = 5
 # Waits for a line, then becomes the command: all that it starts is then in the control group as well.
 _WAIT = 'read _; exec "$@"'
 
@@ -105,7 +105,7 @@ def _start(command: Sequence[str], place: Path, limits: Limits, ways: Ways) -> s
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        start_new_session=True,
+        process_group=0,  # not a session, which Linux may give a share of the cores whatever its priority
         env={"PATH": os.environ.get("PATH", os.defpath)},  # bubblewrap's own can be read from inside
         preexec_fn=lambda: _limit(limits),
         pass_fds=ways.files,
