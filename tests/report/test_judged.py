@@ -19,9 +19,10 @@ from paceline.evaluate.mtbench.judges.reward import squash
 from paceline.report.collect import collect_study
 from paceline.report.export import write_report
 from paceline.report.families import Graded
-from paceline.report.judged import Judged, Measured, figure_of, judge_success
+from paceline.report.judged import Judged, Log, Measured, figure_of, judge_success
 from paceline.runs.directory import RunDirectory
 from paceline.runs.evaluations import Judgment
+from paceline.runs.events import EvalEvent, EvaluationName, TrainEvent
 from paceline.runs.files import write_json
 from paceline.runs.study import StudyRecord
 
@@ -29,6 +30,8 @@ from paceline.runs.study import StudyRecord
 def test_a_criterion_is_read_as_a_person_writes_it() -> None:
     assert parse_criterion("perplexity < 6", "f") == Criterion("perplexity", "<", 6.0)
     assert str(parse_criterion("eval_loss<baseline", "f")) == "eval_loss < baseline"
+    early = parse_criterion("train_loss_drop@500 > 0.2", "f")
+    assert (early.by, str(early)) == (500, "train_loss_drop@500 > 0.2")
     assert parse_success("grad_norm > 0", "f") == (Criterion("grad_norm", ">", 0.0),)
 
 
@@ -39,6 +42,8 @@ def test_a_criterion_is_read_as_a_person_writes_it() -> None:
         ("perplexty < 6", "did you mean 'perplexity'"),
         ("perplexity < low", "has a number"),
         (7, "no criterion"),
+        ("perplexity@500 < 6", "`@500` goes with train_loss_drop alone"),
+        ("train_loss_drop@x > 1", "no criterion"),
     ],
 )
 def test_another_form_is_refused(text: object, said: str) -> None:
@@ -113,16 +118,57 @@ def test_a_figure_of_mtbench_is_in_what_the_judge_gave_with_an_interval(is_raw: 
     graded = Graded(recipes={"r": {0: grades(own, is_raw)}}, base=grades(base, is_raw))
     measured = Measured(losses={}, base=None, logs={}, mtbench=graded)
     name, other = ("mtbench_reward", "mtbench") if is_raw else ("mtbench", "mtbench_reward")
-    mean, gain = figure_of(name, "r", measured), figure_of(f"{name}_gain", "r", measured)
+    own_mean, own_gain = parse_criterion(f"{name} > 0", ""), parse_criterion(f"{name}_gain > 0", "")
+    mean, gain = figure_of(own_mean, "r", measured), figure_of(own_gain, "r", measured)
     assert mean is not None
     assert gain is not None
     assert mean.value == pytest.approx(own.mean())
     assert (mean.high - mean.low) / 2 == pytest.approx(1.96 * own.std(ddof=1) / np.sqrt(40), rel=0.1)
     assert gain.value == pytest.approx((own - base).mean())
-    assert figure_of(other, "r", measured) is None
-    assert figure_of(name, "nobody", measured) is None
+    assert figure_of(parse_criterion(f"{other} > 0", ""), "r", measured) is None
+    assert figure_of(own_mean, "nobody", measured) is None
     alone = Measured(losses={}, base=None, logs={}, mtbench=Graded(recipes=graded.recipes, base=[]))
-    assert figure_of(f"{name}_gain", "r", alone) is None, "the base's answers were cut, or not asked for"
+    assert figure_of(own_gain, "r", alone) is None, "the base's answers were cut, or not asked for"
+
+
+def log_of(train: dict[int, float], evals: list[tuple[EvaluationName, float]]) -> Log:
+    steps = [
+        TrainEvent(
+            time=0.0, step=step, epoch=0.0, loss=loss, lr=1.0, grad_norm=1.0 / step, token_accuracy=0.5,
+            tokens=1, supervised_tokens=1, seconds=0.0,
+        )
+        for step, loss in train.items()
+    ]  # fmt: skip
+    found = [
+        EvalEvent(
+            time=0.0, step=0, epoch=0.0, name=name, seconds=0.0, examples=1, tokens=1, loss=loss, perplexity=1.0,
+            token_accuracy=0.5,
+        )
+        for name, loss in evals
+    ]  # fmt: skip
+    return Log(train=steps, evals=found)
+
+
+def test_what_a_log_alone_says() -> None:
+    """Over two replicates: the mean drop by a step and in all, the most rises, the smallest norm."""
+    nan = float("nan")
+    one = log_of({10: 3.0, 500: 2.5, 600: 1.0}, [("base", 3.0), ("eval", 2.0), ("eval", 2.1), ("final", 1.9)])
+    two = log_of({10: 3.0, 490: 2.9, 510: 2.0}, [("base", 3.0), ("eval", 2.0), ("final", 2.0), ("best", 2.5)])
+    measured = Measured(losses={}, base=None, logs={"r": [one, two]}, mtbench=Graded(recipes={}, base=[]))
+
+    def value(criterion: str, recipe: str = "r") -> float | None:
+        figure = figure_of(parse_criterion(criterion, ""), recipe, measured)
+        return None if figure is None else round(figure.value, 9)
+
+    assert value("train_loss_drop@500 > 0.2") == 0.3
+    assert value("train_loss_drop > 0.2") == 1.5
+    assert value("train_loss_drop@9 > 0.2") is None, "no line came by then"
+    assert value("eval_loss_rises < 1") == 1
+    assert value("grad_norm > 0") == round(1 / 600, 9)
+    assert value("eval_loss_rises < 1", "nobody") is None
+    broken = log_of({10: 3.0, 20: nan}, [("base", 3.0), ("eval", nan)])
+    measured = Measured(losses={}, base=None, logs={"r": [broken]}, mtbench=Graded(recipes={}, base=[]))
+    assert value("eval_loss_rises < 1") == 1
 
 
 def test_a_withheld_grade_is_no_missing_measurement(tmp_path: Path) -> None:
@@ -157,8 +203,10 @@ def test_a_shipped_study_has_the_criteria_of_its_post_mortem() -> None:
         "eval_loss_drop > 0.2",
         "token_accuracy_gain > 5",
         "grad_norm > 0",
+        "train_loss_drop@500 > 0.2",
         "train_loss_drop > 1",
         "perplexity < 6",
+        "eval_loss_rises < 1",
     }
 
 

@@ -15,7 +15,8 @@ FIGURES = {
     "perplexity": "exp of the held-out loss",
     "token_accuracy": "held-out token accuracy, percent",
     "token_accuracy_gain": "how much higher it is than the base's, points",
-    "train_loss_drop": "from the first logged loss to the last, nats a token",
+    "eval_loss_rises": "how often an evaluation's loss was above the one before, the base's first",
+    "train_loss_drop": "from the first logged loss to the last (`@500`: by step 500), nats a token",
     "grad_norm": "the smallest logged gradient norm",
     "mtbench": "MT-Bench average, rating points",
     "mtbench_gain": "how much higher it is than the base's, rating points",
@@ -26,20 +27,24 @@ FIGURES = {
 COMPARED = ("eval_loss", "mtbench")
 # Paceline's own judges that rate from 1 to 10; those of other packages may give raw scores too.
 _RATING_JUDGES = ("openai", "local", "simple")
-_FORM = re.compile(r"(?P<figure>\w+)\s*(?P<sign>[<>])\s*(?P<bound>\S.*)")
+_FORM = re.compile(r"(?P<figure>\w+)(@(?P<by>\d+))?\s*(?P<sign>[<>])\s*(?P<bound>\S.*)")
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """`figure < bound` or `figure > bound`, where the bound is a number, or the name of another recipe."""
+    """`figure < bound` or `figure > bound`, where the bound is a number, or the name of another recipe.
+
+    `by` is the last step whose logged loss counts.
+    """
 
     figure: str
     sign: str
     bound: float | str
+    by: int | None = None
 
     def __str__(self) -> str:
         bound = f"{self.bound:g}" if isinstance(self.bound, float) else self.bound
-        return f"{self.figure} {self.sign} {bound}"
+        return f"{self.figure}{'' if self.by is None else f'@{self.by}'} {self.sign} {bound}"
 
 
 def parse_criterion(text: Any, where: str) -> Criterion:
@@ -55,10 +60,14 @@ def parse_criterion(text: Any, where: str) -> Criterion:
     if figure not in FIGURES:
         known = ", ".join(FIGURES)
         raise ConfigError(f"{where}: no figure {figure!r}{nearest(figure, FIGURES)}; there are {known}")
+    by = int(found["by"]) if found["by"] else None
+    if by is not None and figure != "train_loss_drop":
+        raise ConfigError(f"{where}: {text!r}: `@{by}` goes with train_loss_drop alone")
     try:
-        return Criterion(figure, found["sign"], float(found["bound"]))
+        bound: float | str = float(found["bound"])
     except ValueError:
-        return Criterion(figure, found["sign"], found["bound"].strip())
+        bound = found["bound"].strip()
+    return Criterion(figure, found["sign"], bound, by)
 
 
 def parse_success(value: Any, where: str) -> tuple[Criterion, ...]:

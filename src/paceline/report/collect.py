@@ -17,7 +17,7 @@ from paceline.doctor.finding import Finding, in_order
 from paceline.doctor.log_rules import log_rules
 from paceline.doctor.logs.ours import log_of_events
 from paceline.report.families import Families, collect_families, read_losses_file
-from paceline.report.judged import Judged, Measured, judge_hypotheses, judge_success
+from paceline.report.judged import Judged, Log, Measured, judge_hypotheses, judge_success
 from paceline.report.published import Figure, against_published
 from paceline.report.samples import Sample, read_samples
 from paceline.runs.directory import RunDirectory, RunStatus
@@ -170,7 +170,7 @@ def _measured(
 ) -> Measured:
     """What criteria of success are held against."""
     groups = finished_groups(directories, losses)
-    logs = {run.name: run.train for run in runs}
+    logs = {run.name: Log(train=run.train, evals=run.evals) for run in runs}
     by_seed = losses_by_seed(groups, losses)
     base = read_losses_file(groups[0].directories[0].eval / "base.parquet") if groups else None
     return Measured(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from statistics import fmean
 from typing import Literal
 
 import numpy as np
@@ -15,7 +17,7 @@ from paceline.comparison.table import Comparison
 from paceline.config.criteria import Criterion
 from paceline.report.families import Graded
 from paceline.runs.evaluations import Judgment
-from paceline.runs.events import TrainEvent
+from paceline.runs.events import EvalEvent, TrainEvent
 from paceline.runs.losses import ExampleLosses
 from paceline.runs.study import StudyRecord
 from paceline.stats.recipes import RecipeDifference, RecipeFamily
@@ -37,8 +39,16 @@ class Judged:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Log:
+    """The logged steps and the evaluations of one run."""
+
+    train: Sequence[TrainEvent] = ()
+    evals: Sequence[EvalEvent] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What criteria are held against: losses and grades by recipe and seed, the base's, and logged steps.
+    """What criteria are held against: losses and grades by recipe and seed, the base's, and logs by recipe.
 
     `noise` is the seeds' of each measure, as other recipes of the study or an earlier study show it: a recipe
     with one seed takes it over.
@@ -46,7 +56,7 @@ class Measured:
 
     losses: Mapping[str, Mapping[int, ExampleLosses]]
     base: ExampleLosses | None
-    logs: Mapping[str, Sequence[Sequence[TrainEvent]]]
+    logs: Mapping[str, Sequence[Log]]
     mtbench: Graded
     noise: Mapping[Measure, SeedNoise | None] = field(default_factory=dict)
 
@@ -93,7 +103,7 @@ def judge_success(record: StudyRecord, measured: Measured) -> list[Judged]:
         if entry.name != entry.recipe_name or entry.recipe_name not in measured.losses:
             continue
         for criterion in entry.success:
-            figure = figure_of(criterion.figure, entry.recipe_name, measured)
+            figure = figure_of(criterion, entry.recipe_name, measured)
             judged.append(
                 Judged(
                     recipe=entry.recipe_name,
@@ -108,14 +118,15 @@ def judge_success(record: StudyRecord, measured: Measured) -> list[Judged]:
     return judged
 
 
-def figure_of(figure: str, recipe: str, measured: Measured) -> Figure | None:
-    """A recipe's figure with its 95% interval by itself, over examples and seeds.
+def figure_of(criterion: Criterion, recipe: str, measured: Measured) -> Figure | None:
+    """A criterion's figure of a recipe with its 95% interval by itself, over examples and seeds.
 
     The seeds' noise is its replicates', or, where it has none, the one that is known of others (`noise`).
     What is read from a log alone has no interval: its bounds are the value. None: not measured.
     """
-    if figure in ("train_loss_drop", "grad_norm"):
-        return _of_logs(figure, measured.logs.get(recipe, ()))
+    figure = criterion.figure
+    if figure in ("train_loss_drop", "grad_norm", "eval_loss_rises"):
+        return _of_logs(criterion, measured.logs.get(recipe, ()))
     is_change = figure.endswith(("_drop", "_gain"))
     if figure.startswith("mtbench"):
         family = _graded_family(figure, recipe, measured, is_change=is_change)
@@ -150,17 +161,36 @@ def _mapped(figure: Figure, function: Callable[[float], float]) -> Figure:
     return replace(figure, value=function(figure.value), low=low, high=high)
 
 
-def _of_logs(figure: str, logs: Sequence[Sequence[TrainEvent]]) -> Figure | None:
-    """The mean drop over replicates, or the smallest norm of all of them."""
-    steps = [log for log in logs if log]
-    if not steps:
-        return None
-    if figure == "grad_norm":
-        norms = [event.grad_norm for log in steps for event in log if event.grad_norm is not None]
-        value = min(norms, default=math.nan)
+def _of_logs(criterion: Criterion, logs: Sequence[Log]) -> Figure | None:
+    """The replicates' mean drop, the smallest norm of all of them, or the most rises of any."""
+    if criterion.figure == "train_loss_drop":
+        values = [drop for log in logs if (drop := _drop(log.train, criterion.by)) is not None]
+        value = fmean(values) if values else None
+    elif criterion.figure == "eval_loss_rises":
+        values = [_rises(log.evals) for log in logs if len(log.evals) > 1]
+        value = max(values, default=None)
     else:
-        value = float(np.mean([log[0].loss - log[-1].loss for log in steps]))
-    return Figure(value=value, low=value, high=value, covers_seeds=len(steps) > 1)
+        values = [_smallest_norm(log.train) for log in logs if log.train]
+        value = float(np.min(values)) if values else None  # one that is NaN decides
+    if value is None:
+        return None
+    return Figure(value=value, low=value, high=value, covers_seeds=len(values) > 1)
+
+
+def _drop(train: Sequence[TrainEvent], by: int | None) -> float | None:
+    """None where fewer than two lines came by that step."""
+    counted = [event.loss for event in train if by is None or event.step <= by]
+    return counted[0] - counted[-1] if len(counted) > 1 else None
+
+
+def _rises(evals: Sequence[EvalEvent]) -> float:
+    """How often a later step's loss is above the one before; one that is not finite is."""
+    on_the_way = [event.loss for event in evals if event.name != "best"]
+    return float(sum(not after <= before for before, after in pairwise(on_the_way)))
+
+
+def _smallest_norm(train: Sequence[TrainEvent]) -> float:
+    return min((event.grad_norm for event in train if event.grad_norm is not None), default=math.nan)
 
 
 def _graded_family(figure: str, recipe: str, measured: Measured, *, is_change: bool) -> RecipeFamily | None:
