@@ -1,20 +1,24 @@
 """Plots and tables for papers."""
 
 import csv
+import json
 import re
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
 
+from helpers import MakeBase
 from paceline.errors import MissingExtra
 from paceline.report.figures import write_figures
 from paceline.report.plots import forest, marks
 from paceline.report.tables import Table, tables
 
-PLOTS = {"forest", "loss-by-seconds", "loss-by-tokens", "curves-loss", "curves-token-accuracy", "curves-lr", "curves-grad-norm", "tasks", "mtbench-categories"}  # fmt: skip
+PLOTS = {"forest", "loss-by-seconds", "loss-by-tokens", "curves-loss", "curves-token-accuracy", "curves-lr", "curves-grad-norm", "tasks", "mtbench-categories", "adapter-updates"}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +37,26 @@ def test_every_plot_is_there_in_both_forms(drawn: Path) -> None:
     text = (drawn / "forest.svg").read_text()
     assert ">faster<" in text, "names are text"
     assert "<script" not in text
+
+
+def test_updates_are_those_of_the_saved_matrices(drawn: Path, studied: Path, tiny_base: MakeBase) -> None:
+    """‖s·BA‖ over ‖W‖, in per cent, from the files that the last logged step left."""
+    weights = load_file(Path(tiny_base("qwen3")) / "model.safetensors")
+    rows = {row.pop("module"): row for row in csv.DictReader((drawn / "adapter-updates.csv").open())}
+    assert set(rows) == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+    for run in ("plain", "faster"):
+        adapter = studied / run / "adapter"
+        own = load_file(adapter / "adapter_model.safetensors")
+        config = json.loads((adapter / "adapter_config.json").read_text())
+        for kind, row in rows.items():
+            update = frozen = 0.0
+            for name, a in own.items():
+                if name.endswith(f"{kind}.lora_A.weight"):
+                    b = own[name.replace("lora_A", "lora_B")]
+                    update += np.square(config["lora_alpha"] / config["r"] * (b @ a)).sum()
+                    base = name.removeprefix("base_model.model.").replace("lora_A.weight", "weight")
+                    frozen += np.square(weights[base]).sum()
+            assert float(row[run]) == pytest.approx(100 * np.sqrt(update / frozen), rel=1e-3)
 
 
 def test_tables_hold_the_figures_of_the_report(drawn: Path, facts: Any) -> None:
@@ -87,4 +111,4 @@ def test_marks_are_round_and_few(low: float, high: float, found: Any) -> None:
 
 
 def test_tables_that_have_no_rows_are_left_out(facts: Any) -> None:
-    assert {table.name for table in tables(facts)} == {"results", "recipes", "mtbench", "code", "forgetting", "tasks", "mtbench-categories"}  # fmt: skip
+    assert {table.name for table in tables(facts)} == {"results", "recipes", "mtbench", "code", "forgetting", "tasks", "mtbench-categories", "adapter-updates"}  # fmt: skip

@@ -76,6 +76,7 @@ def test_trackio_gets_project_run_recipe_and_figures(
         assert [point.step for point in theirs] == [point.step for point in ours] == [0, 1, 2, 3, 3]
         for here, there in zip(ours, theirs, strict=True):
             assert there.figures == pytest.approx(here.figures)
+        assert [point.figures["update/q_proj"] for point in theirs if "train/loss" in point.figures][-1] > 0
     with pytest.raises(RunError, match="Trackio has no project 'other'"):
         fetch("other", "trackio")
     assert capsys.readouterr().out == ""

@@ -14,7 +14,7 @@ from paceline.report.conclusions import conclusions
 from paceline.report.curves import curves
 from paceline.report.evaluated import code_rows, forgetting_rows, mtbench_rows, pair_rows
 from paceline.report.format import clock, number
-from paceline.report.plots import category_heat, forest, task_heat, trade_off
+from paceline.report.plots import forest, heats, trade_off
 from paceline.report.published import reasons
 from paceline.report.recipes import (
     data_rows,
@@ -39,6 +39,7 @@ def write_report(study: StudyFacts, folder: Path, price: float | None = None) ->
 def page_content(study: StudyFacts, price: float | None = None) -> dict[str, object]:
     """What the report's templates show, beside what the page carries."""
     graded, comparison, published = mtbench_rows(study), study.comparison, published_table(study.published)
+    shaded = heats(study)
     return {
         "study": study,
         "comparison": comparison,
@@ -51,8 +52,9 @@ def page_content(study: StudyFacts, price: float | None = None) -> dict[str, obj
         "not_comparable": reasons(study.published),
         "price": price,
         "task_names": sorted({task for tasks in study.tasks.values() for task in tasks}),
-        "tasks": task_heat(study),
-        "categories": category_heat(graded),
+        "tasks": shaded.get("tasks"),
+        "categories": shaded.get("mtbench-categories"),
+        "updates": shaded.get("adapter-updates"),
         "forest": forest(comparison) if comparison else None,
         "seed_losses": {row.name: row.by_seed for row in comparison.rows} if comparison else {},
         "curve_recipes": [recipe.name + recipe.seeds_shown for recipe in of_recipes(study)],

@@ -12,15 +12,13 @@ from paceline.errors import MissingExtra
 from paceline.report.by_recipe import of_recipes
 from paceline.report.collect import StudyFacts
 from paceline.report.curves import HELD_OUT, Columns, RecipeCurves, curves
-from paceline.report.evaluated import mtbench_rows
 from paceline.report.plots import (
     Forest,
     Heat,
     HeatCell,
     TradeOff,
-    category_heat,
     forest,
-    task_heat,
+    heats,
     trade_off,
 )
 from paceline.report.tables import write_tables
@@ -93,10 +91,8 @@ def _plots(study: StudyFacts) -> dict[str, tuple[float, Callable[[Figure], None]
             found[f"loss-by-{x}"] = _HEIGHT, partial(_trade_off, points=points, x=x)
     for y in _AXES if recipes else ():
         found[f"curves-{y.replace('_', '-')}"] = _HEIGHT, partial(_curves, recipes=recipes, y=y)
-    heats = {"tasks": task_heat(study), "mtbench-categories": category_heat(mtbench_rows(study))}
-    for name, heat in heats.items():
-        if heat:
-            found[name] = 1.2 + 0.26 * len(heat.rows), partial(_heat, heat=heat)
+    for name, heat in heats(study).items():
+        found[name] = 1.2 + 0.26 * len(heat.rows), partial(_heat, heat=heat)
     return found
 
 

@@ -9,8 +9,9 @@ from statistics import fmean
 
 from paceline.comparison.rows import Row
 from paceline.comparison.table import Comparison
+from paceline.report.by_recipe import of_recipes
 from paceline.report.collect import StudyFacts
-from paceline.report.evaluated import MTBenchRow
+from paceline.report.evaluated import MTBenchRow, mtbench_rows
 from paceline.stats.recipes import RecipeDifference
 
 # Marks of an axis, about so many.
@@ -170,6 +171,45 @@ def category_heat(rows: Sequence[MTBenchRow]) -> Heat | None:
                 value=score, shown=f"{score:.2f}", much=_much(gain, most), is_better=gain > 0, told=told
             )
     return Heat(named="category", rows=categories, columns=[row.recipe for row in rows], cells=cells)
+
+
+def update_heat(study: StudyFacts) -> Heat | None:
+    """How large the adapter's update is by kind of module, in per cent of the frozen weights' norms.
+
+    Mean over replicates of their last logged steps; None where no run has logged norms.
+    """
+    shares: dict[tuple[str, str], list[float]] = {}
+    for recipe in of_recipes(study):
+        for run in recipe.runs:
+            norms = next((event.norms for event in reversed(run.train) if event.norms), None)
+            for kind, own in norms.modules.items() if norms else ():
+                shares.setdefault((kind, recipe.name), []).append(100 * own.update)
+    means = {place: fmean(values) for place, values in shares.items() if all(map(math.isfinite, values))}
+    if not means:
+        return None
+    most = max(means.values())
+    cells = {
+        place: HeatCell(
+            value=mean,
+            shown=f"{mean:.0f}%" if mean >= 10 else f"{mean:.2g}%",
+            much=_much(mean, most),
+            is_better=True,
+            told=f"{mean:.4g}% of the frozen weights' norm",
+        )
+        for place, mean in means.items()
+    }
+    kinds, recipes = (list(dict.fromkeys(place[at] for place in means)) for at in (0, 1))
+    return Heat(named="module", rows=kinds, columns=recipes, cells=cells)
+
+
+def heats(study: StudyFacts) -> dict[str, Heat]:
+    """{name of a file: what it shows} of the shaded tables that the study has figures for."""
+    found = {
+        "tasks": task_heat(study),
+        "mtbench-categories": category_heat(mtbench_rows(study)),
+        "adapter-updates": update_heat(study),
+    }
+    return {name: heat for name, heat in found.items() if heat}
 
 
 def _much(value: float, most: float) -> int:

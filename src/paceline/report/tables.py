@@ -11,7 +11,7 @@ from paceline.comparison.table import Comparison
 from paceline.report.collect import StudyFacts
 from paceline.report.evaluated import Change, code_rows, forgetting_rows, mtbench_rows, pair_rows
 from paceline.report.format import number
-from paceline.report.plots import Heat, category_heat, task_heat
+from paceline.report.plots import Heat, heats
 from paceline.report.recipes import recipe_table
 from paceline.runs.files import write_whole
 
@@ -68,8 +68,7 @@ def tables(study: StudyFacts) -> list[Table]:
     found = [_recipes(study), *_evaluated(study)]
     if study.comparison:
         found.insert(0, _results(study.comparison))
-    heats = {"tasks": task_heat(study), "mtbench-categories": category_heat(mtbench_rows(study))}
-    found += [_of_heat(name, heat) for name, heat in heats.items() if heat]
+    found += [_of_heat(name, heat) for name, heat in heats(study).items()]
     return [table for table in found if table.rows]
 
 
@@ -178,7 +177,7 @@ def _evaluated(study: StudyFacts) -> list[Table]:
 
 
 def _of_heat(name: str, heat: Heat) -> Table:
-    form = _LOSS if name == "tasks" else _SCORE
+    form = {"tasks": _LOSS, "adapter-updates": ".4g"}.get(name, _SCORE)
     return Table(
         name=name,
         columns={heat.named: _AS_IS, **dict.fromkeys(heat.columns, form)},

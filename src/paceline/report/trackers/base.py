@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -33,9 +34,13 @@ TrackerFactory: TypeAlias = Callable[[RunView], Tracker]
 def figures(event: MeasuredEvent) -> dict[str, float]:
     """An event's plain numbers as KIND/NAME, like `train/loss`.
 
-    The bare base's evaluation is step 0 of the same curve as the run's own.
+    `update/q_proj` is ‖s·BA‖/‖W‖ over the modules of a kind. The bare base's evaluation is
+    step 0 of the same curve as the run's own.
     """
-    return {f"{event.event}/{name}": value for name, value in event.figures.items() if name != "step"}
+    plain = {f"{event.event}/{name}": value for name, value in event.figures.items() if name != "step"}
+    norms = event.norms if isinstance(event, TrainEvent) else None
+    shares = {f"update/{kind}": own.update for kind, own in norms.modules.items()} if norms else {}
+    return plain | {name: share for name, share in shares.items() if math.isfinite(share)}
 
 
 def stable_id(file: Path, make: Callable[[], str] = lambda: uuid4().hex) -> str:
