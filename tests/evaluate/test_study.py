@@ -1,5 +1,6 @@
 """Evaluations that a recipe names: done once for all runs, shared out, skipped when they are there; and the early stop on a score."""
 
+import json
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -280,6 +281,13 @@ def test_a_run_stops_on_its_score_and_resumes_as_if_it_had_not_stopped(
     scores = [[(e.step, e.name, e.score) for e in of_kind(log, ScoreEvent)] for log in logs]
     assert [step for step, _, _ in scores[0]] == [0, 2, 4]  # two checks without a gain of 100, then the end
     assert scores[0] == scores[1]
+    folders = [tmp_path / name / "a" / "eval" / "during" for name in ("whole", "halves")]
+    asked_of = [[(folder / f"step-{step}.jsonl").read_text() for step in (0, 2, 4)] for folder in folders]
+    assert asked_of[0] == asked_of[1]
+    shown = collect_study(tmp_path / "halves").on_the_way
+    assert [(own.recipe, list(own.answers)) for own in shown] == [("a", [0, 2, 4])] * 4, "two turns of two"
+    last = [json.loads(line)["answer"] for line in asked_of[0][2].splitlines()]
+    assert [own.answers[4] for own in shown] == last
     weights = [
         (tmp_path / name / "a" / "adapter" / "adapter_model.safetensors").read_bytes()
         for name in ("whole", "halves")

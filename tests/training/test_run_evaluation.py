@@ -52,7 +52,7 @@ class Setting:
         self._given = iter(given)
         vars(self.evaluation)["_losses"] = lambda: losses(next(self._given))
 
-    def score(self, adapter: Adapter | None) -> float:
+    def score(self, adapter: Adapter | None, step: int) -> float:
         self.asked.append(adapter)
         return float(next(self.scores))
 
@@ -161,4 +161,4 @@ def test_the_divergence_is_measured_where_there_is_an_anchor(
 
 def test_where_nothing_asks_and_grades_it_says_so() -> None:
     with pytest.raises(TrainingError, match=r"eval\.mtbench\.during needs something that asks and grades"):
-        no_scorer(None)
+        no_scorer(None, 0)

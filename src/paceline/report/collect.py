@@ -19,7 +19,7 @@ from paceline.doctor.logs.ours import log_of_events
 from paceline.report.families import Families, collect_families, read_losses_file
 from paceline.report.judged import Judged, Log, Measured, judge_hypotheses, judge_success
 from paceline.report.published import Figure, against_published
-from paceline.report.samples import Sample, read_samples
+from paceline.report.samples import OnTheWay, Sample, read_on_the_way, read_samples
 from paceline.runs.directory import RunDirectory, RunStatus
 from paceline.runs.evaluation_status import EvaluationStatus, evaluation_statuses
 from paceline.runs.evaluations import (
@@ -78,7 +78,8 @@ class StudyFacts:
     `tasks` holds each recipe's Δ from the baseline by task of the data set, each interval by itself.
     `other_bases` are the recipes whose base is not the baseline's, with it.
     `evaluations` are all that were asked for, done or not. `samples` are answers of the base and of recipes,
-    the lowest loss first; `samples_left_out` counts questions that would be too many for a page.
+    the lowest loss first; `samples_left_out` counts questions that would be too many for a page;
+    `on_the_way` are answers that were asked for while runs trained.
     """
 
     name: str
@@ -97,6 +98,7 @@ class StudyFacts:
     findings: list[Finding]
     samples: list[Sample]
     samples_left_out: int
+    on_the_way: list[OnTheWay]
 
 
 def collect_study(path: Path, noise: Path | None = None) -> StudyFacts:
@@ -137,6 +139,7 @@ def collect_study(path: Path, noise: Path | None = None) -> StudyFacts:
         findings=in_order(finding for run in runs for finding in run.findings),
         samples=samples,
         samples_left_out=left_out,
+        on_the_way=read_on_the_way(recipe_groups(begun)),
     )
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 from paceline.comparison.recipes import BASE
+from paceline.runs.directory import RunDirectory
 from paceline.runs.evaluations import Answer, TurnAnswer
+from paceline.runs.events import ScoreEvent, of_kind, read_events
 from paceline.runs.records import read_records
 from paceline.runs.study import RecipeGroup
 
@@ -49,6 +52,33 @@ def read_samples(recipes: Sequence[RecipeGroup]) -> tuple[list[Sample], int]:
             break
         kept.append(sample)
     return kept, len(samples) - len(kept)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnTheWay:
+    """What a recipe's first replicate answered to one question while it trained; step 0 is the base."""
+
+    recipe: str
+    question: str
+    answers: dict[int, str]
+
+
+def read_on_the_way(recipes: Sequence[RecipeGroup]) -> list[OnTheWay]:
+    """The answers that were asked for while training, of the first `MAX_RECIPES`, up to `MAX_CHARACTERS`."""
+    found: dict[tuple[str, str, int], OnTheWay] = {}
+    for group in recipes[:MAX_RECIPES]:
+        for step, line in _asked(group.directories[0]):
+            own = OnTheWay(recipe=group.name, question=line.question, answers={})
+            found.setdefault((group.name, line.id, line.turn), own).answers[step] = line.answer
+    lengths = accumulate(len(own.question) + sum(map(len, own.answers.values())) for own in found.values())
+    return [own for own, until in zip(found.values(), lengths, strict=True) if until <= MAX_CHARACTERS]
+
+
+def _asked(directory: RunDirectory) -> Iterator[tuple[int, TurnAnswer]]:
+    """(step, answer) of the steps that the log has a score of; a kill may have left another."""
+    for event in of_kind(read_events(directory.events, last_norms_only=True), ScoreEvent):
+        if (file := directory.asked(event.step)).is_file():
+            yield from ((event.step, line) for line in read_records(file, TurnAnswer))
 
 
 def _pairs(folder: Path, run: str) -> Iterator[tuple[Key, str, str, str]]:

@@ -81,11 +81,16 @@ class RunDirectory:
         self.best = path / "best"
         self.adapter = path / "adapter"
         self.eval = path / "eval"
+        self.asked_folder = self.eval / "during"
         self._status = path / "status.json"
 
     @property
     def name(self) -> str:
         return self.path.name
+
+    def asked(self, step: int) -> Path:
+        """The answers to the questions that a step was asked."""
+        return self.asked_folder / f"step-{step}.jsonl"
 
     def recipe(self) -> Recipe:
         """The recipe that this run was or is trained with."""

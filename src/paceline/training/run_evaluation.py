@@ -19,11 +19,11 @@ from paceline.training.prepare import Prepared
 from paceline.training.run_log import RunLog
 from paceline.training.stop_rules import BenchmarkEarlyStop, LossPatience, Stop
 
-# The score of an adapter (None: the bare base) on the questions of `eval.mtbench.during`.
-Scorer = Callable[[Adapter | None], float]
+# The score of an adapter (None: the bare base) after a step, on the questions of `eval.mtbench.during`.
+Scorer = Callable[[Adapter | None, int], float]
 
 
-def no_scorer(adapter: Adapter | None) -> float:
+def no_scorer(adapter: Adapter | None, step: int) -> float:
     """Where nothing is there to ask and grade."""
     raise TrainingError(
         "eval.mtbench.during needs something that asks and grades: train with paceline.run_study"
@@ -101,9 +101,10 @@ class RunEvaluation:
     def benchmark(self, adapter: Adapter | None) -> None:
         """Asks a part of MT-Bench's questions; None: of the bare base."""
         began = time.perf_counter()
-        score = self._base.unless_out_of_memory(partial(self._scorer, adapter))
+        ask = partial(self._scorer, adapter, self._progress.step)
+        score = self._base.unless_out_of_memory(ask)
         if score is None:  # what training had kept for itself is free now
-            score = self._base.unless_out_of_memory(partial(self._scorer, adapter))
+            score = self._base.unless_out_of_memory(ask)
         if score is None:
             raise TrainingError(
                 "out of memory answering the questions of eval.mtbench.during; lower its max_new_tokens, "
