@@ -72,14 +72,14 @@ def _print(found: "Evaluated") -> None:
     for heading in (*headings, *["Δ from the first"] * has_first):
         table.add_column(heading, justify="right")
     for name, losses in found.losses.items():
-        own = losses.own.summary()
+        own, base = losses.own.summary(), losses.base.summary()
         table.add_row(
             escape(name),
             f"{own.examples:,}",
-            f"{losses.base.summary().loss:.4f}",
+            f"{base.loss:.4f}",
             f"{own.loss:.4f}",
             f"{own.perplexity:.3f}",
-            f"{own.token_accuracy:.1%}",
+            f"{base.token_accuracy:.1%} → {own.token_accuracy:.1%}",
             change(losses.change, "+.4f"),
             *[change(losses.from_first, "+.4f")] * has_first,
         )
