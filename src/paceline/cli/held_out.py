@@ -79,7 +79,7 @@ def _print(found: "Evaluated") -> None:
             f"{base.loss:.4f}",
             f"{own.loss:.4f}",
             f"{own.perplexity:.3f}",
-            f"{base.token_accuracy:.1%} → {own.token_accuracy:.1%}",
+            f"{base.token_accuracy:.1%} to {own.token_accuracy:.1%}",
             change(losses.change, "+.4f"),
             *[change(losses.from_first, "+.4f")] * has_first,
         )
