@@ -81,6 +81,9 @@ def test_a_tokenizer_is_what_it_makes_of_text_and_not_its_last_call() -> None:
     chat, used = Chat(load_tokenizer("embedded")), Chat(load_tokenizer("embedded"))
     used.tokenizer(["a", "a b c d"], padding=True, truncation=True, max_length=2)
     assert tokenizer_digest(chat) == tokenizer_digest(used)
+    used.tokenizer.split_special_tokens = True
+    assert tokenizer_digest(chat) != tokenizer_digest(used)
+    used.tokenizer.split_special_tokens = False
     used.tokenizer.add_tokens(["<new>"])
     assert tokenizer_digest(chat) != tokenizer_digest(used)
     assert template_digest(chat) == template_digest(used)

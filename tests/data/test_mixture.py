@@ -1,6 +1,7 @@
 """Mixtures: exact counts by the seed, or a refusal that says why."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,6 +43,14 @@ def test_the_shorthand_counts_as_the_original_script_did(dialogues: Any) -> None
     }
     assert counts(source=dialogues, subset="general", sample_ratio=0.25) == {"general": 75}
     assert counts(source=dialogues, subset="both", sample_ratio=0.5) == {dialogues: 200}
+
+
+@pytest.mark.parametrize("ratio", [0.29, 0.57, 0.58])
+def test_a_share_is_counted_as_it_is_written(ratio: float, tmp_path: Path) -> None:
+    """100 * 0.29 is 28.999999999999996 in floating point."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(f'{{"text": "row {i}"}}\n' for i in range(100)))
+    assert len(choose_rows(Data(source=str(path), sample_ratio=ratio))[0].picked) == round(100 * ratio)
 
 
 def test_fewer_reasoning_rows_than_asked_are_all_taken_and_told(dialogues: Any) -> None:

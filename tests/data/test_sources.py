@@ -8,6 +8,7 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from datasets import ClassLabel, Dataset
 
 from paceline.config.data import Source
 from paceline.data.sources import check_source, load_rows
@@ -46,6 +47,29 @@ def test_a_folder_with_brackets_is_itself_in_a_pattern(tmp_path: Path) -> None:
         write(tmp_path / folder / "rows.jsonl", count)
     assert len(load_rows(Source(f"{tmp_path}/dir [v1]/*.jsonl"))) == 3
     assert len(load_rows(Source(f"{tmp_path}/dir*/*.jsonl"))) == 4
+
+
+def test_a_link_to_a_folder_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "data").mkdir()
+    write(tmp_path / "elsewhere" / "more.jsonl", 2)
+    write(tmp_path / "data" / "rows.jsonl")
+    (tmp_path / "data" / "link").symlink_to(tmp_path / "elsewhere")
+    assert len(load_rows(Source(str(tmp_path / "data")))) == 5
+
+
+@pytest.mark.parametrize("field", [{"revision": "v2"}, {"config": "all"}, {"stream_rows": 3}])
+def test_what_only_the_hub_has_is_refused_of_a_file(field: dict[str, Any], tmp_path: Path) -> None:
+    write(tmp_path / "rows.jsonl")
+    with pytest.raises(DataError, match="is for hub data sets, and this is a local file"):
+        load_rows(Source(str(tmp_path / "rows.jsonl"), **field))
+
+
+def test_labels_are_their_names(tmp_path: Path) -> None:
+    rows = Dataset.from_list([{"prompt": f"q{i}", "completion": i % 2} for i in range(4)])
+    file = tmp_path / "rows.parquet"
+    rows.cast_column("completion", ClassLabel(names=["no", "yes"])).to_parquet(file)
+    assert [row["completion"] for row in load_rows(Source(str(file))).to_list()] == ["no", "yes"] * 2
 
 
 def test_words_that_only_hold_a_split_s_name_mark_none(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from paceline.data.split import split
 
 
-def dataset(digests: Any, parts: Any = None) -> Any:
-    columns = {"group": np.asarray(digests)}
+def dataset(digests: Any, parts: Any = None, groups: Any = None) -> Any:
+    columns = {"digest": np.asarray(digests), "group": np.asarray(digests if groups is None else groups)}
     nothing = np.zeros(len(digests), dtype=np.int64)
 
     class Fake(SimpleNamespace):
@@ -34,6 +34,17 @@ def test_copies_are_never_on_both_sides_and_nothing_is_lost(digests: Any, ratio:
     parts = split(dataset(digests), ratio, 100)
     seen = np.asarray(digests)
     assert not set(seen[parts.train]) & set(seen[parts.eval])
+    assert sorted([*parts.train, *parts.eval]) == list(range(len(digests)))
+
+
+@given(st.lists(st.lists(st.integers(0, 60), min_size=1, max_size=3), min_size=40, max_size=80))
+def test_rows_that_share_an_example_are_on_one_side(rows: Any) -> None:
+    rows = [*([number] for number in range(100, 130)), *rows]
+    digests = [digest for row in rows for digest in row]
+    groups = [number for number, row in enumerate(rows) for _ in row]
+    parts = split(dataset(digests, groups=groups), 0.25, 100)
+    for names in (np.asarray(digests), np.asarray(groups)):
+        assert not set(names[parts.train]) & set(names[parts.eval])
     assert sorted([*parts.train, *parts.eval]) == list(range(len(digests)))
 
 

@@ -1,6 +1,9 @@
 """From a file to a token data set."""
 
+import importlib
 import json
+import sys
+from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +12,7 @@ import pytest
 
 from paceline.config.data import Data
 from paceline.data.chat import Chat, load_tokenizer
-from paceline.data.formats import BUILT_IN
+from paceline.data.formats import BUILT_IN, registry
 from paceline.data.tokens import NOT_FOUND, load_tokens
 from paceline.errors import DataError
 
@@ -103,6 +106,43 @@ def test_tokens_of_another_special_token_are_not_read_from_the_cache(
     assert ends[0][0] != ends[1][0]
     if key == "eos_token":
         assert ends[0][1] != ends[1][1]
+
+
+def test_tokens_of_a_format_whose_package_has_changed_are_not_read_from_the_cache(
+    tmp_path: Path, chat: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its parts count too, not only the file that reads the row."""
+    package, path = tmp_path / "verses", tmp_path / "rows.jsonl"
+    package.mkdir()
+    path.write_text('{"verse": "Once upon."}\n')
+    (package / "__init__.py").write_text("from verses.read import FORMAT")
+    (package / "read.py").write_text(
+        "from paceline.data.formats import Conversation, RowFormat\n"
+        "from verses.ask import ask\n"
+        "def read(row):\n"
+        "    answer = {'role': 'assistant', 'content': row['verse']}\n"
+        "    return Conversation.of([{'role': 'user', 'content': ask()}, answer])\n"
+        "FORMAT = RowFormat('verses', ('verse',), read)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    points = EntryPoints([EntryPoint("verses", "verses:FORMAT", registry.GROUP)])
+    monkeypatch.setattr(registry, "entry_points", lambda group: points.select(group=group))
+    read = []
+    for question in ("First?", "Second?"):
+        (package / "ask.py").write_text(f"def ask(): return {question!r}")
+        importlib.invalidate_caches()
+        for name in [name for name in sys.modules if name.partition(".")[0] == "verses"]:
+            del sys.modules[name]
+        ids, _ = load_tokens(Data(source=str(path), format="verses"), chat).example(0)
+        read.append(chat.tokenizer.decode(ids))
+    assert ["First?" in read[0], "Second?" in read[1]] == [True, True]
+
+
+def test_a_template_that_writes_the_date_writes_the_same_tomorrow() -> None:
+    tokenizer = load_tokenizer("embedded")
+    tokenizer.chat_template = "{{ strftime_now('%d %b %Y, %H:%M.') + messages[0].content }}"
+    assert Chat(tokenizer).render([{"role": "user", "content": "q"}]) == "26 Jul 2024, 00:00.q"
 
 
 LONE = {"messages": [{"role": "assistant", "content": "<think>\nhm\n</think>\n\nHello"}]}

@@ -1,7 +1,9 @@
 """A tokenizer's chat template: conversations as the text that the model reads."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,12 @@ from paceline.errors import DataError
 # Texts that no conversation holds. The first two share no character: private-use code points.
 _ALPHA, _OMEGA = "\ue0a1\ue0a2\ue0a3", "\ue0b1\ue0b2\ue0b3"
 MARKER = "zq7xkjv"
+# The date that a template is told, or rows would be other tokens tomorrow; Llama 3.2's own default.
+TODAY = datetime(2024, 7, 26)
+_DIRECTIVES = {f"%{letter}": TODAY.strftime(f"%{letter}") for letter in "aAbBcdHIjmMpSUwWxXyYZ"}
+_CLOCK = "{% macro strftime_now(format) %}{{ format"
+_CLOCK += "".join(f"|replace('{name}', '{value}')" for name, value in _DIRECTIVES.items())
+_CLOCK += " }}{% endmacro %}"
 # Longer than any conversation takes.
 TEMPLATE_SECONDS = 10.0
 # What a template raises: its own refusals, and Python's where it meets what it was not made for.
@@ -49,12 +57,20 @@ class Chat:
         try:
             with time_limit(TEMPLATE_SECONDS):
                 return str(
-                    self.tokenizer.apply_chat_template(messages, tools=tools, tokenize=False, **options)
+                    self.tokenizer.apply_chat_template(
+                        messages, tools=tools, tokenize=False, **self._without_clock(tools), **options
+                    )
                 )
         except TooSlow as error:
             raise DataError(f"the chat template does not end within {TEMPLATE_SECONDS:g} seconds") from error
         except _REFUSALS as error:
             raise DataError(f"the chat template refuses this conversation: {error}") from error
+
+    def _without_clock(self, tools: list[Fields] | None) -> dict[str, str]:
+        """The template with a date of its own, where it asks for one."""
+        if "strftime_now" not in self._template:
+            return {}
+        return {"chat_template": _CLOCK + self.tokenizer.get_chat_template(tools=tools)}
 
     def prompt(self, messages: Messages, tools: list[Fields] | None = None, **options: Any) -> str:
         """The conversation up to where the assistant speaks, in the form that the template knows."""
@@ -100,16 +116,40 @@ class Chat:
 
     @cached_property
     def ending(self) -> str:
-        """The end-of-turn text; empty if there is none."""
-        for token in self.tokenizer.tokenize(self.closing):
-            if token in self.marks:
-                return self.closing[: self.closing.index(token) + len(token)]
-        return ""
+        """The end-of-turn text, up to the last mark that follows every answer; empty: there is none."""
+        ids = self.tokenizer(self.closing, add_special_tokens=False)["input_ids"]
+        first = next((t for t in self.tokenizer.convert_ids_to_tokens(ids) if t in self.marks), None)
+        if first is None:
+            return ""
+        ending = self.closing[: self.closing.index(first) + len(first)]
+        while more := max((m for m in self.marks if self._always_follows(ending + m)), key=len, default=""):
+            ending += more
+        return ending
+
+    def _always_follows(self, text: str) -> bool:
+        """Whether a text is written after the last answer, and after one before another question."""
+        return self.closing.startswith(text) and self._after_answers.startswith(text)
+
+    @cached_property
+    def _after_answers(self) -> str:
+        """What the template writes after an answer, without what it writes before any question."""
+        question, answer = {"role": "user", "content": _ALPHA}, {"role": "assistant", "content": _OMEGA}
+        opening, _, rest = self._probe([question, answer, question]).partition(_ALPHA)
+        between = rest.partition(_OMEGA)[2].partition(_ALPHA)[0]
+        pairs = zip(reversed(opening), reversed(between), strict=False)
+        shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        return between[: len(between) - shared]
 
     @cached_property
     def marks(self) -> frozenset[str]:
         """Tokens that are never pieces of words: special ones, and those that were added."""
         return frozenset([*self.tokenizer.all_special_tokens, *self.tokenizer.added_tokens_encoder])
+
+    @cached_property
+    def greedy_marks(self) -> dict[int, str]:
+        """{id: name} of the added tokens that take white space behind them along."""
+        added = self.tokenizer.added_tokens_decoder
+        return {number: token.content for number, token in added.items() if token.rstrip}
 
     @cached_property
     def no_thought(self) -> tuple[str, str]:

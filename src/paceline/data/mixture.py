@@ -89,11 +89,11 @@ def _pool(rows: Rows, source: Source) -> NDArray[np.int64]:
 def _counts(data: Data, sources: tuple[Source, ...], sizes: list[int]) -> tuple[list[int], list[int]]:
     """Rows asked of each part, and rows it gives."""
     if len(sources) == 1:
-        total = data.n or (int(sizes[0] * data.sample_ratio) if data.sample_ratio else sizes[0])
+        total = data.n or (int(sizes[0] * data.sample_ratio + 1e-9) if data.sample_ratio else sizes[0])
         return [total], [max(1, min(total, sizes[0]))]
     total = data.n or 0
     if data.sample_ratio is not None:
-        total = int(sum(sizes) * data.sample_ratio)
+        total = int(sum(sizes) * data.sample_ratio + 1e-9)
     if not total:
         total = min(int(size / source.ratio + 1e-9) for size, source in zip(sizes, sources, strict=True))
     asked = [int(total * source.ratio + 1e-9) for source in sources]

@@ -43,7 +43,10 @@ def find_files(source: str, path: Path, split: str) -> list[Path]:
     if path.is_file():
         files = [path]
     elif path.is_dir():
-        found = [p for p in path.rglob("*") if ending(p) in ENDINGS and p.is_file()]
+        inside = glob.iglob(
+            str(Path(glob.escape(str(path))) / "**"), recursive=True
+        )  # follows links to folders
+        found = [p for name in inside if ending(p := Path(name)) in ENDINGS and p.is_file()]
         files = _of_split(source, path, _visible(found, path), split)
     else:
         root = _fixed_part(path)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
+from datasets import ClassLabel, Dataset
 from numpy.typing import NDArray
 
 from paceline.config.fields import Fields
@@ -43,6 +43,10 @@ class Rows:
         batch = self.table[[int(index) for index in indices]]
         if self.files:
             return [read_json(text) for text in batch["text"]]
+        for name, values in batch.items():
+            if isinstance(label := self.table.features[name], ClassLabel):
+                has = [value is not None and value >= 0 for value in values]
+                batch[name] = [label.int2str(v) if on else None for v, on in zip(values, has, strict=True)]
         names = list(batch)
         return [
             {name: own_keys(value) for name, value in zip(names, values, strict=True)}

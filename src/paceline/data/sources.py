@@ -59,12 +59,12 @@ def read_rows(source: Source) -> Rows:
     datasets.disable_progress_bars()
     # its error log holds a traceback; what it raises is told in one line
     datasets.logging.set_verbosity(CRITICAL)
+    check_source(source)
     path = _path(source)
     if path.is_dir() and ((path / "state.json").exists() or (path / "dataset_dict.json").exists()):
         return _saved(path, source)
     if path.exists() or is_pattern(source.source):
         return _files(source, path)
-    check_source(source)
     table = hub_rows(source)
     return Rows(table, table._fingerprint, tuple(table.column_names))
 

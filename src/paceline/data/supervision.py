@@ -7,7 +7,7 @@ ones (it drops their thoughts, moves the system text), one text cannot hold all:
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
@@ -31,12 +31,12 @@ _THOUGHT_WITHIN = re.compile(r"<think>.*?</think>[ \t]*", re.DOTALL)
 class RenderedText:
     """A text, and the (start, end) of each stretch that is learned, in characters.
 
-    `begin` is the id of a token that stands before the text, and is not learned.
+    `begin` are the ids of tokens that stand before the text, and are not learned.
     """
 
     text: str
     spans: list[Span]
-    begin: int | None = None
+    begin: Sequence[int] = ()
 
 
 @dataclass
@@ -120,9 +120,10 @@ def render_conversation(chat: Chat, conversation: Conversation, thinking: Thinki
 def _plain_text(chat: Chat, text: str) -> Rendered:
     """A text that is learned whole, with the beginning and end that the tokenizer and model know."""
     tokenizer = chat.tokenizer
-    ids = tokenizer("", add_special_tokens=True)["input_ids"]
-    begins = bool(tokenizer.bos_token) and tokenizer.bos_token_id in ids
-    begin = tokenizer.bos_token_id if begins and not text.startswith(tokenizer.bos_token) else None
+    plain, special = (tokenizer(MARKER, add_special_tokens=on)["input_ids"] for on in (False, True))
+    begin = special[: next(at for at in range(len(special)) if special[at : at + len(plain)] == plain)]
+    if begin and text.startswith("".join(tokenizer.convert_ids_to_tokens(begin))):
+        begin = []
     end = tokenizer.eos_token or ""
     whole = text + ("" if text.endswith(end) else end)
     return Rendered([RenderedText(whole, [(0, len(whole))], begin)], "text")

@@ -11,7 +11,8 @@ def tokenizer_digest(chat: Chat) -> str:
     tokenizer = chat.tokenizer
     content = json.loads(tokenizer.backend_tokenizer.to_str())
     named = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
-    return value_digest([{**content, "padding": None, "truncation": None}, named])
+    split = {"split_special_tokens": True} if getattr(tokenizer, "split_special_tokens", False) else {}
+    return value_digest([{**content, "padding": None, "truncation": None}, named | split])
 
 
 def template_digest(chat: Chat) -> str:

@@ -1,7 +1,6 @@
 """Token data sets: tokenized once, cached under what decides the tokens, and memory-mapped."""
 
 import hashlib
-import inspect
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from paceline.data.formats import (
     Conversation,
     Row,
     RowFormat,
+    code_of,
     read_row,
     recognise,
     renamed,
@@ -302,8 +302,8 @@ def _tokenize(
 
 def _fingerprint(part: SampledSource, row_format: RowFormat, data: Data, chat: Chat) -> str:
     key = hashlib.sha256(code_digest())
-    # a format of another package changes without our version
-    key.update(Path(inspect.getfile(row_format.conversation)).read_bytes())
+    for file in code_of(row_format):
+        key.update(file.read_bytes())
     key.update(json.dumps([part.rows.key, row_format.name, part.origin.columns, data.thinking]).encode())
     key.update(part.picked.tobytes())
     key.update((tokenizer_digest(chat) + template_digest(chat)).encode())

@@ -64,6 +64,17 @@ def test_messages_stay_as_they_are_in_parts_or_as_json() -> None:
         ),
         ([{"role": "assistant", "tool_calls": [{"function": {}}]}], "a call has no name"),
         ([{"role": "assistant", "tool_calls": 3}], "a number, where calls were expected"),
+        ([{"role": "user", "content": "a", "value": "b"}], "content and value hold different texts"),
+        (
+            [
+                {
+                    "role": "assistant",
+                    "content": [{"type": "thinking", "thinking": "a"}],
+                    "reasoning_content": "b",
+                }
+            ],
+            "hold different thoughts",
+        ),
     ],
 )
 def test_what_is_no_conversation_is_refused(turns: Any, message: Any) -> None:

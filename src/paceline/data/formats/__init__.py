@@ -4,6 +4,7 @@ from paceline.data.formats.prompts import read_prompt
 from paceline.data.formats.registry import (
     BUILT_IN,
     check_format,
+    code_of,
     find_format,
     format_names,
     recognise,
@@ -21,6 +22,7 @@ __all__ = [
     "Row",
     "RowFormat",
     "check_format",
+    "code_of",
     "find_format",
     "format_names",
     "list_of_turns",

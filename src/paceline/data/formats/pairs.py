@@ -5,25 +5,33 @@ from typing import Any
 from paceline.config.fields import Fields
 from paceline.data.formats.row_format import Conversation, Row, text_of
 from paceline.data.formats.tools import read_tools
-from paceline.data.formats.turns import json_value, list_of_turns, read_turns
+from paceline.data.formats.turns import json_value, list_of_turns, read_turns, with_system
 from paceline.errors import DataError
 
 
 def from_pair(row: Row, question: str, answer: str) -> Conversation:
     """A question and its answer after the row's columns `system` and `history`."""
     asked = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    return read_turns([*before(row), *asked], read_tools(row.get("tools")))
+    return read_turns(after_what_was_said(row, asked), read_tools(row.get("tools")))
 
 
-def before(row: Row) -> list[Fields]:
-    """The turns of the columns `system` and `history`: pairs of a question and its answer, or turns."""
-    system = [{"role": "system", "content": text_of(row, "system")}] if row.get("system") else []
+def after_what_was_said(row: Row, turns: list[Fields]) -> list[Fields]:
+    """Turns behind those of the columns `system` and `history`.
+
+    Raises:
+        DataError: two system texts; a history that is neither turns nor pairs of a question and its answer.
+    """
+    whole = [*_history(row), *turns]
+    return with_system(whole, text_of(row, "system")) if row.get("system") else whole
+
+
+def _history(row: Row) -> list[Fields]:
     history: Any = row.get("history") or []
     if isinstance(history, str):  # as CSV has it
         history = json_value(history, "column 'history'")
     if isinstance(history, list) and all(isinstance(pair, list | tuple) for pair in history):
-        return [*system, *(turn for pair in history for turn in _pair(pair))]
-    return [*system, *list_of_turns(history, "column 'history'")]
+        return [turn for pair in history for turn in _pair(pair)]
+    return list_of_turns(history, "column 'history'")
 
 
 def _pair(pair: Any) -> list[Fields]:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from paceline.config.fields import Fields
-from paceline.data.formats.pairs import before
+from paceline.data.formats.pairs import after_what_was_said
 from paceline.data.formats.row_format import Conversation, Row, RowFormat, required, text_of
 from paceline.data.formats.tools import read_tools
 from paceline.data.formats.turns import is_text_of_turns, read_turns
@@ -13,7 +13,7 @@ from paceline.errors import DataError
 
 
 def _conversation(row: Row) -> Conversation:
-    given = [*before(row), *_turns(row, "prompt", "user")]
+    given = after_what_was_said(row, _turns(row, "prompt", "user"))
     answer = _turns(row, "completion", "assistant")
     read = read_turns([*given, *answer], read_tools(row.get("tools")))
     # an assistant's turn inside the prompt is given, not learned

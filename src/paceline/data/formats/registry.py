@@ -1,7 +1,10 @@
 """The row formats by name: those that come with Paceline, and those of other packages."""
 
+import inspect
+import sys
 from collections.abc import Collection
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, files, packages_distributions
+from pathlib import Path
 
 from paceline.config.yaml_text import in_line
 from paceline.data.formats import (
@@ -61,6 +64,21 @@ def find_format(name: str) -> RowFormat:
     if not isinstance(row_format, RowFormat):
         raise DataError(f"format {name}: its package gives a {type(row_format).__name__}, not a RowFormat")
     return row_format
+
+
+def code_of(row_format: RowFormat) -> list[Path]:
+    """The files that a format of another package depends on: its own and all of that package."""
+    module = row_format.conversation.__module__
+    top = module.partition(".")[0]
+    if top == "paceline":
+        return []
+    found = {Path(inspect.getfile(row_format.conversation))}
+    for folder in getattr(sys.modules.get(top), "__path__", ()):
+        found.update(Path(folder).rglob("*.py"))
+    for name in packages_distributions().get(top, ()):
+        own = (Path(str(file.locate())) for file in files(name) or ())
+        found.update(file for file in own if file.suffix == ".py" and file.is_file())
+    return sorted(found)
 
 
 def check_format(name: str) -> None:

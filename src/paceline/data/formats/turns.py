@@ -35,12 +35,21 @@ def read_conversation(row: Row, column: str, tools: str = "tools", system: str =
     if row.get(system):
         if not isinstance(row[system], str):
             raise DataError(f"column {system!r} holds {kind_of(row[system])}, not text")
-        if turns and _role(turns[0]) == "system":
-            if turns[0].get("content", turns[0].get("value")) != row[system]:
-                raise DataError(f"both column {system!r} and the first turn hold a system text")
-        else:
-            turns = [{"role": "system", "content": row[system]}, *turns]
+        turns = with_system(turns, row[system], system)
     return read_turns(turns, read_tools(row.get(tools)))
+
+
+def with_system(turns: list[Fields], text: str, column: str = "system") -> list[Fields]:
+    """Turns that begin with a system text from a column.
+
+    Raises:
+        DataError: they begin with another one.
+    """
+    if not turns or _role(turns[0]) != "system":
+        return [{"role": "system", "content": text}, *turns]
+    if turns[0].get("content", turns[0].get("value")) != text:
+        raise DataError(f"both column {column!r} and the first turn hold a system text")
+    return turns
 
 
 def list_of_turns(value: Any, where: str) -> list[Fields]:
@@ -102,7 +111,7 @@ def _message(turn: Fields) -> dict[str, Any]:
     role = _role(turn)
     if role not in ROLES:
         raise DataError(f"unknown role {role!r}; known: {', '.join(sorted(ROLES))}")
-    content = turn.get("content") if turn.get("content") is not None else turn.get("value")
+    content = _content(turn)
     calls = turn.get("tool_calls") or turn.get("function_call")
     if "function_call" in (turn.get("role"), turn.get("from")):
         calls, content = content, None
@@ -111,19 +120,30 @@ def _message(turn: Fields) -> dict[str, Any]:
         if role != "assistant":
             raise DataError(f"tool calls in a turn of the {role}")
         message["tool_calls"] = read_calls(calls)
-    thought = _reasoning(turn, role)
-    if content is not None:
-        said, thought_in_parts = _text(content, role)
-        message["content"] = said
-        thought = thought or thought_in_parts
-    elif not calls:
+    elif content is None:
         raise DataError(f"the content of the {role} is null")
-    if thought:
+    thought, thought_in_parts = _reasoning(turn, role), ""
+    if content is not None:
+        message["content"], thought_in_parts = _text(content, role)
+    if thought := _one_of(thought, thought_in_parts):
         message["reasoning_content"] = thought
     for key in ("tool_call_id", "name"):
         if turn.get(key) is not None:
             message[key] = turn[key]
     return message
+
+
+def _content(turn: Fields) -> Any:
+    given = [turn[key] for key in ("content", "value") if turn.get(key) is not None]
+    if len(given) > 1 and given[0] != given[1]:
+        raise DataError("content and value hold different texts")
+    return given[0] if given else None
+
+
+def _one_of(thought: str, in_parts: str) -> str:
+    if thought and in_parts and thought.strip() != in_parts.strip():
+        raise DataError("the parts of the content and another field hold different thoughts")
+    return thought or in_parts
 
 
 def _reasoning(turn: Fields, role: str) -> str:
