@@ -1,6 +1,6 @@
 """Differences of recipes: what they cover, against formulas and simulations computed another way."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -238,13 +238,20 @@ def test_the_order_of_recipes_changes_nothing_but_the_sign() -> None:
 
 
 def test_two_seeds_that_coincide_by_chance_do_not_make_noise_unlike() -> None:
-    noisy = np.array([0.0, 1.0, -1.0, 2.0])
-    assert unlike([noisy, noisy * 1e-4])
-    assert not unlike([np.array([0.0, 1e-9]), noisy])
-    assert unlike([np.array([0.0, 1e-9]), noisy, noisy * 1e-4]), "two seeds of one do not hide the others"
-    assert unlike([np.zeros(3), noisy]), "a dead run's lack of noise is none of the others'"
-    assert not unlike([np.zeros(3), np.zeros(3)])
-    assert not unlike([np.array([0.0, 1e-9]), np.array([0.0, 1.0])])
+    def noise(means: Sequence[float]) -> SeedNoise:
+        return SeedNoise(variance=float(np.var(means, ddof=1)), rest=0.0, units=9, freedom=len(means) - 1)
+
+    noisy, quiet = noise([0.0, 1.0, -1.0, 2.0]), noise([0.0, 1e-4, -1e-4, 2e-4])
+    alike, dead = noise([0.0, 1e-9]), noise([1.0, 1.0, 1.0])
+    assert unlike([noisy, quiet])
+    assert not unlike([alike, noisy])
+    assert unlike([alike, noisy, quiet]), "two seeds of one do not hide the others"
+    assert unlike([dead, noisy]), "a dead run's lack of noise is none of the others'"
+    assert not unlike([dead, dead])
+    assert not unlike([alike, noise([0.0, 1.0])])
+    assert noise([0.0, 1.0]).is_larger(np.nan, [(quiet, np.nan)])
+    assert not noise([0.0, 1e-4]).is_larger(np.nan, [(quiet, np.nan)])
+    assert not noise([0.0, 0.003]).is_larger(0.5, [(quiet, 0.02)]), "it has moved farther by as much"
 
 
 def test_two_parts_of_the_variance_are_behrens_and_fishers_distribution() -> None:

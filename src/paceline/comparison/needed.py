@@ -23,7 +23,7 @@ def needed_to_know(
         base: the bare base's name in the family.
         seconds_per_run: of one training, on the machine that trained these.
     """
-    recipes, trained = len(replicates), sum(replicates.values())
+    recipes = len(replicates)
     missing = sum(max(0, 3 - count) for count in replicates.values())
     if family.noise is None or family.seeds.taken_over:
         return (
@@ -44,7 +44,7 @@ def needed_to_know(
         others = f"; {more} would be" if more else ""
         found = f"even {MAX_SEEDS} seeds each would not be enough to find it with {power:.0%} power"
         return f"{what}, {found}{others}."
-    runs = seeds * recipes - trained
+    runs = sum(max(0, seeds - count) for count in replicates.values())
     cost = f" ({_cost(runs, seconds_per_run)})" if runs > 0 else ""
     others = f", or these seeds with {more}" if more else ""
     return f"{what}, {seeds} seeds each would find it with {power:.0%} power{cost}{others}."

@@ -102,7 +102,9 @@ def planned_family(pilot: Pilot, *, recipes: int, seeds: int, units: int, shared
     if shared and are_blocks(recipes, seeds):
         own = replace(pilot.own.on(units), freedom=(recipes - 1) * (seeds - 1))
         figures = _figures(recipes, seeds, own.variance, noise.variance)
-        variance = BlockedSeeds(means=figures, noise=own, base=recipes, welch=pilot.welch)
+        least = np.full((recipes + 1, recipes + 1), 2 * own.rest / units)
+        least[recipes] = least[:, recipes] = noise.rest / units
+        variance = BlockedSeeds(means=figures, noise=own, base=recipes, least=least, welch=pilot.welch)
     return Family(recipes=recipes + 1, seeds=variance, unit_covariance=covariance, unit_freedom=units - 1)
 
 

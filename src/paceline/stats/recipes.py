@@ -20,11 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paceline.stats.seed_noise import (
+    ENOUGH,
     BlockedSeeds,
     PooledSeeds,
     SeedNoise,
     are_blocks,
     blocked_noise,
+    least_of_pairs,
     moved_from,
     pooled_noise,
     unlike,
@@ -214,7 +216,10 @@ def _seeds(
     replicated = [place for place in trained if len(recipes[place].seeds) > 1]
     used = SeedsUsed(measured={recipes[k].name: len(recipes[k].seeds) for k in replicated}, taken_over={})
     noise = pooled_noise([influences[k] for k in replicated], [means[k] for k in replicated])
-    welch = unlike([means[k] for k in replicated])
+    own = {k: found for k in replicated if (found := pooled_noise([influences[k]], [means[k]]))}
+    others = {k: [(own[j], moved[j]) for j in replicated if j != k] for k in replicated}
+    few = [k for k in replicated if len(recipes[k].seeds) < ENOUGH]
+    welch = unlike(list(own.values())) or any(own[k].is_larger(moved[k], others[k]) for k in few)
     if noise is not None:
         freedoms = [len(recipes[k].seeds) - 1 for k in replicated]
         noise = replace(noise, moved=float(np.sqrt(np.average(moved[replicated] ** 2, weights=freedoms))))
@@ -225,22 +230,26 @@ def _seeds(
         common = max(0.0, noise.rest - blocked.rest) * np.sqrt(np.outer(shares, shares))
         held = (np.diag(blocked.rest * shares) + common) / units
         figures = np.stack([means[k] for k in trained])
-        seeds = BlockedSeeds(means=figures, noise=blocked, base=base, welch=welch)
+        least = least_of_pairs([influences[k] for k in trained], base)
+        seeds = BlockedSeeds(means=figures, noise=blocked, base=base, least=least, welch=welch)
         return noise, seeds, held, replace(used, welch=welch, blocked=True)
     if known is not None and noise is None:
         noise, used = known.on(units), replace(used, known_used=True)
     alone = [k for k in trained if k not in replicated]
     if noise is None or (alone and not (noise.can_be_taken_over and np.isfinite(moved).all())):
         return None, None, np.zeros((len(recipes), len(recipes))), used
-    own = [noise.taken_over(moved[k]) if k in alone else noise for k in range(len(recipes))]
-    factors = {recipes[k].name: math.sqrt(own[k].variance / noise.variance) for k in alone}
-    used = replace(used, taken_over=factors)
+    each = [noise.taken_over(moved[k]) if k in alone else noise for k in range(len(recipes))]
     if welch:
-        own = [pooled_noise([influences[k]], [means[k]]) or own[k] for k in range(len(recipes))]
-    rest = np.asarray([each.rest for each in own]) * shares
+        each = [own.get(k, each[k]) for k in range(len(recipes))]
+    else:
+        for k in few:
+            each[k] = noise.at_distance(moved[k], others[k])
+    factors = {recipes[k].name: math.sqrt(each[k].variance / noise.variance) for k in alone}
+    used = replace(used, taken_over=factors)
+    rest = np.asarray([one.rest for one in each]) * shares
     return (
         noise,
-        PooledSeeds(noise=own, shares=shares, welch=welch),
+        PooledSeeds(noise=each, shares=shares, welch=welch),
         np.diag(rest) / units,
         replace(used, welch=welch),
     )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,12 @@ Floats = NDArray[np.float64]
 MIN_BLOCK_SEEDS = 3
 # Bartlett's test has to be this sure before recipes' noise is kept apart.
 UNLIKE = 0.01
+# Replicates that say of a recipe's own noise whether it is another's: two may be alike by chance.
+ENOUGH = 3
+# How much farther than the others a recipe with fewer may have moved before its noise is scaled by that.
+_AS_FAR = 1.25
+# Less than this share of a figure is rounding.
+_ROUNDING = 1e-12
 # The standard deviation of a recipe without replicates is taken for so many times what its distance from the
 # base says: over five rates (8 seeds each), distances from 0.009 to 0.9 nats, it was from 2.3% to 6.4% of it.
 MARGIN = 2.0
@@ -30,7 +37,7 @@ class SeedNoise:
     """The variance of one run's figure over training seeds, as it was estimated on `units` units.
 
     Args:
-        variance: of the figure on those units.
+        variance: of the figure on those units; at least rest / units.
         rest: variance of what a seed does to a single unit beyond what it does to all, so that rest / units
             is its share in `variance`.
         units: how many the variance was measured on.
@@ -58,6 +65,36 @@ class SeedNoise:
         """
         deviation = max(math.sqrt(self.variance) * max(1.0, moved / self.moved), LEAST * moved)
         return self.scaled(MARGIN**2 * deviation**2 / self.variance)
+
+    def at_distance(self, moved: float, others: Sequence[tuple[SeedNoise, float]]) -> SeedNoise:
+        """The noise of a recipe with few replicates, pooled with `others` (noise of their own, distance).
+
+        Where it has moved clearly farther from the base than they have, it is what theirs is in proportion to
+        their distances, the MARGIN growing with how much farther, and not less than the pooled one.
+        """
+        known = [(noise, far) for noise, far in others if far > 0]
+        if not known or not self.variance or not math.isfinite(moved):
+            return self
+        freedoms = [noise.freedom for noise, _ in known]
+        farther = moved / math.sqrt(np.average([far**2 for _, far in known], weights=freedoms))
+        if farther <= _AS_FAR:
+            return self
+        share = np.average([noise.variance / far**2 for noise, far in known], weights=freedoms)
+        variance = float(share) * (moved * min(MARGIN, farther)) ** 2
+        return self.scaled(max(1.0, variance / self.variance))
+
+    def is_larger(self, moved: float, others: Sequence[tuple[SeedNoise, float]]) -> bool:
+        """Whether few replicates are clearly noisier than `others` (noise, distance), by an F test."""
+        freedoms = [noise.freedom for noise, _ in others]
+        if not others or not (
+            pooled := np.average([noise.variance for noise, _ in others], weights=freedoms)
+        ):
+            return False
+        by_distance = [noise.variance * (moved / far) ** 2 if far > 0 else 0.0 for noise, far in others]
+        expected = max(float(pooled), float(np.nan_to_num(np.average(by_distance, weights=freedoms))))
+        from scipy.special import fdtrc  # not needed where no recipe is replicated
+
+        return bool(fdtrc(self.freedom, sum(freedoms), self.variance / expected) < UNLIKE)
 
     def scaled(self, factor: float) -> SeedNoise:
         """A noise of so many times the variance."""
@@ -101,7 +138,9 @@ class PooledSeeds:
         scales = random.chisquare(freedoms, (draws, len(variances))) / freedoms
         if not self.welch:
             scales = np.broadcast_to(scales[:, :1], scales.shape)
-        return errors, lambda i, j: scales[:, i] * variances[i] + scales[:, j] * variances[j]
+        least = np.asarray([noise.rest / noise.units for noise in self.noise]) * self.shares
+        estimated = np.maximum(scales * variances, least)
+        return errors, lambda i, j: estimated[:, i] + estimated[:, j]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,16 +154,23 @@ class BlockedSeeds:
 
     Shapes: `means` (trained recipes, seeds). `noise` is what is left of them without the effects of recipes
     and of seeds. `base` is the place of the base among all recipes, whose difference from a recipe keeps what
-    a seed does to all.
+    a seed does to all. `least` (recipes, recipes) is what seeds do to single units alone, of each pair: no
+    pair's variance is less, though a few seeds may coincide.
     """
 
     means: Floats
     noise: SeedNoise
     base: int | None
+    least: Floats
     welch: bool = False
 
     def scaled(self, factor: float) -> BlockedSeeds:
-        return replace(self, means=self.means * np.sqrt(factor), noise=self.noise.scaled(factor))
+        return replace(
+            self,
+            means=self.means * np.sqrt(factor),
+            noise=self.noise.scaled(factor),
+            least=self.least * factor,
+        )
 
     def of_pair(self, i: int, j: int) -> float:
         return float(self._observed(i, j)[0])
@@ -161,9 +207,10 @@ class BlockedSeeds:
         def of_pair(i: int, j: int) -> Floats:
             places = [k - (self.base is not None and k > self.base) for k in (i, j) if k != self.base]
             if len(places) == 1:
-                return np.asarray(within[:, places[0]] / seeds)
+                return np.asarray(np.maximum(within[:, places[0]], self.least[i, j]) / seeds)
             first, second = (by_recipe[place] for place in places)
-            return np.asarray(np.maximum(pooled, (first - second).var(axis=0, ddof=1)) / seeds)
+            own = np.maximum((first - second).var(axis=0, ddof=1), self.least[i, j])
+            return np.asarray(np.maximum(pooled, own) / seeds)
 
         return of_pair
 
@@ -179,9 +226,32 @@ def pooled_noise(influences: Sequence[Floats], means: Sequence[Floats]) -> SeedN
     units = influences[0].shape[1]
     spread = sum(float(((own - own.mean()) ** 2).sum()) for own in means)
     rest = sum(float(((own - own.mean(axis=0)) ** 2).sum()) for own in influences)
-    return SeedNoise(
-        variance=spread / freedom, rest=_per_unit(rest / freedom, units), units=units, freedom=freedom
-    )
+    return _noise(spread / freedom, _per_unit(rest / freedom, units), units, freedom, np.concatenate(means))
+
+
+def _noise(variance: float, rest: float, units: int, freedom: float, means: Floats) -> SeedNoise:
+    """Replicates may coincide in a mean, which varies at least as what a seed does to single units."""
+    rounding = (_ROUNDING * float(np.abs(means).max())) ** 2
+    variance = max(variance, rest / units)
+    if variance <= rounding:
+        variance = rest = 0.0
+    return SeedNoise(variance=variance, rest=rest, units=units, freedom=freedom)
+
+
+def least_of_pairs(influences: Sequence[Floats], base: int | None) -> Floats:
+    """What seeds do to single units of each pair's difference, as a variance of its mean (recipes, recipes).
+
+    Shapes, by trained recipe: `influences` (seeds, units). `base` is the place of the base among all.
+    """
+    own = list(influences)
+    if base is not None:
+        own.insert(base, np.zeros_like(own[0]))
+    least = np.zeros((len(own), len(own)))
+    for i, j in combinations(range(len(own)), 2):
+        difference = own[i] - own[j]
+        squares = float(difference.var(axis=0, ddof=1).sum())
+        least[i, j] = least[j, i] = _per_unit(squares, difference.shape[1]) / difference.shape[1]
+    return least
 
 
 def blocked_noise(influences: Sequence[Floats], means: Sequence[Floats]) -> SeedNoise:
@@ -195,12 +265,9 @@ def blocked_noise(influences: Sequence[Floats], means: Sequence[Floats]) -> Seed
     residual = stacked - stacked.mean(axis=1, keepdims=True) - stacked.mean(axis=0, keepdims=True)
     residual += stacked.mean(axis=(0, 1), keepdims=True)
     freedom = (recipes - 1) * (replicates - 1)
-    return SeedNoise(
-        variance=float(_residual_variance(np.stack(means)[None])[0]),
-        rest=_per_unit(float((residual**2).sum()) / freedom, units),
-        units=units,
-        freedom=freedom,
-    )
+    variance = float(_residual_variance(np.stack(means)[None])[0])
+    rest = _per_unit(float((residual**2).sum()) / freedom, units)
+    return _noise(variance, rest, units, freedom, np.concatenate(means))
 
 
 def are_blocks(recipes: int, seeds: int) -> bool:
@@ -208,17 +275,17 @@ def are_blocks(recipes: int, seeds: int) -> bool:
     return recipes > 1 and seeds >= MIN_BLOCK_SEEDS
 
 
-def unlike(means: Sequence[Floats]) -> bool:
+def unlike(noises: Sequence[SeedNoise]) -> bool:
     """Whether one recipe's noise is clearly another's (Bartlett 1937, Proc. R. Soc. A 160:268).
 
     Recipes with only two seeds, whose figures may be alike by chance, are not asked.
     """
-    still = [np.ptp(own) == 0 for own in means if len(own) > 1]
+    still = [noise.variance == 0 for noise in noises]
     if any(still):  # a run that learned nothing has no noise, and no test is needed to see it
         return not all(still)
-    replicated = [own for own in means if len(own) > 2]
-    freedoms = np.asarray([len(own) - 1 for own in replicated], dtype=np.float64)
-    variances = np.asarray([own.var(ddof=1) for own in replicated])
+    replicated = [noise for noise in noises if noise.freedom >= ENOUGH - 1]
+    freedoms = np.asarray([noise.freedom for noise in replicated], dtype=np.float64)
+    variances = np.asarray([noise.variance for noise in replicated])
     if len(replicated) < 2:
         return False
     from scipy.special import chdtrc  # not needed where no recipe is replicated

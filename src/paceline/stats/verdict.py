@@ -16,7 +16,7 @@ def verdict(low: float, high: float, better: Better, *, covers_seeds: bool) -> V
         covers_seeds: whether the interval covers the choice of training seeds. Where it does not, two
             adapters may differ, but neither recipe is better.
     """
-    if low <= 0 <= high:
+    if not (low > 0 or high < 0):
         return "tie"
     if not covers_seeds:
         return "differ"
