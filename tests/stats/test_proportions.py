@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paceline.stats.proportions import mean_pass_at_k, pass_at_1, pass_at_k
+from paceline.stats.proportions import mean_pass_at_k, pass_at_k
 
 
 @given(st.integers(1, 8), st.data())
@@ -26,13 +26,7 @@ def test_more_answers_or_more_passes_never_lower_it(samples: Any, data: Any) -> 
     assert pass_at_k(samples, passed, min(k + 1, samples)) >= pass_at_k(samples, passed, k) - 1e-12
 
 
-def test_one_answer_each_has_wilson_s_interval() -> None:
-    assert pass_at_1([False] * 10).low == 0
-    assert 0.25 < pass_at_1([False] * 10).high < 0.35
-    assert pass_at_1([True, False, True, True]).value == 0.75
-
-
-def test_the_mean_over_tasks_and_its_bootstrap_over_tasks() -> None:
+def test_the_mean_over_tasks_and_its_interval_over_them() -> None:
     rng = np.random.default_rng(0)
     tasks = [(rng.random(5) < chance).tolist() for chance in rng.random(40)]
     interval = mean_pass_at_k(tasks, 3)

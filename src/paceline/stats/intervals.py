@@ -1,14 +1,15 @@
-"""A figure with its 95% interval, and how intervals are made. `ratio_interval` is the only bootstrap."""
+"""A figure with its 95% interval, and how intervals are made."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-RESAMPLES = 9999
-# Numbers that one batch of resamples holds in memory at once.
-_BATCH_NUMBERS = 2**22
+LEVEL = 0.95
+# Degrees of freedom that are as good as no end of them.
+_ENDLESS = 1e9
+SHARE = (0.0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,37 +30,80 @@ class Interval:
         return (self.high - self.low) / 2
 
 
-def ratio_interval(totals: ArrayLike, counts: ArrayLike, *, seed: int = 0) -> Interval:
-    """sum(totals) / sum(counts), with a percentile interval from a bootstrap over units.
+def student_quantile(freedom: float, level: float = LEVEL) -> float:
+    """The factor of a standard error for one figure by itself: two-sided, Student's t."""
+    from scipy.special import stdtrit  # not needed where all pairs are judged together
+
+    return float(stdtrit(min(freedom, _ENDLESS), (1 + level) / 2))
+
+
+def ratio_interval(
+    totals: ArrayLike, counts: ArrayLike, within: tuple[float, float] = (-np.inf, np.inf)
+) -> Interval:
+    """sum(totals) / sum(counts), with Student's interval over units.
 
     A unit is a cluster of observations that are not independent of one another: the tokens of an example, the
-    turns of a question. `totals` are the sums of the observations of each unit, `counts` how many there are;
-    both of a unit are drawn together (Efron and Tibshirani 1993, ch. 13; Davison and Hinkley 1997, sec. 3.8;
-    what scipy.stats.bootstrap does with paired=True, without half a second of import). Where all units have
-    the same mean, both bounds are the value.
+    turns of a question. `totals` are the sums of the observations of each unit, `counts` how many there are.
+    The standard error is the linearised ratio's (Cochran 1977, Sampling Techniques, sec. 6.4). Where all
+    units have the same mean, both bounds are the value; a single unit says nothing of how much units differ.
 
     Shapes: (units,) each.
+
+    Args:
+        within: the least and the largest value that there can be.
     """
     totals, counts = np.asarray(totals, dtype=np.float64), np.asarray(counts, dtype=np.float64)
     units = len(totals)
     if units == 0:
         return Interval(value=np.nan, low=-np.inf, high=np.inf, n=0)
-    value = float(_ratio(totals, counts))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        alike = np.ptp(totals / counts) == 0
-    if alike:
+    value = float(totals.sum() / counts.sum())
+    if units == 1:
+        return Interval(value=value, low=within[0], high=within[1], n=1)
+    if are_alike(totals, counts):
         return Interval(value=value, low=value, high=value, n=units)
-    low, high = np.percentile(_resampled_ratios(totals, counts, np.random.default_rng(seed)), (2.5, 97.5))
+    squares = float(((totals - value * counts) ** 2).sum())
+    reach = student_quantile(units - 1) * np.sqrt(squares * units / (units - 1)) / float(counts.sum())
+    low, high = max(within[0], value - reach), min(within[1], value + reach)
     return Interval(value=value, low=float(low), high=float(high), n=units)
 
 
-def cluster_interval(clusters: Sequence[Hashable], values: Sequence[float], *, seed: int = 0) -> Interval:
-    """Mean of values that belong to clusters, with an interval from a bootstrap over the clusters."""
+def are_alike(totals: ArrayLike, counts: ArrayLike) -> bool:
+    """Whether all units have the same mean. Shapes: (units,) each."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = np.asarray(totals) / np.asarray(counts)
+    return bool(np.ptp(means) <= 1e-12 * np.abs(means).max())
+
+
+def reach_of_alike(difference: float, units: int) -> float:
+    """Half of the interval of a difference that all units show alike: their spread is not to be seen.
+
+    With 97.5% confidence at most the share 1 - 0.025^(1 / units) of all units is not like these (Clopper and
+    Pearson 1934, Biometrika 26:404); such are taken for as far on the other side. It is the sign test: five
+    units say nothing, six do.
+    """
+    return float(2 * (1 - ((1 - LEVEL) / 2) ** (1 / units)) * abs(difference))
+
+
+def cluster_interval(
+    clusters: Sequence[Hashable],
+    values: Sequence[float],
+    within: tuple[float, float] = (-np.inf, np.inf),
+) -> Interval:
+    """Mean of values that belong to clusters, with its interval over the clusters."""
     grouped: dict[Hashable, list[float]] = {}
     for cluster, value in zip(clusters, values, strict=True):
         grouped.setdefault(cluster, []).append(value)
     totals, counts = [sum(group) for group in grouped.values()], [len(group) for group in grouped.values()]
-    return ratio_interval(totals, counts, seed=seed)
+    return ratio_interval(totals, counts, within)
+
+
+def share_interval(clusters: Sequence[Hashable], values: Sequence[float]) -> Interval:
+    """The same of values from 0 to 1; where there is one a cluster, or they are all won or lost, Wilson's."""
+    found = cluster_interval(clusters, values, SHARE)
+    alone = found.n == len(values) and set(values) <= {0.0, 1.0}
+    if found.n and (alone or found.value in SHARE):
+        return wilson_interval(round(found.n * found.value), found.n)
+    return found
 
 
 def wilson_interval(hits: int, count: int) -> Interval:
@@ -70,20 +114,3 @@ def wilson_interval(hits: int, count: int) -> Interval:
 
     bounds = stats.binomtest(hits, count).proportion_ci(0.95, "wilson")
     return Interval(value=hits / count, low=float(bounds.low), high=float(bounds.high), n=count)
-
-
-def _resampled_ratios(
-    totals: NDArray[np.float64], counts: NDArray[np.float64], random: np.random.Generator
-) -> NDArray[np.float64]:
-    """The ratio of RESAMPLES draws of as many units with replacement; shape (RESAMPLES,)."""
-    units = len(totals)
-    batch = max(1, _BATCH_NUMBERS // units)
-    ratios = []
-    for start in range(0, RESAMPLES, batch):
-        drawn = random.integers(0, units, (min(batch, RESAMPLES - start), units))
-        ratios.append(_ratio(totals[drawn], counts[drawn]))
-    return np.concatenate(ratios)
-
-
-def _ratio(totals: NDArray[np.float64], counts: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
-    return np.asarray(totals.sum(axis=axis) / counts.sum(axis=axis))

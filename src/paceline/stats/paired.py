@@ -1,11 +1,11 @@
 """The difference between two runs that were measured on the same units."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from paceline.stats.intervals import ratio_interval
+from paceline.stats.intervals import ratio_interval, reach_of_alike
 from paceline.stats.verdict import Better, Verdict, verdict
 
 
@@ -37,13 +37,13 @@ class Difference:
 
 
 def paired_difference(
-    run: ArrayLike, other: ArrayLike, counts: ArrayLike, *, better: Better, left_out: int = 0, seed: int = 0
+    run: ArrayLike, other: ArrayLike, counts: ArrayLike, *, better: Better, left_out: int = 0
 ) -> Difference:
-    """Difference of two weighted means over the same units, with an interval from a bootstrap over the units.
+    """Difference of two weighted means over the same units, with its interval over them (`ratio_interval`).
 
-    The two values of a unit are drawn together, so what makes a unit hard for both cancels out (Efron and
-    Tibshirani 1993, ch. 13). The interval covers the choice of units, not of the training seed. A single unit
-    says nothing of how much units differ: its interval is unbounded.
+    It is of each unit's own difference, so what makes a unit hard for both cancels out. The interval covers
+    the choice of units, not of the training seed. A single unit says nothing of how much units differ, nor do
+    a few that are all alike (`reach_of_alike`).
 
     Args:
         run: sums of a run's observations over each unit.
@@ -56,12 +56,14 @@ def paired_difference(
     run, other, counts = (np.asarray(values, dtype=np.float64) for values in (run, other, counts))
     if len(run) == 0:
         raise ValueError("a difference needs at least one unit that both runs were measured on")
-    interval = ratio_interval(run - other, counts, seed=seed)
-    alone = interval.n == 1
+    interval = ratio_interval(run - other, counts)
+    if interval.low == interval.high:
+        reach = reach_of_alike(interval.value, interval.n)
+        interval = replace(interval, low=interval.value - reach, high=interval.value + reach)
     return Difference(
         delta=interval.value,
-        low=-np.inf if alone else interval.low,
-        high=np.inf if alone else interval.high,
+        low=interval.low,
+        high=interval.high,
         n=interval.n,
         observations=round(float(counts.sum())),
         better=better,

@@ -13,9 +13,10 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
+from paceline.stats.intervals import student_quantile
 from paceline.stats.recipes import RecipeDifference, RecipeFamily
 from paceline.stats.seed_noise import BlockedSeeds, PooledSeeds, SeedNoise, are_blocks
-from paceline.stats.simultaneous import DrawnDifference, Family, critical_values, student_quantile
+from paceline.stats.simultaneous import DrawnDifference, Family, critical_values
 
 Floats = NDArray[np.float64]
 

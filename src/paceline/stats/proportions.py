@@ -3,12 +3,7 @@
 from collections.abc import Sequence
 from math import comb
 
-from paceline.stats.intervals import Interval, ratio_interval, wilson_interval
-
-
-def pass_at_1(passed: Sequence[bool]) -> Interval:
-    """The share of answers that pass, with Wilson's interval."""
-    return wilson_interval(sum(passed), len(passed))
+from paceline.stats.intervals import Interval, share_interval
 
 
 def pass_at_k(samples: int, passed: int, k: int) -> float:
@@ -17,6 +12,6 @@ def pass_at_k(samples: int, passed: int, k: int) -> float:
 
 
 def mean_pass_at_k(tasks: Sequence[Sequence[bool]], k: int) -> Interval:
-    """Mean pass@k of tasks that were answered several times, with a bootstrap over the tasks."""
+    """Mean pass@k of tasks that were answered several times, with its interval over the tasks."""
     estimates = [pass_at_k(len(answers), sum(answers), k) for answers in tasks]
-    return ratio_interval(estimates, [1] * len(estimates))
+    return share_interval(range(len(estimates)), estimates)

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from paceline.stats.intervals import are_alike, reach_of_alike, student_quantile
 from paceline.stats.seed_noise import (
     ENOUGH,
     BlockedSeeds,
@@ -31,7 +32,7 @@ from paceline.stats.seed_noise import (
     pooled_noise,
     unlike,
 )
-from paceline.stats.simultaneous import Family, critical_values, student_quantile
+from paceline.stats.simultaneous import Family, critical_values
 from paceline.stats.verdict import Better, Verdict, verdict
 
 Floats = NDArray[np.float64]
@@ -180,6 +181,8 @@ def compare_recipes(
         seed_variance, unit_variance = family.seed_variance(i, j), family.unit_variance(i, j)
         factor = student_quantile(family.freedom(i, j)) if factors is None else factors[i, j]
         delta, reach = centre[i] - centre[j], factor * float(np.sqrt(seed_variance + unit_variance))
+        if are_alike(recipes[i].totals.mean(axis=0) - recipes[j].totals.mean(axis=0), counts):
+            reach = max(reach, reach_of_alike(delta, units))
         differences[recipes[i].name, recipes[j].name] = RecipeDifference(
             first=recipes[i].name,
             second=recipes[j].name,

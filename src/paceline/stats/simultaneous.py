@@ -8,12 +8,13 @@ from typing import NamedTuple, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from paceline.stats.intervals import LEVEL
+
 Floats = NDArray[np.float64]
 # A pair's variance as it would be estimated in each draw, shape (draws,).
 PairVariances = Callable[[int, int], Floats]
 
 DRAWS = 20_000
-LEVEL = 0.95
 # Degrees of freedom that are as good as no end of them.
 _ENDLESS = 1e9
 
@@ -139,13 +140,6 @@ def critical_values(
         np.maximum(largest, own, out=largest)
     quantile = float(np.quantile(largest, level))
     return {(i, j): _as_student(quantile, family.freedom(i, j)) for i, j in family.pairs}
-
-
-def student_quantile(freedom: float, level: float = LEVEL) -> float:
-    """The factor of a standard error for one difference by itself: two-sided, Student's t."""
-    from scipy.special import stdtrit  # not needed where all pairs are judged together
-
-    return float(stdtrit(min(freedom, _ENDLESS), (1 + level) / 2))
 
 
 def _scaled(error: Floats, variance: float, estimated: Floats) -> Floats:

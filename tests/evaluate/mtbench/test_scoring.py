@@ -20,14 +20,14 @@ def judgments(rating: Any, questions: Any = 3) -> Any:
 
 
 def test_failed_parses_are_counted_and_left_out_of_means() -> None:
-    base = judgments(lambda q, turn: FAILED if q == 0 and turn else 4.0 + turn)
+    base = judgments(lambda q, turn: FAILED if q == 0 and turn else 4.0 + turn, 6)
     own = scores(base)
     assert own.failed == 1
     assert own.turns["1"].value == 4.0
-    assert own.average.value == pytest.approx((3 * 4 + 2 * 5) / 5)
-    better = judgments(lambda q, turn: FAILED if q == 0 and turn else 5.0 + turn)
+    assert own.average.value == pytest.approx((6 * 4 + 5 * 5) / 11)
+    better = judgments(lambda q, turn: FAILED if q == 0 and turn else 5.0 + turn, 6)
     assert scores(better, base).change.verdict == "differ"
-    assert scores(better, base).change.observations == 5
+    assert scores(better, base).change.observations == 11
     assert scores(base, base).change.verdict == "tie"
 
 

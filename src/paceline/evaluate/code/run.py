@@ -22,8 +22,8 @@ from paceline.runs.evaluations import (
     CodeVerdict,
 )
 from paceline.runs.records import write_record, write_records
-from paceline.stats.intervals import wilson_interval
-from paceline.stats.proportions import mean_pass_at_k, pass_at_1
+from paceline.stats.intervals import Interval, share_interval
+from paceline.stats.proportions import mean_pass_at_k
 
 # Characters that are kept of what a failed program printed.
 MAX_OUTPUT = 4000
@@ -104,22 +104,27 @@ def summarise(
     Where over 5% of the run's or of the base's answers ended at the token limit, nothing is said of it.
     """
     by_task: dict[str, list[bool]] = defaultdict(list)
-    by_kind: dict[str, list[bool]] = defaultdict(list)
+    by_kind: dict[str, list[CodeVerdict]] = defaultdict(list)
     for verdict in verdicts:
         by_task[verdict.id].append(verdict.passed)
-        by_kind[verdict.kind].append(verdict.passed)
-    compiled = [verdict.compiled for verdict in verdicts if verdict.compiled is not None]
+        by_kind[verdict.kind].append(verdict)
+    compiled = [(verdict.id, verdict.compiled) for verdict in verdicts if verdict.compiled is not None]
     withheld = "" if base is None else _why_withheld(verdicts, "") or _why_withheld(base, "the base's ")
     return CodeScores(
-        pass_at_1=pass_at_1([verdict.passed for verdict in verdicts]),
+        pass_at_1=_pass_at_1(verdicts),
         cut=_cut(verdicts),
-        compile_rate=wilson_interval(sum(compiled), len(compiled)) if compiled else None,
-        kinds={kind: pass_at_1(passed) for kind, passed in sorted(by_kind.items())},
+        compile_rate=share_interval(*zip(*compiled, strict=True)) if compiled else None,
+        kinds={kind: _pass_at_1(own) for kind, own in sorted(by_kind.items())},
         k=samples,
         pass_at_k=mean_pass_at_k(list(by_task.values()), samples) if samples > 1 else None,
         change=None if base is None or withheld else pass_difference(verdicts, base),
         withheld=withheld,
     )
+
+
+def _pass_at_1(verdicts: Sequence[CodeVerdict]) -> Interval:
+    """The share of answers that pass; those to one task are not independent, so tasks are the units."""
+    return share_interval([verdict.id for verdict in verdicts], [verdict.passed for verdict in verdicts])
 
 
 def _why_withheld(verdicts: Sequence[CodeVerdict], whose: str) -> str:

@@ -8,7 +8,9 @@ import numpy as np
 
 from paceline.comparison.scores import cut_too_often, rating_difference
 from paceline.runs.evaluations import Judgment, MTBenchScores, PairJudgment, PairwiseScores
-from paceline.stats.intervals import Interval, cluster_interval, wilson_interval
+from paceline.stats.intervals import Interval, cluster_interval, share_interval
+
+RATINGS = (1.0, 10.0)
 
 
 def scores(
@@ -43,18 +45,11 @@ def scores(
 
 
 def pairwise_scores(judgments: Sequence[PairJudgment]) -> PairwiseScores:
-    """One run's wins against the base; the win rate's 95% interval is over questions.
-
-    Where every question is won, or every one lost, a bootstrap knows of no spread: Wilson's interval is
-    taken.
-    """
+    """One run's wins against the base; the win rate's 95% interval is over questions."""
     valid = [judgment for judgment in judgments if judgment.outcome != "failed"]
     outcomes = [judgment.outcome for judgment in judgments]
-    interval = cluster_interval([j.id for j in valid], [j.score for j in valid])
-    if interval.n and interval.value in (0.0, 1.0):
-        interval = wilson_interval(round(interval.n * interval.value), interval.n)
     return PairwiseScores(
-        win_rate=interval,
+        win_rate=share_interval([j.id for j in valid], [j.score for j in valid]),
         wins=outcomes.count("win"),
         ties=outcomes.count("tie"),
         losses=outcomes.count("loss"),
@@ -64,5 +59,5 @@ def pairwise_scores(judgments: Sequence[PairJudgment]) -> PairwiseScores:
 
 
 def _mean(judgments: Sequence[Judgment]) -> Interval:
-    """Mean rating; the turns of a question are not independent, so questions are resampled."""
-    return cluster_interval([j.id for j in judgments], [j.rating for j in judgments])
+    """Mean rating; the turns of a question are not independent, so questions are the units."""
+    return cluster_interval([j.id for j in judgments], [j.rating for j in judgments], RATINGS)
