@@ -70,6 +70,7 @@ def _copy(folder: Path, run: Run, losses: np.ndarray, base: np.ndarray, tokens: 
             loss=values,
             correct=tokens // 2,
             kl=np.full(EXAMPLES, np.nan),
+            answer=tokens,
         ).save(place / "eval" / f"{name}.parquet")
     directory = RunDirectory(place)
     directory.recipe_file.write_text(dump_recipe(run.recipe))

@@ -41,7 +41,7 @@ def _study(folder: Path, base: str, data: str, **fields: object) -> Study:
 def _losses(values: np.ndarray) -> ExampleLosses:
     ones, nan = np.ones(len(values), dtype=np.int64), np.full(len(values), np.nan)
     return ExampleLosses(
-        ["s"] * len(values), np.arange(len(values)), ["t"] * len(values), ones, values, ones, nan
+        ["s"] * len(values), np.arange(len(values)), ["t"] * len(values), ones, values, ones, nan, ones
     )
 
 

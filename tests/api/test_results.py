@@ -45,7 +45,7 @@ def test_everything_becomes_a_frame(trained: Any) -> None:
     assert set(curves["run"]) == {"low", "high"}
     assert list(curves[curves["run"] == "low"]["event"]) == ["eval", "train", "train", "eval"]
     losses = result["low"].losses.to_pandas()
-    assert list(losses.columns) == ["source", "row", "task", "tokens", "loss", "correct", "kl"]
+    assert list(losses.columns) == ["source", "row", "task", "tokens", "loss", "correct", "kl", "answer"]
     assert set(result.findings.to_pandas()["rule"]) == {"low-coverage"}
 
 

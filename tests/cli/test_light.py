@@ -63,6 +63,7 @@ def write_run(directory: Any, lower_by: Any) -> None:
             loss=loss,
             correct=tokens // 2,
             kl=np.full(200, np.nan),
+            answer=tokens,
         ).save(directory.eval / f"{name}.parquet")
     log = EventLog(directory.events)
     counts = {"examples": 800, "dropped_no_assistant": 0, "truncated": 0, "answers_lost": 0, "train": 600}

@@ -106,7 +106,26 @@ def test_of_two_bases_one_is_shown_and_nothing_is_measured_from_the_other(folder
         "that of base and recipe together, and the bare base shown is a's."
     ]
     assert [row.from_base is None for row in compare(path).rows] == [False, True, True]
-    assert collect_study(path).other_bases.keys() == {"b", "c"}
+    facts = collect_study(path)
+    assert facts.other_bases.keys() == {"b", "c"}
+    for run, start in (("b", 50.0), ("c", 60.0)):
+        example_losses(np.full(40, start)).save(path / run / "eval" / "base.parquet")
+    study = yaml.safe_load((path / "study.yaml").read_text())
+    for entry in study["runs"]:
+        entry["success"] = [{"figure": "eval_loss_drop", "sign": ">", "bound": 1.0}]
+    (path / "study.yaml").write_text(yaml.safe_dump(study))
+    drops = [float(one.number.split(",")[0]) for one in collect_study(path).success]
+    assert drops == pytest.approx([(50 - 19.5) / 10, (50 - 20.5) / 10, (60 - 21.5) / 10], rel=1e-3)
+
+
+def test_a_leader_over_another_base_is_told_without_a_change_from_the_baseline_s(folder: MakeStudy) -> None:
+    path = folder({"a": finished(), "b": finished()}, {"b": {"base": "Qwen/Qwen3-4B"}})
+    example_losses(np.zeros(40)).save(path / "b" / "eval" / "final.parquet")
+    first = conclusions(collect_study(path))[0]
+    assert first == (
+        "b: held-out loss 0.0000; its base is Qwen/Qwen3-4B, not the baseline's, and no change from that one "
+        "is given."
+    )
 
 
 def test_a_study_of_which_nothing_finished_says_why(folder: MakeStudy) -> None:

@@ -1,5 +1,7 @@
 """Which held-out examples of two runs are compared."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,13 @@ def test_only_shared_examples_that_were_truncated_alike_are_compared() -> None:
     assert (difference.n, difference.left_out, difference.delta) == (2, 3, 0.0)
     with pytest.raises(RunError, match="no held-out example in common"):
         loss_difference(run, example_losses([1.0], rows=[9]))
+
+
+def test_only_examples_with_the_same_answers_are_compared() -> None:
+    """Two bases' tokenizers, or two columns, may give as many tokens of other kinds."""
+    one = example_losses([1.0, 2.0, 3.0])
+    other = replace(one, answer=np.asarray([10, 11, 10]))
+    assert [place.tolist() for place in matching_examples(one, other)] == [[0, 2], [0, 2]]
 
 
 def test_the_order_of_the_examples_does_not_matter() -> None:

@@ -111,6 +111,9 @@ def test_what_a_seed_changes_may_be_known_from_an_earlier_study(
         noise_for([finished("c", [1.0, 2.0], base="other")], earlier)
     with pytest.raises(RunError, match="no recipe has two finished replicates"):
         noise_for(two, two)
+    lone = finished("lone", np.full(300, 20.0), base="other")
+    with pytest.raises(RunError, match=r"pilot, which has replicates, has another base .* \(embedded\)"):
+        noise_for([finished("e", [1.0, 2.0], base="other")], [lone, *earlier])
 
 
 def _noise_lines(comparison: Comparison) -> list[str]:

@@ -85,7 +85,7 @@ def test_the_run_directory_holds_what_the_design_promises(trained: Any) -> None:
     state = json.loads((run / "trainer_state.json").read_text())
     assert [entry["step"] for entry in state["log_history"] if "loss" in entry] == [2, 4, 6]
     table = pq.read_table(run / "eval" / "final.parquet")
-    assert table.column_names == ["source", "row", "task", "tokens", "loss", "correct", "kl"]
+    assert table.column_names == ["source", "row", "task", "tokens", "loss", "correct", "kl", "answer"]
     assert sum(table.column("loss").to_pylist()) / sum(table.column("tokens").to_pylist()) == pytest.approx(
         result["recipes"][2]["eval_loss"]
     )

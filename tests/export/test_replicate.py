@@ -18,7 +18,7 @@ from paceline.runs.study import write_study_record
 def _finish(directory: RunDirectory, loss: float) -> None:
     directory.set_status(RunStatus(state="finished"))
     one = np.ones(1, dtype=np.int64)
-    losses = ExampleLosses(["s"], one, ["t"], one, np.asarray([loss]), one, np.asarray([np.nan]))
+    losses = ExampleLosses(["s"], one, ["t"], one, np.asarray([loss]), one, np.asarray([np.nan]), one)
     losses.save(directory.eval / "final.parquet")
 
 

@@ -18,13 +18,13 @@ from paceline.errors import ConfigError
 from paceline.evaluate.mtbench.judges.reward import squash
 from paceline.report.collect import collect_study
 from paceline.report.export import write_report
-from paceline.report.families import Graded
+from paceline.report.families import Graded, asked_otherwise
 from paceline.report.judged import Judged, Log, Measured, figure_of, judge_success
 from paceline.runs.directory import RunDirectory
 from paceline.runs.evaluations import Judgment
 from paceline.runs.events import EvalEvent, EvaluationName, TrainEvent
 from paceline.runs.files import write_json
-from paceline.runs.study import StudyRecord
+from paceline.runs.study import RecipeGroup, StudyRecord
 
 
 def test_a_criterion_is_read_as_a_person_writes_it() -> None:
@@ -116,7 +116,7 @@ def test_a_figure_of_mtbench_is_in_what_the_judge_gave_with_an_interval(is_raw: 
     random = np.random.default_rng(3)
     base, own = random.normal(3, 1, 40), random.normal(4, 1, 40)
     graded = Graded(recipes={"r": {0: grades(own, is_raw)}}, base=grades(base, is_raw))
-    measured = Measured(losses={}, base=None, logs={}, mtbench=graded)
+    measured = Measured(losses={}, bases={}, logs={}, mtbench=graded)
     name, other = ("mtbench_reward", "mtbench") if is_raw else ("mtbench", "mtbench_reward")
     own_mean, own_gain = parse_criterion(f"{name} > 0", ""), parse_criterion(f"{name}_gain > 0", "")
     mean, gain = figure_of(own_mean, "r", measured), figure_of(own_gain, "r", measured)
@@ -127,8 +127,25 @@ def test_a_figure_of_mtbench_is_in_what_the_judge_gave_with_an_interval(is_raw: 
     assert gain.value == pytest.approx((own - base).mean())
     assert figure_of(parse_criterion(f"{other} > 0", ""), "r", measured) is None
     assert figure_of(own_mean, "nobody", measured) is None
-    alone = Measured(losses={}, base=None, logs={}, mtbench=Graded(recipes=graded.recipes, base=[]))
+    alone = Measured(losses={}, bases={}, logs={}, mtbench=Graded(recipes=graded.recipes, base=[]))
     assert figure_of(own_gain, "r", alone) is None, "the base's answers were cut, or not asked for"
+
+
+def test_grades_of_other_questions_or_judges_are_not_compared(tmp_path: Path) -> None:
+    """And a gain is not measured from the base of another recipe."""
+    groups = [RecipeGroup(name, (RunDirectory(tmp_path / name),), (0,)) for name in "abc"]
+    ways = {"a": "simple; en, greedy", "b": "simple; en, greedy", "c": "reward; en, greedy"}
+    out = asked_otherwise(groups, ways, "MT-Bench")
+    assert out == {
+        "c": "No verdict on MT-Bench of c: it was asked or graded otherwise than the first "
+        "(reward; en, greedy; there simple; en, greedy)."
+    }
+    graded = Graded(
+        recipes={"r": {0: grades([3.0, 4.0], is_raw=False)}}, base=grades([1.0, 2.0], is_raw=False)
+    )
+    measured = Measured(losses={}, bases={}, logs={}, mtbench=graded, other_bases={"r": "other"})
+    assert figure_of(parse_criterion("mtbench_gain > 0", ""), "r", measured) is None
+    assert figure_of(parse_criterion("mtbench > 0", ""), "r", measured) is not None
 
 
 def log_of(train: dict[int, float], evals: list[tuple[EvaluationName, float]]) -> Log:
@@ -154,7 +171,7 @@ def test_what_a_log_alone_says() -> None:
     nan = float("nan")
     one = log_of({10: 3.0, 500: 2.5, 600: 1.0}, [("base", 3.0), ("eval", 2.0), ("eval", 2.1), ("final", 1.9)])
     two = log_of({10: 3.0, 490: 2.9, 510: 2.0}, [("base", 3.0), ("eval", 2.0), ("final", 2.0), ("best", 2.5)])
-    measured = Measured(losses={}, base=None, logs={"r": [one, two]}, mtbench=Graded(recipes={}, base=[]))
+    measured = Measured(losses={}, bases={}, logs={"r": [one, two]}, mtbench=Graded(recipes={}, base=[]))
 
     def value(criterion: str, recipe: str = "r") -> float | None:
         figure = figure_of(parse_criterion(criterion, ""), recipe, measured)
@@ -167,7 +184,7 @@ def test_what_a_log_alone_says() -> None:
     assert value("grad_norm > 0") == round(1 / 600, 9)
     assert value("eval_loss_rises < 1", "nobody") is None
     broken = log_of({10: 3.0, 20: nan}, [("base", 3.0), ("eval", nan)])
-    measured = Measured(losses={}, base=None, logs={"r": [broken]}, mtbench=Graded(recipes={}, base=[]))
+    measured = Measured(losses={}, bases={}, logs={"r": [broken]}, mtbench=Graded(recipes={}, base=[]))
     assert value("eval_loss_rises < 1") == 1
 
 
@@ -178,12 +195,15 @@ def test_a_withheld_grade_is_no_missing_measurement(tmp_path: Path) -> None:
     )
     record = StudyRecord.model_validate({"study": "s", "runs": [{"name": "r", "success": list(success)}]})
     losses = {"r": {0: example_losses(np.linspace(1, 2, 20))}}
-    for withheld, whose in ((frozenset("r"), ["r", "r"]), (frozenset({BASE}), [None, BASE])):
+    for withheld, whose in (
+        ({"r": "40% of r were cut"}, ["r", "r"]),
+        ({BASE: "40% of base were cut"}, [None, BASE]),
+    ):
         graded = Graded(recipes={}, base=[], withheld=withheld)
-        judged = judge_success(record, Measured(losses=losses, base=None, logs={}, mtbench=graded))
+        judged = judge_success(record, Measured(losses=losses, bases={}, logs={}, mtbench=graded))
         for one, name in zip(judged, whose, strict=False):
             assert one.outcome == "not measured"
-            assert (f"withheld: over 5% of the answers of {name} were cut" in one.number) == bool(name)
+            assert one.number == (f"40% of {name} were cut" if name else "")
         assert judged[2].outcome == "passed"
         assert judged[2].number.endswith("this adapter (one seed)")
 

@@ -21,6 +21,7 @@ def draw(examples: int = 40, measured: bool = True, seed: int = 0) -> ExampleLos
         loss=rng.gamma(2.0, 1.0, examples) * tokens,
         correct=rng.integers(0, tokens + 1),
         kl=rng.random(examples) * tokens if measured else np.full(examples, np.nan),
+        answer=tokens,
     )
 
 
@@ -67,7 +68,7 @@ def test_any_program_reads_the_table(tmp_path: Path) -> None:
     losses.save(tmp_path / "final.parquet")
     path, cache = str(tmp_path / "final.parquet"), str(tmp_path)
     table = Dataset.from_parquet(path, cache_dir=cache, keep_in_memory=True)
-    assert table.column_names == ["source", "row", "task", "tokens", "loss", "correct", "kl"]
+    assert table.column_names == ["source", "row", "task", "tokens", "loss", "correct", "kl", "answer"]
     assert list(table["loss"]) == losses.loss.tolist()
 
 

@@ -1,5 +1,8 @@
 """Held-out losses, against transformers' own loss example by example."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -72,6 +75,28 @@ def test_an_examples_bits_do_not_depend_on_what_is_evaluated_beside_it_in_anothe
     assert measured(everything).loss[: len(prepared.split.eval)].tolist() == pytest.approx(
         measured(prepared.split.eval).loss.tolist(), rel=1e-6
     )
+
+
+def test_rows_read_by_other_columns_are_other_examples(
+    recipe: MakeRecipe, loaded_base: Base, tmp_path: Path
+) -> None:
+    """Same rows, and as many supervised tokens: what is learned of them is not the same."""
+    rows = [{"ask": f"Say {i}", "yes": f"{i % 10}", "no": f"{(i + i % 2) % 10}"} for i in range(40)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = []
+    for column in ("yes", "no"):
+        columns = {"prompt": "ask", "completion": column}
+        data = {"source": str(tmp_path / "rows.jsonl"), "columns": columns, "eval_ratio": 0.5}
+        prepared = Preparer().prepare(recipe(data=data))
+        losses = held_out_losses(loaded_base, None, prepared.dataset, prepared.split.eval, 128)
+        said = prepared.dataset.examples(prepared.split.eval)
+        told = {int(row): tuple(ids[mask == 1]) for row, (ids, mask) in zip(losses.row, said, strict=True)}
+        found.append((losses, told))
+    (yes, told), (no, denied) = found
+    mine, theirs = matching_examples(yes, no)
+    same = [row for row in told if told[row] == denied.get(row)]
+    assert sorted(yes.row[mine]) == sorted(no.row[theirs]) == sorted(same)
+    assert 0 < len(same) < len(told)
 
 
 def test_an_example_whose_answer_is_cut_off_is_left_out(prepared: Prepared, loaded_base: Base) -> None:

@@ -27,7 +27,7 @@ from paceline.training.run_log import RunLog
 
 def losses(mean: float) -> ExampleLosses:
     ones = np.ones(2, dtype=np.int64)
-    return ExampleLosses(["s"] * 2, ones, ["t"] * 2, ones, np.full(2, mean), ones, np.full(2, np.nan))
+    return ExampleLosses(["s"] * 2, ones, ["t"] * 2, ones, np.full(2, mean), ones, np.full(2, np.nan), ones)
 
 
 class Setting:

@@ -47,10 +47,12 @@ def code(
     from paceline.evaluate.code.load import load_suite
     from paceline.evaluate.code.run import evaluate_code
     from paceline.evaluate.code.suite import validate
+    from paceline.runs.evaluation_status import set_undone
 
     config = make(CodeTasks, fields, "eval code")
     tasks, sandbox = load_suite(config, accept)
     folder = out or (runs[0] / "eval")
+    set_undone(folder, "code")
     with showing("run") as show:
         valid = validate(tasks, sandbox, show.checked)
         for reason, count in valid.left_out.items():
@@ -77,11 +79,13 @@ def forgetting(
     from paceline.cli.tables import output
     from paceline.evaluate.adapters import load_adapters, run_paths
     from paceline.evaluate.forgetting import measure_forgetting
+    from paceline.runs.evaluation_status import set_undone
 
     config = make(ForgettingEval, fields, "eval forgetting")
     folders = {path.resolve().name: path / "eval" for path in run_paths(runs)}
     for folder in folders.values():
         folder.mkdir(exist_ok=True)
+        set_undone(folder, "forgetting")
     with showing("runs measured") as show:
         results = measure_forgetting(load_adapters(runs), config, folders, show)
     if as_json:

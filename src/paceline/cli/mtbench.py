@@ -42,6 +42,7 @@ def mtbench(
     from paceline.evaluate.mtbench.judges.keys import name_host
     from paceline.evaluate.mtbench.questions import load_questions
     from paceline.evaluate.mtbench.run import run_mtbench
+    from paceline.runs.evaluation_status import set_undone
 
     config = make(MTBench, fields, "mtbench")
     if config.judge_url is not None:
@@ -49,6 +50,7 @@ def mtbench(
     load_questions(config.lang)
     adapter_set = load_adapters(runs, with_base)
     folder = out or runs[0] / "eval"
+    set_undone(folder, "mtbench")
     grader = open_judge(config, adapter_set, folder / "judge-replies")
     with showing("graded") as show:
         summary = run_mtbench(adapter_set, config, grader, folder, show)

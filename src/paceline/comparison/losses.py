@@ -16,8 +16,7 @@ Keys = NDArray[np.str_]
 def loss_difference(run: ExampleLosses, other: ExampleLosses) -> Difference:
     """Paired difference of the mean losses over the examples that both runs hold out, in nats a token.
 
-    Means are over tokens; examples are the units that are resampled, since tokens of one example depend on
-    each other.
+    Means are over tokens; examples are the units, since tokens of one example depend on each other.
 
     Raises:
         RunError: the two runs have no held-out example in common.
@@ -40,7 +39,7 @@ def loss_difference(run: ExampleLosses, other: ExampleLosses) -> Difference:
 def matching_examples(
     run: ExampleLosses, other: ExampleLosses
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Indices, into each run's examples, of those that both hold out with as many supervised tokens."""
+    """Indices, into each run's examples, of those that both hold out with the same supervised tokens."""
     keys = example_keys(run), example_keys(other)
     _, left, right = np.intersect1d(*keys, assume_unique=True, return_indices=True)
     return left, right
@@ -49,18 +48,18 @@ def matching_examples(
 def example_keys(losses: ExampleLosses) -> Keys:
     """A name for each example (examples,) by what makes it the same in two runs.
 
-    Examples of one row that are as long as each other are told apart by their order. Runs with the same
-    examples get the same array.
+    That is its row, and the tokens that are supervised. Examples of one row with the same answer are told
+    apart by their order. Runs with the same examples get the same array.
     """
-    return _keys(tuple(losses.row.tolist()), tuple(losses.tokens.tolist()), tuple(losses.source))
+    return _keys(tuple(losses.row.tolist()), tuple(losses.answer.tolist()), tuple(losses.source))
 
 
 @lru_cache(maxsize=64)
-def _keys(rows: tuple[int, ...], tokens: tuple[int, ...], sources: tuple[str, ...]) -> Keys:
+def _keys(rows: tuple[int, ...], answers: tuple[int, ...], sources: tuple[str, ...]) -> Keys:
     seen: Counter[str] = Counter()
     keys = []
-    for row, count, source in zip(rows, tokens, sources, strict=True):
-        key = f"{row} {count} {source}"
+    for row, answer, source in zip(rows, answers, sources, strict=True):
+        key = f"{row} {answer} {source}"
         keys.append(f"{seen[key]} {key}")
         seen[key] += 1
     return np.asarray(keys, dtype=np.str_)

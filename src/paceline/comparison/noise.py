@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from paceline.comparison.finished import base_of, finished_groups, losses_by_seed, read_losses
+from paceline.comparison.finished import base_of, finished_groups, losses_by_seed, other_bases, read_losses
 from paceline.comparison.recipes import loss_family
 from paceline.config.study import LOGGING, recipe_differences
 from paceline.errors import RunError
@@ -58,6 +58,12 @@ def noise_for(directories: Sequence[RunDirectory], earlier: Sequence[RunDirector
             f"{where}: no recipe has two finished replicates, so it says nothing of the seeds' noise; "
             "train it with `seeds: 3`"
         )
+    for name, other in other_bases(groups).items():
+        if name in family.seeds.measured:
+            raise RunError(
+                f"{where}: {name}, which has replicates, has another base than the first recipe ({other}); "
+                "the seeds' noise of one is not the other's"
+            )
     first = next(group for group in groups if group.name in family.seeds.measured)
     accuracy = loss_family(by_seed, base_of(groups), together=False, measure="correct").family
     return EarlierNoise(

@@ -66,6 +66,12 @@ class MTBench(Strict):
     )
     during: InTrainingEval | None = Field(None, description="a part of the questions during training")
 
+    @property
+    def protocol(self) -> str:
+        """What two grades need to have in common beside their judge, in words."""
+        prompts = "" if self.judge_prompts is None else f", judge prompts of {self.judge_prompts}"
+        return f"{self.lang}, {_answers(self)}{prompts}"
+
     @model_validator(mode="after")
     def _agree(self) -> "MTBench":
         if self.pairwise and set(self.when) != {"before", "after"}:
@@ -90,6 +96,16 @@ class CodeTasks(Strict):
     sandbox: Literal["bubblewrap", "docker"] = Field(
         "bubblewrap", description="what contains the code: bubblewrap, or docker (or podman)"
     )
+
+    @property
+    def protocol(self) -> str:
+        """What two pass rates need to have in common, in words."""
+        return f"{self.data or 'the embedded sample'}, {_answers(self)}, top_p {self.top_p:g}"
+
+
+def _answers(asked: MTBench | CodeTasks) -> str:
+    thinking = ", thinking" if asked.thinking else ""
+    return f"temperature {asked.temperature:g}, {asked.max_new_tokens:,} tokens{thinking}"
 
 
 class ForgettingEval(Strict):

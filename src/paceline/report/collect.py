@@ -175,17 +175,18 @@ def _measured(
     groups = finished_groups(directories, losses)
     logs = {run.name: Log(train=run.train, evals=run.evals) for run in runs}
     by_seed = losses_by_seed(groups, losses)
-    base = read_losses_file(groups[0].directories[0].eval / "base.parquet") if groups else None
+    bases = {group.name: read_losses_file(group.directories[0].eval / "base.parquet") for group in groups}
     return Measured(
         losses=by_seed,
-        base=base,
+        bases=bases,
         logs={group.name: [logs[directory.name] for directory in group.directories] for group in groups},
         mtbench=families.graded,
         noise={
             "loss": comparison.noise if comparison else None,
-            "correct": _accuracy_noise(by_seed, base, comparison),
+            "correct": _accuracy_noise(by_seed, next(iter(bases.values()), None), comparison),
             "mtbench": families.mtbench.noise if families.mtbench else None,
         },
+        other_bases=other_bases(groups),
     )
 
 

@@ -54,7 +54,11 @@ def _losses(study: StudyFacts) -> list[Conclusion]:
         return [Conclusion("No run has finished: there is nothing to conclude.", ())]
     leader = comparison.best[0]
     row = next(row for row in comparison.rows if row.name == leader)
-    drawn = [Conclusion(gain(row, comparison.base_loss), (leader,))]
+    if leader in study.other_bases:
+        start = f"{leader}: held-out loss {row.eval_loss:.4f}; its base is {study.other_bases[leader]}"
+        drawn = [Conclusion(f"{start}, not the baseline's, and no change from that one is given.", (leader,))]
+    else:
+        drawn = [Conclusion(gain(row, comparison.base_loss), (leader,))]
     if comparison.from_best:
         drawn.append(Conclusion(comparison.conclusion(), tuple(row.name for row in comparison.rows)))
     for name, d in sorted(comparison.from_best.items(), key=lambda item: item[1].delta):
@@ -126,7 +130,7 @@ def _changes(
     for name in family.means:
         if name == BASE:
             continue
-        if BASE in family.means:
+        if BASE in family.means and name not in study.other_bases:
             text = f"{_verb(name, family.between(name, BASE))} {measure}"
             drawn.append(Conclusion(f"{text} ({_bounds(family, name, BASE, form, scale, unit)}).", (name,)))
         if name == baseline or baseline not in family.means:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from paceline.comparison.recipes import BASE, loss_family, pass_family, preference_family, rating_family
 from paceline.comparison.scores import MAX_CUT
 from paceline.runs.directory import RunDirectory
-from paceline.runs.evaluations import CodeVerdict, Judgment, MTBenchSummary, PairJudgment, read_mtbench
+from paceline.runs.evaluations import (
+    CodeVerdict,
+    Judgment,
+    MTBenchSummary,
+    PairJudgment,
+    read_code,
+    read_mtbench,
+)
 from paceline.runs.losses import ExampleLosses
 from paceline.runs.records import read_records
 from paceline.runs.study import RecipeGroup, recipe_groups
@@ -24,11 +31,11 @@ CutAnswers = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Graded:
-    """MT-Bench's grades by recipe and seed, and the base's, less `withheld` ones with many cut answers."""
+    """MT-Bench's grades by recipe and seed, and the base's, less `withheld` ones: {recipe: why}."""
 
     recipes: Mapping[str, Mapping[int, Sequence[Judgment]]]
     base: Sequence[Judgment]
-    withheld: frozenset[str] = frozenset()
+    withheld: Mapping[str, str] = field(default_factory=dict)
 
     def family(self) -> RecipeFamily | None:
         """Differences of all of them."""
@@ -40,8 +47,9 @@ class Families:
     """Differences of all recipes and the base in what they were evaluated by beside the held-out loss.
 
     `pairwise` is by wins against the base on MT-Bench. `code` is by suite. `withheld` says (recipe, why)
-    of those that are left out of them, since too many of their answers were cut. None: fewer than two
-    recipes, or the base and one, were evaluated on the same units.
+    of those that are left out of them, since too many of their answers were cut, or they were asked or graded
+    otherwise than the first. None: fewer than two recipes, or the base and one, were evaluated on the same
+    units.
     """
 
     graded: Graded
@@ -116,10 +124,29 @@ def _mtbench(
         name: list(seeds.values()) for name, seeds in _by_seed(recipes, lambda d: cut(d, d.name)).items()
     }
     counts[BASE] = [found] if (found := _first(directories, lambda d: cut(d, BASE))) else []
-    too = too_cut(counts, "MT-Bench")
-    graded = {name: seeds for name, seeds in graded.items() if name not in too}
-    kept = Graded(recipes=graded, base=[] if BASE in too else base, withheld=frozenset(too))
-    return kept, _pairwise(recipes, summaries, too), list(too.items())
+    ways = {name: f"{own.judge}; {own.protocol}" for name, own in summaries.items() if own}
+    out = too_cut(counts, "MT-Bench") | asked_otherwise(recipes, ways, "MT-Bench")
+    graded = {name: seeds for name, seeds in graded.items() if name not in out}
+    kept = Graded(recipes=graded, base=[] if BASE in out else base, withheld=out)
+    return kept, _pairwise(recipes, summaries, out), list(out.items())
+
+
+def asked_otherwise(recipes: list[RecipeGroup], ways: Mapping[str, str], what: str) -> dict[str, str]:
+    """{recipe: why nothing is said of it}, of those asked or graded otherwise than the first that was.
+
+    Args:
+        ways: {run: how it was asked, and graded by whom}.
+    """
+    first = next((ways[d.name] for group in recipes for d in group.directories if d.name in ways), "")
+    found = {}
+    for group in recipes:
+        for way in (ways[directory.name] for directory in group.directories if directory.name in ways):
+            if way != first:
+                found[group.name] = (
+                    f"No verdict on {what} of {group.name}: it was asked or graded otherwise than the first "
+                    f"({way}; there {first})."
+                )
+    return found
 
 
 def _pairwise(
@@ -148,10 +175,12 @@ def _code(
     passed = _by_seed(recipes, lambda d: _of_run(lines[d.name], d.name))
     base = _first(directories, lambda d: _of_run(lines[d.name], BASE)) or []
     counts = {name: [_cut_in(own) for own in seeds.values()] for name, seeds in passed.items()}
-    too = too_cut({**counts, BASE: [_cut_in(base)]}, suite)
-    passed = {name: seeds for name, seeds in passed.items() if name not in too}
-    family = pass_family(passed, [] if BASE in too else base) if passed else None
-    return family, list(too.items())
+    summaries = {d.name: read_code(d.eval).get(suite) for d in directories}
+    ways = {name: own.protocol for name, own in summaries.items() if own}
+    out = too_cut({**counts, BASE: [_cut_in(base)]}, suite) | asked_otherwise(recipes, ways, suite)
+    passed = {name: seeds for name, seeds in passed.items() if name not in out}
+    family = pass_family(passed, [] if BASE in out else base) if passed else None
+    return family, list(out.items())
 
 
 def _cut_in(verdicts: Sequence[CodeVerdict]) -> CutAnswers:

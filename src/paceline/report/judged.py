@@ -12,7 +12,6 @@ from typing import Literal
 import numpy as np
 
 from paceline.comparison.recipes import BASE, ZERO, loss_family, rating_family
-from paceline.comparison.scores import MAX_CUT
 from paceline.comparison.table import Comparison
 from paceline.config.criteria import Criterion
 from paceline.report.families import Graded
@@ -48,17 +47,19 @@ class Log:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What criteria are held against: losses and grades by recipe and seed, the base's, and logs by recipe.
+    """What criteria are held against: losses and grades by recipe and seed, and logs by recipe.
 
-    `noise` is the seeds' of each measure, as other recipes of the study or an earlier study show it: a recipe
-    with one seed takes it over.
+    `bases` are the losses of each recipe's own bare base. The base of the grades is the baseline's, so those
+    of `other_bases` {recipe: its base} show no gain. `noise` is the seeds' of each measure, as other recipes
+    of the study or an earlier study show it: a recipe with one seed takes it over.
     """
 
     losses: Mapping[str, Mapping[int, ExampleLosses]]
-    base: ExampleLosses | None
+    bases: Mapping[str, ExampleLosses | None]
     logs: Mapping[str, Sequence[Log]]
     mtbench: Graded
     noise: Mapping[Measure, SeedNoise | None] = field(default_factory=dict)
+    other_bases: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +111,7 @@ def judge_success(record: StudyRecord, measured: Measured) -> list[Judged]:
                     claim="",
                     criterion=str(criterion),
                     outcome=_passed(criterion, figure),
-                    number=_why_not(criterion, entry.recipe_name, measured.mtbench)
+                    number=_why_not(criterion, entry.recipe_name, measured)
                     if figure is None
                     else _shown(figure),
                 )
@@ -148,7 +149,7 @@ def _loss_family(figure: str, recipe: str, measured: Measured) -> RecipeFamily |
     measure: Literal["loss", "correct"] = "correct" if figure.startswith("token_accuracy") else "loss"
     return loss_family(
         {recipe: measured.losses[recipe]},
-        measured.base,
+        measured.bases.get(recipe),
         measured.noise.get(measure),
         together=False,
         measure=measure,
@@ -197,7 +198,9 @@ def _graded_family(figure: str, recipe: str, measured: Measured, *, is_change: b
     """Ratings or raw scores; None where the judge gave the other of the two, or the base's are missing."""
     graded = measured.mtbench
     seeds = graded.recipes.get(recipe, {})
-    if _scale(seeds) != _scale_of(figure) or (is_change and not graded.base):
+    if _scale(seeds) != _scale_of(figure) or (
+        is_change and (not graded.base or recipe in measured.other_bases)
+    ):
         return None
     known = measured.noise.get("mtbench")
     base = graded.base if is_change or known else ()  # else its missing grades would take away from the mean
@@ -216,17 +219,20 @@ def _scale_of(figure: str) -> str:
     return "raw scores" if figure.startswith("mtbench_reward") else "ratings"
 
 
-def _why_not(criterion: Criterion, recipe: str, graded: Graded) -> str:
-    """Why a criterion on MT-Bench was not measured: answers were cut, or its judge gave another scale."""
+def _why_not(criterion: Criterion, recipe: str, measured: Measured) -> str:
+    """Why a criterion on MT-Bench was not measured: withheld, another scale, another base."""
     if not criterion.figure.startswith("mtbench"):
         return ""
-    needed = (recipe, BASE) if criterion.figure.endswith("_gain") else (recipe,)
-    if cut := [name for name in needed if name in graded.withheld]:
-        return (
-            f"withheld: over {MAX_CUT:.0%} of the answers of {' and '.join(cut)} were cut at the token limit"
-        )
+    is_change, graded = criterion.figure.endswith("_gain"), measured.mtbench
+    needed = (recipe, BASE) if is_change else (recipe,)
+    if withheld := [graded.withheld[name] for name in needed if name in graded.withheld]:
+        return " ".join(withheld)
     found = _scale(graded.recipes.get(recipe, {}))
-    return "" if found in ("", _scale_of(criterion.figure)) else f"the judge gave {found}"
+    if found not in ("", _scale_of(criterion.figure)):
+        return f"the judge gave {found}"
+    return (
+        f"its base is {measured.other_bases[recipe]}" if is_change and recipe in measured.other_bases else ""
+    )
 
 
 def _difference(

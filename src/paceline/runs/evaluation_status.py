@@ -51,6 +51,11 @@ def set_done(folder: Path, kind: str, decided_by: JsonObject) -> None:
     _failure(folder, kind).unlink(missing_ok=True)
 
 
+def set_undone(folder: Path, kind: str) -> None:
+    """Says that the results in a run's eval folder are no longer those that its recipe asks for."""
+    _settings(folder, kind).unlink(missing_ok=True)
+
+
 def forget_damaged(folder: Path) -> list[str]:
     """Takes damaged results out of a run's eval folder, so that it is evaluated anew; their names."""
     damaged = damaged_results(folder)

@@ -189,11 +189,12 @@ class JudgeUsage(Record):
 
 
 class MTBenchSummary(EvaluationResult):
-    """MT-Bench of several runs, by name; the bare base's is `base`."""
+    """MT-Bench of several runs, by name; the bare base's is `base`. `protocol` is how they were asked."""
 
     kind: ClassVar[str] = "mtbench"
 
     judge: str
+    protocol: str = ""
     comparable_with_published: bool
     questions: int
     runs: dict[str, MTBenchScores]
@@ -239,12 +240,14 @@ class CodeScores(Record):
 class CodeSummary(EvaluationResult):
     """Runs on executable tasks. `left_out` counts tasks that cannot tell right from wrong, by reason.
 
-    `run_a_minute_a_core` is how many of the tasks' own programs a core ran in a minute.
+    `run_a_minute_a_core` is how many of the tasks' own programs a core ran in a minute, `protocol` how runs
+    were asked.
     """
 
     kind: ClassVar[str] = "code"
 
     suite: str
+    protocol: str = ""
     tasks: int
     left_out: dict[str, int]
     samples: int

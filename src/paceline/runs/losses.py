@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +20,7 @@ from paceline.runs.digests import value_digest
 from paceline.runs.files import JsonObject
 
 _TEXTS = ("source", "task")
-_NUMBERS = ("row", "tokens", "loss", "correct", "kl")
+_NUMBERS = ("row", "tokens", "loss", "correct", "kl", "answer")
 # Where the file of a table says what its columns were.
 _DIGEST = b"paceline.digest"
 
@@ -64,7 +64,7 @@ class ExampleLosses:
 
     `source` and `row` say which example it is, `tokens` counts its supervised tokens, `loss` is their summed
     loss in nats, `correct` how many of them were the model's first choice, `kl` the summed KL divergence from
-    the bare base in nats (NaN: not measured).
+    the bare base in nats (NaN: not measured), `answer` is a digest of the supervised tokens.
     """
 
     source: list[str]
@@ -74,6 +74,7 @@ class ExampleLosses:
     loss: NDArray[np.float64]
     correct: NDArray[np.int64]
     kl: NDArray[np.float64]
+    answer: NDArray[np.int64]
 
     def summary(self, phases: Mapping[str, Sequence[str]] = {}) -> LossSummary:
         """Figures over all tokens, for each task and for each phase of a curriculum ({phase: its tasks})."""
@@ -118,9 +119,7 @@ class ExampleLosses:
         return pd.DataFrame(self._columns())
 
     def _columns(self) -> JsonObject:
-        return {
-            name: getattr(self, name) for name in ("source", "row", "task", "tokens", "loss", "correct", "kl")
-        }
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def save(self, path: Path) -> None:
         """Writes the table as Parquet."""

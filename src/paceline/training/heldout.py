@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from paceline.data.tokens import TokenDataset
+from paceline.data.tokens import TokenDataset, ids_digest
 from paceline.errors import TrainingError
 from paceline.model.adapter import Adapter
 from paceline.model.base import Base
@@ -63,7 +63,7 @@ def held_out_losses(
         np.add.reduceat(np.asarray(column), starts) for column in zip(*rows, strict=True)
     )
     windows = np.diff(starts, append=len(kept))
-    kept = [kept[start] for start in starts]
+    kept_windows, kept = kept, [kept[start] for start in starts]
     sources = [dataset.sources[part] for part in dataset.parts[kept]]
     cut = f", in windows of {max_length}"  # other windows have other contexts: those losses do not compare
     return ExampleLosses(
@@ -74,7 +74,14 @@ def held_out_losses(
         loss=loss,
         correct=correct,
         kl=kl,
+        answer=np.bitwise_xor.reduceat(_answers(dataset, kept_windows, max_length), starts),
     )
+
+
+def _answers(dataset: TokenDataset, examples: list[int], max_length: int) -> NDArray[np.int64]:
+    """A digest of the supervised tokens of each example (examples,)."""
+    cut = ((ids[:max_length], mask[:max_length] == 1) for ids, mask in dataset.examples(examples))
+    return np.asarray([ids_digest(ids[learned]) for ids, learned in cut], dtype=np.int64)
 
 
 def _gather(micro_batches: Iterable[MicroBatch], device: torch.device) -> Iterator[list[MicroBatch]]:

@@ -59,6 +59,7 @@ def evaluate_code(
     base = by_run.get(BASE)
     summary = CodeSummary(
         suite=settings.suite,
+        protocol=settings.protocol,
         tasks=len(valid.tasks),
         left_out=valid.left_out,
         samples=settings.samples,

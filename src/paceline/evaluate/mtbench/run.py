@@ -49,6 +49,7 @@ def run_mtbench(
     )
     cut = _cut(read_records(folder / "mtbench-answers.jsonl", TurnAnswer), answers)
     summary = grade_answers(answers, questions, judge, templates, folder, progress.checked, cut)
+    summary = summary.model_copy(update={"protocol": settings.protocol})
     if settings.pairwise:
         pairs = load_templates(settings.judge_prompts, PAIRS)
         compared = compare_answers(answers, questions, judge, pairs, folder, progress.checked)
