@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from paceline.config.evaluation import MTBench
+from paceline.data.chat import Chat
 from paceline.errors import EvaluationError
 from paceline.evaluate.adapters import AdapterSet
 from paceline.evaluate.mtbench.judges.judge import Grade, GradingCase, judge_model
@@ -64,7 +65,7 @@ class RewardJudge:
                 {"role": "user", "content": case.question},
                 {"role": "assistant", "content": case.answer},
             ]
-            text = self.tokenizer.apply_chat_template(turns, tokenize=False)
+            text = Chat(self.tokenizer).render(turns)
             ids = self.tokenizer(
                 text, return_tensors="pt", add_special_tokens=False, truncation=True, max_length=MAX_TOKENS
             ).to(self.model.device)
