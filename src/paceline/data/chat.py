@@ -146,10 +146,9 @@ class Chat:
         return frozenset([*self.tokenizer.all_special_tokens, *self.tokenizer.added_tokens_encoder])
 
     @cached_property
-    def greedy_marks(self) -> dict[int, str]:
-        """{id: name} of the added tokens that take white space behind them along."""
-        added = self.tokenizer.added_tokens_decoder
-        return {number: token.content for number, token in added.items() if token.rstrip}
+    def greedy_marks(self) -> list[int]:
+        """Ids of the added tokens that take white space behind them along."""
+        return [number for number, token in self.tokenizer.added_tokens_decoder.items() if token.rstrip]
 
     @cached_property
     def no_thought(self) -> tuple[str, str]:

@@ -99,16 +99,15 @@ def _tokens(chat: Chat, texts: list[str]) -> Any:
 def _places(chat: Chat, text: str, ids: list[int], offsets: list[tuple[int, int]]) -> NDArray[np.int64]:
     """(start, end) of each token (tokens, 2), in characters, whatever the tokenizer says of white space.
 
-    What no token has (`trim_offsets`) belongs to the one after it, and a mark ends with its name, whatever
-    white space it takes along (`rstrip`).
+    What no token has (`trim_offsets`) belongs to the one after it, and a mark ends before the white space
+    that it takes along (`rstrip`).
     """
     where = np.asarray(offsets, dtype=np.int64).reshape(-1, 2)
     where[1:, 0] = np.minimum(where[1:, 0], where[:-1, 1])
     where[:1, 0] = 0
-    for at in np.flatnonzero(np.isin(ids, list(chat.greedy_marks))):
+    for at in np.flatnonzero(np.isin(ids, chat.greedy_marks)) if chat.greedy_marks else ():
         start, end = where[at]
-        name = chat.greedy_marks[ids[at]]
-        where[at, 1] = start + text[start:end].index(name) + len(name)
+        where[at, 1] = start + len(text[start:end].rstrip())
     return where
 
 
