@@ -56,6 +56,9 @@ def test_a_link_to_a_folder_is_followed(tmp_path: Path) -> None:
     write(tmp_path / "data" / "rows.jsonl")
     (tmp_path / "data" / "link").symlink_to(tmp_path / "elsewhere")
     assert len(load_rows(Source(str(tmp_path / "data")))) == 5
+    for name, place in (("latest", "data"), ("again", "elsewhere")):  # a circle, and a second name
+        (tmp_path / "data" / name).symlink_to(tmp_path / place)
+    assert len(load_rows(Source(str(tmp_path / "data")))) == 5
 
 
 @pytest.mark.parametrize("field", [{"revision": "v2"}, {"config": "all"}, {"stream_rows": 3}])

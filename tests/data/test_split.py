@@ -38,14 +38,23 @@ def test_copies_are_never_on_both_sides_and_nothing_is_lost(digests: Any, ratio:
 
 
 @given(st.lists(st.lists(st.integers(0, 60), min_size=1, max_size=3), min_size=40, max_size=80))
-def test_rows_that_share_an_example_are_on_one_side(rows: Any) -> None:
+def test_an_example_that_is_held_out_trains_in_no_other_row(rows: Any) -> None:
     rows = [*([number] for number in range(100, 130)), *rows]
     digests = [digest for row in rows for digest in row]
     groups = [number for number, row in enumerate(rows) for _ in row]
     parts = split(dataset(digests, groups=groups), 0.25, 100)
     for names in (np.asarray(digests), np.asarray(groups)):
         assert not set(names[parts.train]) & set(names[parts.eval])
-    assert sorted([*parts.train, *parts.eval]) == list(range(len(digests)))
+    held_out = {digests[at] for at in parts.eval}
+    left_out = set(range(len(digests))) - {*parts.train, *parts.eval}
+    assert left_out == {at for at in range(len(digests)) if digests[at] in held_out} - set(parts.eval)
+
+
+def test_a_beginning_that_all_rows_share_moves_no_row() -> None:
+    """A greeting and its answer, which each conversation has as its first example."""
+    digests = [digest for row in range(200) for digest in (0, row + 1)]
+    parts = split(dataset(digests, groups=np.repeat(np.arange(200), 2)), 0.1, 100)
+    assert (len(parts.eval), len(parts.train)) == (40, 180)
 
 
 @given(st.integers(100, 400), st.integers(50, 99))

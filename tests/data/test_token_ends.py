@@ -51,7 +51,11 @@ COHERE = (
     "{{ '<|assistant|><|answer|>' + m.content + '<|/answer|>' }}{% endif %}{{ '<|end|>' }}{% endfor %}"
     "<|turn|><|assistant|>"
 )
-MARKS = ["<|user|>", "<|assistant|>", "<|end|>", "<|turn|>", "<|answer|>", "<|/answer|>"]
+AFTER_A_TURN = "<|turn|><|system|>be kind<|end|>" + COHERE.replace(
+    "<|turn|><|assistant|>", "{% if add_generation_prompt %}<|turn|><|assistant|>{% endif %}"
+)
+BETWEEN = "{% if not loop.last or add_generation_prompt %}{{ '\n' }}{% endif %}"
+MARKS = ["<|system|>", "<|user|>", "<|assistant|>", "<|end|>", "<|turn|>", "<|answer|>", "<|/answer|>"]
 
 
 def tokenizer_with(
@@ -81,6 +85,12 @@ def trims(state: Any) -> None:
         "trim_offsets": True,
         "use_regex": True,
     }
+
+
+def with_line_ends(template: str) -> PreTrainedTokenizerBase:
+    made = tokenizer_with(template)
+    made.add_tokens(["\n", "\n\n"])
+    return made
 
 
 def sentencepiece(template: str) -> PreTrainedTokenizerBase:
@@ -113,6 +123,8 @@ CASES = {
     "offsets without white space": (tokenizer_with(PLAIN, trims), "<|im_end|>", 2),
     "offsets with it": (tokenizer_with(PLAIN), "<|im_end|>", 2),
     "two marks after an answer": (tokenizer_with(COHERE), "<|/answer|><|end|>", 1),
+    "two marks, after a turn": (tokenizer_with(AFTER_A_TURN), "<|/answer|><|end|>", 1),
+    "line ends as Gemma has them": (with_line_ends(CHATML.replace(BETWEEN, "{{ '\n' }}")), "<|im_end|>", 1),
     "a space before each text": (sentencepiece(SPACED), "</s>", 2),
 }  # fmt: skip
 

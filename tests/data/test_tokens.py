@@ -141,8 +141,12 @@ def test_tokens_of_a_format_whose_package_has_changed_are_not_read_from_the_cach
 
 def test_a_template_that_writes_the_date_writes_the_same_tomorrow() -> None:
     tokenizer = load_tokenizer("embedded")
-    tokenizer.chat_template = "{{ strftime_now('%d %b %Y, %H:%M.') + messages[0].content }}"
-    assert Chat(tokenizer).render([{"role": "user", "content": "q"}]) == "26 Jul 2024, 00:00.q"
+    date = "strftime_now('%d %b %Y, %H:%M; %B %-d; %F.')"
+    tokenizer.chat_template = "\n  {% if messages %}{{ " + date + " + messages[0].content }}{% endif %}"
+    talk = [{"role": "user", "content": "q"}]
+    assert Chat(tokenizer).render(talk) == "\n26 Jul 2024, 00:00; July 26; 2024-07-26.q"
+    today = tokenizer.apply_chat_template(talk, tokenize=False)
+    assert today.startswith("\n") == Chat(tokenizer).render(talk).startswith("\n")
 
 
 LONE = {"messages": [{"role": "assistant", "content": "<think>\nhm\n</think>\n\nHello"}]}

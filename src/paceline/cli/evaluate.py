@@ -47,17 +47,19 @@ def code(
     from paceline.evaluate.code.load import load_suite
     from paceline.evaluate.code.run import evaluate_code
     from paceline.evaluate.code.suite import validate
-    from paceline.runs.evaluation_status import set_undone
+    from paceline.runs.evaluation_status import made_with, set_undone
 
     config = make(CodeTasks, fields, "eval code")
     tasks, sandbox = load_suite(config, accept)
     folder = out or (runs[0] / "eval")
-    set_undone(folder, "code")
     with showing("run") as show:
         valid = validate(tasks, sandbox, show.checked)
         for reason, count in valid.left_out.items():
             show.log(f"{count} of {len(tasks)} tasks left out: {reason}")
-        summary = evaluate_code(load_adapters(runs, with_base), valid, sandbox, config, folder, show)
+        adapters = load_adapters(runs, with_base)
+        if ((made_with(folder, "code") or {}).get("settings") or {}).get("suite") == config.suite:
+            set_undone(folder, "code")
+        summary = evaluate_code(adapters, valid, sandbox, config, folder, show)
     if as_json:
         print(summary.to_json(indent=1))
     else:
@@ -85,9 +87,10 @@ def forgetting(
     folders = {path.resolve().name: path / "eval" for path in run_paths(runs)}
     for folder in folders.values():
         folder.mkdir(exist_ok=True)
-        set_undone(folder, "forgetting")
     with showing("runs measured") as show:
         results = measure_forgetting(load_adapters(runs), config, folders, show)
+    for folder in folders.values():
+        set_undone(folder, "forgetting")
     if as_json:
         print(results.to_json(indent=1))
     else:

@@ -50,8 +50,8 @@ def mtbench(
     load_questions(config.lang)
     adapter_set = load_adapters(runs, with_base)
     folder = out or runs[0] / "eval"
-    set_undone(folder, "mtbench")
     grader = open_judge(config, adapter_set, folder / "judge-replies")
+    set_undone(folder, "mtbench")
     with showing("graded") as show:
         summary = run_mtbench(adapter_set, config, grader, folder, show)
     if as_json:

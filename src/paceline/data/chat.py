@@ -22,10 +22,11 @@ _ALPHA, _OMEGA = "\ue0a1\ue0a2\ue0a3", "\ue0b1\ue0b2\ue0b3"
 MARKER = "zq7xkjv"
 # The date that a template is told, or rows would be other tokens tomorrow; Llama 3.2's own default.
 TODAY = datetime(2024, 7, 26)
-_DIRECTIVES = {f"%{letter}": TODAY.strftime(f"%{letter}") for letter in "aAbBcdHIjmMpSUwWxXyYZ"}
+_LETTERS = {"%-": "dHIjmMSy", "%": "aAbBcdDeFHIjmMpRSTuUwWxXyYZ"}
+_DIRECTIVES = [begun + letter for begun, letters in _LETTERS.items() for letter in letters]
 _CLOCK = "{% macro strftime_now(format) %}{{ format"
-_CLOCK += "".join(f"|replace('{name}', '{value}')" for name, value in _DIRECTIVES.items())
-_CLOCK += " }}{% endmacro %}"
+_CLOCK += "".join(f"|replace('{name}', '{TODAY.strftime(name)}')" for name in _DIRECTIVES)
+_CLOCK += " }}{% endmacro %}\n"  # the line's end is trimmed, and the template begins a line as before
 # Longer than any conversation takes.
 TEMPLATE_SECONDS = 10.0
 # What a template raises: its own refusals, and Python's where it meets what it was not made for.
@@ -118,27 +119,34 @@ class Chat:
     def ending(self) -> str:
         """The end-of-turn text, up to the last mark that follows every answer; empty: there is none."""
         ids = self.tokenizer(self.closing, add_special_tokens=False)["input_ids"]
-        first = next((t for t in self.tokenizer.convert_ids_to_tokens(ids) if t in self.marks), None)
+        names = self.tokenizer.convert_ids_to_tokens(ids)
+        first = next((name for name in names if name in self.marks and name.strip()), None)
         if first is None:
             return ""
         ending = self.closing[: self.closing.index(first) + len(first)]
-        while more := max((m for m in self.marks if self._always_follows(ending + m)), key=len, default=""):
+        while more := self._mark_after(ending, self.closing):
+            if not self._after_answers.startswith(ending + more):
+                break
             ending += more
         return ending
 
-    def _always_follows(self, text: str) -> bool:
-        """Whether a text is written after the last answer, and after one before another question."""
-        return self.closing.startswith(text) and self._after_answers.startswith(text)
+    def _mark_after(self, begun: str, text: str) -> str:
+        """The mark with which a text goes on after its beginning; white space is none, though Gemma's is."""
+        return max((m for m in self.marks if m.strip() and text.startswith(begun + m)), key=len, default="")
 
     @cached_property
     def _after_answers(self) -> str:
         """What the template writes after an answer, without what it writes before any question."""
         question, answer = {"role": "user", "content": _ALPHA}, {"role": "assistant", "content": _OMEGA}
         opening, _, rest = self._probe([question, answer, question]).partition(_ALPHA)
-        between = rest.partition(_OMEGA)[2].partition(_ALPHA)[0]
+        asked, _, rest = rest.partition(_OMEGA)
+        between = rest.partition(_ALPHA)[0]
         pairs = zip(reversed(opening), reversed(between), strict=False)
-        shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-        return between[: len(between) - shared]
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        shared = between[len(between) - same :]
+        if (end := self._mark_after("", asked.lstrip())) and end in shared:  # it ends a turn and begins none
+            shared = shared[shared.rindex(end) + len(end) :]
+        return between[: len(between) - len(shared)]
 
     @cached_property
     def marks(self) -> frozenset[str]:

@@ -1,7 +1,9 @@
 """Which files a source names, and which of them belong to its split."""
 
 import glob
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from paceline.errors import DataError
@@ -43,10 +45,7 @@ def find_files(source: str, path: Path, split: str) -> list[Path]:
     if path.is_file():
         files = [path]
     elif path.is_dir():
-        inside = glob.iglob(
-            str(Path(glob.escape(str(path))) / "**"), recursive=True
-        )  # follows links to folders
-        found = [p for name in inside if ending(p := Path(name)) in ENDINGS and p.is_file()]
+        found = [p for p in _below(path) if ending(p) in ENDINGS and p.is_file()]
         files = _of_split(source, path, _visible(found, path), split)
     else:
         root = _fixed_part(path)
@@ -58,6 +57,19 @@ def find_files(source: str, path: Path, split: str) -> list[Path]:
         there = ", ".join(kind or "none" for kind in sorted(kinds))
         raise DataError(f"data {source!r}: files of type {there}; expected one of {', '.join(ENDINGS)}")
     return files
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """All files in a folder and those below it, in linked ones too, each folder once."""
+    seen = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        about = os.stat(place)
+        if (about.st_dev, about.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((about.st_dev, about.st_ino))
+        folders.sort(key=lambda name: (os.path.islink(os.path.join(place, name)), name))
+        yield from (Path(place) / name for name in names)
 
 
 def _visible(files: list[Path], root: Path) -> list[Path]:

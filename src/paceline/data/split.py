@@ -23,7 +23,8 @@ class Split:
 def split(dataset: TokenDataset, eval_ratio: float, max_length: int) -> Split:
     """Holds out every 1/eval_ratio-th distinct row of each part of the sample; copies go with the first.
 
-    A row may give several examples; they stay together, with those of all rows that share one of them.
+    A row may give several examples; they stay together. One of them may be another row's too, where a
+    conversation begins another one: held out, it trains nowhere.
 
     The place of an example in its part's sample decides, so a smaller sample's held-out examples are among
     a larger one's and never among its training examples: runs on 5,000 and on 20,000 rows of one source, or
@@ -34,7 +35,7 @@ def split(dataset: TokenDataset, eval_ratio: float, max_length: int) -> Split:
         DataError: one side would be empty.
     """
     held_out = np.zeros(len(dataset), dtype=bool)
-    order, starts = _copies(_groups(dataset))
+    order, starts = _copies(dataset.column("group"))
     first = order[starts]
     for part in np.flatnonzero(np.bincount(dataset.parts)):
         mine = np.sort(first[dataset.parts[first] == part])
@@ -46,28 +47,15 @@ def split(dataset: TokenDataset, eval_ratio: float, max_length: int) -> Split:
             f"at eval_ratio {eval_ratio}: one side is empty"
         )
     usable = dataset.first < max_length
-    parts = Split(np.flatnonzero(~held_out & usable), np.flatnonzero(held_out & usable))
+    examples = dataset.column("digest")
+    copied = np.isin(examples, examples[held_out])
+    parts = Split(np.flatnonzero(~copied & usable), np.flatnonzero(held_out & usable))
     if not len(parts.train) or not len(parts.eval):
         raise DataError(
             f"no example keeps a supervised token within max_length {max_length} on one side of the split; "
             "raise it with --max-length"
         )
     return parts
-
-
-def _groups(dataset: TokenDataset) -> NDArray[np.int64]:
-    """Which examples stay together (examples,): those of a row, and of rows that share an example."""
-    row, example = dataset.column("group"), dataset.column("digest")
-    if (row == example).all():  # one example a row
-        return row
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    rows, examples = (np.unique(ids, return_inverse=True)[1] for ids in (row, example))
-    nodes = rows.max() + examples.max() + 2
-    links = coo_array((np.ones(len(rows)), (rows, rows.max() + 1 + examples)), shape=(nodes, nodes))
-    together = connected_components(links, directed=False)[1]
-    return np.asarray(together[rows], dtype=np.int64)
 
 
 def _copies(group: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

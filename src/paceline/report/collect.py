@@ -15,7 +15,7 @@ from paceline.config.recipe import Recipe
 from paceline.config.study import recipe_differences
 from paceline.doctor.finding import Finding, in_order
 from paceline.doctor.log_rules import log_rules
-from paceline.doctor.logs.ours import log_of_events
+from paceline.doctor.logs.ours import log_of_events, noisy_batch
 from paceline.report.families import Families, collect_families, read_losses_file
 from paceline.report.judged import Judged, Log, Measured, judge_hypotheses, judge_success
 from paceline.report.published import Figure, against_published
@@ -146,7 +146,7 @@ def collect_study(path: Path, noise: Path | None = None) -> StudyFacts:
 def _run(directory: RunDirectory, baseline: Recipe, hypothesis: str) -> RunFacts:
     recipe, events = directory.recipe(), read_events(directory.events, last_norms_only=True)
     findings = (
-        log_rules.findings(log_of_events(events, recipe.final_batch_size), directory.name) if events else []
+        log_rules.findings(log_of_events(events, noisy_batch(recipe)), directory.name) if events else []
     )
     return RunFacts(
         name=directory.name,

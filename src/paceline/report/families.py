@@ -119,12 +119,13 @@ def _mtbench(
         return scores.cut, len(_of_run(judgments[directory.name], run))
 
     graded = _by_seed(recipes, lambda d: _of_run(judgments[d.name], d.name))
-    base = _first(directories, lambda d: _of_run(judgments[d.name], BASE)) or []
+    ways = {name: f"{own.judge}; {own.protocol}" for name, own in summaries.items() if own}
+    alike = [d for d in directories if ways.get(d.name, "") == _first_way(recipes, ways)]
+    base = _first(alike, lambda d: _of_run(judgments[d.name], BASE)) or []
     counts = {
         name: list(seeds.values()) for name, seeds in _by_seed(recipes, lambda d: cut(d, d.name)).items()
     }
-    counts[BASE] = [found] if (found := _first(directories, lambda d: cut(d, BASE))) else []
-    ways = {name: f"{own.judge}; {own.protocol}" for name, own in summaries.items() if own}
+    counts[BASE] = [found] if (found := _first(alike, lambda d: cut(d, BASE))) else []
     out = too_cut(counts, "MT-Bench") | asked_otherwise(recipes, ways, "MT-Bench")
     graded = {name: seeds for name, seeds in graded.items() if name not in out}
     kept = Graded(recipes=graded, base=[] if BASE in out else base, withheld=out)
@@ -137,8 +138,7 @@ def asked_otherwise(recipes: list[RecipeGroup], ways: Mapping[str, str], what: s
     Args:
         ways: {run: how it was asked, and graded by whom}.
     """
-    first = next((ways[d.name] for group in recipes for d in group.directories if d.name in ways), "")
-    found = {}
+    first, found = _first_way(recipes, ways), {}
     for group in recipes:
         for way in (ways[directory.name] for directory in group.directories if directory.name in ways):
             if way != first:
@@ -165,6 +165,10 @@ def _pairwise(
     return preference_family(pairs) if pairs and BASE not in too else None
 
 
+def _first_way(recipes: list[RecipeGroup], ways: Mapping[str, str]) -> str:
+    return next((ways[d.name] for group in recipes for d in group.directories if d.name in ways), "")
+
+
 def _code(
     recipes: list[RecipeGroup],
     directories: list[RunDirectory],
@@ -173,10 +177,11 @@ def _code(
 ) -> tuple[RecipeFamily | None, list[tuple[str, str]]]:
     """The family by tasks passed, and who is left out of it; `lines` are of the base and the run, by run."""
     passed = _by_seed(recipes, lambda d: _of_run(lines[d.name], d.name))
-    base = _first(directories, lambda d: _of_run(lines[d.name], BASE)) or []
-    counts = {name: [_cut_in(own) for own in seeds.values()] for name, seeds in passed.items()}
     summaries = {d.name: read_code(d.eval).get(suite) for d in directories}
     ways = {name: own.protocol for name, own in summaries.items() if own}
+    alike = [d for d in directories if ways.get(d.name, "") == _first_way(recipes, ways)]
+    base = _first(alike, lambda d: _of_run(lines[d.name], BASE)) or []
+    counts = {name: [_cut_in(own) for own in seeds.values()] for name, seeds in passed.items()}
     out = too_cut({**counts, BASE: [_cut_in(base)]}, suite) | asked_otherwise(recipes, ways, suite)
     passed = {name: seeds for name, seeds in passed.items() if name not in out}
     family = pass_family(passed, [] if BASE in out else base) if passed else None
