@@ -5,6 +5,7 @@ from typing import Any
 
 import yaml
 
+from paceline.config.load import load_study
 from paceline.doctor.finding import Finding
 from paceline.doctor.fix import write_fixed
 
@@ -46,3 +47,30 @@ def test_each_run_of_a_study_gets_its_own_and_others_go_into_the_shared_recipe(t
 
 def test_nothing_to_change_is_no_difference(tmp_path: Path) -> None:
     assert fixed(tmp_path / "r.yaml", {"lr": 1.0})[1] == ""
+
+
+def test_a_run_that_takes_the_baseline_s_value_over_keeps_it(tmp_path: Path) -> None:
+    """What was found of the baseline alone changes the baseline alone."""
+    study = {
+        "recipe": {"base": "embedded", "data": "embedded:rust"},
+        "runs": [
+            {"name": "big", "batch_size": 8, "grad_accum": 16},
+            {"name": "small", "batch_size": 2},
+            {"name": "own", "grad_accum": 3},
+        ],
+    }
+    content, _ = fixed(tmp_path / "s.yaml", study, finding("big", grad_accum=2))
+    was, now = (load_study(tmp_path / name).runs for name in ("s.yaml", "s.fixed.yaml"))
+    assert [run.recipe.effective_batch for run in was[1:]] == [run.recipe.effective_batch for run in now[1:]]
+    assert now[0].recipe.effective_batch == 16
+    assert content["runs"][2] == {"name": "own", "grad_accum": 3}
+
+
+def test_a_replicate_s_finding_changes_its_recipe(tmp_path: Path) -> None:
+    study = {
+        "recipe": {"base": "embedded", "data": "embedded:rust", "lr": 1.0},
+        "runs": [{"name": "a", "lr": 0.5, "seeds": 2}, {"name": "b"}],
+    }
+    content, _ = fixed(tmp_path / "s.yaml", study, finding("a-seed43", lr=1e-4))
+    assert content["runs"][0]["lr"] == 1e-4
+    assert content["recipe"]["lr"] == 1.0

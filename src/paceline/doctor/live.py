@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from paceline.doctor.log_rules import log_rules
 from paceline.doctor.logs.log import LogBuilder
-from paceline.doctor.logs.ours import add_event
+from paceline.doctor.logs.ours import add_event, noisy_batch
 from paceline.runs.events import EvalEvent, Event, FindingEvent, StartEvent, TrainEvent
 from paceline.training.callbacks import Callback, RunView
 
@@ -59,6 +59,6 @@ class LiveDoctor(Callback):
         log = self._logs[run.name]
         if not log.add(event):
             return
-        for finding in log_rules.findings(log.builder.build(run.recipe.final_batch_size)):
+        for finding in log_rules.findings(log.builder.build(noisy_batch(run.recipe))):
             if finding.severity != "note" and (finding.rule, finding.severity) not in log.reported:
                 run.report(finding.at(event.step))

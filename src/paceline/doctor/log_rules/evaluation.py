@@ -13,8 +13,7 @@ def same_eval(log: Log) -> Finding | None:
     """Evaluations repeat to the last digit: the model that is evaluated does not change.
 
     Computed: neighbouring eval losses that are equal. Two different adapters never agree to the last digit;
-    a log rounded to three digits may, so a pair needs five significant digits, or three evaluations must
-    agree.
+    a rounded log may: two need five significant digits, three need four, with fewer five must agree.
     Try: see zero-gradient; check that the model that is evaluated is the one that is trained.
     Source: the QLoRA post-mortem (2.9310 three times).
     """
@@ -24,8 +23,8 @@ def same_eval(log: Log) -> Finding | None:
         return None
     # a run that stops early is evaluated at its last step once more
     longest = longest_run((np.diff(losses) == 0) & (np.diff(steps) != 0)) + 1
-    digits = len(f"{losses[0]:.10g}".replace(".", ""))
-    if longest < 2 or (longest == 2 and digits < 5):
+    digits = max(len(f"{abs(loss):.10f}".replace(".", "").strip("0")) for loss in losses)
+    if longest < (2 if digits >= 5 else 3 if digits == 4 else 5):
         return None
     return Finding(
         severity="error",
@@ -43,11 +42,11 @@ def overfitting(log: Log) -> Finding | None:
     more dropout.
     Source: the textbook sign.
     """
-    losses = log.eval_loss
-    if len(losses) < 3 or not np.isfinite(losses).all():
+    losses = log.held_out
+    if len(losses) < 3:
         return None
     best = int(losses.argmin())
-    best_step = log.eval_step[best]
+    best_step = log.eval_step[np.isfinite(log.eval_loss)][best]
     rise = float(losses[-1] / losses[best] - 1) if losses[best] > 0 else 0.0
     if rise <= 0.02 or best == len(losses) - 1:
         return None

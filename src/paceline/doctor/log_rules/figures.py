@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from paceline.doctor.finding import Finding
-from paceline.doctor.log_rules.series import last
 from paceline.doctor.logs.log import Log
 
 
@@ -41,8 +40,11 @@ def padding(log: Log) -> Finding | None:
     pads nothing.
     Source: TRL at 16 rows a batch reached 98 tokens/s where 2 rows reached 346, on the same machine.
     """
-    real, padded = last(log.tokens), last(log.padded)
-    if not real or not padded or padded <= real / 0.8:
+    known = np.isfinite(log.tokens) & np.isfinite(log.padded)
+    grown = np.diff(log.tokens[known], prepend=0.0), np.diff(log.padded[known], prepend=0.0)
+    both = (grown[0] > 0) & (grown[1] > 0)  # a resumed run may count one of the two from zero again
+    real, padded = (float(own[both].sum()) for own in grown)
+    if not real or padded <= real / 0.8:
         return None
     return Finding(
         severity="warning",

@@ -10,15 +10,24 @@ from paceline.doctor.logs.log import Array, Log
 
 
 def not_finite(log: Log) -> Finding | None:
-    """A loss or a gradient norm was NaN or infinite. From there on nothing in the run means anything.
+    """A loss, training or held out, or a gradient norm was NaN or infinite: what comes after means nothing.
 
-    Computed: any such figure.
+    Computed: any such figure. Where the loss stayed finite and so did at least three lines after the last
+    infinite norm, it is a warning: a loss scaler, as fp16 has, leaves such steps out.
     Try: a lower rate, clipping (max_grad_norm 1.0), bf16 instead of fp16; look at the batch of that step.
     Source: arithmetic.
     """
     if not log.not_finite:
         return None
     first = log.not_finite[0]
+    if _left_out(log):
+        return Finding(
+            severity="warning",
+            message=f"the gradient was not finite at {len(log.not_finite)} logged steps, the first "
+            f"{first}, and the run went on",
+            evidence={"step": first},
+            advice="a loss scaler leaves such steps out; many of them are a rate that is too high",
+        )
     return Finding(
         severity="error",
         message=f"loss or gradient is not finite from step {first} on",
@@ -27,17 +36,28 @@ def not_finite(log: Log) -> Finding | None:
     )
 
 
+def _left_out(log: Log) -> bool:
+    """Whether only gradient norms were infinite, and the run went on after the last of them."""
+    infinite = np.isfinite(log.loss) & np.isinf(log.grad_norm)
+    if {int(step) for step in log.step[infinite]} != set(log.not_finite):
+        return False
+    after = (log.step > log.not_finite[-1]) & np.isfinite(log.loss) & np.isfinite(log.grad_norm)
+    return int(after.sum()) >= 3
+
+
 def loss_is_zero(log: Log) -> Finding | None:
     """The loss is exactly 0.0: nothing is supervised, or the weights are no longer numbers.
 
-    Computed: at least two logged lines of exactly 0.0; a mean over many tokens rounds to small numbers, never
-    to zero. Beside gradients that are not finite the weights are NaN, and what is logged is no loss.
+    Computed: at least two logged lines of exactly 0.0, unless a finite gradient above zero stands beside them
+    all: then rows are known by heart, and the log is rounded. Beside gradients that are not finite the
+    weights are NaN, and what is logged is no loss.
     Try: float32 or bfloat16 in place of fp16; a lower rate and clipping; `paceline check` for labels that
     are all masked.
     Source: the most reported sickness of LoRA logs (loss 0.0 with grad_norm nan).
     """
-    zero = int((log.loss == 0.0).sum())
-    if zero < 2:
+    is_zero = log.loss == 0.0
+    zero, norms = int(is_zero.sum()), log.grad_norm[is_zero]
+    if zero < 2 or (np.isfinite(norms) & (norms > 0)).all():
         return None
     return Finding(
         severity="error",
@@ -50,15 +70,18 @@ def loss_is_zero(log: Log) -> Finding | None:
 def loss_above_start(log: Log) -> Finding | None:
     """The loss is far above where it began: the run diverged.
 
-    Computed: the last held-out loss against the base's, from 1.2 times upwards. Where there is none, the
-    mean of the last three lines against the lowest of the first three, from 1.5 times upwards and with at
-    least eight lines, since single lines differ by up to a third in healthy runs.
+    Computed: the last held-out loss against the base's, or the first one, from 1.2 times upwards. Where there
+    is none, the mean of the last three lines against the lowest of the first three, from 1.5 times upwards
+    and with at least eight lines, since single lines differ by up to a third in healthy runs.
     Try: a tenth of the rate, more warm-up, clipping.
     Source: measured on the cases.
     """
     losses = log.loss[np.isfinite(log.loss)]
-    if log.base_loss and len(log.held_out):
-        factor, limit = float(log.held_out[-1] / log.base_loss), 1.2
+    held_out = log.held_out
+    if log.base_loss and len(held_out):
+        factor, limit = float(held_out[-1] / log.base_loss), 1.2
+    elif len(held_out) > 1 and held_out[0] > 0:
+        factor, limit = float(held_out[-1] / held_out[0]), 1.2
     elif len(losses) >= 8 and losses[:3].min() > 0:
         factor, limit = float(losses[-3:].mean() / losses[:3].min()), 1.5
     else:

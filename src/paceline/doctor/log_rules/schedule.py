@@ -6,20 +6,20 @@ import numpy as np
 
 from paceline.doctor.finding import Finding
 from paceline.doctor.log_rules.series import last
-from paceline.doctor.logs.log import Log
+from paceline.doctor.logs.log import Array, Log
 
 
 def low_coverage(log: Log) -> Finding | None:
     """The run ended before it had seen half of its training data once.
 
-    Computed: the last line's epoch. Under 0.5 it is a warning: what a model has not seen it cannot learn.
-    Where the loss has hardly moved as well (less than 0.5% held out, or 2% over the lines), it is an error,
-    since it is then the first cause to repair.
+    Computed: the last line's epoch, where epochs are not only counted whole. Under 0.5 it is a warning: what
+    a model has not seen it cannot learn. Where the loss has hardly moved as well (less than 0.5% held out,
+    or 2% over the lines), it is an error, since it is then the first cause to repair.
     Try: more steps, or epochs instead of max_steps; a larger effective batch sees more data in each step.
     Source: the QLoRA post-mortem, whose run saw 8.9% of its data.
     """
-    epochs = last(log.epoch)
-    if epochs is None or epochs >= 0.5 or not log.ended:
+    epochs, known = last(log.epoch), log.epoch[np.isfinite(log.epoch)]
+    if epochs is None or epochs >= 0.5 or not log.ended or (known == np.floor(known)).all():
         return None
     return Finding(
         severity="error" if log.nothing_learned else "warning",
@@ -35,13 +35,14 @@ def dead_learning_rate(log: Log) -> Finding | None:
 
     Computed: the share of logged lines after the peak whose rate is under 1% of the peak. A cosine to zero
     spends 6.4% of its steps there, so more than 15% is a warning. Where the loss has hardly moved as well,
-    a last rate under 0.1% of the peak counts as a cause, and is an error.
+    a last rate under 0.1% of the peak counts as a cause, and is an error. Rates printed with one digit, of
+    which zero is one, say nothing.
     Try: more steps under the same schedule, a floor (cosine_with_min_lr, min_lr_ratio 0.1), or a constant
     rate with warm-up.
     Source: the QLoRA post-mortem (5e-5 to 5e-10 in 500 steps).
     """
     rates = log.lr[np.isfinite(log.lr)]
-    if len(rates) < 5 or rates.max() <= 0:
+    if len(rates) < 5 or rates.max() <= 0 or _are_rounded(rates):
         return None
     peak = rates.max()
     after = rates[int(rates.argmax()) :]
@@ -57,6 +58,12 @@ def dead_learning_rate(log: Log) -> Finding | None:
         fix={"lr_scheduler": "cosine_with_min_lr", "min_lr_ratio": 0.1},
         advice="or a longer schedule",
     )
+
+
+def _are_rounded(rates: Array) -> bool:
+    """Whether rates fall through values of one digit to zero, as 0.0002, 0.0001, 0.0000."""
+    above = {float(rate) for rate in rates if rate > 0}
+    return len(above) > 1 and (rates == 0).any() and all(rate == float(f"{rate:.0e}") for rate in above)
 
 
 def endless_warmup(log: Log) -> Finding | None:
@@ -83,7 +90,8 @@ def endless_warmup(log: Log) -> Finding | None:
 def tiny_batch(log: Log) -> Finding | None:
     """Batches of one or two examples in a run that learned nothing: noisy gradients, more so in 4 bits.
 
-    Computed: the batch size in the log's own header, where the loss fell by less than 2%. On its own a
+    Computed: the batch size in the log's own header (of our runs the effective one, from 16 examples a step
+    upwards), where the loss fell by less than 2%. On its own a
     small batch is a choice (the preset small-batch has four examples a step and won its study), so this
     speaks only beside a failure.
     Try: an effective batch of 16 to 32; 8 bits instead of 4.

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
+
+import numpy as np
 
 from paceline.doctor.logs.entries import add_entry
 from paceline.doctor.logs.lines import entries, looks_like_figures
@@ -57,7 +60,8 @@ def built(builder: LogBuilder, path: Path, batch_size: int | None = None) -> Log
         RunError: nothing could be read.
     """
     if not builder.empty:
-        return builder.build(batch_size)
+        log = builder.build(batch_size)
+        return replace(log, closed=log.closed or _reaches_its_end(log))
     if builder.unread:
         raise RunError(
             f"{path}: {builder.unread:,} lines seem to hold a loss, and none of them can be read; "
@@ -67,6 +71,13 @@ def built(builder: LogBuilder, path: Path, batch_size: int | None = None) -> Log
         f"{path}: no logged step and no evaluation in it; expected a trainer's console log, "
         "its log file or a trainer_state.json"
     )
+
+
+def _reaches_its_end(log: Log) -> bool:
+    """Whether no line was due after the last one: trainers log every so many steps, and not the last."""
+    if log.total_steps is None or len(log) < 2:
+        return False
+    return bool(log.step[-1] + np.median(np.diff(log.step)) > log.total_steps)
 
 
 def open_text(path: Path) -> TextIO:

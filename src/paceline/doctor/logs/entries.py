@@ -22,6 +22,10 @@ _EVAL_LOSS = re.compile(r"(?:eval|val|valid|validation|test)[_/](?:.*[_/])?loss"
 _EVAL_ACCURACY = re.compile(
     r"(?:eval|val|valid|validation)[_/](?:.*[_/])?(?:mean_token_accuracy|token_acc\w*)"
 )
+# The held-out loss by itself, and parts of it that are none: of experts' routers, of regularizers.
+_EVAL_LOSS_ITSELF = re.compile(r"(?:eval|val|valid|validation|test)[_/]loss")
+_PARTS = re.compile(r"[_/](?:aux|router|kl|nll|z|lb|balanc\w*|load_balanc\w*|reg)[_/]")
+WRAPPED = re.compile(r"(?:[\w.]+\.)?(?:float\d*|int\d*|tensor|array)\(\s*([^(),]*?)\s*(?:,[^()]*)?\)")
 # A trainer's last word: means over the whole run, no step of it.
 _SUMMARY = {"train_runtime", "train_samples_per_second", "train_steps_per_second"}
 
@@ -34,15 +38,17 @@ def add_entry(builder: LogBuilder, entry: Entry) -> bool:
     step, total = _step(entry)
     if total is not None and total > 0:
         builder.total_steps = int(total)
-    evaluations = [name for name in entry if _EVAL_LOSS.fullmatch(name) and entry[name] is not None]
+    builder.closed |= bool(_SUMMARY & set(entry))
+    evaluations = _evaluations(entry)
     train_loss = _figure(entry, *_LOSS)
+    if train_loss is None and _lacks_its_loss(entry, evaluations):
+        train_loss = math.nan
     if evaluations and (builder.eval_name is None or builder.eval_name in evaluations):
         builder.eval_name = builder.eval_name or evaluations[0]
-        accuracy = next((name for name in entry if _EVAL_ACCURACY.fullmatch(name)), "")
-        loss, share = _figure(entry, builder.eval_name), _figure(entry, accuracy)
+        loss, share = _figure(entry, builder.eval_name), _figure(entry, _accuracy(entry, builder.eval_name))
         if step == 0:
             builder.base_loss, builder.base_accuracy = loss, share
-        else:
+        elif train_loss is None or loss != builder.last_evaluation:  # some repeat it on every line
             builder.add_evaluation(EvalLine(step=step, loss=loss, accuracy=share))
         if train_loss is None:
             return True
@@ -64,6 +70,25 @@ def add_entry(builder: LogBuilder, entry: Entry) -> bool:
     return True
 
 
+def _evaluations(entry: Entry) -> list[str]:
+    """Names of held-out losses in a line, the plain one first."""
+    named = [name for name in entry if _EVAL_LOSS.fullmatch(name) and entry[name] is not None]
+    whole = [name for name in named if not _PARTS.search(name)]
+    return sorted(whole, key=lambda name: not _EVAL_LOSS_ITSELF.fullmatch(name))
+
+
+def _accuracy(entry: Entry, loss: str) -> str:
+    """The token accuracy of the set whose loss has this name, else of any."""
+    named = [name for name in entry if _EVAL_ACCURACY.fullmatch(name)]
+    return next((name for name in named if name.startswith(loss.removesuffix("loss"))), next(iter(named), ""))
+
+
+def _lacks_its_loss(entry: Entry, evaluations: list[str]) -> bool:
+    """Whether a training line's loss is null: JSON has no word for NaN."""
+    named = any(name in entry for name in _LOSS)
+    return named and not evaluations and not _SUMMARY & set(entry) and _figure(entry, *_LR) is not None
+
+
 def _step(entry: Entry) -> tuple[float | None, float | None]:
     """(step, total steps) where a line has them; ms-swift writes both as 10/400."""
     total = _figure(entry, *_TOTAL)
@@ -76,11 +101,13 @@ def _step(entry: Entry) -> tuple[float | None, float | None]:
 
 
 def _figure(entry: Entry, *names: str) -> float | None:
-    """The first figure of these names, also one printed as text; NaN for what is no number, None for none."""
+    """The first figure of these names, also one printed as text, as tensor(0.7); None where there is none."""
     for name in names:
         if (value := entry.get(name)) is not None and not isinstance(value, bool):
             try:
-                return float(value)
-            except (TypeError, ValueError, OverflowError):
+                return float(WRAPPED.sub(r"\1", value) if isinstance(value, str) else value)
+            except OverflowError:
                 return math.nan
+            except (TypeError, ValueError):
+                continue
     return None

@@ -6,12 +6,11 @@ import ast
 import re
 from collections.abc import Callable, Iterator
 
-from paceline.doctor.logs.entries import Entry
+from paceline.doctor.logs.entries import WRAPPED, Entry
 from paceline.runs.files import parse_json
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07")
 _DICT = re.compile(r"\{[^{}]*\}")
-_WRAPPED = re.compile(r"(?:\b[\w.]+\.)?(?:float\d*|int\d*|tensor|array)\(\s*([^(),]*?)\s*(?:,[^()]*)?\)")
 _NUMBER = r"[-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|nan|inf|infinity)"
 _BARE = re.compile(r"(?<=[:\s(])([-+]?(?:nan|inf|infinity))\b(?!['\"])", re.IGNORECASE)
 _MLX = re.compile(rf"Iter (\d+): (Train|Val) loss ({_NUMBER})(.*)", re.IGNORECASE)
@@ -55,7 +54,7 @@ def _dicts(line: str) -> list[Entry]:
         if "loss" not in match[0]:
             continue
         try:
-            entry = ast.literal_eval(_BARE.sub(r"'\1'", _WRAPPED.sub(r"\1", match[0])))
+            entry = ast.literal_eval(_BARE.sub(r"'\1'", WRAPPED.sub(r"\1", match[0])))
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             continue
         if isinstance(entry, dict) and _tells(entry):

@@ -56,9 +56,9 @@ class Log:
     `base_loss` and `base_accuracy` are the untrained model's on the held-out examples, `marginal_loss` is
     what the frequencies of the answers alone give there, `norms` are the last line's. `not_finite` are the
     steps whose figures were NaN or infinite in the log itself, `zero_gradient` the steps at which the
-    training step itself reported a gradient of zero, logged lines or not. `quantize` says how the base was
-    stored (None: not known). `unread` counts lines that seem to hold figures and could not be read,
-    `first_unread` is the first of them.
+    training step itself reported a gradient of zero, logged lines or not. `closed`: the log itself says that
+    the run is over. `quantize` says how the base was stored (None: not known). `unread` counts lines that
+    seem to hold figures and could not be read, `first_unread` is the first of them.
     """
 
     step: Array
@@ -80,6 +80,7 @@ class Log:
     not_finite: list[int] = field(default_factory=list)
     zero_gradient: list[int] = field(default_factory=list)
     total_steps: int | None = None
+    closed: bool = False
     batch_size: int | None = None
     quantize: str | None = None
     unread: int = 0
@@ -116,7 +117,10 @@ class Log:
     @property
     def ended(self) -> bool:
         """Whether the run is over; a log that does not know its length counts as whole."""
-        return self.total_steps is None or (len(self) > 0 and bool(self.step[-1] >= self.total_steps))
+        if self.total_steps is None or self.closed:
+            return True
+        last = [steps[-1] for steps in (self.step, self.eval_step) if len(steps)]
+        return bool(last) and bool(np.nanmax(last) >= self.total_steps)
 
 
 class LogBuilder:
@@ -130,6 +134,7 @@ class LogBuilder:
         self.not_finite: list[int] = []
         self.zero_gradient: list[int] = []
         self.total_steps: int | None = None
+        self.closed = False
         self.quantize: str | None = None
         self.eval_name: str | None = None
         self.unread = 0
@@ -139,15 +144,22 @@ class LogBuilder:
         self._seen, self._stride = 0, 1
 
     @property
+    def last_evaluation(self) -> float | None:
+        """The last held-out loss."""
+        return self._evaluated[-1].loss if self._evaluated else None
+
+    @property
     def empty(self) -> bool:
         """Whether no line has been added."""
         return not self._trained and not self._evaluated
 
     def add_train(self, line: TrainLine) -> None:
-        """Adds a logged step."""
+        """Adds a logged step; one that goes back begins there anew, as a run that was resumed does."""
         self._seen += 1
         if line.step is None:
             line = replace(line, step=self._seen)
+        if self._trained and (line.step or 0) < (self._trained[-1].step or 0):
+            self._forget_from(line.step or 0)
         if not (math.isfinite(line.loss or 0.0) and math.isfinite(line.grad_norm or 0.0)):
             self.not_finite.append(int(line.step or 0))
         if self._seen % self._stride == 0:
@@ -155,10 +167,17 @@ class LogBuilder:
         if len(self._trained) > _MOST_LINES:
             self._trained, self._stride = self._trained[1::2], 2 * self._stride
 
+    def _forget_from(self, step: float) -> None:
+        self._trained = [line for line in self._trained if (line.step or 0) < step]
+        self._evaluated = [line for line in self._evaluated if (line.step or 0) < step]
+        self.not_finite = [other for other in self.not_finite if other < step]
+
     def add_evaluation(self, line: EvalLine) -> None:
         """Adds an evaluation of the trained model."""
         if line.step is None:
             line = replace(line, step=self._trained[-1].step if self._trained else 0)
+        if not math.isfinite(line.loss or 0.0):
+            self.not_finite.append(int(line.step or 0))
         self._evaluated.append(line)
         del self._evaluated[:-_MOST_LINES]
 
@@ -190,6 +209,7 @@ class LogBuilder:
             not_finite=sorted(set(self.not_finite)),
             zero_gradient=sorted(set(self.zero_gradient)),
             total_steps=self.total_steps,
+            closed=self.closed,
             batch_size=batch_size,
             quantize=self.quantize,
             unread=self.unread,

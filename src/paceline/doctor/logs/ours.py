@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from paceline.config.load import load_recipe
+from paceline.config.recipe import Recipe
 from paceline.doctor.logs.log import EvalLine, Log, LogBuilder, TrainLine
 from paceline.errors import RunError
 from paceline.runs.directory import RunDirectory
@@ -18,6 +19,7 @@ from paceline.runs.events import (
     FailedEvent,
     FindingEvent,
     StartEvent,
+    StopEvent,
     TrainEvent,
     read_events,
 )
@@ -32,7 +34,7 @@ def add_event(builder: LogBuilder, event: Event) -> bool:
         case StartEvent():
             builder.total_steps, builder.marginal_loss = event.total_steps, event.marginal_loss
         case ExtendEvent():
-            builder.total_steps = event.total_steps
+            builder.total_steps, builder.closed = event.total_steps, False
         case TrainEvent():
             builder.norms = event.norms or builder.norms
             builder.add_train(_train_line(event))
@@ -45,6 +47,9 @@ def add_event(builder: LogBuilder, event: Event) -> bool:
             builder.zero_gradient.append(event.step)
         case FailedEvent() if _NOT_FINITE.search(event.reason):
             builder.not_finite.append(event.step)
+        case StopEvent() if event.rule != "callback":
+            builder.closed = True
+            return False
         case _:
             return False
     return True
@@ -62,10 +67,16 @@ def read_run(folder: Path) -> Log:
     """The log in a run directory; its recipe, if it is there, gives the batch size."""
     RunDirectory(folder).refuse_damaged()
     recipe = load_recipe(folder / "recipe.yaml") if (folder / "recipe.yaml").is_file() else None
-    log = log_of_events(read_events(folder / "events.jsonl"), recipe.final_batch_size if recipe else None)
+    batch = noisy_batch(recipe) if recipe else None
+    log = log_of_events(read_events(folder / "events.jsonl"), batch)
     if not len(log) and not len(log.eval_step) and not log.not_finite and log.base_loss is None:
         raise RunError(f"{folder / 'events.jsonl'}: no logged step and no evaluation in it")
     return replace(log, quantize=recipe.quantize if recipe else None)
+
+
+def noisy_batch(recipe: Recipe) -> int:
+    """Examples in a batch, or in a step where that makes up for small ones."""
+    return recipe.final_batch_size if recipe.effective_batch < 16 else recipe.effective_batch
 
 
 def _train_line(event: TrainEvent) -> TrainLine:

@@ -33,4 +33,8 @@ def read_trainer_state(path: Path) -> Log:
             builder.add_unread(str(entry))
     total, batch_size = state.get("max_steps"), state.get("train_batch_size")
     builder.total_steps = total if isinstance(total, int) and total > 0 else None
+    reached = state.get("global_step")
+    builder.closed |= (
+        isinstance(reached, int) and builder.total_steps is not None and reached >= builder.total_steps
+    )
     return built(builder, path, batch_size if isinstance(batch_size, int) else None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from paceline.doctor.finding import Finding
+from paceline.doctor.finding import Finding, Value
 
 if TYPE_CHECKING:
     from paceline.doctor.preflight import Preflight
@@ -26,14 +26,22 @@ def empty_labels(subject: Preflight) -> Finding | None:
     share = max(empty / len(subject.sample), lost)
     if share == 0 or (share < 0.01 and not empty):
         return None
-    length = int(np.percentile(subject.prepared.dataset.first, 99)) + 64
     return Finding(
         severity="error" if share >= 0.1 else "warning",
         message=f"{share:.1%} of the examples lose their whole answer "
         f"to max_length {subject.recipe.max_length}",
         evidence={"share": round(share, 4)},
-        fix={"max_length": length},
+        fix=_longer(subject),
+        advice="" if _longer(subject) else "leave such rows out, or shorten their prompts",
     )
+
+
+def _longer(subject: Preflight) -> dict[str, Value]:
+    """A length that 99% of the examples which lose their answer fit, if the model knows such positions."""
+    dataset, length = subject.prepared.dataset, subject.recipe.max_length
+    lost = dataset.lengths[dataset.first >= length]
+    fits = int(np.ceil(np.percentile(lost, 99) / 64) * 64) if len(lost) else 0
+    return {"max_length": fits} if length < fits <= (subject.positions or fits) else {}
 
 
 def labels_everywhere(subject: Preflight) -> Finding | None:

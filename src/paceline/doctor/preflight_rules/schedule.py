@@ -112,5 +112,7 @@ def few_steps(subject: Preflight) -> Finding | None:
         message=f"an effective batch of {recipe.effective_batch} gives {plan.total_steps} steps "
         f"on {plan.examples:,} examples",
         evidence={"steps": plan.total_steps},
-        fix={"grad_accum": max(1, recipe.grad_accum // 8)},
+        fix={"grad_accum": max(1, recipe.grad_accum // 8)}
+        if recipe.grad_accum > 1
+        else {"batch_size": max(1, recipe.final_batch_size // 8)},
     )
