@@ -237,6 +237,51 @@ def test_the_order_of_recipes_changes_nothing_but_the_sign() -> None:
     close(one, other)
 
 
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_replicates_that_pass_as_many_tasks_are_not_without_noise(seeds: int) -> None:
+    """Other tasks each time, 9 of 14 by one recipe and 6 by the other: nothing is shown of the recipes."""
+    random = np.random.default_rng(3)
+
+    def passing(count: int) -> RecipeScores:
+        tasks = np.zeros((seeds, 14))
+        for own in tasks:
+            own[random.permutation(14)[:count]] = 1
+        return RecipeScores(name=str(count), seeds=tuple(range(seeds)), totals=tasks)
+
+    for _ in range(40):
+        nine, six = passing(9), passing(6)
+        base = RecipeScores(name=BASE, seeds=(), totals=passing(6).totals[:1])
+        d = compare_recipes([nine, six, base], np.ones(14), better="higher").between("9", "6")
+        assert np.isfinite([d.low, d.high]).all()
+        apart = (
+            [nine.totals, six.totals] if seeds == 2 else [nine.totals - six.totals]
+        )  # else seeds are blocks
+        tasks = sum(own.var(axis=0, ddof=1).sum() for own in apart) / 14**2
+        assert d.seed_error**2 * seeds >= tasks * (1 - 1e-9)
+        assert d.verdict == "tie"
+
+
+def test_two_seeds_far_from_the_base_are_not_judged_by_quiet_ones_near_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two recipes that are one, beside a baseline of eight seeds that moved a fiftieth as far."""
+    monkeypatch.setattr(recipes_module, "critical_values", partial(critical_values, draws=4000))
+    random, wrong, studies = np.random.default_rng(10), 0, 150
+    counts = np.ones(48)
+    for _ in range(studies):
+        before = random.normal(2, 0.5, 48)
+
+        def trained(name: str, way: float, first: int, seeds: int, before: Floats = before) -> RecipeScores:
+            shift = random.normal(way, 0.03 * way, (seeds, 1))
+            totals = before - shift - random.normal(0, 0.02 * way, (seeds, 48))
+            return RecipeScores(name=name, seeds=tuple(range(first, first + seeds)), totals=totals)
+
+        base = RecipeScores(name=BASE, seeds=(), totals=before[None])
+        scores = [trained("quiet", 0.01, 0, 8), trained("one", 0.5, 8, 2), trained("two", 0.5, 10, 2), base]
+        wrong += compare_recipes(scores, counts, better="lower").between("one", "two").verdict != "tie"
+    assert wrong <= stats.binom.ppf(0.999, studies, 0.05)
+
+
 def test_two_seeds_that_coincide_by_chance_do_not_make_noise_unlike() -> None:
     def noise(means: Sequence[float]) -> SeedNoise:
         return SeedNoise(variance=float(np.var(means, ddof=1)), rest=0.0, units=9, freedom=len(means) - 1)
