@@ -45,6 +45,9 @@ Training epoch 0, iteration 19/99 | lr: 9e-06 | global_step: 20 | reduced_train_
     "ms-swift": """{"loss": 3.1, "learning_rate": 1e-05, "token_acc": 0.5, "global_step/max_steps": "10/100"}
 {"loss": 2.9, "learning_rate": 9e-06, "token_acc": 0.5, "global_step/max_steps": "20/100"}
 """,
+    "wandb": """{"_step": 4, "train/global_step": 10, "train/loss": 3.1, "train/learning_rate": 1e-05}
+{"_step": 20, "train/loss": 2.9, "train/learning_rate": 9e-06}
+""",
     "coloured, with a bar": """\x1b[32m 10%\r{'loss': 3.1, 'learning_rate': 1e-05, 'step': 10}\x1b[0m
 {'loss': np.float32(2.9), 'grad_norm': tensor(0.5, device='cuda:0'), 'learning_rate': 9e-06, 'step': 20}
 """,

@@ -12,7 +12,16 @@ from paceline.doctor.logs.log import EvalLine, LogBuilder, TrainLine
 Entry: TypeAlias = Mapping[str, Any]
 """A line of another trainer's log, as it was parsed."""
 
-_STEP = ("step", "current_steps", "global_step", "global_step/max_steps", "iteration", "iter")
+_STEP = (
+    "step",
+    "current_steps",
+    "global_step",
+    "global_step/max_steps",
+    "iteration",
+    "iter",
+    "train/global_step",
+    "_step",
+)
 _TOTAL = ("total_steps", "max_steps")
 _LOSS = ("loss", "train/loss", "train_loss", "reduced_train_loss", "training_loss")
 _LR = ("learning_rate", "lr", "train/learning_rate", "train/lr")
