@@ -66,6 +66,8 @@ def test_what_only_the_hub_has_is_refused_of_a_file(field: dict[str, Any], tmp_p
     write(tmp_path / "rows.jsonl")
     with pytest.raises(DataError, match="is for hub data sets, and this is a local file"):
         load_rows(Source(str(tmp_path / "rows.jsonl"), **field))
+    with pytest.raises(DataError, match="is for hub data sets, and this is a local file"):
+        load_rows(Source(str(tmp_path / "*.jsonl"), **field))
 
 
 def test_labels_are_their_names(tmp_path: Path) -> None:

@@ -78,12 +78,13 @@ def check_source(source: Source) -> None:
     if not source.source.strip():
         raise DataError(f"data {source.source!r}: no name; give a file, a folder or a hub data set id")
     path = _path(source)
-    if path.exists():
+    if path.exists() or is_pattern(source.source):
         hub_only = {"config": source.config, "revision": source.revision, "stream": source.stream_rows}
         if given := next((name for name, value in hub_only.items() if value is not None), None):
             raise DataError(
                 f"data {source.source!r}: data.{given} is for hub data sets, and this is a local file"
             )
+    if path.exists():
         return
     if source.source.startswith("embedded:"):
         raise DataError(f"data {source.source!r}: no such sample{nearest(source.source, EMBEDDED)}")

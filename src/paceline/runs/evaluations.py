@@ -16,6 +16,7 @@ from paceline.runs.files import JsonObject
 from paceline.runs.losses import LossSummary, Measured
 from paceline.runs.records import Record, read_record
 from paceline.runs.stored_intervals import RatingDifference, StoredDifference, StoredInterval
+from paceline.stats.intervals import SHARE, reach_of_alike
 from paceline.stats.verdict import Verdict, verdict
 
 # The rating of a reply that holds none.
@@ -147,8 +148,10 @@ class PairwiseScores(Record):
     @property
     def verdict(self) -> Verdict:
         """Whether the run's answers and the base's differ: a share of 1/2 is that of equals."""
-        low, high = self.win_rate.low - 0.5, self.win_rate.high - 0.5
-        return "tie" if self.win_rate.n < 2 else verdict(low, high, "higher", covers_seeds=False)
+        rate = self.win_rate
+        if not rate.n or (rate.value in SHARE and reach_of_alike(0.5, rate.n) >= 0.5):
+            return "tie"
+        return verdict(rate.low - 0.5, rate.high - 0.5, "higher", covers_seeds=False)
 
 
 class MTBenchScores(Record):

@@ -111,10 +111,11 @@ def test_win_rates_and_their_counts() -> None:
 
 
 def test_a_few_wins_and_nothing_else_prove_nothing() -> None:
-    """A bootstrap of equal values has no width; Wilson's interval has."""
+    """Equal values show no spread; Wilson's interval has a width, and a sign test needs six."""
     assert pairwise_scores(pairs("win", "win")).win_rate == wilson_interval(2, 2)
     assert pairwise_scores(pairs("win", "win")).verdict == "tie"
-    assert pairwise_scores(pairs(*["loss"] * 9)).verdict == "differ"
+    for count in range(1, 10):
+        assert pairwise_scores(pairs(*["loss"] * count)).verdict == ("tie" if count < 6 else "differ")
     assert pairwise_scores(pairs("failed")).verdict == "tie"
 
 

@@ -97,7 +97,7 @@ def leaks(subject: Preflight) -> Finding | None:
     """Training examples that copy held-out ones, nearly or exactly: the held-out loss flatters the run.
 
     Computed: MinHash over token 5-grams, Jaccard similarity from 0.8, among up to 5,000 examples of each
-    side; from 1% of the held-out examples it is a warning. Exact copies are always on the same side of the
+    side; from 1% of the held-out examples it is a warning. Exact copies are never on both sides of the
     split.
     Try: data.clean.
     Source: arXiv:2107.06499 (deduplication and leaks between splits).
