@@ -76,6 +76,10 @@ def read_on_the_way(recipes: Sequence[RecipeGroup]) -> list[OnTheWay]:
 
 def _asked(directory: RunDirectory) -> Iterator[tuple[int, TurnAnswer]]:
     """(step, answer) of the steps that the log has a score of; a kill may have left another."""
+    if (
+        not directory.asked_folder.is_dir()
+    ):  # most runs are asked nothing, and need no second reading of their log
+        return
     for event in of_kind(read_events(directory.events, last_norms_only=True), ScoreEvent):
         if (file := directory.asked(event.step)).is_file():
             yield from ((event.step, line) for line in read_records(file, TurnAnswer))
