@@ -57,7 +57,7 @@ def code(
         for reason, count in valid.left_out.items():
             show.log(f"{count} of {len(tasks)} tasks left out: {reason}")
         adapters = load_adapters(runs, with_base)
-        if ((made_with(folder, "code") or {}).get("settings") or {}).get("suite") == config.suite:
+        if (made := made_with(folder, "code")) and made["settings"]["suite"] == config.suite:
             set_undone(folder, "code")
         summary = evaluate_code(adapters, valid, sandbox, config, folder, show)
     if as_json:
